@@ -1,0 +1,35 @@
+# `make run` evaluates, `make test` tests; both first make a virtual environment in .venv (about 6 GB with torch).
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+VIDEO  ?=
+
+.PHONY: run test lint types benchmarks clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vpbench needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+ifeq ($(VIDEO),)
+run: $(VENV)/.installed
+	@echo "Name a video, or a folder of videos or pictures:  make run VIDEO=path/to/video.mp4"
+else
+run: $(VENV)/.installed
+	$(BIN)/vpbench run -p folder-4to10 --data-root folder=$(VIDEO)
+	$(BIN)/vpbench leaderboard --out results/leaderboards
+endif
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	MYPYPATH=plugins:datasets:. $(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

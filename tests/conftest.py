@@ -1,0 +1,31 @@
+"""Fixtures for all tests. Shapes in plugins' signatures are checked by beartype while tests run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook(["vpbench_metrics", "vpbench_baselines"], "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real clips and known answers, named by VPBENCH_SHARED; in CI it must be there."""
+    named = os.environ.get("VPBENCH_SHARED", "")
+    if named and Path(named).is_dir():
+        return Path(named).resolve()
+    reason = "VPBENCH_SHARED does not name the folder of real clips and known answers"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, so that no test finds or leaves anything in the user's."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("VPBENCH_CACHE", str(folder))
+    return folder

@@ -1,0 +1,69 @@
+"""vpbench: how good is this video-prediction model, at each step into the future, and can I trust the number?
+
+The public names are listed in ``__all__`` and imported when first used, so that ``import vpbench`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vpbench.engine.evaluate import evaluate as evaluate
+    from vpbench.errors import VpbenchError as VpbenchError
+    from vpbench.plugin.annotator import AnnotatorInfo as AnnotatorInfo
+    from vpbench.plugin.clip import Comparison as Comparison
+    from vpbench.plugin.clip import Context as Context
+    from vpbench.plugin.clip import Future as Future
+    from vpbench.plugin.clip import LabelSpace as LabelSpace
+    from vpbench.plugin.clip import Prediction as Prediction
+    from vpbench.plugin.dataset import DatasetInfo as DatasetInfo
+    from vpbench.plugin.dataset import SequenceInfo as SequenceInfo
+    from vpbench.plugin.hookspecs import hookimpl as hookimpl
+    from vpbench.plugin.metric import ClipMean as ClipMean
+    from vpbench.plugin.metric import MetricInfo as MetricInfo
+    from vpbench.plugin.metric import PooledCounts as PooledCounts
+    from vpbench.plugin.metric import Undefined as Undefined
+    from vpbench.plugin.predictor import PredictorInfo as PredictorInfo
+    from vpbench.protocol.protocol import Protocol as Protocol
+    from vpbench.results.result import Result as Result
+    from vpbench.results.result import load as load
+
+_HOME = {
+    "AnnotatorInfo": "vpbench.plugin.annotator",
+    "ClipMean": "vpbench.plugin.metric",
+    "Comparison": "vpbench.plugin.clip",
+    "Context": "vpbench.plugin.clip",
+    "DataError": "vpbench.errors",
+    "DatasetInfo": "vpbench.plugin.dataset",
+    "Future": "vpbench.plugin.clip",
+    "LabelSpace": "vpbench.plugin.clip",
+    "MetricInfo": "vpbench.plugin.metric",
+    "PooledCounts": "vpbench.plugin.metric",
+    "Prediction": "vpbench.plugin.clip",
+    "PredictorInfo": "vpbench.plugin.predictor",
+    "Protocol": "vpbench.protocol.protocol",
+    "Result": "vpbench.results.result",
+    "SequenceInfo": "vpbench.plugin.dataset",
+    "Undefined": "vpbench.plugin.metric",
+    "VpbenchError": "vpbench.errors",
+    "evaluate": "vpbench.engine.evaluate",
+    "hookimpl": "vpbench.plugin.hookspecs",
+    "load": "vpbench.results.result",
+}
+
+__all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("vpbench")
+    if name not in _HOME:
+        raise AttributeError(f"module 'vpbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,115 @@
+"""What commands share: the options every command takes, the loaded plugins, the progress bar, JSON output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from vpbench.errors import UsageError
+from vpbench.plugin.loader import Plugins, load_plugins
+
+__all__ = ["State", "common_options", "json_option", "pairs", "print_json", "progress_bar", "roots"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class State:
+    """What the command line carries from its root to a command."""
+
+    debug: bool = False
+    extra: list[str] = field(default_factory=list)
+
+    @cached_property
+    def plugins(self) -> Plugins:
+        """Every plugin, loaded once."""
+        return load_plugins(self.extra)
+
+
+def _take_plugins(ctx: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
+    state = ctx.ensure_object(State)
+    if value:
+        state.extra += value
+        state.__dict__.pop("plugins", None)
+
+
+def common_options(function: F) -> F:
+    """Add ``--plugin`` and ``--debug``, which every command takes."""
+    function = click.option(
+        "--plugin",
+        "_plugin",
+        multiple=True,
+        metavar="FILE.py|MODULE",
+        expose_value=False,
+        is_eager=True,
+        callback=_take_plugins,
+        help="Load a plugin that is not installed.",
+    )(function)
+    return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def pairs(texts: tuple[str, ...], flag: str, *, bare: bool = False) -> dict[str, str]:
+    """Parse ``NAME=VALUE`` texts; with ``bare``, a text without ``=`` stands under ``""``.
+
+    Raises:
+        UsageError: not of that form, or one name twice.
+    """
+    parsed: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals and bare:
+            name, value = "", text
+        if not value or (not name and not bare):
+            raise UsageError(f"{flag} {text}: write it as {'[NAME=]' if bare else 'NAME='}VALUE")
+        if name in parsed:
+            raise UsageError(f"{flag} {text}: given twice{' for ' + name if name else ''}")
+        parsed[name] = value
+    return parsed
+
+
+def roots(texts: tuple[str, ...]) -> dict[str, Path]:
+    """Parse ``--data-root [DATASET=]DIR``. A path that holds ``=`` and exists is taken as a path."""
+    bare = {text for text in texts if "=" in text and Path(text).exists()}
+    named = pairs(tuple(t for t in texts if t not in bare), "--data-root", bare=True)
+    return {name: Path(value) for name, value in [*named.items(), *(("", text) for text in bare)]}
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on standard error, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,123 @@
+"""The command ``vpbench``: finds its commands by name, imports one only when it runs, and speaks errors in one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from vpbench.cli.common import State, common_options
+from vpbench.errors import UsageError, VpbenchError, did_you_mean
+
+__all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "run": ("vpbench.cli.run", "Evaluate predictors on protocols."),
+    "leaderboard": ("vpbench.cli.leaderboard", "Turn results into pages."),
+    "list": ("vpbench.cli.listing", "List predictors, datasets, metrics, protocols and annotators."),
+    "show": ("vpbench.cli.show", "Show one of them, or a result."),
+    "plugins": ("vpbench.cli.plugins", "Show where each plugin comes from and what broke."),
+    "merge": ("vpbench.cli.merge", "Check that a result is complete and write its summary."),
+    "verify": ("vpbench.cli.verify", "Check a result against its own record."),
+}
+
+
+class _Commands(click.Group):
+    """First-party commands by name, then those that plugins add."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._let_plugins_add(ctx)
+        return [*_COMMANDS, *sorted(set(self.commands) - set(_COMMANDS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            module, _ = _COMMANDS[cmd_name]
+            command: click.Command = importlib.import_module(module).command
+            return command
+        self._let_plugins_add(ctx)
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0]
+        if self.get_command(ctx, name) is None:
+            raise UsageError(f"there is no command {name!r}{did_you_mean(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        rows = [(name, summary) for name, (_, summary) in _COMMANDS.items()]
+        added = self.list_commands(ctx)[len(_COMMANDS) :]
+        rows += [(name, self.commands[name].get_short_help_str()) for name in added]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _let_plugins_add(self, ctx: click.Context) -> None:
+        plugins = ctx.ensure_object(State).plugins
+        plugins.manager.hook.register_commands(cli=self)
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"vpbench {version('vpbench')}")
+        ctx.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@common_options
+def cli() -> None:
+    """How good is this video-prediction model, at each step into the future, and can I trust the number?"""
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception, so that files are closed and the attempt is recorded."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 an error, 2 a usage error, 130 and 143 on signals."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run(list(sys.argv[1:] if args is None else args)))
+
+
+def _run(args: list[str]) -> int:
+    state = State(debug="--debug" in args)
+    try:
+        code = cli.main(args=args, prog_name="vpbench", standalone_mode=False, obj=state)
+        return code if isinstance(code, int) else 0
+    except VpbenchError as error:
+        if state.debug:
+            raise
+        return _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        where = f"vpbench {error.ctx.info_name}" if error.ctx and error.ctx.parent else "vpbench"
+        return _fail(f"{error.format_message()} (see `{where} --help`)", 2)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; what is published stays: run the same command again to go on", 130)
+    except _Terminated:
+        return _fail("terminated; what is published stays: run the same command again to go on", 143)
+    except BrokenPipeError:  # `vpbench list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if state.debug:
+            raise
+        return _fail(f"{type(error).__name__}: {error} (this is a bug of vpbench; --debug shows where)", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"vpbench: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _terminate(signum: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Terminated

@@ -1,0 +1,31 @@
+"""``vpbench merge``: complete, then summarise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vpbench.cli.common import State, common_options
+
+__all__ = ["command"]
+
+
+@click.command("merge")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--allow-partial", is_flag=True, help="Summarise what is there; marked partial, never ranked.")
+@common_options
+@click.pass_obj
+def command(state: State, result: Path, allow_partial: bool) -> None:
+    """Check that a result (or every result below a folder) is complete and write its summary."""
+    from vpbench.engine.summarise import merge
+    from vpbench.errors import ResultError
+    from vpbench.results.result import find_results
+    from vpbench.results.store import Store
+
+    folders = find_results(result)
+    if not folders:
+        raise ResultError(f"{result}: there is no result (no run.json) at or below it")
+    for folder in folders:
+        merge(Store.open(folder), state.plugins, allow_partial=allow_partial)
+        click.echo(str(folder / "summary.json"))

@@ -1,0 +1,132 @@
+"""``vpbench show``: one registered thing, or one result, in full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vpbench.cli.common import State, common_options, json_option, print_json
+
+if TYPE_CHECKING:
+    from vpbench.plugin.loader import Entry, Plugins
+
+__all__ = ["command"]
+
+
+@click.command("show")
+@click.argument("name", metavar="[KIND/]NAME[:PRESET]|RESULT")
+@json_option
+@common_options
+@click.pass_obj
+def command(state: State, name: str, as_json: bool) -> None:
+    """Show a predictor, dataset, metric, protocol or annotator, or a result folder."""
+    if (Path(name) / "run.json").is_file():
+        value = _result(Path(name))
+    else:
+        text, _, preset = name.partition(":")
+        entry = state.plugins.find(text)
+        value = {"kind": entry.kind, "name": entry.name, "summary": entry.summary, "plugin": entry.plugin}
+        value |= _DESCRIBE[entry.kind](state.plugins, entry, preset)
+    if as_json:
+        print_json(value)
+        return
+    for line in _lines(value):
+        click.echo(line)
+
+
+def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+    from vpbench.engine.choose import choose_predictor
+    from vpbench.engine.parts import count_parts
+
+    target = entry.load()
+    presets = {key: dict(options) for key, options in getattr(target, "presets", {}).items()}
+    if getattr(target, "argument", "") and not preset:  # it is built from its argument only
+        shown: dict[str, Any] = {"argument": target.argument}
+    else:
+        chosen = choose_predictor(plugins, f"{entry.name}:{preset}" if preset else entry.name, {})
+        parts = count_parts(chosen.value)
+        shown = {
+            "preset": chosen.preset,
+            "parameters": sum(parts.values()),
+            "parts": parts,
+            "options": {k: {"value": v, "source": chosen.sources[k]} for k, v in chosen.options.items()},
+            "info": asdict(chosen.value.info),
+        }
+    return shown | {"presets": presets, "doc": _doc(target)}
+
+
+def _dataset(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+    target = entry.load()
+    info = asdict(target.info)
+    space = info.pop("label_space")
+    options = getattr(target, "Options", None)
+    fields = {} if options is None else {k: str(f.description or f.annotation) for k, f in options.model_fields.items()}
+    return {"info": info, "label_space": space and space["names"], "options": fields, "doc": _doc(target)}
+
+
+def _metric(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+    target = entry.load()
+    return {"info": asdict(target("cpu").info), "doc": _doc(target)}
+
+
+def _protocol(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+    from vpbench.engine.choose import open_protocol
+
+    protocol = open_protocol(plugins, entry.name)
+    return {"hash": protocol.hash, "protocol": protocol.model_dump(mode="json", by_alias=True)}
+
+
+def _annotator(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+    target = entry.load()
+    return {"info": asdict(target.info), "doc": _doc(target)}
+
+
+_DESCRIBE = {
+    "predictor": _predictor,
+    "dataset": _dataset,
+    "metric": _metric,
+    "protocol": _protocol,
+    "annotator": _annotator,
+}
+
+
+def _result(path: Path) -> dict[str, Any]:
+    from vpbench.results.result import load
+
+    result = load(path)
+    run = {key: value for key, value in result.run.items() if key not in ("manifest", "protocol")}
+    complete = (path / "summary.json").is_file()
+    return {
+        "kind": "result",
+        "path": str(path),
+        "protocol": result.run["protocol"]["name"],
+        "run": run,
+        "mixed": result.mixed(),
+        "summary": result.summary if complete else None,
+    }
+
+
+def _doc(target: Any) -> str:
+    import inspect
+
+    return inspect.getdoc(target) or ""
+
+
+def _lines(value: Any, indent: int = 0) -> list[str]:
+    pad = "  " * indent
+    lines: list[str] = []
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            if set(item) == {"value", "source"}:
+                lines.append(f"{pad}{key}: {item['value']}  ({item['source']})")
+            else:
+                lines += [f"{pad}{key}:", *_lines(item, indent + 1)]
+        elif isinstance(item, str) and "\n" in item:
+            lines += [f"{pad}{key}:", *(f"{pad}  {line}".rstrip() for line in item.splitlines())]
+        elif item not in ("", None, [], (), {}):
+            lines.append(f"{pad}{key}: {item}")
+    return lines

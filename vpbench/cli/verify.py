@@ -1,0 +1,32 @@
+"""``vpbench verify``: is every byte what was published, and does the summary follow from the rows?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vpbench.cli.common import State, common_options
+
+__all__ = ["command"]
+
+
+@click.command("verify")
+@click.argument("result", type=click.Path(path_type=Path))
+@common_options
+@click.pass_obj
+def command(state: State, result: Path) -> None:
+    """Check a result (or every result below a folder) against its own record."""
+    from vpbench.engine.summarise import verify
+    from vpbench.errors import ResultError
+    from vpbench.results.result import find_results
+    from vpbench.results.store import Store
+
+    folders = find_results(result)
+    if not folders:
+        raise ResultError(f"{result}: there is no result (no run.json) at or below it")
+    for folder in folders:
+        store = Store.open(folder)
+        click.echo(f"{folder}: {verify(store, state.plugins)}")
+        for kind in store.mixed():
+            click.echo(f"  mixed: some units were computed by {kind}")

@@ -1,0 +1,1 @@
+"""Evaluation: units, predictions, measurements, publication."""

@@ -1,0 +1,252 @@
+"""From names and options, as users type them, to objects that are ready to run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from vpbench.errors import DataError, PluginError, UsageError, VpbenchError, did_you_mean
+from vpbench.paths import config_file
+from vpbench.plugin.annotator import Annotator
+from vpbench.plugin.clip import MODALITIES, Modality
+from vpbench.plugin.dataset import Dataset
+from vpbench.plugin.loader import Plugins
+from vpbench.plugin.metric import Metric
+from vpbench.plugin.predictor import Predictor
+from vpbench.protocol.protocol import Protocol, validation_line
+from vpbench.results.identity import canonical
+
+__all__ = [
+    "Chosen",
+    "choose_annotators",
+    "choose_metrics",
+    "choose_predictor",
+    "chosen_object",
+    "open_dataset",
+    "open_protocol",
+    "parse_assignments",
+]
+
+Options = Mapping[str, Mapping[str, Any]]
+"""Option values by the name of what they belong to."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A plugin's object, built from its name, preset and options."""
+
+    name: str
+    preset: str
+    value: Any
+    options: Mapping[str, Any]
+    """All option values, JSON-able."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each option's value comes from: default, preset or user."""
+    fingerprint: str = ""
+
+    def describe(self) -> str:
+        """Return one string that names the object, its options and what it reads: for the identity."""
+        return canonical({"name": self.name, "options": dict(self.options), "fingerprint": self.fingerprint})
+
+
+def open_protocol(plugins: Plugins, text: str) -> Protocol:
+    """Return the protocol of a registered name, or of a path to a TOML file.
+
+    Raises:
+        UsageError: unknown, or not valid.
+    """
+    if text.endswith(".toml"):
+        return Protocol.read(Path(text))
+    protocol = Protocol.read(plugins.load("protocol", text))
+    if protocol.name != text:
+        raise PluginError(f"the protocol registered as {text!r} calls itself {protocol.name!r}")
+    return protocol
+
+
+def open_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[str, Path]) -> Dataset:
+    """Open the dataset of a protocol at its data root.
+
+    ``roots`` maps dataset names to folders, ``""`` to the folder for any other; then the configuration file's
+    ``[data-roots]`` table and ``$VPBENCH_DATA/<dataset>`` are looked at.
+
+    Raises:
+        UsageError: an unknown dataset or option. DataError: no data root, or none that exists.
+    """
+    name = protocol.dataset.name
+    target = plugins.load("dataset", name)
+    root: Path | None = None
+    if target.info.needs_root:
+        root = _data_root(name, roots)
+        if root is None:
+            raise DataError(
+                f"the dataset {name!r} needs its folder: --data-root {name}=DIR. {target.info.obtain}".rstrip()
+            )
+        if not root.exists():
+            raise DataError(f"the data root of {name!r} does not exist: {root}. {target.info.obtain}".rstrip())
+    if not hasattr(target, "Options"):
+        if protocol.dataset.options:
+            raise UsageError(f"protocol {protocol.name}: the dataset {name!r} takes no options")
+        dataset: Dataset = target(root)
+    else:
+        options = _validate(target.Options, protocol.dataset.options, f"protocol {protocol.name}: dataset {name!r}")
+        dataset = target(root, options=options)
+    if protocol.dataset.split not in dataset.info.splits:
+        hint = did_you_mean(protocol.dataset.split, dataset.info.splits)
+        raise UsageError(f"protocol {protocol.name}: {name!r} has no split {protocol.dataset.split!r}{hint}")
+    return dataset
+
+
+def _data_root(name: str, roots: Mapping[str, Path]) -> Path | None:
+    if name in roots or "" in roots:
+        return roots.get(name, roots.get(""))
+    file = config_file()
+    if file.is_file():
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8")).get("data-roots", {})
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"configuration file {file}: {error}") from error
+        if name in table:
+            return Path(table[name]).expanduser()
+    base = os.environ.get("VPBENCH_DATA")
+    return Path(base) / name if base else None
+
+
+def choose_predictor(plugins: Plugins, text: str, options: Options) -> Chosen:
+    """Build the predictor of ``NAME`` or ``NAME:PRESET`` (or ``NAME:ARGUMENT`` where it takes one).
+
+    Raises:
+        UsageError: an unknown name, preset or option, or a value that does not fit.
+    """
+    name, _, argument = text.partition(":")
+    chosen = _choose(plugins, "predictor", name, argument, options.get(name, {}))
+    if not isinstance(chosen.value, Predictor):
+        raise PluginError(f"the predictor {name!r} lacks `info` or `predict`")
+    return chosen
+
+
+def choose_annotators(plugins: Plugins, wanted: Mapping[str, str], options: Options) -> dict[Modality, Chosen]:
+    """Build annotators from ``{modality: NAME[:PRESET]}``.
+
+    Raises:
+        UsageError: an unknown modality, name, preset or option, or an annotator of another modality.
+    """
+    chosen: dict[Modality, Chosen] = {}
+    for modality, text in wanted.items():
+        if modality not in MODALITIES or modality == "frames":
+            raise UsageError(
+                f"--annotate {modality}={text}: {modality!r} cannot be annotated"
+                f"{did_you_mean(modality, set(MODALITIES) - {'frames'})}"
+            )
+        name, _, argument = text.partition(":")
+        one = _choose(plugins, "annotator", name, argument, options.get(name, {}))
+        annotator: Annotator = one.value
+        if annotator.info.gives != modality:
+            raise UsageError(f"--annotate {modality}={text}: the annotator {name!r} gives {annotator.info.gives}")
+        chosen[annotator.info.gives] = one
+    return chosen
+
+
+def choose_metrics(plugins: Plugins, names: Sequence[str], device: str) -> dict[str, Metric]:
+    """Build metrics by name, in the given order.
+
+    Raises:
+        UsageError: an unknown name. PluginError: an object that is no metric, or goes by another name.
+    """
+    metrics: dict[str, Metric] = {}
+    for name in names:
+        metric = plugins.load("metric", name)(device)
+        if not isinstance(metric, Metric):
+            raise PluginError(f"the metric {name!r} lacks one of info, why_not, measure, finalise, resample")
+        if metric.info.name != name:
+            raise PluginError(f"the metric registered as {name!r} calls itself {metric.info.name!r}")
+        metrics[name] = metric
+    return metrics
+
+
+def chosen_object(predictor: Any, name: str = "") -> Chosen:
+    """Wrap a predictor that a Python program made itself; its class's name, or ``name``, labels the result."""
+    if not isinstance(predictor, Predictor):
+        raise UsageError(f"{predictor!r} is neither a predictor's name nor an object with `info` and `predict`")
+    text = name or re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower()
+    options = getattr(predictor, "options", None)
+    values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
+    return Chosen(text, "", predictor, values, fingerprint=_fingerprint(predictor))
+
+
+def parse_assignments(texts: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
+    """Parse ``NAME.OPTION=VALUE`` texts; a value is TOML where it parses as TOML, else a string.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    parsed: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        name, dot, option = key.rpartition(".")
+        if not (equals and dot and name and option):
+            raise UsageError(f"{flag} {text}: write it as NAME.OPTION=VALUE")
+        try:
+            parsed.setdefault(name, {})[option] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed.setdefault(name, {})[option] = value
+    return parsed
+
+
+def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapping[str, Any]) -> Chosen:
+    target = plugins.load(kind, name)
+    presets: Mapping[str, Mapping[str, Any]] = getattr(target, "presets", {})
+    where = f"{kind} {name!r}"
+    preset, given = argument, dict(presets.get(argument, {}))
+    if argument and argument not in presets:
+        takes = getattr(target, "argument", "")
+        if not takes:
+            raise UsageError(f"{where} has no preset {argument!r}{did_you_mean(argument, presets)}")
+        given = {takes: argument}
+        preset = _slug(argument)
+    sources = dict.fromkeys(given, f"preset {preset}")
+    given.update(options)
+    sources.update(dict.fromkeys(options, "user"))
+    model = getattr(target, "Options", None)
+    if model is None:
+        if options:
+            raise UsageError(f"{where} takes no options, so -o {name}.{next(iter(options))} cannot be set")
+        return Chosen(name, preset, target(), {}, {}, "")
+    validated = _validate(model, given, where)
+    try:
+        value = target(options=validated)
+    except VpbenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{where} cannot be built: {type(error).__name__}: {error}") from error
+    values = json.loads(validated.model_dump_json())
+    every = {key: sources.get(key, "default") for key in values}
+    return Chosen(name, preset, value, values, every, _fingerprint(value))
+
+
+def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> BaseModel:
+    if unknown := [key for key in values if key not in model.model_fields]:
+        raise UsageError(f"{where} has no option {unknown[0]!r}{did_you_mean(unknown[0], model.model_fields)}")
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError(f"{where}: option {validation_line(error)}") from error
+
+
+def _fingerprint(value: Any) -> str:
+    make = getattr(value, "fingerprint", None)
+    return str(make()) if make is not None else ""
+
+
+def _slug(text: str) -> str:
+    """Return a name for a folder from what the user typed: its last part, and enough of a hash to tell two apart."""
+    tail = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).name or "root")
+    return f"{tail}-{hashlib.sha256(str(Path(text).resolve()).encode()).hexdigest()[:6]}"

@@ -1,0 +1,192 @@
+"""From clip references to tensors: read, transform, annotate, stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from vpbench.errors import DataError, VpbenchError
+from vpbench.plugin.annotator import Annotator
+from vpbench.plugin.clip import PAIRWISE, Context, Future, LabelSpace, Modality
+from vpbench.plugin.dataset import Dataset, check_array
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.sampling import ClipRef
+from vpbench.protocol.transforms import transform
+
+__all__ = ["Batch", "ClipArrays", "ClipSource", "batches", "stack"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ClipArrays:
+    """One clip as arrays in a reader's layout, transformed: the context, and the truth at the scored steps."""
+
+    ref: ClipRef
+    context: Arrays
+    future: Arrays
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of one size, horizon and set of scored steps, on the run's device."""
+
+    refs: tuple[ClipRef, ...]
+    context: Context
+    future: Future
+    horizon: int
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """Reads clips of a protocol. Picklable, so that DataLoader workers can hold a copy."""
+
+    dataset: Dataset
+    protocol: Protocol
+    context: frozenset[Modality]
+    """Modalities of the context that some predictor is given."""
+    future: frozenset[Modality]
+    """Modalities of the truth that some metric or oracle looks at."""
+    annotators: Mapping[Modality, Annotator]
+
+    @property
+    def context_labels(self) -> LabelSpace | None:
+        """The label space of the context's semantics: the annotator's where one supplies them."""
+        annotator = self.annotators.get("semantics")
+        annotated = annotator.info.label_space if annotator else None
+        return annotated or self.dataset.info.label_space
+
+    def read(self, ref: ClipRef) -> ClipArrays:
+        """Read one clip.
+
+        Raises:
+            DataError: as the dataset's reader, or an array that breaks the contract.
+        """
+        scored = [ref.frames[ref.context + step - 1] for step in ref.steps]
+        given = list(ref.frames[: ref.context])
+        frames = self._read(ref, [*given, *scored], "frames")
+        context: Arrays = {"frames": frames[: ref.context]}
+        future: Arrays = {"frames": frames[ref.context :]}
+        sources = {m for a in self.annotators.values() for m in a.info.needs}
+        for modality in sorted((self.context - set(self.annotators)) | (sources & set(self.dataset.info.modalities))):
+            if modality != "frames":
+                context[modality] = self._read(ref, given, modality)
+        for modality, annotator in sorted(self.annotators.items()):
+            context[modality] = self._annotate(annotator, context, ref)
+        for modality in sorted(self.future - {"frames"}):
+            future[modality] = self._read_future(ref, scored, modality)
+        return ClipArrays(ref, {m: context[m] for m in sorted({*self.context, "frames"})}, future)
+
+    def _read(self, ref: ClipRef, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
+        array = self.dataset.read(ref.sequence, frames, modality)
+        check_array(array, modality, len(frames), f"dataset {self.protocol.dataset.name!r}, clip {ref.id!r}")
+        return transform(array, self.protocol.pixels, modality)
+
+    def _read_future(self, ref: ClipRef, scored: Sequence[int], modality: Modality) -> NDArray[Any]:
+        if modality not in PAIRWISE:
+            return self._read(ref, scored, modality)
+        if len(scored) == ref.horizon:
+            return self._read(ref, ref.frames[ref.context - 1 :], modality)
+        pairs = [ref.frames[ref.context + step - 2 : ref.context + step] for step in ref.steps]
+        return np.concatenate([self._read(ref, pair, modality) for pair in pairs])
+
+    def _annotate(self, annotator: Annotator, window: Arrays, ref: ClipRef) -> NDArray[Any]:
+        modality = annotator.info.gives
+        array = annotator.annotate(window, ref.id)
+        check_array(array, modality, ref.context, f"annotator of {modality}, clip {ref.id!r}")
+        if array.shape[1:3] != window["frames"].shape[1:3]:
+            raise DataError(f"annotator of {modality}, clip {ref.id!r}: not of the frames' size")
+        return array
+
+
+class _Reads(TorchDataset[list[ClipArrays] | VpbenchError]):
+    """Batches of references as a torch dataset. An error is an item: it reaches the user as one line."""
+
+    def __init__(self, source: ClipSource, groups: Sequence[Sequence[ClipRef]]) -> None:
+        self.source, self.groups = source, groups
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> list[ClipArrays] | VpbenchError:
+        try:
+            return [self.source.read(ref) for ref in self.groups[index]]
+        except VpbenchError as error:
+            return error
+
+
+def batches(
+    source: ClipSource, groups: Sequence[Sequence[ClipRef]], workers: int
+) -> Iterator[list[ClipArrays] | VpbenchError]:
+    """Yield the clips of each group of references, in order, read ahead by ``workers`` processes (0: in this one).
+
+    A group that cannot be read is yielded as its error. At most ``2 * workers`` groups are in memory.
+    """
+    yield from DataLoader(
+        _Reads(source, groups),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_read,
+    )
+
+
+def _as_read(item: Any) -> Any:
+    return item
+
+
+def stack(clips: Sequence[ClipArrays], device: str, source: ClipSource) -> list[Batch]:
+    """Put clips on a device, in batches of one size, horizon and set of scored steps (mostly: one)."""
+    groups: dict[Any, list[ClipArrays]] = {}
+    for clip in clips:
+        shape = clip.context["frames"].shape
+        groups.setdefault((shape, clip.ref.horizon, clip.ref.steps), []).append(clip)
+    return [_stack(group, device, source) for group in groups.values()]
+
+
+def _stack(clips: Sequence[ClipArrays], device: str, source: ClipSource) -> Batch:
+    refs = tuple(clip.ref for clip in clips)
+    ids = tuple(ref.id for ref in refs)
+    context = {m: _tensor([c.context[m] for c in clips], m, device) for m in clips[0].context}
+    future = {m: _tensor([c.future[m] for c in clips], m, device) for m in clips[0].future}
+    return Batch(
+        refs,
+        Context(
+            frames=context["frames"],
+            clips=ids,
+            semantics=context.get("semantics"),
+            flow=context.get("flow"),
+            label_space=source.context_labels,
+        ),
+        Future(
+            frames=future["frames"],
+            steps=refs[0].steps,
+            clips=ids,
+            last=context["frames"][:, -1],
+            semantics=future.get("semantics"),
+            flow=future.get("flow"),
+            disocclusion=future.get("disocclusion"),
+            instances=future.get("instances"),
+            label_space=source.dataset.info.label_space,
+        ),
+        refs[0].horizon,
+    )
+
+
+def _tensor(arrays: Sequence[NDArray[Any]], modality: str, device: str) -> torch.Tensor:
+    tensor = torch.from_numpy(np.stack(arrays)).to(device)
+    match modality:
+        case "frames":
+            return tensor.permute(0, 1, 4, 2, 3).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        case "flow":
+            return tensor.permute(0, 1, 4, 2, 3).contiguous()
+        case "disocclusion":
+            return tensor
+        case _:
+            return tensor.to(torch.int64)

@@ -1,0 +1,213 @@
+"""One predictor on one batch: predict, check, put into the protocol's value range, compare, measure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vpbench.engine.loading import Batch
+from vpbench.errors import MetricError, PredictorError, VpbenchError
+from vpbench.plugin.clip import Comparison, Context, Modality, Prediction
+from vpbench.plugin.metric import Metric, Undefined, Value
+from vpbench.plugin.predictor import Predictor
+from vpbench.results.store import Row
+
+__all__ = ["CLAMP", "Checked", "generators", "measure", "predict"]
+
+CLAMP = 1e-4
+"""How far a prediction may leave [0,1]: clamped and counted up to here, an error beyond."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A prediction that keeps the contract."""
+
+    raw: Prediction
+    """As it was returned."""
+    prediction: Prediction
+    """With frames clamped to [0,1]."""
+    clamped: Tensor | None
+    """[B,K] bool: frames that had values beyond [0,1]."""
+
+
+def generators(clips: Sequence[str], seed: int, sample: int) -> list[torch.Generator]:
+    """Return one CPU generator per clip, seeded from (run seed, clip id, sample) and nothing else."""
+    made = []
+    for clip in clips:
+        digest = hashlib.sha256(f"{seed}/{sample}/{clip}".encode()).digest()
+        made.append(torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1))
+    return made
+
+
+def predict(
+    name: str, predictor: Predictor, batch: Batch, *, outputs: Sequence[Modality], seed: int, sample: int
+) -> Checked:
+    """Predict one batch and check what comes back; ``outputs`` must be among it.
+
+    Raises:
+        PredictorError: an exception, a wrong type, shape or dtype, NaN, values out of range; names predictor, clip.
+    """
+    context = _shown(predictor, batch)
+    try:
+        with torch.inference_mode():
+            prediction = predictor.predict(context, batch.horizon, generators(context.clips, seed, sample))
+    except VpbenchError as error:
+        raise PredictorError(f"predictor {name!r}: {error}") from error
+    except torch.OutOfMemoryError as error:
+        raise PredictorError(
+            f"predictor {name!r} ran out of device memory on {len(context.clips)} clips: lower --batch-size"
+        ) from error
+    except Exception as error:
+        raise PredictorError(
+            f"predictor {name!r} failed on clip {context.clips[0]!r}: {type(error).__name__}: {error}"
+        ) from error
+    return _check(name, outputs, prediction, batch)
+
+
+def _shown(predictor: Predictor, batch: Batch) -> Context:
+    """Return the context cut to what the predictor declared; with the truth for an oracle."""
+    info = predictor.info
+    seen = {*info.requires, *info.uses}
+    context = batch.context
+    return replace(
+        context,
+        semantics=context.semantics if "semantics" in seen else None,
+        flow=context.flow if "flow" in seen else None,
+        future=batch.future if info.oracle else None,
+    )
+
+
+def _check(name: str, outputs: Sequence[Modality], prediction: Prediction, batch: Batch) -> Checked:
+    if not isinstance(prediction, Prediction):
+        raise PredictorError(
+            f"predictor {name!r} must return a vpbench.Prediction; it returned {type(prediction).__name__}"
+        )
+    given = prediction.given()
+    if absent := [m for m in outputs if m not in given]:
+        raise PredictorError(f"predictor {name!r} declares the output {absent[0]!r} and did not predict it")
+    b, _, _, h, w = batch.context.frames.shape
+    k = batch.horizon
+    shapes = {"frames": (b, k, 3, h, w), "flow": (b, k, 2, h, w), "disocclusion": (b, k, h, w)}
+    if "semantics" in given:
+        labels = given["semantics"]
+        classes = labels.shape[2:3] if labels.ndim == 5 else ()
+        shapes["semantics"] = (b, k, *classes, h, w)
+    for modality, tensor in given.items():
+        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shapes[modality]:
+            shape = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise PredictorError(f"predictor {name!r}: {modality} must be {list(shapes[modality])}; they are {shape}")
+        if tensor.is_floating_point():
+            _check_finite(name, modality, tensor, batch)
+    if prediction.frames is None:
+        return Checked(prediction, prediction, None)
+    if not prediction.frames.is_floating_point():
+        raise PredictorError(
+            f"predictor {name!r}: frames must be floating point in [0,1]; they are {prediction.frames.dtype}"
+        )
+    frames = prediction.frames.to(torch.float32)
+    low, high = frames.amin(dim=(2, 3, 4)), frames.amax(dim=(2, 3, 4))
+    excess = torch.maximum(-low, high - 1)
+    if (wrong := (excess > CLAMP).nonzero()).numel():
+        i, step = (int(v) for v in wrong[0])
+        raise PredictorError(
+            f"predictor {name!r}: frames must lie in [0,1]; clip {batch.refs[i].id!r}, step {step + 1} spans "
+            f"[{low[i, step]:.4g}, {high[i, step]:.4g}] (clamping is the predictor's job)"
+        )
+    clamped = excess > 0
+    if clamped.any():
+        frames = frames.clamp(0, 1)
+    return Checked(prediction, replace(prediction, frames=frames), clamped)
+
+
+def _check_finite(name: str, modality: str, tensor: Tensor, batch: Batch) -> None:
+    finite = torch.isfinite(tensor).flatten(2).all(dim=2)
+    if (wrong := (~finite).nonzero()).numel():
+        i, step = (int(v) for v in wrong[0])
+        raise PredictorError(
+            f"predictor {name!r}: {modality} of clip {batch.refs[i].id!r}, step {step + 1} hold NaN or inf"
+        )
+
+
+def measure(
+    name: str,
+    checked: Checked,
+    batch: Batch,
+    metrics: Mapping[str, Metric],
+    *,
+    quantise: bool,
+    sample: int | None,
+) -> list[Row]:
+    """Measure a checked prediction and return its rows.
+
+    Args:
+        name: the predictor's name, for messages.
+        checked: what :func:`predict` returned.
+        batch: the batch it was predicted from.
+        metrics: by name.
+        quantise: round the predicted frames to 8 bits first.
+        sample: the sample's number for a stochastic predictor, else None.
+
+    Raises:
+        MetricError: a metric failed or returned something else than finite statistics per clip and step.
+    """
+    steps = batch.future.steps
+    comparison = Comparison(_at(checked.prediction, steps, batch.horizon, quantise), batch.future)
+    rows: list[Row] = []
+    for metric_name, metric in metrics.items():
+        try:
+            with torch.inference_mode():
+                table = metric.measure(comparison)
+        except VpbenchError as error:
+            raise type(error)(f"metric {metric_name!r} on {name!r}: {error}") from error
+        except Exception as error:
+            raise MetricError(
+                f"metric {metric_name!r} failed on {name!r}, clip {batch.refs[0].id!r}: {type(error).__name__}: {error}"
+            ) from error
+        if len(table) != len(batch.refs) or any(len(line) != len(steps) for line in table):
+            raise MetricError(
+                f"metric {metric_name!r} must give {len(batch.refs)} x {len(steps)} statistics (clips x steps)"
+            )
+        for i, ref in enumerate(batch.refs):
+            for j, step in enumerate(steps):
+                row: Row = {"clip": ref.id, "step": step, "metric": metric_name, **_fields(metric_name, table[i][j])}
+                if sample is not None:
+                    row["sample"] = sample
+                if checked.clamped is not None and bool(checked.clamped[i, step - 1]):
+                    row["clamped"] = True
+                rows.append(row)
+    return rows
+
+
+def _fields(name: str, statistic: object) -> Row:
+    if isinstance(statistic, Undefined):
+        return {"status": "undefined", "reason": statistic.reason, "value": None}
+    if isinstance(statistic, Value):
+        return {"status": "ok", "value": _plain(name, statistic.value), "note": statistic.note}
+    if isinstance(statistic, Sequence):
+        return {"status": "ok", "value": [_plain(name, v) for v in statistic]}
+    return {"status": "ok", "value": _plain(name, statistic)}
+
+
+def _plain(name: str, value: object) -> float | int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    number = float(value)  # type: ignore[arg-type]
+    if not math.isfinite(number):
+        raise MetricError(f"metric {name!r} gave {number}: return Undefined(reason) where there is no value")
+    return number
+
+
+def _at(prediction: Prediction, steps: Sequence[int], horizon: int, quantise: bool) -> Prediction:
+    """Return the prediction at the scored steps, its frames rounded to 8 bits where the protocol says so."""
+    if tuple(steps) != tuple(range(1, horizon + 1)):
+        index = torch.tensor([step - 1 for step in steps])
+        cut = {m: t.index_select(1, index.to(t.device)) for m, t in prediction.given().items()}
+        prediction = replace(prediction, **cut)  # type: ignore[arg-type]
+    if quantise and prediction.frames is not None:
+        prediction = replace(prediction, frames=(prediction.frames * 255).round().div(255))
+    return prediction

@@ -1,0 +1,237 @@
+"""What a run will do: which clips, which predictors with which metrics, and where each result goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_metrics, open_dataset
+from vpbench.engine.launch import choose_device, find_shard
+from vpbench.errors import DataError, MetricError, UsageError
+from vpbench.plugin.clip import Modality
+from vpbench.plugin.dataset import Dataset
+from vpbench.plugin.loader import Plugins
+from vpbench.plugin.metric import Metric, Setting
+from vpbench.protocol.protocol import Anchored, Protocol
+from vpbench.protocol.units import Manifest, build_manifest
+from vpbench.results.identity import Identity
+from vpbench.results.result import label
+from vpbench.results.store import SCHEMA
+
+__all__ = ["Cell", "Plan", "Settings", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: none of it but ``clips``, ``metrics``, ``samples``, ``seed``, ``annotate`` and ``options`` may change
+    a number.
+    """
+
+    out: Path = Path("results")
+    data_roots: Mapping[str, Path] = field(default_factory=dict)
+    """Folder by dataset name; ``""`` is the folder for any other."""
+    options: Options = field(default_factory=dict)
+    annotate: Mapping[str, str] = field(default_factory=dict)
+    clips: int | None = None
+    metrics: Sequence[str] = ()
+    """Empty: the protocol's, or every metric registered as a default."""
+    samples: int = 1
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 8
+    workers: int = 0
+    shard: str | None = None
+    allow_partial: bool = False
+    save_predictions: bool = False
+
+
+@dataclass
+class Cell:
+    """One predictor on one protocol: one result."""
+
+    predictor: Chosen
+    identity: Identity
+    metrics: Mapping[str, Metric]
+    folder: Path
+    run: Mapping[str, Any]
+    """The content of ``run.json``."""
+    samples: int
+    outputs: Sequence[Modality]
+    """What it must predict here."""
+    error: str = ""
+
+    @property
+    def label(self) -> str:
+        """The predictor's name with its preset."""
+        return label(self.predictor.name, self.predictor.preset)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is decided before the first clip is read."""
+
+    protocol: Protocol
+    dataset: Dataset
+    manifest: Manifest
+    cells: Sequence[Cell]
+    annotators: Mapping[Modality, Chosen]
+    device: str
+    rank: int
+    world: int
+
+    @property
+    def context(self) -> frozenset[Modality]:
+        """The modalities that some predictor's context holds."""
+        has = {*self.dataset.info.modalities, *self.annotators}
+        seen = {m for cell in self.cells for m in (*_info(cell).requires, *_info(cell).uses)}
+        return frozenset(seen & has)
+
+    @property
+    def future(self) -> frozenset[Modality]:
+        """The modalities of the truth that some metric or oracle looks at."""
+        infos = [metric.info for cell in self.cells for metric in cell.metrics.values()]
+        seen: set[Modality] = {m for info in infos for m in (*info.needs, *info.truth)}
+        seen |= {m for cell in self.cells if _info(cell).oracle for m in _info(cell).outputs}
+        return frozenset(seen & set(self.dataset.info.modalities))
+
+
+def make_plan(protocol: Protocol, predictors: Sequence[Chosen], plugins: Plugins, settings: Settings) -> Plan:
+    """Decide everything that can be decided before the data are read.
+
+    Raises:
+        VpbenchError: the data are not there, a predictor does not fit the protocol, a metric that the user named
+            cannot apply, two predictors would write one result.
+    """
+    shard = find_shard(settings.shard)
+    device = choose_device(settings.device, shard)
+    dataset = open_dataset(plugins, protocol, settings.data_roots)
+    manifest = build_manifest(protocol, dataset, limit=settings.clips, allow_partial=settings.allow_partial)
+    wanted = {**_defaults(protocol, dataset, predictors), **settings.annotate}
+    annotators = choose_annotators(plugins, wanted, settings.options)
+    names = list(settings.metrics or protocol.metrics or plugins.defaults("metric"))
+    metrics = choose_metrics(plugins, names, device)
+    cells = []
+    for chosen in predictors:
+        if isinstance(chosen.value, torch.nn.Module):
+            chosen.value.to(device).eval()
+        given = _given(chosen, protocol, dataset, annotators)
+        outputs = chosen.value.info.expected({*dataset.info.modalities, *annotators})
+        usable, skipped = _usable(chosen, protocol, dataset, metrics, outputs, named=bool(settings.metrics))
+        cells.append(_cell(chosen, protocol, manifest, settings, usable, skipped, given, outputs))
+    folders = [cell.folder for cell in cells]
+    if twice := [c.label for c in cells if folders.count(c.folder) > 1]:
+        raise UsageError(f"{twice[0]!r} is asked for twice with the same options")
+    return Plan(protocol, dataset, manifest, cells, annotators, device, shard.rank, shard.world)
+
+
+def _info(cell: Cell) -> Any:
+    return cell.predictor.value.info
+
+
+def _defaults(protocol: Protocol, dataset: Dataset, predictors: Sequence[Chosen]) -> dict[str, str]:
+    """Return the protocol's annotators for what the dataset lacks and some predictor requires."""
+    required = {m for chosen in predictors for m in chosen.value.info.requires}
+    return {m: name for m, name in protocol.annotate.items() if m in required - set(dataset.info.modalities)}
+
+
+def _given(
+    chosen: Chosen, protocol: Protocol, dataset: Dataset, annotators: Mapping[Modality, Chosen]
+) -> dict[str, str]:
+    """Check that the predictor gets what it requires; return the annotators whose work it is shown."""
+    info = chosen.value.info
+    horizon = protocol.sampling.horizon
+    if info.horizon != "any" and info.horizon < horizon:
+        raise UsageError(
+            f"predictor {chosen.name!r} predicts at most {info.horizon} steps; {protocol.name} asks for {horizon}"
+        )
+    if info.oracle and (lacks := set(info.requires) - set(dataset.info.modalities)):
+        raise DataError(f"the oracle {chosen.name!r} needs the true {min(lacks)}; {protocol.dataset.name!r} has none")
+    has = {*dataset.info.modalities, *annotators}
+    for modality in info.requires:
+        if modality not in has:
+            raise DataError(
+                f"predictor {chosen.name!r} requires {modality}, which {protocol.dataset.name!r} lacks: "
+                f"add --annotate {modality}=NAME (`vpbench list annotators`)"
+            )
+    seen = {*info.requires, *info.uses}
+    return {m: one.describe() for m, one in annotators.items() if m in seen}
+
+
+def _usable(
+    chosen: Chosen,
+    protocol: Protocol,
+    dataset: Dataset,
+    metrics: Mapping[str, Metric],
+    outputs: Sequence[Modality],
+    *,
+    named: bool,
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Divide metrics into those that can apply and those that cannot, with the reason."""
+    setting = Setting(
+        size=protocol.size,
+        truth=frozenset(dataset.info.modalities),
+        outputs=frozenset(outputs),
+        label_space=dataset.info.label_space,
+    )
+    reasons = {name: metric.why_not(setting) for name, metric in metrics.items()}
+    skipped = {name: reason for name, reason in reasons.items() if reason}
+    if named and skipped:
+        name, reason = next(iter(skipped.items()))
+        raise MetricError(f"--metric {name}: cannot be measured for {chosen.name!r} on {protocol.name}: {reason}")
+    return {name: metric for name, metric in metrics.items() if name not in skipped}, skipped
+
+
+def _cell(
+    chosen: Chosen,
+    protocol: Protocol,
+    manifest: Manifest,
+    settings: Settings,
+    metrics: Mapping[str, Metric],
+    skipped: Mapping[str, str],
+    annotators: Mapping[str, str],
+    outputs: Sequence[Modality],
+) -> Cell:
+    info = chosen.value.info
+    samples = settings.samples if info.stochastic else 1
+    identity = Identity(
+        protocol=protocol.hash,
+        manifest=manifest.hash,
+        predictor=chosen.name,
+        options=chosen.options,
+        fingerprint=chosen.fingerprint,
+        annotators=annotators,
+        metrics={name: metric.info.revision for name, metric in sorted(metrics.items())},
+        seed=settings.seed,
+        samples=samples,
+    )
+    run = {
+        "schema": SCHEMA,
+        "identity": identity.as_dict(),
+        "identity_hash": identity.hash,
+        "predictor": chosen.name,
+        "preset": chosen.preset,
+        "oracle": info.oracle,
+        "stochastic": info.stochastic,
+        "paper": info.paper,
+        "protocol": protocol.model_dump(mode="json", by_alias=True),
+        "cumulative": not isinstance(protocol.sampling, Anchored),
+        "partial": manifest.partial,
+        "dropped": list(manifest.dropped),
+        "metrics": {
+            name: {
+                "revision": metric.info.revision,
+                "higher_is_better": metric.info.higher_is_better,
+                "unit": metric.info.unit,
+                "decimals": metric.info.decimals,
+            }
+            for name, metric in metrics.items()
+        },
+        "skipped": dict(skipped),
+        "manifest": [[ref.id, list(ref.steps)] for ref in manifest.clips],
+    }
+    folder = settings.out / protocol.name / label(chosen.name, chosen.preset) / identity.hash[:12]
+    return Cell(chosen, identity, metrics, folder, run, samples, outputs)

@@ -1,0 +1,58 @@
+"""Predictions on disk: one ``.npy`` per clip, in the layout that the predictor ``saved`` and other tools read.
+
+``<folder>/<clip id>.npy``: float32 [K,H,W,3] RGB in [0,1]; beside it, where predicted, ``<clip id>.semantics.npy``
+(uint8 [K,H,W] label ids), ``.flow.npy`` (float32 [K,H,W,2]) and ``.disocclusion.npy`` (bool [K,H,W]). Samples of a stochastic
+predictor after the first carry ``.sample1``, ``.sample2``, ... before the modality.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from vpbench.engine.loading import Batch
+from vpbench.plugin.clip import Prediction
+from vpbench.protocol.units import Unit
+from vpbench.results.store import write_atomic
+
+__all__ = ["save_predictions", "saved"]
+
+
+def save_predictions(folder: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
+    """Write the predictions of a batch, each file atomically.
+
+    Raises:
+        ResultError: a file cannot be written.
+    """
+    for modality, tensor in prediction.given().items():
+        for i, ref in enumerate(batch.refs):
+            buffer = io.BytesIO()
+            np.save(buffer, _array(modality, tensor[i].cpu()))
+            path = _path(folder, ref.id, sample, modality)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, buffer.getvalue())
+
+
+def saved(folder: Path, unit: Unit, samples: int) -> bool:
+    """Return whether every clip of a unit has its predicted frames there."""
+    return all(_path(folder, ref.id, sample, "frames").is_file() for ref in unit.clips for sample in range(samples))
+
+
+def _path(folder: Path, clip: str, sample: int, modality: str) -> Path:
+    suffix = f".sample{sample}" if sample else ""
+    suffix += "" if modality == "frames" else f".{modality}"
+    return folder / f"{clip}{suffix}.npy"
+
+
+def _array(modality: str, tensor: Tensor) -> np.ndarray:
+    match modality:
+        case "semantics":
+            labels = tensor.argmax(dim=1) if tensor.ndim == 4 else tensor
+            return labels.numpy().astype(np.uint8)
+        case "disocclusion":
+            return tensor.numpy()
+        case _:
+            return tensor.permute(0, 2, 3, 1).contiguous().numpy().astype(np.float32)

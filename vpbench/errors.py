@@ -1,0 +1,71 @@
+"""What can go wrong, and the exit code of each.
+
+::
+
+    VpbenchError            1   one line: what, where, what to type next
+    ├── UsageError          2   an unknown name, an option that does not fit
+    ├── PluginError         1   a plugin that cannot be loaded, a name taken twice
+    ├── DataError           1   a data root, a file or a frame that is not as it should be
+    ├── PredictorError      1   a predictor broke its contract (its cell fails, the others go on)
+    ├── MetricError         1   a metric cannot be computed where it was asked for
+    └── ResultError         1   a result folder that cannot be read, written or trusted
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "DataError",
+    "MetricError",
+    "PluginError",
+    "PredictorError",
+    "ResultError",
+    "UsageError",
+    "VpbenchError",
+    "did_you_mean",
+]
+
+
+class VpbenchError(Exception):
+    """An error with a message for people: one line that says what, where and what to do next."""
+
+    exit_code = 1
+
+
+class UsageError(VpbenchError):
+    """The user asked for something that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class PluginError(VpbenchError):
+    """A plugin cannot be loaded, or registers what is already taken."""
+
+
+class DataError(VpbenchError):
+    """A data root, a file or a frame is missing or broken."""
+
+
+class PredictorError(VpbenchError):
+    """A predictor broke its contract: wrong shape, NaN, values out of range, an exception."""
+
+
+class MetricError(VpbenchError):
+    """A metric cannot be computed where the user asked for it."""
+
+
+class ResultError(VpbenchError):
+    """A result folder cannot be read, written or trusted."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, flag: str = "") -> str:
+    """Return ``"; did you mean 'repeat'?"`` or, without a near name, the list of what is known."""
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {flag}{near[0]!r}?"
+    if not names:
+        return "; there are none"
+    return "; known: " + ", ".join(names)

@@ -1,0 +1,141 @@
+"""The data that flows between the harness and its plugins, with shapes, units and ranges.
+
+========= ================ ========================================================================================
+modality  shape            meaning
+========= ================ ========================================================================================
+frames    [B,T,3,H,W]      float32 RGB in [0,1], an 8-bit picture divided by 255
+semantics [B,T,H,W]        int64 label ids of a :class:`LabelSpace`; 255 is ignored
+flow      [B,T-1,2,H,W]    float32 backward flow in pixels, channel 0 is x: pixel p of a frame comes from p + flow(p)
+                           of the *sampled* frame before it
+disocclusion [B,T-1,H,W]   bool: what the pixel shows is not visible in the sampled frame before it
+instances [B,T,H,W]        int64 object ids, 0 is background
+========= ================ ========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+__all__ = [
+    "IGNORE",
+    "MODALITIES",
+    "PAIRWISE",
+    "Comparison",
+    "Context",
+    "Future",
+    "LabelSpace",
+    "Modality",
+    "Prediction",
+]
+
+Modality = Literal["frames", "semantics", "flow", "disocclusion", "instances"]
+MODALITIES: tuple[Modality, ...] = ("frames", "semantics", "flow", "disocclusion", "instances")
+PAIRWISE: frozenset[Modality] = frozenset({"flow", "disocclusion"})
+"""Modalities of a frame *and the sampled frame before it*: T frames have T-1 of them."""
+IGNORE = 255
+"""The label id that no metric counts."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Named semantic classes: label id i is ``names[i]``, drawn in ``palette[i]`` (RGB, 0 to 255)."""
+
+    name: str
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a predictor may see of B clips: T frames, and the modalities that it declared.
+
+    ``clips`` are the clips' ids. ``future`` is the truth and is given to predictors declared ``oracle`` only.
+    """
+
+    frames: Float[Tensor, "b t 3 h w"]
+    clips: tuple[str, ...]
+    semantics: Int64[Tensor, "b t h w"] | None = None
+    flow: Float[Tensor, "b t-1 2 h w"] | None = None
+    label_space: LabelSpace | None = None
+    future: Future | None = None
+
+
+@dataclass(frozen=True)
+class Future:
+    """The truth of B clips at the scored ``steps`` (1 = t+1): S of them, usually all from 1 to the horizon."""
+
+    frames: Float[Tensor, "b s 3 h w"]
+    steps: tuple[int, ...]
+    clips: tuple[str, ...]
+    last: Float[Tensor, "b 3 h w"]
+    """The last context frame."""
+    semantics: Int64[Tensor, "b s h w"] | None = None
+    flow: Float[Tensor, "b s 2 h w"] | None = None
+    disocclusion: Bool[Tensor, "b s h w"] | None = None
+    instances: Int64[Tensor, "b s h w"] | None = None
+    label_space: LabelSpace | None = None
+    _cache: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+    def cached(self, key: str, make: Callable[[], T]) -> T:
+        """Return ``make()``, computed once per batch and shared by all metrics and all predictors of a run."""
+        return _cached(self._cache, key, make)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor returns for steps 1 to K of B clips. What it does not predict is None.
+
+    ``semantics`` are logits or scores [B,K,C,H,W] (float) or label ids [B,K,H,W] (int64) in ``label_space``, by default
+    the context's. ``flow`` at step k leads back to step k-1 (step 0 is the last context frame); ``disocclusion`` marks
+    what the predictor holds to be newly visible.
+    """
+
+    frames: Float[Tensor, "b k 3 h w"] | None = None
+    semantics: Float[Tensor, "b k c h w"] | Int64[Tensor, "b k h w"] | None = None
+    flow: Float[Tensor, "b k 2 h w"] | None = None
+    disocclusion: Bool[Tensor, "b k h w"] | None = None
+    label_space: LabelSpace | None = None
+
+    def given(self) -> Mapping[str, Tensor]:
+        """Return what was predicted, by modality."""
+        every = {m: getattr(self, m) for m in ("frames", "semantics", "flow", "disocclusion")}
+        return {name: value for name, value in every.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A prediction beside the truth, at the scored steps only: what a metric measures.
+
+    ``prediction`` has been validated, put into the protocol's value range and cut to ``future.steps``: its step axis
+    is that of ``future``.
+    """
+
+    prediction: Prediction
+    future: Future
+    _cache: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def frames(self) -> tuple[Float[Tensor, "b s 3 h w"], Float[Tensor, "b s 3 h w"]]:
+        """Return the predicted and the true frames."""
+        assert self.prediction.frames is not None  # a metric of frames is not asked where none are predicted
+        return self.prediction.frames, self.future.frames
+
+    def cached(self, key: str, make: Callable[[], T]) -> T:
+        """Return ``make()``, computed once per prediction and shared by all metrics."""
+        return _cached(self._cache, key, make)
+
+
+def _cached(cache: dict[str, object], key: str, make: Callable[[], T]) -> T:
+    if key not in cache:
+        cache[key] = make()
+    return cache[key]  # type: ignore[return-value]

@@ -1,0 +1,113 @@
+"""The contract of a dataset: an index and a reader of the official on-disk layout, nothing else.
+
+Sampling, cropping, resizing, batching, caching and annotating are the harness's, the same for every dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vpbench.plugin.clip import LabelSpace, Modality
+
+__all__ = ["Dataset", "DatasetInfo", "SequenceInfo"]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What the harness and its users must know of a dataset.
+
+    ``tree`` is the expected layout below the data root, as text; ``obtain`` says where and how to get it.
+    """
+
+    modalities: tuple[Modality, ...] = ("frames",)
+    splits: tuple[str, ...] = ("test",)
+    needs_root: bool = True
+    """False for a dataset that makes its clips itself."""
+    label_space: LabelSpace | None = None
+    tree: str = ""
+    obtain: str = ""
+    homepage: str = ""
+    licence: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True)
+class SequenceInfo:
+    """One video. ``frames`` are the raw frame numbers that exist, ascending; ``problem`` says why it is unreadable."""
+
+    name: str
+    """Unique, stable, the same whatever the files are packed in, with the file's or folder's own name in it."""
+    frames: Sequence[int] = field(repr=False)
+    problem: str = ""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A class built as ``Class(root)``, or ``Class(root, options=Options(...))`` where it has a pydantic ``Options``.
+
+    ``root`` is a ``pathlib.Path`` (None where ``info.needs_root`` is False), the folder as unpacked; it is never
+    written to.
+    """
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What the harness must know (a class attribute does)."""
+
+    def sequences(self, split: str) -> Sequence[SequenceInfo]:
+        """Return the split's sequences, sorted by name; decodes nothing.
+
+        Raises:
+            DataError: the data root does not hold the dataset; the message shows the expected tree.
+        """
+
+    def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
+        """Read raw frames of one sequence, at their original size.
+
+        Args:
+            sequence: a name that :meth:`sequences` gave.
+            frames: N raw frame numbers, ascending.
+            modality: one of ``info.modalities``.
+
+        Returns:
+            ``frames``: uint8 RGB [N,H,W,3]. ``semantics``: uint8 label ids [N,H,W]. ``instances``: int32 [N,H,W].
+            ``flow``: float32 [N-1,H,W,2], pixels, entry i leads from ``frames[i+1]`` back to ``frames[i]``.
+            ``disocclusion``: bool [N-1,H,W], entry i: not visible in ``frames[i]``.
+
+        Raises:
+            DataError: a file is missing, corrupt, or has fewer frames than its header claims.
+        """
+
+
+def check_array(array: NDArray[np.generic], modality: Modality, frames: int, where: str) -> None:
+    """Check what a reader returned against the contract of :meth:`Dataset.read`.
+
+    Raises:
+        DataError: the dtype or the shape is not as the contract says.
+    """
+    from vpbench.errors import DataError
+    from vpbench.plugin.clip import PAIRWISE
+
+    dtype, tail = _LAYOUT[modality]
+    count = frames - 1 if modality in PAIRWISE else frames
+    fits = array.ndim == 3 + len(tail) and array.shape[0] == count and array.shape[3:] == tail
+    if not fits or array.dtype.name != dtype:
+        shape = ",".join(["N", "H", "W", *map(str, tail)])
+        raise DataError(
+            f"{where}: read(..., {modality!r}) must give {dtype} [{shape}] with N = {count}; "
+            f"it gave {array.dtype.name} {list(array.shape)}"
+        )
+
+
+_LAYOUT: dict[str, tuple[str, tuple[int, ...]]] = {
+    "frames": ("uint8", (3,)),
+    "semantics": ("uint8", ()),
+    "instances": ("int32", ()),
+    "flow": ("float32", (2,)),
+    "disocclusion": ("bool", ()),
+}

@@ -1,0 +1,60 @@
+"""The hooks of vpbench, all of them. A plugin implements those it needs and marks them with ``hookimpl``.
+
+A distribution announces its plugin module in the entry-point group ``vpbench``. The module must be light: it registers
+*names*, with the code behind each as a string ``"module:Class"`` that is imported when the name is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+__all__ = ["Register", "hookimpl", "hookspec"]
+
+hookspec = pluggy.HookspecMarker("vpbench")
+hookimpl = pluggy.HookimplMarker("vpbench")
+
+
+class Register(Protocol):
+    """Puts a name into the registry."""
+
+    def __call__(self, name: str, target: str, *, summary: str = "", default: bool = False) -> None:
+        """Register ``name`` for the object at ``target``.
+
+        ``target`` is ``"module:Class"``; for a protocol ``"package:file.toml"``, a file inside the package.
+        ``summary`` is one line for ``vpbench list``. ``default`` makes a bare ``vpbench run`` use it.
+        """
+
+
+@hookspec
+def register_predictors(register: Register) -> None:
+    """Register models that continue a clip."""
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Register readers of on-disk layouts."""
+
+
+@hookspec
+def register_metrics(register: Register) -> None:
+    """Register metrics. Those with ``default=True`` are measured where a protocol names none."""
+
+
+@hookspec
+def register_annotators(register: Register) -> None:
+    """Register what fills in the optical flow or the semantic maps that a dataset lacks."""
+
+
+@hookspec
+def register_protocols(register: Register) -> None:
+    """Register protocols: TOML files inside the plugin's package."""
+
+
+@hookspec
+def register_commands(cli: click.Group) -> None:
+    """Add commands to ``vpbench``."""

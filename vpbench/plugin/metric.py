@@ -1,0 +1,168 @@
+"""The contract of a metric, and the two bases that cover nearly all of them.
+
+A metric maps each predicted frame to a small *sufficient statistic* and a set of statistics to a score. Statistics are
+kept, so any sharding gives the same score, intervals and paired tests come free, and anyone can audit the number.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vpbench.plugin.clip import Comparison, LabelSpace, Modality
+
+__all__ = [
+    "ClipMean",
+    "Measurements",
+    "Metric",
+    "MetricInfo",
+    "PooledCounts",
+    "Setting",
+    "Statistic",
+    "Undefined",
+    "Value",
+]
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """The metric has no value for this frame; the reason is stored and counted."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value with a ``note`` (``"floored"``) that the summary counts."""
+
+    value: float
+    note: str
+
+
+Statistic: TypeAlias = float | Sequence[float] | Sequence[int]
+Measurements: TypeAlias = Sequence[Sequence[Statistic | Value | Undefined]]
+"""[clip][scored step]"""
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What the harness and its pages must know of a metric."""
+
+    name: str
+    revision: int
+    """Raised whenever the same frames could give another statistic."""
+    higher_is_better: bool
+    summary: str = ""
+    unit: str = ""
+    decimals: int = 4
+    """Digits on the pages; files hold everything."""
+    needs: tuple[Modality, ...] = ("frames",)
+    """Modalities that both the prediction and the truth must have."""
+    truth: tuple[Modality, ...] = ()
+    """Further modalities of the truth alone."""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a run before it begins: (H, W) where the protocol fixes it, and who has which modality."""
+
+    size: tuple[int, int] | None
+    truth: frozenset[str]
+    outputs: frozenset[str]
+    label_space: LabelSpace | None = None
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A class built as ``Class(device)``. Optional: ``engine``, a word on what computes its statistics."""
+
+    @property
+    def info(self) -> MetricInfo:
+        """Name, revision, direction (a class attribute does)."""
+
+    def why_not(self, setting: Setting) -> str:
+        """Return why it cannot apply at all ("needs 161 pixels or more per side"), or "" where it can."""
+
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return one statistic per clip and scored step: JSON-able, finite."""
+
+    def finalise(self, statistics: Sequence[Statistic]) -> float | dict[str, float]:
+        """Return the score of one step from all its statistics; the order must not matter; no torch.
+
+        A dict has the key ``"score"`` and may add named details (IoU per class). NaN means undefined.
+        """
+
+    def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the scores of R bootstrap resamples.
+
+        Args:
+            statistics: [clip][sample], of one step.
+            draws: [R, clips] indices of clips, drawn with replacement.
+        """
+
+
+class _Base(ABC):
+    info: MetricInfo
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+
+    def why_not(self, setting: Setting) -> str:
+        """Return what prediction or truth lacks of ``info.needs`` and ``info.truth``."""
+        for modality in (*self.info.needs, *self.info.truth):
+            if modality not in setting.truth:
+                return f"the dataset has no {modality}"
+        for modality in self.info.needs:
+            if modality not in setting.outputs:
+                return f"the predictor gives no {modality}"
+        return ""
+
+    @abstractmethod
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return one statistic per clip and scored step."""
+
+
+class ClipMean(_Base):
+    """A float per frame; the score is the mean over clips (and samples)."""
+
+    def finalise(self, statistics: Sequence[Statistic]) -> float:
+        """Return the mean; exactly rounded, so the order of clips cannot matter."""
+        return math.fsum(statistics) / len(statistics) if statistics else math.nan  # type: ignore[arg-type]
+
+    def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the mean of each resample, [R] (a clip's samples are averaged first)."""
+        import numpy as np
+
+        means = np.array([self.finalise(clip) for clip in statistics], dtype=np.float64)
+        return np.asarray(means[draws].mean(axis=1))
+
+
+class PooledCounts(_Base):
+    """Integers per frame that are summed over all clips before :meth:`ratio` makes them a score."""
+
+    @abstractmethod
+    def ratio(self, counts: NDArray[np.int64]) -> dict[str, float]:
+        """Return the score, under ``"score"``, and details from summed counts, [n] (NaN: undefined)."""
+
+    def finalise(self, statistics: Sequence[Statistic]) -> dict[str, float]:
+        """Return the score of the summed counts."""
+        import numpy as np
+
+        if not statistics:
+            return {"score": math.nan}
+        return self.ratio(np.array(statistics, dtype=np.int64).sum(axis=0))
+
+    def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the pooled score of each resample, [R]."""
+        import numpy as np
+
+        clips = np.array([np.array(clip, dtype=np.int64).sum(axis=0) for clip in statistics])
+        return np.array([self.ratio(clips[draw].sum(axis=0))["score"] for draw in draws], dtype=np.float64)

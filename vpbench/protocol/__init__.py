@@ -1,0 +1,1 @@
+"""Protocols as data: which clips, which pixels, which steps."""

@@ -1,0 +1,227 @@
+"""The protocol: data, not code. A validated TOML value with a name, a version and a hash that every result carries."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vpbench.errors import UsageError
+
+__all__ = [
+    "Anchored",
+    "CentreCrop",
+    "DatasetChoice",
+    "First",
+    "Protocol",
+    "Random",
+    "Resize",
+    "Sampling",
+    "Sliding",
+    "validation_line",
+]
+
+SCHEMA = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Window(_Strict):
+    context: int = Field(ge=1)
+    """T, the frames a predictor sees."""
+    horizon: int = Field(ge=1)
+    """K, the steps it predicts."""
+    frame_step: int = Field(default=1, ge=1)
+    """Raw frames from one sampled frame to the next."""
+    short: Literal["drop", "error"] = "error"
+    """What happens to a sequence that holds no window: dropped and counted, or an error."""
+
+
+class First(_Window):
+    """One window per sequence, at raw frame ``start`` (counted from the sequence's first)."""
+
+    kind: Literal["first"]
+    start: int = Field(default=0, ge=0)
+
+
+class Sliding(_Window):
+    """Every window that begins at ``start``, ``start + stride``, ...; windows with a missing frame are left out."""
+
+    kind: Literal["sliding"]
+    start: int = Field(default=0, ge=0)
+    stride: int = Field(ge=1)
+
+
+class Random(_Window):
+    """``count`` windows per sequence, drawn without replacement from all, by ``seed`` and the sequence's name."""
+
+    kind: Literal["random"]
+    count: int = Field(ge=1)
+    seed: int = Field(ge=0)
+
+
+class Anchored(_Strict):
+    """The target frame is fixed and the context moves with the step: one window per (sequence, step), of which only
+    the last frame is scored. A mean over steps 1 to k is undefined.
+    """
+
+    kind: Literal["anchored"]
+    context: int = Field(ge=1)
+    target: int = Field(ge=1)
+    """The scored raw frame, counted from the sequence's first."""
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1, strict=False)
+    frame_step: int = Field(default=1, ge=1)
+    short: Literal["drop", "error"] = "error"
+
+    @property
+    def horizon(self) -> int:
+        """The longest horizon of any window."""
+        return max(self.steps)
+
+
+Sampling = Annotated[First | Sliding | Random | Anchored, Field(discriminator="kind")]
+Size = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], Field(strict=False)]
+
+
+class Resize(_Strict):
+    """Resize to ``size`` (height, width) in uint8; labels nearest; flow bilinearly in float32, its vectors scaled."""
+
+    op: Literal["resize"]
+    size: Size
+    filter: Literal["cv2-linear", "cv2-area", "cv2-cubic", "pil-bilinear", "pil-bicubic"] = "cv2-linear"
+
+
+class CentreCrop(_Strict):
+    """Crop the centre: to ``size`` (height, width), or to ``fraction`` of each side."""
+
+    op: Literal["centre-crop"]
+    size: Size | None = None
+    fraction: float | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one(self) -> CentreCrop:
+        if (self.size is None) == (self.fraction is None):
+            raise ValueError("centre-crop takes either size or fraction")
+        return self
+
+
+PixelOp = Annotated[Resize | CentreCrop, Field(discriminator="op")]
+
+
+class DatasetChoice(_Strict):
+    """Which dataset, with which of its options, and which of its splits is scored."""
+
+    name: str
+    split: str = "test"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Protocol(_Strict):
+    """Everything that must be equal for two numbers to be comparable.
+
+    ``hash`` covers what decides the numbers; prose, default metrics and display are left out of it.
+    """
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    version: int = Field(ge=1)
+    dataset: DatasetChoice
+    sampling: Sampling
+    pixels: tuple[PixelOp, ...] = Field(default=(), strict=False)
+    """Applied in order, in uint8, to every frame of the clip; empty: as decoded."""
+    quantise: bool = False
+    """Round predictions to 8 bits before measuring."""
+    clips: int | None = Field(default=None, ge=1)
+    """How many clips the complete data give; another count is an error, or a partial result."""
+
+    summary: str = ""
+    source: str = ""
+    notes: tuple[str, ...] = Field(default=(), strict=False)
+    """What the source leaves open, and the choice made."""
+    metrics: tuple[str, ...] = Field(default=(), strict=False)
+    """Measured by default; empty: every metric registered as a default."""
+    report: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(), strict=False)
+    """Steps shown on pages; empty: all."""
+    reference: str = ""
+    """The predictor that skill is relative to."""
+    display: dict[str, float] = Field(default_factory=dict)
+    """Factor per metric that turns the stored natural value into the one a paper prints."""
+    annotate: dict[str, str] = Field(default_factory=dict)
+    """Annotators (modality to name) for what the dataset lacks and a predictor requires."""
+
+    @model_validator(mode="after")
+    def _steps_exist(self) -> Protocol:
+        known = self.steps
+        if wrong := [k for k in self.report if k not in known]:
+            raise ValueError(f"report: step {wrong[0]} is not among the scored steps {list(known)}")
+        return self
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The scored steps, ascending (1 = t+1)."""
+        if isinstance(self.sampling, Anchored):
+            return tuple(sorted(self.sampling.steps))
+        return tuple(range(1, self.sampling.horizon + 1))
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) of every frame where the pixel operations fix it, else None."""
+        size = None
+        for op in self.pixels:
+            if op.size is not None:
+                size = op.size
+            elif size is not None:
+                assert isinstance(op, CentreCrop) and op.fraction is not None
+                size = (round(size[0] * op.fraction), round(size[1] * op.fraction))
+        return size
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the canonical JSON of what decides the numbers."""
+        prose = {"summary", "source", "notes", "metrics", "report", "reference", "display"}
+        value = self.model_dump(mode="json", by_alias=True, exclude=prose)
+        return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any], where: str) -> Protocol:
+        """Validate a value as read from TOML.
+
+        Raises:
+            UsageError: it is not a valid protocol; names the field.
+        """
+        if isinstance(schema := value.get("schema"), int) and schema > SCHEMA:
+            raise UsageError(
+                f"{where}: schema {schema} is newer than this vpbench reads (schema {SCHEMA}); upgrade vpbench"
+            )
+        try:
+            return cls.model_validate(dict(value))
+        except ValidationError as error:
+            raise UsageError(f"{where}: {validation_line(error)}") from error
+
+    @classmethod
+    def read(cls, path: Path | Any) -> Protocol:
+        """Read a TOML file (a path, or a file inside a package).
+
+        Raises:
+            UsageError: it cannot be read, is not TOML or not a protocol.
+        """
+        try:
+            value = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"protocol file {path} cannot be read: {error}") from error
+        return cls.parse(value, f"protocol file {path}")
+
+
+def validation_line(error: ValidationError) -> str:
+    """Return the first problem of a pydantic error as ``field.path: what is wrong``."""
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{path}: {first['msg']}{more}" if path else f"{first['msg']}{more}"

@@ -1,0 +1,106 @@
+"""The manifest (which clips) and its division into units of work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vpbench.errors import DataError
+from vpbench.plugin.dataset import Dataset
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.sampling import ClipRef, sample
+
+__all__ = ["UNIT_CLIPS", "Manifest", "Unit", "build_manifest"]
+
+UNIT_CLIPS = 16
+"""Clips that are published together: fixed, whatever the number of processes."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Clips that are published together."""
+
+    number: int
+    clips: tuple[ClipRef, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The clips of a run, in order. ``partial`` says why they are not the whole test set ("" if they are)."""
+
+    clips: tuple[ClipRef, ...]
+    dropped: tuple[str, ...] = ()
+    partial: str = ""
+
+    @property
+    def hash(self) -> str:
+        """sha256 over the clips: ids, raw frames, context, scored steps."""
+        digest = hashlib.sha256()
+        for clip in self.clips:
+            digest.update(f"{clip.id} {clip.frames} {clip.context} {clip.steps}\n".encode())
+        return digest.hexdigest()
+
+    @property
+    def units(self) -> list[Unit]:
+        """The clips in units of ``UNIT_CLIPS``, the last one shorter."""
+        starts = range(0, len(self.clips), UNIT_CLIPS)
+        return [Unit(i, self.clips[start : start + UNIT_CLIPS]) for i, start in enumerate(starts)]
+
+
+def build_manifest(
+    protocol: Protocol, dataset: Dataset, *, limit: int | None = None, allow_partial: bool = False
+) -> Manifest:
+    """List the clips of a protocol's test split.
+
+    Args:
+        protocol: the protocol.
+        dataset: its dataset, opened.
+        limit: take that many clips, spread evenly over all: a look, not a result.
+        allow_partial: leave out what is missing or unreadable and say so, instead of failing.
+
+    Raises:
+        DataError: sequences that cannot be read, a clip count other than the protocol's, no clip at all, two clips
+            with one id.
+    """
+    reasons: list[str] = []
+    sequences = dataset.sequences(protocol.dataset.split)
+    broken = [s for s in sequences if s.problem]
+    if broken and not allow_partial:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise DataError(f"{broken[0].problem}{more}; --allow-partial leaves it out and marks the result partial")
+    if broken:
+        reasons.append(f"{len(broken)} unreadable sequences left out")
+    sampled = sample(protocol.sampling, [s for s in sequences if not s.problem])
+    clips = sampled.clips
+    if not clips:
+        raise DataError(
+            f"protocol {protocol.name}: no clip in {len(sequences)} sequences of {protocol.dataset.name}"
+            f" (split {protocol.dataset.split!r}; {len(sampled.dropped)} are too short for {_window(protocol)})"
+        )
+    if protocol.clips is not None and len(clips) != protocol.clips:
+        found = f"{len(clips)} of {protocol.clips} clips"
+        if not allow_partial:
+            raise DataError(
+                f"protocol {protocol.name} has {protocol.clips} clips, the data give {len(clips)}: complete the data, "
+                f"or say --allow-partial (the result is marked partial and never ranked)"
+            )
+        reasons.append(found)
+    _check_unique(clips)
+    if limit is not None and limit < len(clips):
+        reasons.append(f"--clips {limit} of {len(clips)}")
+        clips = tuple(clips[i * len(clips) // limit] for i in range(limit))
+    return Manifest(clips, sampled.dropped, "; ".join(reasons))
+
+
+def _check_unique(clips: Sequence[ClipRef]) -> None:
+    seen: set[str] = set()
+    for clip in clips:
+        if clip.id in seen:
+            raise DataError(f"two clips have the id {clip.id!r}: sequence names must be unique")
+        seen.add(clip.id)
+
+
+def _window(protocol: Protocol) -> str:
+    s = protocol.sampling
+    return f"{s.context} + {s.horizon} frames at frame step {s.frame_step}"

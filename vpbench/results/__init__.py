@@ -1,0 +1,1 @@
+"""What a result is on disk, and what is computed from it."""

@@ -1,0 +1,48 @@
+"""What a result is *of*: the values that, together, decide every number in it, and their hash.
+
+Not in it, because they must not matter: device, batch size, workers, shards, host, time, data root.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Identity", "canonical"]
+
+
+def canonical(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Equal identities promise equal numbers."""
+
+    protocol: str
+    """sha256 of the protocol."""
+    manifest: str
+    """sha256 of the clips."""
+    predictor: str
+    options: Mapping[str, Any]
+    fingerprint: str
+    """sha256 of what the predictor reads beside its options: weights, saved predictions; "" for nothing."""
+    annotators: Mapping[str, str]
+    """Modality to annotator with its options and fingerprint, where this predictor is given annotated data."""
+    metrics: Mapping[str, int]
+    """Revision of each metric that is measured."""
+    seed: int
+    samples: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, JSON-able."""
+        return asdict(self)
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the canonical JSON."""
+        return hashlib.sha256(canonical(self.as_dict()).encode()).hexdigest()

@@ -1,0 +1,62 @@
+"""Where and with what a process computed: for people who ask why a number differs. Never part of the identity."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import socket
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["describe_process", "peak_memory"]
+
+_PACKAGES = ("vpbench", "torch", "torchvision", "numpy", "opencv-python-headless", "av", "scikit-image", "lpips")
+
+
+def describe_process() -> dict[str, Any]:
+    """Return host, platform, versions, git commit and command line of this process."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "git": _git(),
+        "command": sys.argv,
+    }
+
+
+def peak_memory() -> int:
+    """Return this process's peak resident memory in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _git() -> str:
+    """Return the commit of the checkout that vpbench is imported from; "" where it is not one."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,110 @@
+"""A finished result as plain values: what ``vpbench.load`` and ``vpbench.evaluate`` return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vpbench.errors import ResultError
+from vpbench.results.store import Row, Store, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Result", "find_results", "label", "load"]
+
+
+class Result:
+    """A result folder, opened for reading."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._store.folder
+
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """The content of ``run.json``."""
+        return self._store.run
+
+    @property
+    def label(self) -> str:
+        """The predictor's name with its preset."""
+        return label(self.run["predictor"], self.run["preset"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The content of ``summary.json``.
+
+        Raises:
+            ResultError: units are missing and no summary was written, or it belongs to another identity.
+        """
+        path = self.path / "summary.json"
+        if not path.is_file():
+            done = len(self._store.published())
+            raise ResultError(
+                f"{self.path} has no summary: {done} of {self._store.units} units are there; run the same command "
+                f"again, or `vpbench merge --allow-partial {self.path}`"
+            )
+        summary = read_json(path)
+        if summary.get("identity") != self.run["identity_hash"]:
+            raise ResultError(f"{path} is of another run than run.json beside it; `vpbench merge {self.path}` mends it")
+        return summary
+
+    def at(self, metric: str, step: int) -> float | None:
+        """Return the score of one step (1 = t+1); None where it is undefined."""
+        return self._value(metric, "per_step", step)
+
+    def mean_to(self, metric: str, step: int) -> float | None:
+        """Return the mean of the scores of steps 1 to ``step``; None where it is undefined."""
+        return self._value(metric, "mean_to", step)
+
+    def _value(self, metric: str, which: str, step: int) -> float | None:
+        summary = self.summary
+        if metric not in summary["scores"]:
+            reason = summary["skipped"].get(metric, "it was not measured")
+            raise ResultError(f"{self.path} has no {metric}: {reason}")
+        if step not in summary["steps"]:
+            raise ResultError(f"{self.path} has no step {step}: scored are {summary['steps']}")
+        values = summary["scores"][metric][which]
+        value = values[summary["steps"].index(step)] if values else None
+        return None if value is None else float(value)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row: clip, step, metric, value, status."""
+        return self._store.rows()
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the rows as a pandas DataFrame (pandas is not a dependency of vpbench: install it)."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows()))
+
+    def mixed(self) -> list[str]:
+        """Return the engines and devices where they are more than one."""
+        return self._store.mixed()
+
+
+def label(predictor: str, preset: str) -> str:
+    """Return ``predictor`` or ``predictor-preset``: the name of a result's folder and of a leaderboard's row."""
+    return f"{predictor}-{preset}" if preset else predictor
+
+
+def load(path: str | Path) -> Result:
+    """Open a result folder.
+
+    Raises:
+        ResultError: it is not one, or of a newer schema.
+    """
+    return Result(Store.open(Path(path)))
+
+
+def find_results(root: Path) -> list[Path]:
+    """Return every result folder at or below ``root``, sorted."""
+    if (root / "run.json").is_file():
+        return [root]
+    return sorted(path.parent for path in root.glob("**/run.json"))

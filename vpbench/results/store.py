@@ -1,0 +1,261 @@
+"""A result folder: written atomically, read strictly. See docs/results.md for the format.
+
+::
+
+    run.json              what this is a result of; written first
+    units/000017.jsonl    the rows of 16 clips; the file existing means the unit is complete
+    attempts/*.json       one per process: host, versions, and the sha256 of each unit it published
+    summary.json          written by whoever finds every unit there
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vpbench.errors import ResultError
+from vpbench.protocol.units import UNIT_CLIPS
+from vpbench.results.identity import canonical
+
+__all__ = ["SCHEMA", "Attempt", "Row", "Store", "read_json", "write_atomic"]
+
+SCHEMA = 1
+Row = dict[str, Any]
+"""``clip``, ``step``, ``metric``, ``value``, ``status``; where they apply ``sample``, ``reason``, ``note``, ``clamped``."""
+
+
+class Store:
+    """One result folder.
+
+    ``run`` is the content of ``run.json``; its ``manifest`` lists ``[clip id, [scored steps]]`` in order.
+    """
+
+    def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.run = run
+
+    @classmethod
+    def create(cls, folder: Path, run: Mapping[str, Any]) -> Store:
+        """Begin a result, or go on with the one that is there.
+
+        Raises:
+            ResultError: the folder holds another result, one of a newer schema, or cannot be written.
+        """
+        path = folder / "run.json"
+        text = json.dumps(run, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        with _explained(folder):
+            (folder / "units").mkdir(parents=True, exist_ok=True)
+            (folder / "attempts").mkdir(exist_ok=True)
+        if not path.exists():
+            write_atomic(path, text)
+        there = read_json(path)
+        if there.get("identity") != run["identity"]:  # prose may change; what decides the numbers may not
+            raise ResultError(f"{path} describes another result than this run; give another --out, or remove it")
+        return cls(folder, there)
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open a result for reading.
+
+        Raises:
+            ResultError: it is not a result folder, or of a newer schema.
+        """
+        path = folder / "run.json"
+        if not path.is_file():
+            raise ResultError(f"{folder} is not a result: there is no run.json in it")
+        run = read_json(path)
+        if missing := {"identity", "manifest", "protocol", "predictor", "metrics"} - set(run):
+            raise ResultError(f"{path} lacks {', '.join(sorted(missing))}: it is not a run.json of vpbench")
+        return cls(folder, run)
+
+    @property
+    def units(self) -> int:
+        """The number of units that a complete result has."""
+        return -(-len(self.run["manifest"]) // UNIT_CLIPS)
+
+    def unit_path(self, number: int) -> Path:
+        """Return the file of a unit."""
+        return self.folder / "units" / f"{number:06d}.jsonl"
+
+    def published(self) -> list[int]:
+        """Return the numbers of the units that are there, ascending."""
+        return [number for number in range(self.units) if self.unit_path(number).exists()]
+
+    def publish(self, number: int, rows: Sequence[Row], attempt: Attempt) -> None:
+        """Publish the rows of a unit: one atomic rename; the claim in ``attempts/`` comes first.
+
+        Raises:
+            ResultError: another process published other rows, or the disk is full or read-only.
+        """
+        ordered = sorted(rows, key=lambda r: (r["clip"], r.get("sample", 0), r["step"], r["metric"]))
+        text = "".join(canonical(row) + "\n" for row in ordered)
+        path = self.unit_path(number)
+        if path.exists() and (there := path.read_text(encoding="utf-8")) != text:
+            other = attempt.path.with_name(f"{attempt.path.stem}-unit-{number:06d}.jsonl")
+            write_atomic(other, text)
+            lines = zip(there.splitlines(), text.splitlines(), strict=False)
+            first = next((i for i, (a, b) in enumerate(lines, 1) if a != b), "the last")
+            raise ResultError(
+                f"{path} was published with other rows than this process computed, see {other} (they differ from line "
+                f"{first}); one identity must give one result: find out which machine is wrong and remove its unit"
+            )
+        attempt.claim(number, hashlib.sha256(text.encode()).hexdigest())
+        write_atomic(path, text)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every published row, in order.
+
+        Raises:
+            ResultError: a unit file that is not what was published.
+        """
+        for number in self.published():
+            yield from self.unit_rows(number)
+
+    def unit_rows(self, number: int) -> list[Row]:
+        """Read and check one unit: every clip, step and metric of the manifest, once, and nothing else.
+
+        Raises:
+            ResultError: it is cut off, edited, or of another result.
+        """
+        path = self.unit_path(number)
+        rows: list[Row] = []
+        for i, line in enumerate(_read_text(path).splitlines(), 1):
+            try:
+                row = json.loads(line)
+                row["clip"], row["step"], row["metric"], row["status"], row["value"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise ResultError(f"{path}, line {i}: not a row; remove the file and run again") from error
+            rows.append(row)
+        samples = range(self.run["identity"]["samples"])
+        clips = self.run["manifest"][number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
+        expected = {
+            (clip, sample, step, metric)
+            for clip, steps in clips
+            for sample in samples
+            for step in steps
+            for metric in self.run["metrics"]
+        }
+        found = [(row["clip"], row.get("sample", 0), row["step"], row["metric"]) for row in rows]
+        if len(found) != len(expected) or set(found) != expected:
+            raise ResultError(
+                f"{path}: {len(found)} rows, {len(set(found) & expected)} of the {len(expected)} expected; "
+                f"remove the file and run again"
+            )
+        return rows
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Return the records of all processes that worked on this result."""
+        return [read_json(path) for path in sorted((self.folder / "attempts").glob("*.json"))]
+
+    def check_claims(self) -> None:
+        """Check that every unit file is, byte for byte, what some process said it published.
+
+        Raises:
+            ResultError: names the first that is not.
+        """
+        claims: dict[str, set[str]] = {}
+        for attempt in self.attempts():
+            for number, digest in attempt.get("units", {}).items():
+                claims.setdefault(number, set()).add(digest)
+        for number in self.published():
+            path = self.unit_path(number)
+            if hashlib.sha256(path.read_bytes()).hexdigest() not in claims.get(str(number), set()):
+                raise ResultError(f"{path} is not what was published; remove the file and run again")
+
+    def mixed(self) -> list[str]:
+        """Return the (engine, device) pairs of the published units where they are more than one."""
+        published = {str(number) for number in self.published()}
+        kinds = {
+            f"{attempt.get('engine')} on {attempt.get('device')}"
+            for attempt in self.attempts()
+            if published & set(attempt.get("units", {}))
+        }
+        return sorted(kinds) if len(kinds) > 1 else []
+
+
+class Attempt:
+    """The record of one process, rewritten before each publication so that a kill loses nothing."""
+
+    def __init__(self, store: Store, record: Mapping[str, Any]) -> None:
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        self.path = store.folder / "attempts" / f"{stamp}-{record['host']}-{record['pid']}-{secrets.token_hex(3)}.json"
+        self.record: dict[str, Any] = {"schema": SCHEMA, **record, "units": {}}
+
+    def claim(self, number: int, digest: str) -> None:
+        """Record that this process is about to publish a unit with that sha256."""
+        self.record["units"][str(number)] = digest
+        self.write()
+
+    def write(self, **more: Any) -> None:
+        """Write the record, with ``more`` added."""
+        self.record.update(more)
+        write_atomic(self.path, json.dumps(self.record, indent=1, sort_keys=True) + "\n")
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write a file so that it exists whole or not at all: temporary file, fsync, rename, fsync of the folder.
+
+    Raises:
+        ResultError: no space, no permission, or another error of the file system, named with the path.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _explained(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of this schema or an older one.
+
+    Raises:
+        ResultError: unreadable, not JSON, or of a newer schema.
+    """
+    try:
+        value = json.loads(_read_text(path))
+    except ValueError as error:
+        raise ResultError(f"{path} is not complete JSON ({error}); remove it and run again") from error
+    if not isinstance(value, dict) or not isinstance(value.get("schema"), int):
+        raise ResultError(f"{path} has no schema number: it is not a file of vpbench")
+    if value["schema"] > SCHEMA:
+        raise ResultError(
+            f"{path} has schema {value['schema']}, newer than this vpbench reads (schema {SCHEMA}): upgrade vpbench"
+        )
+    return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError(f"{path} cannot be read: {error}") from error
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "free some space" if full else "choose a folder you may write to with --out"
+        raise ResultError(
+            f"cannot write {path}: {error.strerror}; {advice} and run the same command again: what is published stays"
+        ) from error
