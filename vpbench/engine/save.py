@@ -1,8 +1,8 @@
 """Predictions on disk: one ``.npy`` per clip, in the layout that the predictor ``saved`` and other tools read.
 
 ``<folder>/<clip id>.npy``: float32 [K,H,W,3] RGB in [0,1]; beside it, where predicted, ``<clip id>.semantics.npy``
-(uint8 [K,H,W] label ids), ``.flow.npy`` (float32 [K,H,W,2]) and ``.disocclusion.npy`` (bool [K,H,W]). Samples of a stochastic
-predictor after the first carry ``.sample1``, ``.sample2``, ... before the modality.
+(uint8 [K,H,W] label ids), ``.flow.npy`` (float32 [K,H,W,2]) and ``.disocclusion.npy`` (bool [K,H,W]). Samples of a
+stochastic predictor after the first carry ``.sample1``, ``.sample2``, ... before the modality.
 """
 
 from __future__ import annotations

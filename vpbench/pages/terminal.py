@@ -17,19 +17,14 @@ def print_results(results: Sequence[Result]) -> None:
     """Print per-step scores of results of one protocol, one row per metric and predictor, then where they lie."""
     done = [result for result in results if (result.path / "summary.json").is_file()]
     if done:
-        summaries = {result.path: result.summary for result in done}
-        first = summaries[done[0].path]
-        protocol = done[0].run["protocol"]
-        steps = protocol["report"] or first["steps"]
-        metrics = list(
-            dict.fromkeys(name for result in done for name in (*result.run["metrics"], *result.run["skipped"]))
-        )
+        summary, protocol = done[0].summary, done[0].run["protocol"]
+        steps = protocol["report"] or summary["steps"]
+        metrics = list(dict.fromkeys(name for result in done for name in result.summary["scores"]))
         table = [_row(result, metric, steps) for metric in metrics for result in done]
-        click.echo(f"{protocol['name']} v{protocol['version']}: {first['clips']} clips")
+        click.echo(f"{protocol['name']} v{protocol['version']}: {summary['clips']} clips")
         click.echo(tabulate(table, ["metric", "predictor", *(f"t+{k}" for k in steps), "mean"], disable_numparse=True))
-        for line in dict.fromkeys(_remarks(result) for result in done):
-            if line:
-                click.echo(line)
+        for line in dict.fromkeys(line for result in done for line in _remarks(result)):
+            click.echo(line)
     for result in results:
         state = "" if result in done else "  (other processes are not done: no summary yet)"
         click.echo(f"{result.label}: {result.path}{state}")
@@ -38,27 +33,24 @@ def print_results(results: Sequence[Result]) -> None:
 def _row(result: Result, metric: str, steps: Sequence[int]) -> list[str]:
     summary = result.summary
     if metric not in summary["scores"]:
-        reason = summary["skipped"].get(metric, "not measured")
-        return [metric, result.label, *["—"] * len(steps), f"— ({reason})"]
+        return [metric, result.label, *["—"] * (len(steps) + 1)]
     decimals = result.run["metrics"][metric]["decimals"]
-    values = [result.at(metric, k) for k in steps]
-    return [
-        metric,
-        result.label,
-        *(number(v, decimals) for v in values),
-        number(summary["scores"][metric]["mean"], decimals),
-    ]
+    values = [*(result.at(metric, k) for k in steps), summary["scores"][metric]["mean"]]
+    return [metric, result.label, *(number(value, decimals) for value in values)]
 
 
-def _remarks(result: Result) -> str:
+def _remarks(result: Result) -> list[str]:
     summary = result.summary
-    words = []
+    remarks = [f"not measured: {metric} ({why})" for metric, why in summary["skipped"].items()]
     if summary["partial"]:
-        words.append(f"partial ({summary['partial_reason']}): never ranked")
+        remarks.append(f"partial ({summary['partial_reason']}): never ranked")
     if result.run["dropped"]:
-        words.append(f"{len(result.run['dropped'])} sequences too short and dropped")
+        remarks.append(f"{len(result.run['dropped'])} sequences too short and dropped")
     if summary["clamped_frames"]:
-        words.append(f"{result.label}: {summary['clamped_frames']} frames clamped to [0,1]")
+        remarks.append(f"{result.label}: {summary['clamped_frames']} frames clamped to [0,1]")
+    for metric, score in summary["scores"].items():
+        for reason, count in score["undefined"].items():
+            remarks.append(f"{result.label}: {metric} undefined for {count} frames ({reason})")
     if mixed := result.mixed():
-        words.append(f"{result.label}: mixes {'; '.join(mixed)}")
-    return "; ".join(words)
+        remarks.append(f"{result.label}: mixes {'; '.join(mixed)}")
+    return remarks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Result:
         """The predictor's name with its preset."""
         return label(self.run["predictor"], self.run["preset"])
 
-    @property
+    @cached_property
     def summary(self) -> dict[str, Any]:
         """The content of ``summary.json``.
 

@@ -29,7 +29,7 @@ __all__ = ["SCHEMA", "Attempt", "Row", "Store", "read_json", "write_atomic"]
 
 SCHEMA = 1
 Row = dict[str, Any]
-"""``clip``, ``step``, ``metric``, ``value``, ``status``; where they apply ``sample``, ``reason``, ``note``, ``clamped``."""
+"""``clip``, ``step``, ``metric``, ``value``, ``status``; maybe ``sample``, ``reason``, ``note``, ``clamped``."""
 
 
 class Store:
