@@ -1,0 +1,134 @@
+"""Reader of a user's own data: a video, or a folder with videos and pictures in it at any depth."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from vpbench.errors import DataError
+from vpbench.plugin.clip import Modality
+from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
+from vpbench.plugin.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader, count_frames, read_image, stack
+
+__all__ = ["Folder"]
+
+INFO = DatasetInfo(
+    modalities=("frames",),
+    splits=("test",),
+    tree="""\
+ROOT                    one video file, or a folder:
+  a.mp4                 each video is a sequence, at any depth: a.mp4, trip/b.avi
+  trip/b.avi
+  drive/frame1.png      each folder with pictures is a sequence, in the order of the numbers in their names: drive
+  drive/frame2.png
+  drive/frame10.png
+""",
+    obtain="It is your own: pass a video, or a folder with videos or pictures in it",
+)
+
+
+class Folder:
+    """Videos and folders of pictures, as sequences of the one split ``test``; frame numbers count from 0.
+
+    A sequence is named by its path below the root, a video's with its suffix; a root that is itself a video, or holds
+    pictures itself, gives one by its own name. Hidden files and folders are passed over, as are symbolic links to
+    folders and to files out of the root.
+    """
+
+    info: ClassVar[DatasetInfo] = INFO
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(root).resolve()
+        self._reader: VideoReader | None = None
+
+    def sequences(self, split: str) -> Sequence[SequenceInfo]:
+        """Return all sequences, sorted by name: videos as long as their headers say, nothing decoded.
+
+        A video that does not open has a ``problem``.
+
+        Raises:
+            DataError: an unknown split, nothing found, or two sequences of one name.
+        """
+        if split not in self.info.splits:
+            raise DataError(f"the dataset folder has no split {split!r}, only 'test'")
+        return [self._describe(name) for name in sorted(self._sources)]
+
+    def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
+        """Read frames as uint8 RGB [N,H,W,3].
+
+        Raises:
+            DataError: an unknown sequence or frame, a file that does not decode, pictures of several sizes, or another
+                modality than frames.
+        """
+        if modality != "frames":
+            raise DataError(f"the dataset folder has no {modality}, only frames")
+        source = self._sources.get(sequence)
+        if source is None:
+            raise DataError(f"{self._root}: there is no sequence {sequence!r}")
+        if isinstance(source, Path):
+            if self._reader is None or self._reader.path != source:
+                self._reader = VideoReader(source)
+            return self._reader.read(frames)
+        if frames[-1] >= len(source):
+            raise DataError(f"{sequence}: frame {frames[-1]} was asked for, but it has {len(source)} pictures")
+        return stack([read_image(source[number]) for number in frames], sequence)
+
+    @cached_property
+    def _sources(self) -> dict[str, Path | tuple[Path, ...]]:
+        """What each sequence is read from: a video, or pictures in their order."""
+        found: dict[str, Path | tuple[Path, ...]] = {}
+        if self._root.is_file() and _is_video(self._root):
+            found[self._root.name] = self._root
+        for folder, names in self._folders():
+            files = [folder / name for name in names if (folder / name).resolve().is_relative_to(self._root)]
+            for video in filter(_is_video, files):
+                _add(found, video.relative_to(self._root).as_posix(), video)
+            pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+            if pictures:
+                name = self._root.name if folder == self._root else folder.relative_to(self._root).as_posix()
+                _add(found, name, tuple(sorted(pictures, key=_natural)))
+        if not found:
+            raise DataError(
+                f"{self._root}: no video ({' '.join(sorted(VIDEO_SUFFIXES))}) and no folder of pictures "
+                f"({' '.join(sorted(IMAGE_SUFFIXES))}) found there; hidden files and links out of it are passed over"
+            )
+        return found
+
+    def _folders(self) -> list[tuple[Path, list[str]]]:
+        found = []
+        for folder, subfolders, names in os.walk(self._root):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            found.append((Path(folder), [name for name in names if not name.startswith(".")]))
+        return found
+
+    def _describe(self, name: str) -> SequenceInfo:
+        source = self._sources[name]
+        if not isinstance(source, Path):
+            return SequenceInfo(name, range(len(source)))
+        try:
+            return SequenceInfo(name, range(count_frames(source)))
+        except DataError as error:
+            return SequenceInfo(name, range(0), problem=str(error))
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _add(found: dict[str, Path | tuple[Path, ...]], name: str, source: Path | tuple[Path, ...]) -> None:
+    if name in found:
+        where = source if isinstance(source, Path) else source[0].parent
+        raise DataError(f"{where}: a second sequence named {name!r}; pass the folder above the data root instead")
+    found[name] = source
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that puts frame2.png before frame10.png."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name

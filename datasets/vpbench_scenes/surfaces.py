@@ -1,0 +1,192 @@
+"""The surfaces of a scene and where they stand in each frame.
+
+Upright *boards* face the camera at one depth; *walls* run along the street at a constant X; the *ground* is the plane
+Y = 0; the *sky* is a board at infinity. Within the street every board stands before the walls, and the walls, the
+*backdrop* boards at the end of the street, the ground and the sky never overlap: this is the order of visibility.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpbench_scenes.camera import Camera
+from vpbench_scenes.sprites import Sprite
+from vpbench_scenes.texture import Texture
+
+__all__ = ["NEAR", "Board", "Ground", "Look", "Placed", "Wall", "World", "place", "place_sky"]
+
+NEAR = 1.0
+"""Metres before the camera: nearer boards are not seen."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a board shows: a silhouette (None: all of its box) and a texture.
+
+    Point (u, v) of the box shows texel (u0 + du u, v0 + dv v), with ``texel`` = (u0, du, v0, dv).
+    """
+
+    shape: Sprite | None
+    texture: Texture
+    texel: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Board:
+    """An upright rectangle in the world, in metres; arrays are [T].
+
+    ``x`` is its middle, ``base`` the height of its lower edge above the ground. Its point (u, v), both in [0, 1], v
+    downwards, is shifted right by ``shear * (v - anchor)`` widths.
+    """
+
+    name: str
+    label: int
+    instance: int
+    x: Floats
+    z: Floats
+    base: Floats
+    width: float
+    height: float
+    look: Look
+    shear: Floats
+    anchor: float = 0.0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A board as the camera sees it: the image (px) of its box, per frame, [T].
+
+    Its point (u, v) is at ``x = left + width (u + shear (v - anchor))``, ``y = top + height v``.
+    """
+
+    name: str
+    label: int
+    instance: int
+    left: Floats
+    top: Floats
+    width: Floats
+    height: Floats
+    depth: Floats
+    shear: Floats
+    anchor: float
+    look: Look
+
+
+@dataclass(frozen=True)
+class Wall:
+    """One side of the street (``side`` -1 or 1) at X = ``side * x``, cut into segments along Z (m, world).
+
+    Segment k spans ``edges[k]`` to ``edges[k+1]`` and is ``heights[k]`` metres high.
+    """
+
+    side: int
+    x: float
+    edges: Floats
+    heights: Floats
+    labels: tuple[int, ...]
+    textures: tuple[Texture, ...]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The plane Y = 0: road for ``|X| < road``, pavement beyond it; ``crossing`` = (Z, Z) is road throughout.
+
+    ``zebra`` = (Z, Z) holds stripes across the road, ``dash`` is the period of the middle line (m).
+    """
+
+    road: float
+    crossing: tuple[float, float] | None
+    zebra: tuple[float, float] | None
+    dash: float
+    asphalt: Texture
+    pavement: Texture
+
+
+@dataclass(frozen=True)
+class World:
+    """One clip before it is drawn. ``boards`` nearest matters, ``backdrop`` stands behind the walls."""
+
+    size: tuple[int, int]
+    camera: Camera
+    boards: tuple[Placed, ...]
+    backdrop: tuple[Placed, ...]
+    walls: tuple[Wall, ...]
+    ground: Ground
+    sky: Placed
+    end: float
+    """Z of the backdrop (m)."""
+    tags: frozenset[str]
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return len(self.camera.cx)
+
+    @property
+    def places(self) -> tuple[Placed, ...]:
+        """Everything that is a board, by surface id: boards, backdrop, sky."""
+        return (*self.boards, *self.backdrop, self.sky)
+
+    @property
+    def first_wall(self) -> int:
+        """The surface id of the first wall segment; the segments of all walls follow one another."""
+        return len(self.boards) + len(self.backdrop) + 1
+
+    @property
+    def road(self) -> int:
+        """The surface id of the road; the pavement's is the next."""
+        return self.first_wall + sum(len(w.labels) for w in self.walls)
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Return the label of each surface id."""
+        walls = [label for wall in self.walls for label in wall.labels]
+        return np.array([*(p.label for p in self.places), *walls, 0, 1], dtype=np.uint8)
+
+    def instances(self) -> NDArray[np.int32]:
+        """Return the instance of each surface id, 0 for what is no object."""
+        out = np.zeros(self.road + 2, dtype=np.int32)
+        out[: len(self.places)] = [p.instance for p in self.places]
+        return out
+
+
+def place(board: Board, camera: Camera) -> Placed:
+    """Return where the camera sees a board."""
+    depth = board.z - camera.z
+    scale = camera.focal / np.maximum(depth, NEAR)
+    return Placed(
+        name=board.name,
+        label=board.label,
+        instance=board.instance,
+        left=camera.cx + (board.x - board.width * 0.5 - camera.x) * scale,
+        top=camera.cy + (camera.height - board.height - board.base) * scale,
+        width=board.width * scale,
+        height=board.height * scale,
+        depth=depth,
+        shear=board.shear,
+        anchor=board.anchor,
+        look=board.look,
+    )
+
+
+def place_sky(camera: Camera, texture: Texture, label: int) -> Placed:
+    """Return the sky: it moves with the camera's pan and shake alone."""
+    one = np.ones(len(camera.cx))
+    rows, columns = float(texture.heights[0]), float(texture.widths[0])
+    return Placed(
+        name="sky",
+        label=label,
+        instance=0,
+        left=camera.cx - 2.0 * camera.focal,
+        top=camera.cy - 0.75 * camera.focal,
+        width=one * (4.0 * camera.focal),
+        height=one * camera.focal,
+        depth=one * np.inf,
+        shear=0.0 * one,
+        anchor=0.0,
+        look=Look(None, texture, (0.0, columns, 0.0, rows)),
+    )

@@ -1,0 +1,64 @@
+"""The two ways in which papers on video prediction divide UCF101. A clip is named ``<Class>/v_<Class>_gXX_cYY``."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["CLIP", "SplitRule", "draw_frnn_test", "frnn_test", "is_test"]
+
+SplitRule = Literal["groups-19", "frnn-seed0"]
+
+# The class is compared without case: of HandstandPushups, the files are named v_HandStandPushups_*.
+CLIP = re.compile(r"(?P<folder>\w+)/v_(?P<file>\w+)_g(?P<group>0[1-9]|1\d|2[0-5])_c(?P<clip>\d\d)")
+
+_FIRST_TEST_GROUP = 20
+_FRNN_LIST = Path(__file__).with_name("frnn_seed0_test.txt")
+
+
+def is_test(name: str, rule: SplitRule) -> bool:
+    """Return whether a clip is on the test side.
+
+    ``groups-19``: groups 1 to 19 train, 20 to 25 test; 10,160 and 3,160 clips. A group holds clips cut from one source
+    video, so that none lies on both sides.
+    ``frnn-seed0``: :func:`frnn_test`; 9,957 and 3,363 clips. Clips of one source video lie on both sides.
+    """
+    if rule == "frnn-seed0":
+        return name in frnn_test()
+    match = CLIP.fullmatch(name)
+    assert match is not None, name
+    return int(match["group"]) >= _FIRST_TEST_GROUP
+
+
+@functools.cache
+def frnn_test() -> frozenset[str]:
+    """Return the committed test side of ``frnn-seed0``: 3,363 clips, ``draw_frnn_test`` of the official names."""
+    return frozenset(_FRNN_LIST.read_text(encoding="ascii").split())
+
+
+def draw_frnn_test(names: Iterable[str], seed: int) -> list[str]:
+    """Draw a test side by FRNN's rule: of each class, in random order, the first floor(0.75 n) clips train.
+
+    FRNN (Oliu et al. 2018, ``preprocess.py``) shuffles without a seed, so that its own lists are lost. Here the order
+    is that of ``sha256("<seed>:<name>")``, which no library can change.
+
+    Args:
+        names: all clips, in any order.
+        seed: another seed, another split; the committed list has 0.
+
+    Returns:
+        The test clips, sorted.
+    """
+    classes: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        classes[name.partition("/")[0]].append(name)
+    test: list[str] = []
+    for members in classes.values():
+        members.sort(key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+        test += members[3 * len(members) // 4 :]
+    return sorted(test)

@@ -1,0 +1,23 @@
+"""Predictors without learned weights: the last frame again, motion carried on, and predictions that were saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vpbench.plugin.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from vpbench.plugin.hookspecs import Register
+
+
+@hookimpl
+def register_predictors(register: Register) -> None:
+    """Register ``repeat`` and ``flow-extrapolation``, which a bare run runs, and ``saved``."""
+    register("repeat", "vpbench_baselines.repeat:Repeat", summary="the last frame again", default=True)
+    register(
+        "flow-extrapolation",
+        "vpbench_baselines.extrapolation:FlowExtrapolation",
+        summary="the last frame moved on at the velocity of its optical flow",
+        default=True,
+    )
+    register("saved", "vpbench_baselines.saved:Saved", summary="predictions read from a folder (-m saved:DIR)")

@@ -1,0 +1,97 @@
+"""Motion carried on: the last frame, moved by its optical flow at constant velocity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vpbench.errors import PredictorError
+from vpbench.plugin.clip import Context, Prediction
+from vpbench.plugin.predictor import PredictorInfo
+from vpbench_baselines.warp import carry_on, grid, sample, sample_nearest
+
+__all__ = ["FlowExtrapolation", "dis_flow"]
+
+
+class FlowExtrapolation:
+    """Moves the last context frame, and its labels where they are given, on at the velocity of its backward flow.
+
+    The flow is the context's last one where it is given, else OpenCV's DIS flow (medium preset, of 8-bit gray) from the
+    last frame to the one before. :func:`vpbench_baselines.warp.carry_on` carries it from step to step and says what
+    each step reveals; both are predicted too. The steps' flows are composed, and each predicted frame is *one* bilinear
+    warp of the last real frame, since repeated warping blurs. Labels are warped to the nearest pixel. Beyond the
+    border, the border's pixel is shown.
+
+    A context of one frame has no motion: the prediction is then that of ``repeat``, with zero flow.
+    """
+
+    info = PredictorInfo(
+        outputs=("frames", "semantics", "flow", "disocclusion"),
+        uses=("semantics", "flow"),
+        paper="Kroeger, Timofte, Dai, Van Gool: Fast Optical Flow using Dense Inverse Search, ECCV 2016 (the flow)",
+    )
+
+    def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
+        """Carry the motion on for ``horizon`` steps.
+
+        Raises:
+            PredictorError: no flow is given, and the frames are too small for DIS (about 12 pixels).
+        """
+        last = context.frames[:, -1]
+        labels = None if context.semantics is None else context.semantics[:, -1]
+        flow = _last_flow(context)
+        own = grid(flow)
+        displacement = torch.zeros_like(flow)
+        frames, semantics, flows, revealed = [], [], [], []
+        for _ in range(horizon):
+            flow, new = carry_on(flow)
+            # Where p comes from in the last real frame: one step back, and from there as that step's pixel did.
+            displacement = flow + sample(displacement, own + flow)
+            frames.append(sample(last, own + displacement).clamp(0.0, 1.0))
+            if labels is not None:
+                semantics.append(sample_nearest(labels, own + displacement))
+            flows.append(flow)
+            revealed.append(new)
+        return Prediction(
+            frames=torch.stack(frames, dim=1),
+            semantics=torch.stack(semantics, dim=1) if semantics else None,
+            flow=torch.stack(flows, dim=1),
+            disocclusion=torch.stack(revealed, dim=1),
+            label_space=context.label_space,
+        )
+
+
+def _last_flow(context: Context) -> Float[Tensor, "b 2 h w"]:
+    frames = context.frames
+    if frames.shape[1] == 1:
+        return torch.zeros_like(frames[:, 0, :2])
+    if context.flow is not None:
+        return context.flow[:, -1]
+    return torch.stack([dis_flow(clip[-1], clip[-2]) for clip in frames])
+
+
+def dis_flow(frame: Float[Tensor, "3 h w"], before: Float[Tensor, "3 h w"]) -> Float[Tensor, "2 h w"]:
+    """Return the backward flow by DIS: pixel p of ``frame`` comes from p + flow(p) of ``before``.
+
+    Raises:
+        PredictorError: the frames are too small for DIS.
+    """
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    try:
+        flow = dis.calc(_gray(frame), _gray(before), None)
+    except cv2.error as error:
+        raise PredictorError(
+            f"flow-extrapolation: DIS finds no optical flow in frames of {frame.shape[-2]}x{frame.shape[-1]} "
+            f"({error.err}); use larger frames, or give the flow"
+        ) from error
+    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1))).to(frame.device)
+
+
+def _gray(frame: Float[Tensor, "3 h w"]) -> np.ndarray:
+    rgb = (frame * 255.0).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)

@@ -1,0 +1,106 @@
+"""Sampling of pictures along backward flow, and motion carried on at constant velocity.
+
+All of it is exact for whole-pixel motion, gives a clip the same bits whatever else is in its batch, and does not depend
+on the order of execution, also on a GPU.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int64, Shaped
+from torch import Tensor
+
+__all__ = ["carry_on", "grid", "sample", "sample_nearest"]
+
+_ITERATIONS = 5
+_ONE = 2**16  # splatted weights are summed as integers in this unit, so that the order of the sum cannot matter
+
+
+def grid(like: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "2 h w"]:
+    """Return each pixel's own position (x, y)."""
+    height, width = like.shape[-2:]
+    y, x = torch.meshgrid(
+        torch.arange(height, device=like.device, dtype=like.dtype),
+        torch.arange(width, device=like.device, dtype=like.dtype),
+        indexing="ij",
+    )
+    return torch.stack([x, y])
+
+
+def sample(image: Float[Tensor, "b c h w"], at: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
+    """Sample bilinearly at positions (x, y) in pixels; beyond the border, the border's value."""
+    height, width = image.shape[-2:]
+    x, y = at[:, 0].clamp(0, width - 1), at[:, 1].clamp(0, height - 1)
+    left, top = x.floor(), y.floor()
+    right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
+    across, down = (x - left)[:, None], (y - top)[:, None]
+    upper = torch.lerp(_pick(image, left, top), _pick(image, right, top), across)
+    lower = torch.lerp(_pick(image, left, bottom), _pick(image, right, bottom), across)
+    return torch.lerp(upper, lower, down)
+
+
+def sample_nearest(labels: Int64[Tensor, "b h w"], at: Float[Tensor, "b 2 h w"]) -> Int64[Tensor, "b h w"]:
+    """Sample the nearest pixel's label; beyond the border, the border's."""
+    height, width = labels.shape[-2:]
+    x, y = (at[:, 0] + 0.5).floor().clamp(0, width - 1), (at[:, 1] + 0.5).floor().clamp(0, height - 1)
+    return _pick(labels[:, None], x, y)[:, 0]
+
+
+def _pick(
+    image: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b h w"], y: Shaped[Tensor, "b h w"]
+) -> Shaped[Tensor, "b c h w"]:
+    batch, channels, height, width = image.shape
+    index = (y.long() * width + x.long()).view(batch, 1, -1).expand(-1, channels, -1)
+    return image.flatten(2).gather(2, index).view(batch, channels, height, width)
+
+
+def carry_on(flow: Float[Tensor, "b 2 h w"]) -> tuple[Float[Tensor, "b 2 h w"], Bool[Tensor, "b h w"]]:
+    """Carry a backward flow f one step on, at constant velocity, and tell what that step reveals.
+
+    What a pixel q shows moves to q - f(q), its own velocity going on, and is spread over the four pixels around with
+    bilinear weights. A pixel p of the next frame that is covered by half or more takes the velocity of what lands on
+    it, of the fastest where several do (what moves is mostly in front): the next flow g solves g(p) = f(p + g(p))
+    there, by five fixed-point iterations from that velocity, with bilinear sampling and a clamped border. A pixel that
+    is covered by less keeps g(p) = f(p), which draws in what lies behind the thing that moved away.
+
+    Returns:
+        The next flow g, and which pixels are not visible in the frame before, as far as the motion tells: those covered
+        by less than half (so also parts of what grows by more than 1.29 in width and height in one step), and those
+        whose source p + g(p) lies outside the frame before, whose pixels cover [-0.5, W-0.5] x [-0.5, H-0.5].
+    """
+    height, width = flow.shape[-2:]
+    own = grid(flow)
+    coverage, fastest = _land(flow)
+    covered = (coverage >= _ONE // 2)[:, None]
+    carried = torch.where(covered, _pick(flow, fastest % width, fastest // width), flow)
+    for _ in range(_ITERATIONS):
+        carried = torch.where(covered, sample(flow, own + carried), flow)
+    source = own + carried
+    limit = torch.tensor([width, height], device=flow.device).view(2, 1, 1) - 0.5
+    outside = ((source < -0.5) | (source > limit)).any(dim=1)
+    return carried, outside | ~covered[:, 0]
+
+
+def _land(flow: Float[Tensor, "b 2 h w"]) -> tuple[Int64[Tensor, "b h w"], Int64[Tensor, "b h w"]]:
+    """Return how much lands on each pixel when all move on (one pixel is ``_ONE``), and the index of the fastest."""
+    batch, _, height, width = flow.shape
+    x, y = (grid(flow) - flow).unbind(dim=1)
+    # Nothing is covered beyond a pixel outside; the clamp keeps positions of any size within the integers.
+    x, y = x.clamp(-2, width + 1), y.clamp(-2, height + 1)
+    left, top = x.floor(), y.floor()
+    speed = (flow.square().sum(dim=1) * 256).clamp(max=2**30).long()
+    # The order by speed and, for equals, by position: whatever the order of execution, the same one wins.
+    rank = (speed.flatten(1) << 32) + torch.arange(height * width, device=flow.device)
+    row = width + 5  # 2 more to the left and 3 to the right
+    coverage = torch.zeros(batch, (height + 5) * row, dtype=torch.int64, device=flow.device)
+    highest = torch.zeros_like(coverage)
+    for right in (0, 1):
+        for down in (0, 1):
+            weight = (1 - (x - left - right).abs()) * (1 - (y - top - down).abs())
+            share = (weight * _ONE).round().long().flatten(1)
+            index = ((top.long() + down + 2) * row + left.long() + right + 2).flatten(1)
+            coverage.scatter_add_(1, index, share)
+            highest.scatter_reduce_(1, index, torch.where(share > 0, rank, 0), "amax")
+    within = (slice(None), slice(2, height + 2), slice(2, width + 2))
+    fastest = highest & (2**32 - 1)
+    return coverage.view(batch, height + 5, row)[within], fastest.view(batch, height + 5, row)[within]

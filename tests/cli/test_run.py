@@ -1,0 +1,221 @@
+"""`vpbench run` from the outside: what it prints, what lies on disk, and that nothing but the identity decides it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vpbench as api
+
+MSE = ["--metric", "mse"]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Everything of a result that must not depend on how it was computed."""
+    paths = [folder / "summary.json", folder / "run.json", *sorted((folder / "units").iterdir())]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def only(root: Path, label: str) -> Path:
+    (folder,) = root.glob(f"*/{label}/*")
+    return folder
+
+
+def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
+    done = vpbench("run", *toy(), "-m", "last", *MSE, "--metric", "psnr", "--out", tmp_path / "r", "--json")
+    assert done.code == 0
+    assert done.err == ""
+    (document,) = done.json["results"]
+    folder = Path(document["path"])
+    run = json.loads((folder / "run.json").read_text())
+    assert folder == tmp_path / "r" / "toy" / "last" / run["identity_hash"][:12]
+    assert set(run["identity"]) == {
+        "protocol", "manifest", "predictor", "options", "fingerprint", "annotators", "metrics", "seed", "samples",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (folder / "units" / "000000.jsonl").read_text().splitlines()]
+    assert len(rows) == 16 * 4 * 2
+    assert rows[0] == {"clip": "test/seq000@0", "metric": "mse", "status": "ok", "step": 1, "value": rows[0]["value"]}
+    assert [(r["clip"], r["step"], r["metric"]) for r in rows] == sorted((r["clip"], r["step"], r["metric"]) for r in rows)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary == document["summary"]
+    assert summary["steps"] == [1, 2, 3, 4]
+    assert summary["partial"] is False
+    values = [r["value"] for r in api.load(folder).rows() if r["metric"] == "mse" and r["step"] == 2]
+    assert summary["scores"]["mse"]["per_step"][1] == pytest.approx(np.mean(values), abs=1e-15)
+    text = "".join(path.read_text() for path in (folder / "summary.json", folder / "run.json"))
+    assert str(tmp_path) not in text
+    (attempt,) = (folder / "attempts").iterdir()
+    record = json.loads(attempt.read_text())
+    assert {"host", "versions", "git", "device", "engine", "seconds", "peak_memory_bytes", "units"} <= set(record)
+
+
+def test_batch_workers_shards_and_order_change_no_byte(vpbench, toy, tmp_path):
+    args = ["run", *toy(sequences=40), *MSE, "--metric", "psnr", "--samples", "2"]
+    vpbench(*args, "-m", "noisy", "-m", "needs-flow", "--out", tmp_path / "a")
+    vpbench(*args, "-m", "needs-flow", "-m", "last", "-m", "noisy", "--batch-size", "3", "--workers", "2", "--out", tmp_path / "b")
+    for shard in ("2/3", "0/3", "1/3"):
+        vpbench(*args, "-m", "noisy", "-m", "needs-flow", "--shard", shard, "--out", tmp_path / "c")
+    for label in ("noisy", "needs-flow"):
+        undisturbed = tree(only(tmp_path / "a", label))
+        assert tree(only(tmp_path / "b", label)) == undisturbed
+        assert tree(only(tmp_path / "c", label)) == undisturbed
+
+
+def test_the_seed_and_the_samples_decide_what_a_stochastic_predictor_draws(vpbench, toy, tmp_path):
+    args = ["run", *toy(), *MSE, "-m", "noisy", "--json"]
+    once = vpbench(*args, "--out", tmp_path / "a").json["results"][0]
+    other = vpbench(*args, "--seed", "1", "--out", tmp_path / "a").json["results"][0]
+    assert once["path"] != other["path"]
+    assert once["summary"]["scores"]["mse"]["per_step"] != other["summary"]["scores"]["mse"]["per_step"]
+    three = vpbench(*args, "--samples", "3", "--out", tmp_path / "a").json["results"][0]
+    rows = list(api.load(three["path"]).rows())
+    assert {row["sample"] for row in rows} == {0, 1, 2}
+    of_one = {row["sample"]: row["value"] for row in rows if row["clip"] == "test/seq000@0" and row["step"] == 1}
+    assert len(set(of_one.values())) == 3
+
+
+def test_a_failing_predictor_fails_alone(vpbench, toy, tmp_path):
+    bad = ["raises", "not-a-number", "wrong-shape", "wrong-type", "too-bright"]
+    flags = [flag for name in bad for flag in ("-m", name)]
+    done = vpbench("run", *toy(), "-m", "last", *flags, "-m", "noisy", *MSE, "--out", tmp_path / "r", "--json")
+    assert done.code == 1
+    assert [r["predictor"] for r in done.json["results"]] == ["last", "noisy"]
+    assert all(r["complete"] for r in done.json["results"])
+    lines = done.err.strip().splitlines()
+    assert len(lines) == len(bad)
+    for name, line, words in zip(bad, lines, [
+        "clip 'test/seq000@0': ValueError: no idea",
+        "clip 'test/seq007@0', step 2 hold NaN",
+        "frames must be [8, 4, 3, 16, 24]; they are [8, 5, 3, 16, 24]",
+        "must return a vpbench.Prediction",
+        "clip 'test/seq000@0', step 1 spans [1.01, 1.01]",
+    ], strict=True):  # fmt: skip
+        assert repr(name) in line
+        assert words in line
+        assert not (only(tmp_path / "r", name) / "summary.json").exists()
+
+
+def test_values_barely_beyond_the_range_are_clamped_and_counted(vpbench, toy, tmp_path):
+    done = vpbench("run", *toy(), "-m", "slightly-bright", *MSE, "--out", tmp_path, "--json")
+    summary = done.json["results"][0]["summary"]
+    assert summary["clamped_frames"] == 20 * 4
+    rows = list(api.load(done.json["results"][0]["path"]).rows())
+    assert all(row["clamped"] for row in rows)
+
+
+def test_an_oracle_sees_the_truth_and_is_marked(vpbench, toy, tmp_path):
+    done = vpbench("run", *toy(), "-m", "seer", *MSE, "--metric", "miou", "--out", tmp_path, "--json")
+    scores = done.json["results"][0]["summary"]["scores"]
+    assert scores["mse"]["per_step"] == [0, 0, 0, 0]
+    assert scores["miou"]["per_step"] == [1, 1, 1, 1]
+    assert api.load(done.json["results"][0]["path"]).run["oracle"] is True
+
+
+def test_a_predictor_gets_what_it_declares_from_the_dataset_or_an_annotator(vpbench, toy, tmp_path):
+    true = vpbench("run", *toy(), "-m", "needs-flow", *MSE, "--out", tmp_path, "--json").json["results"][0]
+    frames_only = toy("bare", dataset="toy-frames")
+    refused = vpbench("run", *frames_only, "-m", "needs-flow", *MSE, "--out", tmp_path)
+    assert refused.code == 1
+    assert "--annotate flow=" in refused.error
+    still = ["--annotate", "flow=still"]
+    filled = vpbench("run", *frames_only, "-m", "needs-flow", *still, *MSE, "--out", tmp_path, "--json").json["results"][0]
+    last = vpbench("run", *frames_only, "-m", "last", *still, *MSE, "--out", tmp_path, "--json").json["results"][0]
+    # Zero flow makes it repeat the last frame; the true flow does better.
+    assert filled["summary"]["scores"]["mse"]["per_step"] == last["summary"]["scores"]["mse"]["per_step"]
+    assert true["summary"]["scores"]["mse"]["mean"] < 0.2 * filled["summary"]["scores"]["mse"]["mean"]
+    # It is part of the identity of the one that looks at flow, and of no other.
+    assert "flow" in api.load(filled["path"]).run["identity"]["annotators"]
+    assert api.load(last["path"]).run["identity"]["annotators"] == {}
+
+
+def test_an_annotator_named_by_the_user_replaces_the_datasets_own(vpbench, toy, tmp_path):
+    args = ["run", *toy(), "-m", "needs-flow", *MSE, "--out", tmp_path, "--json"]
+    true = vpbench(*args).json["results"][0]
+    still = vpbench(*args, "--annotate", "flow=still").json["results"][0]
+    assert true["path"] != still["path"]
+    assert true["summary"]["scores"]["mse"]["mean"] < still["summary"]["scores"]["mse"]["mean"]
+
+
+def test_saved_predictions_score_the_same_rows(vpbench, toy, tmp_path):
+    args = ["run", *toy(), "--metric", "mse", "--metric", "ssim", "--out", tmp_path / "r", "--json"]
+    first = vpbench(*args, "-m", "needs-flow", "--save-predictions").json["results"][0]
+    predictions = Path(first["path"]) / "predictions"
+    assert np.load(predictions / "test" / "seq000@0.npy").shape == (4, 16, 24, 3)
+    again = vpbench(*args, "-m", f"saved:{predictions}").json["results"][0]
+    assert (Path(again["path"]) / "units" / "000001.jsonl").read_bytes() == (
+        Path(first["path"]) / "units" / "000001.jsonl"
+    ).read_bytes()
+    assert again["summary"]["scores"] == first["summary"]["scores"]
+
+
+def test_saved_predictions_are_made_for_a_result_that_is_already_there(vpbench, toy, tmp_path):
+    args = ["run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "r", "--json"]
+    folder = Path(vpbench(*args).json["results"][0]["path"])
+    assert not (folder / "predictions").exists()
+    assert vpbench(*args, "--save-predictions").code == 0
+    assert len(list((folder / "predictions").rglob("*.npy"))) == 20
+
+
+def test_clips_takes_a_few_and_the_result_is_never_ranked(vpbench, toy, tmp_path):
+    done = vpbench("run", *toy(), "-m", "last", *MSE, "--clips", "4", "--out", tmp_path, "--json")
+    summary = done.json["results"][0]["summary"]
+    assert (summary["clips"], summary["partial"], summary["partial_reason"]) == (4, True, "--clips 4 of 20")
+    clips = {row["clip"] for row in api.load(done.json["results"][0]["path"]).rows()}
+    assert clips == {"test/seq000@0", "test/seq005@0", "test/seq010@0", "test/seq015@0"}
+
+
+def test_anchored_clips_score_their_last_frame_only_and_have_no_mean(vpbench, toy, tmp_path):
+    sampling = 'kind = "anchored"\ncontext = 2\ntarget = 6\nsteps = [1, 3]\n'
+    done = vpbench("run", *toy(sampling=sampling), "-m", "needs-flow", *MSE, "--out", tmp_path, "--json")
+    result = api.load(done.json["results"][0]["path"])
+    rows = list(result.rows())
+    assert {(row["clip"], row["step"]) for row in rows if "seq004" in row["clip"]} == {
+        ("test/seq004@4", 1),
+        ("test/seq004@2", 3),
+    }
+    assert len(rows) == 40
+    assert result.at("mse", 1) < result.at("mse", 3)
+    assert result.summary["scores"]["mse"]["mean"] is None
+
+
+def test_a_metric_that_cannot_apply_is_skipped_by_default_and_an_error_when_named(vpbench, toy, tmp_path):
+    done = vpbench("run", *toy(dataset="toy-frames"), "-m", "last", "--out", tmp_path, "--json")
+    skipped = done.json["results"][0]["summary"]["skipped"]
+    assert skipped["miou"] == "the dataset has no semantics"
+    named = vpbench("run", *toy(dataset="toy-frames"), "-m", "last", "--metric", "miou", "--out", tmp_path)
+    assert named.code == 1
+    assert "--metric miou" in named.error
+    assert "the dataset has no semantics" in named.error
+
+
+def test_the_table_on_the_terminal_shows_every_step_and_where_the_result_lies(vpbench, toy, tmp_path):
+    done = vpbench("run", *toy(), "-m", "last", *MSE, "--metric", "psnr", "--out", tmp_path)
+    assert "t+1" in done.out
+    assert "t+4" in done.out
+    assert str(only(tmp_path, "last")) in done.out
+    shown = vpbench("show", only(tmp_path, "last"), "--json").json
+    assert shown["summary"]["clips"] == 20
+
+
+def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, cache):
+    from toys import Last
+
+    from vpbench.plugin.loader import load_plugins
+
+    args = toy()
+    plugins = load_plugins([args[1]])
+    common = {"plugins": plugins, "out": tmp_path / "r", "metrics": ["mse", "psnr"]}
+    named = api.evaluate("last", args[3], **common)
+    made = api.evaluate(Last(), args[3], **common)
+    assert named.path == made.path
+    assert named.mean_to("mse", 4) == pytest.approx(np.mean([named.at("mse", k) for k in (1, 2, 3, 4)]))
+    frame = named.to_dataframe()
+    assert len(frame) == 20 * 4 * 2
+    assert frame[(frame.metric == "psnr") & (frame.step == 1)].value.mean() == pytest.approx(named.at("psnr", 1))
+    with pytest.raises(api.VpbenchError, match="no ssim: it was not measured"):
+        named.at("ssim", 1)
+    with pytest.raises(api.VpbenchError, match="no step 5"):
+        named.at("mse", 5)

@@ -1,0 +1,197 @@
+"""The dataset `folder`: whatever videos and pictures a user has."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_video import known_frames, write_picture, write_video
+
+from vpbench.errors import DataError
+from vpbench.plugin.dataset import Dataset, check_array
+from vpbench.plugin.loader import load_plugins
+from vpbench.protocol.protocol import Protocol, Sliding
+from vpbench_folder.dataset import Folder
+
+
+def write_pictures(folder: Path, count: int, name: str = "frame{}.png") -> None:
+    for number, frame in enumerate(known_frames(count)):
+        write_picture(folder / name.format(number), frame)
+
+
+def lengths(root: Path) -> dict[str, int]:
+    return {s.name: len(s.frames) for s in Folder(root).sequences("test")}
+
+
+class TestSequences:
+    def test_is_a_dataset(self, tmp_path: Path) -> None:
+        assert isinstance(Folder(tmp_path), Dataset)
+
+    def test_one_video_file(self, tmp_path: Path) -> None:
+        assert lengths(write_video(tmp_path / "walk.mkv", known_frames(5))) == {"walk.mkv": 5}
+
+    def test_a_mixed_tree(self, tmp_path: Path) -> None:
+        write_video(tmp_path / "b.avi", known_frames(3))
+        write_video(tmp_path / "trips/2024/a.MOV", known_frames(4))
+        write_pictures(tmp_path / "trips/2024", 6)
+        write_pictures(tmp_path / "drive", 7, "{:010}.PNG")
+        (tmp_path / "notes.txt").write_text("not a video")
+        (tmp_path / "empty").mkdir()
+        assert lengths(tmp_path) == {"b.avi": 3, "drive": 7, "trips/2024": 6, "trips/2024/a.MOV": 4}
+        names = [s.name for s in Folder(tmp_path).sequences("test")]
+        assert names == sorted(names)
+
+    def test_pictures_in_the_root_itself(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "bike", 4)
+        assert lengths(tmp_path / "bike") == {"bike": 4}
+
+    def test_two_sequences_of_one_name(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "bike", 2)
+        write_pictures(tmp_path / "bike/bike", 3)
+        with pytest.raises(DataError, match="a second sequence named 'bike'; pass the folder above"):
+            Folder(tmp_path / "bike").sequences("test")
+        assert lengths(tmp_path) == {"bike": 2, "bike/bike": 3}
+
+    def test_hidden_files_and_links_are_passed_over(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        outside = write_video(tmp_path / "outside/a.avi", known_frames(2))
+        kept = write_video(root / "kept.avi", known_frames(3))
+        write_video(root / ".hidden.avi", known_frames(2))
+        write_video(root / ".trash/b.avi", known_frames(2))
+        (root / "link.avi").symlink_to(outside)
+        (root / "inside.avi").symlink_to(kept)
+        (root / "folder").symlink_to(outside.parent, target_is_directory=True)
+        (root / "loop").symlink_to(root, target_is_directory=True)
+        assert lengths(root) == {"inside.avi": 3, "kept.avi": 3}
+
+    def test_a_root_inside_a_hidden_folder(self, tmp_path: Path) -> None:
+        write_video(tmp_path / ".cache/clips/a.avi", known_frames(2))
+        assert lengths(tmp_path / ".cache/clips") == {"a.avi": 2}
+
+    @pytest.mark.parametrize("files", [[], ["notes.txt"], [".hidden.avi"]])
+    def test_nothing_found_says_what_is_looked_for(self, tmp_path: Path, files: list[str]) -> None:
+        for name in files:
+            (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(DataError, match=r"no video \(\.avi .*\) and no folder of pictures \(\.bmp .*\.webp\)"):
+            Folder(tmp_path).sequences("test")
+
+    def test_a_file_that_is_no_video(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"a\.png: no video"):
+            Folder(write_picture(tmp_path / "a.png", known_frames(1)[0])).sequences("test")
+
+    def test_a_video_that_does_not_open_is_reported(self, tmp_path: Path) -> None:
+        write_video(tmp_path / "good.avi", known_frames(3))
+        (tmp_path / "bad.mp4").write_bytes(b"")
+        bad, good = Folder(tmp_path).sequences("test")
+        assert (bad.name, len(bad.frames)) == ("bad.mp4", 0)
+        assert "bad.mp4: is not a video that opens (0 bytes" in bad.problem
+        assert (good.frames, good.problem) == (range(3), "")
+
+    def test_an_unknown_split(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="no split 'train', only 'test'"):
+            Folder(tmp_path).sequences("train")
+
+    def test_real_data(self, shared: Path) -> None:
+        assert lengths(shared / "data/video") == {
+            "bikes.mp4": 250,
+            "carphone_distorted.mp4": 120,
+            "carphone_pristine.mp4": 120,
+            "tree.avi": 444,
+            "vtest.avi": 795,
+        }
+        assert lengths(shared / "data/davis/images") == {"bike": 4, "judo": 16}
+        assert lengths(shared / "data/kitti_raw") == {"2011_09_26/2011_09_26_drive_0060_sync/image_02/data": 20}
+
+
+class TestRead:
+    def test_videos(self, tmp_path: Path) -> None:
+        write_video(tmp_path / "a.avi", known_frames(6))
+        write_video(tmp_path / "b.avi", known_frames(6)[::-1])
+        data = Folder(tmp_path)
+        for name, frames in (("a.avi", known_frames(6)), ("b.avi", known_frames(6)[::-1]), ("a.avi", known_frames(6))):
+            array = data.read(name, [1, 4], "frames")
+            check_array(array, "frames", 2, name)
+            np.testing.assert_array_equal(array, frames[[1, 4]])
+
+    @pytest.mark.parametrize("name", ["frame{}.png", "{:03}.png", "cam0_{}_left.bmp", "{}.tiff"])
+    def test_pictures_come_in_the_order_of_their_numbers(self, tmp_path: Path, name: str) -> None:
+        write_pictures(tmp_path / "walk", 12, name)
+        array = Folder(tmp_path).read("walk", range(12), "frames")
+        check_array(array, "frames", 12, "walk")
+        np.testing.assert_array_equal(array, known_frames(12))
+
+    def test_real_data(self, shared: Path) -> None:
+        path = shared / "data/video/carphone_pristine.mp4"
+        capture = cv2.VideoCapture(str(path))
+        frames = np.stack([capture.read()[1][..., ::-1] for _ in range(120)])
+        data = Folder(path)
+        np.testing.assert_array_equal(data.read("carphone_pristine.mp4", range(90, 104), "frames"), frames[90:104])
+        np.testing.assert_array_equal(data.read("carphone_pristine.mp4", range(14), "frames"), frames[:14])
+        judo = shared / "data/davis/images/judo"
+        expected = np.stack([cv2.imread(str(judo / f"{number:05}.jpg"))[..., ::-1] for number in (0, 9, 15)])
+        np.testing.assert_array_equal(Folder(judo).read("judo", [0, 9, 15], "frames"), expected)
+
+    def test_a_video_shorter_than_its_header(self, shared: Path) -> None:
+        data = Folder(shared / "data/video")
+        assert data.read("tree.avi", range(54, 68), "frames").shape == (14, 240, 320, 3)
+        with pytest.raises(DataError, match=r"tree\.avi: .* only 68 frames decode although its header claims 444"):
+            data.read("tree.avi", range(56, 70), "frames")
+
+    def test_pictures_of_mixed_sizes(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "walk", 3)
+        write_picture(tmp_path / "walk/frame3.png", known_frames(1, height=20)[0])
+        data = Folder(tmp_path)
+        assert data.read("walk", range(3), "frames").shape == (3, 16, 24, 3)
+        with pytest.raises(DataError, match=r"walk: the frame size changes within the sequence \(24x16 and 24x20\)"):
+            data.read("walk", range(4), "frames")
+
+    def test_a_broken_picture(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "walk", 3)
+        (tmp_path / "walk/frame1.png").write_bytes(b"\x89PNG")
+        with pytest.raises(DataError, match=r"frame1\.png: is not a picture that decodes \(4 bytes\)"):
+            Folder(tmp_path).read("walk", range(3), "frames")
+
+    def test_what_does_not_exist(self, tmp_path: Path) -> None:
+        write_pictures(tmp_path / "walk", 3)
+        data = Folder(tmp_path)
+        with pytest.raises(DataError, match="there is no sequence 'run'"):
+            data.read("run", [0], "frames")
+        with pytest.raises(DataError, match="walk: frame 3 was asked for, but it has 3 pictures"):
+            data.read("walk", [2, 3], "frames")
+        with pytest.raises(DataError, match="has no semantics, only frames"):
+            data.read("walk", [0], "semantics")
+
+    def test_pickles_with_a_video_open(self, tmp_path: Path) -> None:
+        write_video(tmp_path / "a.avi", known_frames(6))
+        write_pictures(tmp_path / "walk", 3)
+        data = Folder(tmp_path)
+        data.read("a.avi", [0], "frames")
+        copy = pickle.loads(pickle.dumps(data))
+        assert copy.sequences("test") == data.sequences("test")
+        np.testing.assert_array_equal(copy.read("a.avi", [2, 5], "frames"), known_frames(6)[[2, 5]])
+        np.testing.assert_array_equal(copy.read("walk", [1], "frames"), known_frames(3)[[1]])
+
+
+class TestPlugin:
+    def test_is_light(self) -> None:
+        code = "import sys, vpbench_folder; print(*sys.modules)"
+        env = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run([sys.executable, "-c", code], check=True, env=env, capture_output=True, text=True)
+        loaded = set(done.stdout.split())
+        assert "vpbench_folder" in loaded
+        assert not loaded & {"torch", "numpy", "cv2", "av", "pydantic", "jaxtyping"}
+
+    def test_protocol(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("VPBENCH_PLUGINS", "")
+        plugins = load_plugins(["vpbench_folder"])
+        protocol = Protocol.read(plugins.load("protocol", "folder-4to10"))
+        assert protocol.name == "folder-4to10"
+        assert plugins.load("dataset", protocol.dataset.name) is Folder
+        assert protocol.sampling == Sliding(kind="sliding", stride=14, context=4, horizon=10, short="drop")
+        assert (protocol.pixels, protocol.clips, protocol.reference) == ((), None, "repeat")

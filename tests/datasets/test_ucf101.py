@@ -1,0 +1,275 @@
+"""UCF101: the official tree, its two splits, and what stands in for a clip that is not as it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from tiny_video import known_frames, write_video
+
+from vpbench.errors import DataError
+from vpbench.plugin.dataset import Dataset, check_array
+from vpbench.plugin.loader import load_plugins
+from vpbench.protocol.protocol import First, Protocol
+from vpbench_ucf101 import dataset as dataset_module
+from vpbench_ucf101.dataset import UCF101
+from vpbench_ucf101.splits import draw_frnn_test, frnn_test, is_test
+
+FRNN = UCF101.Options(split_rule="frnn-seed0")
+TWIN = {  # clip: frames
+    "HandstandPushups/v_HandStandPushups_g01_c03": 5,  # the one class whose files are spelled unlike its folder
+    "HandstandPushups/v_HandStandPushups_g20_c01": 6,
+    "YoYo/v_YoYo_g19_c07": 7,
+    "YoYo/v_YoYo_g20_c01": 8,
+    "YoYo/v_YoYo_g25_c02": 9,
+}
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Path:
+    """A data root with official names and tiny clips."""
+    root = tmp_path / "ucf101"
+    for name, count in TWIN.items():
+        write_video(root / "UCF-101" / f"{name}.avi", known_frames(count))
+    return root
+
+
+@pytest.fixture(scope="session")
+def official(shared: Path) -> list[str]:
+    """The names of all 13,320 clips, from the official lists."""
+    lists = shared / "data/ucf101/ucfTrainTestlist"
+    lines = [line for part in ("trainlist01", "testlist01") for line in (lists / f"{part}.txt").read_text().split("\n")]
+    return [line.split()[0].removesuffix(".avi") for line in lines if line.strip()]
+
+
+def names(data: UCF101, split: str) -> list[str]:
+    return [sequence.name for sequence in data.sequences(split)]
+
+
+class TestSplits:
+    def test_groups_give_the_papers_counts(self, official: list[str]) -> None:
+        assert len(set(official)) == 13_320
+        assert Counter(is_test(name, "groups-19") for name in official) == {False: 10_160, True: 3_160}
+
+    def test_frnn_gives_the_papers_counts(self, official: list[str]) -> None:
+        assert Counter(is_test(name, "frnn-seed0") for name in official) == {False: 9_957, True: 3_363}
+
+    def test_the_committed_list_follows_from_the_official_names(self, official: list[str]) -> None:
+        committed = (importlib.resources.files("vpbench_ucf101") / "frnn_seed0_test.txt").read_bytes()
+        assert "".join(f"{name}\n" for name in draw_frnn_test(reversed(official), seed=0)).encode() == committed
+
+    def test_the_committed_list_is_the_one_results_refer_to(self) -> None:
+        committed = (importlib.resources.files("vpbench_ucf101") / "frnn_seed0_test.txt").read_bytes()
+        assert (
+            hashlib.sha256(committed).hexdigest() == "36f99652e4854e753dc8d1017ecd247a936163a1cecc64d193a1e6a55771f1a6"
+        )
+        assert len(frnn_test()) == len(committed.split()) == 3_363
+
+    def test_of_each_class_a_quarter_rounded_up_is_test(self) -> None:
+        clips = [f"A/v_A_g01_c{i:02}" for i in range(1, 11)] + [f"B/v_B_g01_c{i:02}" for i in range(1, 5)]
+        drawn = draw_frnn_test(clips, seed=0)
+        assert Counter(name[0] for name in drawn) == {"A": 3, "B": 1}
+        assert drawn == sorted(drawn)
+        assert drawn != draw_frnn_test(clips, seed=1)
+
+    def test_an_unknown_rule(self) -> None:
+        with pytest.raises(ValidationError, match="split_rule"):
+            UCF101.Options(split_rule="frnn")  # type: ignore[arg-type]
+
+
+class TestSequences:
+    def test_is_a_dataset(self, twin: Path) -> None:
+        assert isinstance(UCF101(twin), Dataset)
+
+    def test_groups_and_lengths(self, twin: Path) -> None:
+        data = UCF101(twin)
+        assert names(data, "train") == ["HandstandPushups/v_HandStandPushups_g01_c03", "YoYo/v_YoYo_g19_c07"]
+        assert [(s.name, s.frames, s.problem) for s in data.sequences("test")] == [
+            ("HandstandPushups/v_HandStandPushups_g20_c01", range(6), ""),
+            ("YoYo/v_YoYo_g20_c01", range(8), ""),
+            ("YoYo/v_YoYo_g25_c02", range(9), ""),
+        ]
+
+    def test_frnn_names_what_is_missing(self, twin: Path) -> None:
+        data = UCF101(twin, options=FRNN)
+        drawn = {name for name in TWIN if name in frnn_test()}
+        assert drawn
+        assert drawn < set(TWIN)
+        assert set(names(data, "train")) == set(TWIN) - drawn
+        found = data.sequences("test")
+        assert [s.name for s in found] == sorted(frnn_test())
+        assert {s.name for s in found if not s.problem} == drawn
+        assert all("is missing; unpack UCF101.rar again" in s.problem for s in found if s.name not in drawn)
+
+    def test_other_files_are_passed_over(self, twin: Path) -> None:
+        before = names(UCF101(twin), "train") + names(UCF101(twin), "test")
+        clip = twin / "UCF-101/YoYo/v_YoYo_g20_c01.avi"
+        for stray in (
+            "YoYo/.v_YoYo_g20_c01.avi",
+            "YoYo/v_YoYo_g20_c01.mp4",
+            "YoYo/v_YoYo_g26_c01.avi",
+            "YoYo/v_YoYo_g00_c01.avi",
+            "YoYo/v_YoYo_g20_c01 (1).avi",
+            "YoYo/v_Biking_g20_c02.avi",
+            "v_YoYo_g20_c01.avi",
+            "readme.txt",
+        ):
+            shutil.copy(clip, twin / "UCF-101" / stray)
+        assert names(UCF101(twin), "train") + names(UCF101(twin), "test") == before
+
+    def test_broken_clips_are_reported_and_do_not_raise(self, twin: Path) -> None:
+        clip = twin / "UCF-101/YoYo/v_YoYo_g20_c01.avi"
+        data = clip.read_bytes()
+        clip.write_bytes(b"")
+        clip.with_name("v_YoYo_g21_c01.avi").write_bytes(data[:100])
+        problems = {s.name: (s.problem, len(s.frames)) for s in UCF101(twin).sequences("test") if s.problem}
+        assert sorted(problems) == ["YoYo/v_YoYo_g20_c01", "YoYo/v_YoYo_g21_c01"]
+        for (problem, frames), size in zip(problems.values(), (0, 100), strict=True):
+            assert f"is not a video that opens ({size} bytes" in problem
+            assert frames == 0
+
+    def test_links_out_of_the_root_are_reported_and_not_followed(self, twin: Path, tmp_path: Path) -> None:
+        outside = write_video(tmp_path / "elsewhere.avi", known_frames(3))
+        folder = twin / "UCF-101/YoYo"
+        (folder / "v_YoYo_g22_c01.avi").symlink_to(outside)
+        (folder / "v_YoYo_g23_c01.avi").symlink_to(folder / "v_YoYo_g25_c02.avi")
+        found = {s.name: s for s in UCF101(twin).sequences("test")}
+        assert "is a symbolic link out of the data root" in found["YoYo/v_YoYo_g22_c01"].problem
+        assert found["YoYo/v_YoYo_g23_c01"].frames == range(9)
+        with pytest.raises(DataError, match="is a symbolic link out of the data root"):
+            UCF101(twin).read("YoYo/v_YoYo_g22_c01", [0], "frames")
+
+    def test_a_root_that_is_itself_a_link(self, twin: Path, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(twin, target_is_directory=True)
+        assert not any(s.problem for s in UCF101(tmp_path / "link").sequences("test"))
+
+    def test_a_root_without_clips(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"ROOT/UCF-101/<Class>/v_<Class>_gXX_cYY\.avi\. .*crcv\.ucf\.edu.*unrar x"):
+            UCF101(tmp_path / "nowhere").sequences("test")
+
+    def test_the_folder_below_the_root(self, twin: Path) -> None:
+        with pytest.raises(DataError, match="pass its parent"):
+            UCF101(twin / "UCF-101").sequences("test")
+
+    def test_an_unknown_split(self, twin: Path) -> None:
+        with pytest.raises(DataError, match="no split 'val'; it has train and test"):
+            UCF101(twin).sequences("val")
+
+    def test_the_whole_tree(self, official: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # 13,320 official names; the lengths are the business of other tests.
+        clip = write_video(tmp_path / "clip.avi", known_frames(3))
+        for folder in {name.partition("/")[0] for name in official}:
+            (tmp_path / "UCF-101" / folder).mkdir(parents=True)
+        for name in official:
+            os.link(clip, tmp_path / "UCF-101" / f"{name}.avi")
+        monkeypatch.setattr(dataset_module, "count_frames", lambda _: 40)
+        for options, train, test in ((UCF101.Options(), 10_160, 3_160), (FRNN, 9_957, 3_363)):
+            data = UCF101(tmp_path, options=options)
+            sides = {split: data.sequences(split) for split in ("train", "test")}
+            assert [len(sides["train"]), len(sides["test"])] == [train, test]
+            assert sorted(s.name for side in sides.values() for s in side) == sorted(official)
+            assert not any(s.problem for side in sides.values() for s in side)
+            for side in sides.values():
+                assert [s.name for s in side] == sorted(s.name for s in side)
+
+
+class TestRead:
+    def test_known_pixels(self, twin: Path) -> None:
+        array = UCF101(twin).read("YoYo/v_YoYo_g20_c01", [1, 3, 7], "frames")
+        check_array(array, "frames", 3, "ucf101")
+        np.testing.assert_array_equal(array, known_frames(8)[[1, 3, 7]])
+
+    def test_several_clips_in_turn(self, twin: Path) -> None:
+        data = UCF101(twin)
+        for name in ("YoYo/v_YoYo_g20_c01", "YoYo/v_YoYo_g25_c02", "YoYo/v_YoYo_g20_c01"):
+            np.testing.assert_array_equal(data.read(name, [2, 5], "frames"), known_frames(TWIN[name])[[2, 5]])
+
+    def test_real_clips_equal_opencv(self, shared: Path) -> None:
+        root = shared / "data/ucf101"
+        data = UCF101(root)
+        found = [*data.sequences("train"), *data.sequences("test")]
+        assert {s.name.partition("/")[2]: s.frames for s in found} == {
+            "v_ApplyEyeMakeup_g01_c01": range(164),
+            "v_SoccerJuggling_g23_c01": range(240),
+            "v_SoccerJuggling_g24_c01": range(251),
+        }
+        for sequence in found:
+            capture = cv2.VideoCapture(str(root / "UCF-101" / f"{sequence.name}.avi"))
+            frames = np.stack([capture.read()[1][..., ::-1] for _ in sequence.frames])
+            np.testing.assert_array_equal(data.read(sequence.name, range(0, 27, 2), "frames"), frames[:27:2])
+            np.testing.assert_array_equal(data.read(sequence.name, sequence.frames[-5:], "frames"), frames[-5:])
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("YoYo/v_YoYo_g20_c09", "is missing"),
+            ("../secret", "is not the name of a clip"),
+            ("YoYo/v_YoYo_g20_c01.avi", "is not the name of a clip"),
+        ],
+    )
+    def test_unknown_names(self, twin: Path, name: str, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            UCF101(twin).read(name, [0], "frames")
+
+    def test_only_frames(self, twin: Path) -> None:
+        with pytest.raises(DataError, match="has no flow, only frames"):
+            UCF101(twin).read("YoYo/v_YoYo_g20_c01", [0, 1], "flow")
+
+    def test_pickles_with_a_clip_open(self, twin: Path) -> None:
+        data = UCF101(twin, options=FRNN)
+        data.read("YoYo/v_YoYo_g20_c01", [0], "frames")
+        copy = pickle.loads(pickle.dumps(data))
+        np.testing.assert_array_equal(copy.read("YoYo/v_YoYo_g20_c01", [4], "frames"), known_frames(8)[[4]])
+        assert copy.sequences("train") == data.sequences("train")
+
+
+class TestPlugin:
+    @pytest.fixture
+    def plugins(self, monkeypatch: pytest.MonkeyPatch) -> object:
+        monkeypatch.setenv("VPBENCH_PLUGINS", "")
+        return load_plugins(["vpbench_ucf101"])
+
+    def test_is_light(self) -> None:
+        code = "import sys, vpbench_ucf101; print(*sys.modules)"
+        env = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run([sys.executable, "-c", code], check=True, env=env, capture_output=True, text=True)
+        loaded = set(done.stdout.split())
+        assert "vpbench_ucf101" in loaded
+        assert not loaded & {"torch", "numpy", "cv2", "av", "pydantic", "jaxtyping"}
+
+    @pytest.mark.parametrize(
+        ("name", "context", "raw", "rule", "clips"),
+        [
+            ("ucf101-120x160-4to10", 4, 27, "groups-19", 3_160),
+            ("ucf101-64x88-10to10", 10, 39, "frnn-seed0", None),
+        ],
+    )
+    def test_protocols(self, plugins, name: str, context: int, raw: int, rule: str, clips: int | None) -> None:
+        protocol = Protocol.read(plugins.load("protocol", name))
+        assert protocol.name == name
+        assert plugins.load("dataset", protocol.dataset.name) is UCF101
+        assert UCF101.Options(**protocol.dataset.options).split_rule == rule
+        assert isinstance(protocol.sampling, First)
+        assert (protocol.sampling.context, protocol.sampling.horizon) == (context, 10)
+        assert (context + 10 - 1) * protocol.sampling.frame_step + 1 == raw
+        assert protocol.sampling.short == "drop"
+        assert protocol.clips == clips
+        assert name.split("-")[1] == "{}x{}".format(*protocol.size)
+        # MSE* and MAE* of CDNet: a frame's sum over H*W*C, divided by 10 and by 100.
+        values = protocol.size[0] * protocol.size[1] * 3
+        assert protocol.display == {
+            "mse": pytest.approx(values / 10),
+            "mae": pytest.approx(values / 100),
+            "lpips": 1000,
+        }

@@ -1,0 +1,217 @@
+"""The loader: lazy, guarded, and never silent about two things with one name."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from vpbench.errors import PluginError, UsageError, did_you_mean
+from vpbench.plugin import loader
+from vpbench.plugin.loader import load_plugins
+
+PLUGIN = """
+from vpbench.plugin.hookspecs import hookimpl
+
+@hookimpl
+def register_{kind}s(register):
+    register({name!r}, {target!r}, summary="a toy", default={default})
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Pretend to install distributions, each with one plugin; nothing else is installed."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delenv("VPBENCH_PLUGINS", raising=False)
+    monkeypatch.setattr(
+        loader, "distributions", lambda: __import__("importlib.metadata").metadata.distributions(path=[str(site)])
+    )
+    before = set(sys.modules)
+
+    def add(distribution, source, *, point=None, version="1.0"):
+        module = f"mod_{distribution.replace('-', '_')}"
+        (site / f"{module}.py").write_text(source)
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[vpbench]\n{point or distribution} = {module}\n")
+        return module
+
+    yield add
+    for name in set(sys.modules) - before:
+        if name.startswith("mod_"):
+            del sys.modules[name]
+
+
+def plugin(name="toy", target="mod_nowhere:Toy", kind="predictor", default=False):
+    return PLUGIN.format(name=name, target=target, kind=kind, default=default)
+
+
+def test_a_target_stays_a_string_until_it_is_loaded(install):
+    module = install("alpha", plugin(target="mod_alpha:Toy") + "\nclass Toy: pass\n")
+    plugins = load_plugins()
+    (entry,) = plugins.of("predictor")
+    assert (entry.name, entry.target, entry.summary, entry.plugin) == ("toy", "mod_alpha:Toy", "a toy", "alpha")
+    assert entry.load() is sys.modules[module].Toy is plugins.load("predictor", "toy")
+    assert plugins.of("dataset") == []
+
+
+@pytest.mark.parametrize(
+    ("target", "cause"),
+    [
+        ("mod_nowhere:Toy", "ModuleNotFoundError: No module named 'mod_nowhere'"),
+        ("mod_alpha:Missing", "AttributeError"),
+        ("mod_alpha", "AttributeError"),
+    ],
+)
+def test_a_broken_target_is_listed_and_fails_when_it_is_loaded(install, target, cause):
+    install("alpha", plugin(target=target))
+    entry = load_plugins().entry("predictor", "toy")
+    with pytest.raises(PluginError, match=rf"the predictor 'toy' of plugin alpha .*{cause}"):
+        entry.load()
+
+
+def test_defaults_are_those_registered_as_such(install):
+    install("alpha", plugin("one", default=True))
+    install("beta", plugin("two"))
+    assert load_plugins().defaults("predictor") == ["one"]
+    assert load_plugins().defaults("metric") == []
+
+
+def test_one_name_from_two_plugins_names_both(install):
+    install("alpha", plugin())
+    install("beta", plugin())
+    with pytest.raises(PluginError, match="two plugins bring the predictor 'toy': alpha and beta"):
+        load_plugins()
+
+
+def test_one_name_in_two_kinds_is_told_apart(install):
+    install("alpha", plugin("same"))
+    install("beta", plugin("same", kind="dataset"))
+    plugins = load_plugins()
+    with pytest.raises(UsageError, match="say predictor/same or dataset/same"):
+        plugins.find("same")
+    assert plugins.find("dataset/same").plugin == "beta"
+    assert plugins.find("predictor/same").plugin == "alpha"
+
+
+def test_one_entry_point_name_in_two_distributions_names_both(install, monkeypatch):
+    install("alpha", plugin("one"), point="models")
+    install("beta", plugin("two"), point="models")
+    with pytest.raises(PluginError, match=r"'models': (alpha and beta|beta and alpha)"):
+        load_plugins()
+    monkeypatch.setenv("VPBENCH_PLUGINS", "beta")  # what the message says to do
+    assert [e.name for e in load_plugins().of("predictor")] == ["two"]
+
+
+def test_an_older_copy_of_one_distribution_is_not_a_second_one(install, tmp_path, monkeypatch):
+    install("alpha", plugin())
+    other = tmp_path / "other" / "alpha-0.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: Alpha\nVersion: 0.9\n")
+    (other / "entry_points.txt").write_text("[vpbench]\nalpha = mod_alpha\n")
+    from importlib.metadata import distributions
+
+    paths = [str(tmp_path / "site"), str(other.parent)]
+    monkeypatch.setattr(loader, "distributions", lambda: distributions(path=paths))
+    assert [(p.distribution, p.version) for p in load_plugins().plugins] == [("alpha", "1.0")]
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("raise RuntimeError('no GPU\\nat all')", "RuntimeError: no GPU"),
+        ("import mod_nowhere", "ModuleNotFoundError: No module named 'mod_nowhere'"),
+        (plugin() + "\n    raise ValueError('half way')", "ValueError: half way"),
+        (plugin().replace("register_predictors", "register_predictor"), "register_predictor"),
+        (plugin().replace("(register)", "(register, wrong)", 1), "wrong"),
+    ],
+)
+def test_an_installed_plugin_that_fails_is_isolated(install, source, error):
+    install("broken", source)
+    install("sound", plugin("sound-toy"))
+    plugins = load_plugins()
+    broken = {p.name: p.error for p in plugins.plugins}
+    assert error in broken["broken"] and broken["sound"] == ""
+    assert "\n" not in broken["broken"]
+    assert [e.name for e in plugins.of("predictor")] == ["sound-toy"]
+    with pytest.raises(UsageError, match=r"no predictor 'toy'.*not loaded: broken; see `vpbench plugins`"):
+        plugins.entry("predictor", "toy")
+    with pytest.raises(UsageError, match="not loaded: broken"):
+        plugins.find("toy")
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [("alpha", ["one"]), (" beta , alpha,", ["one", "two"]), ("", []), (",", [])],
+)
+def test_the_environment_limits_what_is_loaded(install, monkeypatch, value, names):
+    install("alpha", plugin("one"))
+    install("beta", plugin("two"), point="models")
+    monkeypatch.setenv("VPBENCH_PLUGINS", value)
+    assert [e.name for e in load_plugins().of("predictor")] == names
+
+
+def test_the_environment_names_an_entry_point_or_a_distribution(install, monkeypatch):
+    install("alpha", plugin("one"), point="models")
+    for value in ("alpha", "models"):
+        monkeypatch.setenv("VPBENCH_PLUGINS", value)
+        assert load_plugins().of("predictor")
+    monkeypatch.setenv("VPBENCH_PLUGINS", "model")
+    with pytest.raises(UsageError, match=r"no plugin 'model' is installed; did you mean 'models'\?"):
+        load_plugins()
+
+
+def test_extra_plugins_are_files_or_modules(install, tmp_path, monkeypatch):
+    file = tmp_path / "mod_file.py"
+    file.write_text(plugin("from-file", target="mod_file:Toy") + "\nclass Toy: pass\n")
+    (tmp_path / "mod_module.py").write_text(plugin("from-module"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("VPBENCH_PLUGINS", "")  # does not limit what is named
+    plugins = load_plugins([str(file), "mod_module"])
+    assert [e.name for e in plugins.of("predictor")] == ["from-file", "from-module"]
+    assert plugins.load("predictor", "from-file").__name__ == "Toy"
+    assert [p.distribution for p in plugins.plugins] == [str(file), "mod_module"]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("mod_gone.py", None, "there is no such file"),
+        ("mod_gone", None, "ModuleNotFoundError"),
+        ("mod_bad.py", "1 / 0", "ZeroDivisionError: division by zero"),
+        ("mod_bad.py", "def (", "SyntaxError"),
+        ("mod_bad.py", plugin().replace("register_predictors", "register_models"), "register_models"),
+        ("mod_bad.py", plugin() + "\n    1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_an_extra_plugin_that_fails_is_an_error_at_once(install, tmp_path, monkeypatch, name, source, message):
+    monkeypatch.chdir(tmp_path)
+    if source is not None:
+        (tmp_path / name).write_text(source)
+    with pytest.raises(PluginError, match=message) as caught:
+        load_plugins([name])
+    assert f"--plugin {name}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_extra_plugin_may_not_take_an_installed_name(install, tmp_path):
+    install("alpha", plugin())
+    (tmp_path / "mod_mine.py").write_text(plugin())
+    with pytest.raises(PluginError, match="alpha and .*mod_mine.py"):
+        load_plugins([str(tmp_path / "mod_mine.py")])
+
+
+def test_unknown_names_say_what_is_near_or_known(install):
+    install("alpha", plugin("repeat"))
+    plugins = load_plugins()
+    with pytest.raises(UsageError, match=r"there is no predictor 'repaet'; did you mean 'repeat'\?"):
+        plugins.entry("predictor", "repaet")
+    with pytest.raises(UsageError, match="there is no metric 'repeat'; there are none"):
+        plugins.find("metric/repeat")
+    with pytest.raises(UsageError, match=r"nothing is named 'reapet'; did you mean 'repeat'\?"):
+        plugins.find("reapet")
+    assert did_you_mean("zzz", ["b", "a"]) == "; known: a, b"

@@ -1,0 +1,245 @@
+"""LPIPS: the published example, the package it goes through, and every way in which its backbone can be missing."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.error
+import warnings
+from pathlib import Path
+
+import cv2
+import lpips
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from vpbench.errors import MetricError
+from vpbench.plugin.metric import Setting, Undefined
+from vpbench_metrics import backbone
+from vpbench_metrics.perceptual import LPIPS, SMALLEST
+
+FRAMES = frozenset({"frames"})
+SETTING = Setting((64, 64), FRAMES, FRAMES)
+
+
+@pytest.fixture(autouse=True)
+def _offline(cache, monkeypatch):
+    """No test finds weights by accident, or asks a network."""
+    monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
+
+    def refuse(*args, **kwargs):
+        raise urllib.error.URLError("no network in tests")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    probe = backbone._reachable
+    probe.cache_clear()
+    yield
+    probe.cache_clear()
+
+
+@pytest.fixture
+def metric(shared, monkeypatch):
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))
+    return LPIPS()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_tensors():
+    generator = torch.Generator().manual_seed(0)
+    return {key: torch.randn(shape, generator=generator) / 50 for key, shape in backbone.SHAPES.items()}
+
+
+@pytest.fixture
+def reference(shared):
+    """The package's own network and forward pass, with the same backbone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = lpips.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False).eval()
+    tensors = load_file(shared / "weights" / backbone.FILE)
+    state = network.net.state_dict()
+    network.net.load_state_dict({key: tensors[f"features.{key.split('.', 1)[1]}"] for key in state})
+    return network
+
+
+def read(path: Path) -> torch.Tensor:
+    return torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy()).permute(2, 0, 1).float() / 255
+
+
+def noise(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_published_example(shared, metric, compare, capsys):
+    """PerceptualSimilarity's ex_ref against ex_p0 and ex_p1: (0.722, 0.138) in its issue #120."""
+    ref, p0, p1 = (read(shared / f"goldens/lpips/ex_{name}.png") for name in ("ref", "p0", "p1"))
+    assert metric.why_not(SETTING) == ""
+    rows = metric.measure(compare(torch.stack([p0, p1])[None], torch.stack([ref, ref])[None]))
+    assert rows[0] == pytest.approx([0.72188, 0.13757], abs=5e-5)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_equals_the_packages_forward_pass(metric, compare, reference):
+    predicted, true = noise(2, 3, 3, 48, 70), noise(2, 3, 3, 48, 70, seed=1)
+    with torch.no_grad():
+        theirs = [reference(p, t, normalize=True).flatten().tolist() for p, t in zip(predicted, true, strict=True)]
+    np.testing.assert_allclose(metric.measure(compare(predicted, true)), theirs, atol=1e-6)
+
+
+def test_identical_frames_symmetry_and_bounds(metric, compare):
+    x, y = noise(1, 2, 3, 40, 40), noise(1, 2, 3, 40, 40, seed=1)
+    assert metric.measure(compare(x, x.clone())) == [[0.0, 0.0]]
+    forward, back = metric.measure(compare(x, y)), metric.measure(compare(y, x))
+    assert forward == [pytest.approx(back[0], abs=1e-7)]
+    assert min(forward[0]) > 0
+
+
+def test_a_clip_measures_the_same_alone_and_in_parts(metric, compare, monkeypatch):
+    predicted, true = noise(3, 5, 3, 64, 64), noise(3, 5, 3, 64, 64, seed=1)
+    rows = metric.measure(compare(predicted, true))
+    assert metric.measure(compare(predicted[1:2], true[1:2]))[0] == rows[1]
+    assert metric.measure(compare(predicted.flip(0), true.flip(0))) == rows[::-1]
+    monkeypatch.setattr("vpbench_metrics.perceptual._PIXELS_AT_ONCE", 2 * 64 * 64)
+    np.testing.assert_allclose(metric.measure(compare(predicted, true)), rows, atol=1e-7)
+
+
+def test_predictors_share_the_features_of_the_truth(metric, compare, monkeypatch):
+    from vpbench.plugin.clip import Comparison, Prediction
+
+    one = compare(noise(1, 2, 3, 40, 40), noise(1, 2, 3, 40, 40, seed=1))
+    metric.measure(one)
+    seen = []
+    network = metric._network().net
+    monkeypatch.setattr(network, "forward", lambda x, forward=network.forward: seen.append(len(x)) or forward(x))
+    metric.measure(Comparison(Prediction(frames=noise(1, 2, 3, 40, 40, seed=2)), one.future))
+    assert seen == [2]
+
+
+def test_leaves_the_random_state_alone(metric):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    assert metric.why_not(SETTING) == ""
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_smallest_frames(metric, compare):
+    reason = f"needs at least 31 pixels per side; these frames are 30x{SMALLEST}"
+    assert metric.why_not(Setting((30, SMALLEST), FRAMES, FRAMES)) == reason
+    small, fits = noise(1, 2, 3, 30, SMALLEST), noise(1, 1, 3, SMALLEST, SMALLEST)
+    assert metric.measure(compare(small, small)) == [[Undefined(reason)] * 2]
+    assert metric.measure(compare(fits, fits)) == [[0.0]]
+
+
+def test_without_backbone_and_network_it_says_what_to_put_where(cache, compare):
+    reason = LPIPS().why_not(SETTING)
+    assert reason == (
+        "the LPIPS backbone is not here and cannot be downloaded: put lpips_alexnet_features.safetensors (or "
+        f"torchvision's alexnet-owt-7be5be79.pth) into $VPBENCH_WEIGHTS or {cache / 'weights'}"
+    )
+    with pytest.raises(MetricError, match="lpips: the LPIPS backbone is not here"):
+        LPIPS().measure(compare(noise(1, 1, 3, 40, 40), noise(1, 1, 3, 40, 40)))
+    assert not cache.exists()
+
+
+def test_what_else_is_lacking_is_said_before_anything_is_looked_for():
+    assert LPIPS().why_not(Setting(None, FRAMES, frozenset())) == "the predictor gives no frames"
+    assert LPIPS().why_not(Setting((8, 8), FRAMES, FRAMES)).startswith("needs at least 31 pixels")
+
+
+def test_a_host_whose_name_is_not_resolved_does_not_block(monkeypatch):
+    from threading import Event
+
+    monkeypatch.setattr(backbone, "_PROBE_SECONDS", -2.9)
+    never = Event()
+
+    def look_up(*args, **kwargs):
+        never.wait(60)
+        raise urllib.error.URLError("no such host")
+
+    monkeypatch.setattr("urllib.request.urlopen", look_up)
+    assert not backbone._reachable()
+    never.set()
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\x00" * 64])
+def test_a_corrupt_file_is_an_error_that_names_it(folder, content):
+    (folder / backbone.FILE).write_bytes(content)
+    with pytest.raises(MetricError, match=r"weights/lpips_alexnet_features.safetensors: cannot be read"):
+        LPIPS().why_not(SETTING)
+
+
+def test_a_file_of_another_network_is_an_error(folder, random_tensors):
+    path = folder / backbone.FILE
+    save_file({key: value for key, value in random_tensors.items() if key != "features.8.bias"}, path)
+    with pytest.raises(MetricError, match=r"has no tensor 'features.8.bias'"):
+        LPIPS().why_not(SETTING)
+    save_file(random_tensors | {"features.0.weight": torch.zeros(64, 3, 7, 7)}, path)
+    with pytest.raises(MetricError, match=r"'features.0.weight' is \[64, 3, 7, 7\], not \[64, 3, 11, 11\]"):
+        LPIPS().why_not(SETTING)
+    save_file(random_tensors, path)
+    with pytest.raises(MetricError, match=r"LPIPS of a known pair is .* not the ImageNet AlexNet"):
+        LPIPS().why_not(SETTING)
+
+
+def test_torchvisions_own_file_is_taken_when_its_hash_fits(folder, shared, monkeypatch):
+    tensors = load_file(shared / "weights" / backbone.FILE)
+    plain = folder / "plain.pth"
+    torch.save(tensors | {"classifier.1.weight": torch.zeros(2, 2)}, plain)
+    path = folder / backbone.TORCHVISION_FILE
+    path.write_bytes(plain.read_bytes())
+    with pytest.raises(MetricError, match=r"alexnet-owt-7be5be79.pth: its sha256 does not begin with 7be5be79"):
+        LPIPS().why_not(SETTING)
+    named = f"alexnet-owt-{hashlib.sha256(plain.read_bytes()).hexdigest()[:8]}.pth"
+    monkeypatch.setattr(backbone, "TORCHVISION_FILE", named)
+    plain.rename(folder / named)
+    assert LPIPS().why_not(SETTING) == ""
+
+
+class TestDownload:
+    @pytest.fixture(autouse=True)
+    def _online(self, monkeypatch):
+        monkeypatch.setattr(backbone, "_reachable", lambda: True)
+
+    def serve(self, monkeypatch, answer):
+        monkeypatch.setattr(type(backbone.AlexNet_Weights.IMAGENET1K_V1), "get_state_dict", answer)
+
+    def test_says_so_first_and_keeps_the_convolutions_in_the_cache(self, cache, shared, monkeypatch, capsys):
+        tensors = load_file(shared / "weights" / backbone.FILE)
+        said = []
+
+        def answer(self, *, model_dir, progress, check_hash, weights_only, map_location):
+            assert (progress, check_hash, weights_only) == (True, True, True)
+            said.append(capsys.readouterr())
+            (Path(model_dir) / "everything.pth").write_bytes(b"large")
+            return tensors | {"classifier.1.weight": torch.zeros(2, 2)}
+
+        self.serve(monkeypatch, answer)
+        assert LPIPS().why_not(SETTING) == ""
+        assert "downloading torchvision's AlexNet (233 MB, once)" in said[0].err
+        assert said[0].out == ""
+        assert [path.name for path in (cache / "weights").iterdir()] == [backbone.FILE]
+        kept = load_file(cache / "weights" / backbone.FILE)
+        assert kept.keys() == tensors.keys()
+        assert all(torch.equal(kept[key], tensors[key]) for key in tensors)
+        monkeypatch.setattr(backbone, "_download", lambda into: pytest.fail("downloaded twice"))
+        assert LPIPS().why_not(SETTING) == ""
+
+    @pytest.mark.parametrize("error", [RuntimeError("invalid hash value"), urllib.error.URLError("connection reset")])
+    def test_that_fails_is_a_reason_and_leaves_nothing(self, cache, monkeypatch, error):
+        def answer(self, **kwargs):
+            raise error
+
+        self.serve(monkeypatch, answer)
+        reason = LPIPS().why_not(SETTING)
+        assert "its download failed" in reason
+        assert "put lpips_alexnet_features.safetensors" in reason
+        assert list((cache / "weights").iterdir()) == []

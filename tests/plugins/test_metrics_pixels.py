@@ -1,0 +1,122 @@
+"""MSE, MAE and PSNR: the formulas, known pictures, and what must not change a number."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vpbench.plugin.metric import Setting, Value
+from vpbench_metrics.pixels import MAE, MSE, PSNR
+
+METRICS = (MSE, MAE, PSNR)
+
+
+def random_pair(seed, shape=(2, 3, 3, 12, 14)):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=generator), torch.rand(shape, generator=generator)
+
+
+def plain(rows):
+    return [[value.value if isinstance(value, Value) else value for value in clip] for clip in rows]
+
+
+def test_formulas_in_float64(compare):
+    predicted, true = random_pair(0)
+    p, t = predicted.numpy().astype(np.float64), true.numpy().astype(np.float64)
+    mse = ((p - t) ** 2).reshape(2, 3, -1).mean(-1)
+    comparison = compare(predicted, true)
+    np.testing.assert_allclose(MSE().measure(comparison), mse, rtol=1e-13)
+    np.testing.assert_allclose(MAE().measure(comparison), np.abs(p - t).reshape(2, 3, -1).mean(-1), rtol=1e-13)
+    np.testing.assert_allclose(PSNR().measure(comparison), 10 * np.log10(1 / mse), rtol=1e-13)
+
+
+def test_a_difference_of_a_tenth_everywhere(compare):
+    comparison = compare(torch.full((1, 1, 3, 4, 4), 0.5), torch.full((1, 1, 3, 4, 4), 0.4))
+    assert MSE().measure(comparison)[0][0] == pytest.approx(0.01, rel=1e-6)
+    assert MAE().measure(comparison)[0][0] == pytest.approx(0.1, rel=1e-6)
+    assert PSNR().measure(comparison)[0][0] == pytest.approx(20.0, rel=1e-6)
+
+
+def test_published_pair_of_pictures(shared, compare):
+    """The numbers that piq's own tests hold for these files, on 0..255."""
+    folder = shared / "goldens/piq/assets"
+    pictures = [cv2.imread(str(folder / name))[..., ::-1].copy() for name in ("i01_01_5.bmp", "I01.BMP")]
+    predicted, true = (torch.from_numpy(p).permute(2, 0, 1)[None, None].float() / 255 for p in pictures)
+    comparison = compare(predicted, true)
+    assert PSNR().measure(comparison)[0][0] == pytest.approx(21.0157, abs=5e-5)
+    assert MSE().measure(comparison)[0][0] * 255**2 == pytest.approx(514.649, abs=5e-3)
+
+
+def test_identical_frames(compare):
+    frames, _ = random_pair(1)
+    comparison = compare(frames, frames.clone())
+    assert MSE().measure(comparison) == MAE().measure(comparison) == [[0.0] * 3] * 2
+    assert PSNR().measure(comparison) == [[Value(100.0, note="floored")] * 3] * 2
+
+
+@pytest.mark.parametrize(("error", "floored"), [(0.99e-5, True), (1.01e-5, False)])
+def test_psnr_is_floored_at_an_mse_of_1e_10(compare, error, floored):
+    true = torch.zeros(1, 1, 3, 4, 4)
+    value = PSNR().measure(compare(true + error, true))[0][0]
+    assert isinstance(value, Value) == floored
+    if not floored:
+        assert value == pytest.approx(-20 * math.log10(error), abs=1e-4)
+
+
+def test_psnr_shares_the_squared_errors_of_mse(compare):
+    comparison = compare(*random_pair(2))
+    mse = MSE().measure(comparison)
+    comparison.prediction.frames.zero_()  # whatever is computed anew now would be seen
+    assert PSNR().measure(comparison) == [[-10 * math.log10(value) for value in clip] for clip in mse]
+
+
+def test_the_score_is_the_mean_of_decibels_not_the_decibels_of_the_mean():
+    assert PSNR().finalise([10.0, 30.0]) == 20.0
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), batch=st.integers(1, 3), steps=st.integers(1, 3))
+def test_what_must_not_change_a_number(compare, seed, batch, steps):
+    predicted, true = random_pair(seed, (batch, steps, 3, 5, 7))
+    for metric in (m() for m in METRICS):
+        rows = plain(metric.measure(compare(predicted, true)))
+        assert plain(metric.measure(compare(true, predicted))) == rows
+        np.testing.assert_allclose(plain(metric.measure(compare(predicted.flip(-1, -2), true.flip(-1, -2)))), rows)
+        alone = [plain(metric.measure(compare(predicted[i : i + 1], true[i : i + 1])))[0] for i in range(batch)]
+        assert alone == rows
+        assert plain(metric.measure(compare(predicted.flip(0), true.flip(0)))) == rows[::-1]
+        assert metric.finalise([r[0] for r in rows]) == metric.finalise([r[0] for r in rows[::-1]])
+    mse, mae = (m().measure(compare(predicted, true)) for m in (MSE, MAE))
+    assert all(0 <= a**2 <= s <= a <= 1 for s, a in zip(np.ravel(mse), np.ravel(mae), strict=True))
+
+
+def test_where_they_cannot_apply():
+    frames, nothing = frozenset({"frames"}), frozenset[str]()
+    for metric in (m() for m in METRICS):
+        assert metric.why_not(Setting(size=(1, 1), truth=frames, outputs=frames)) == ""
+        assert metric.why_not(Setting(size=None, truth=frames, outputs=nothing)) == "the predictor gives no frames"
+
+
+def test_names_and_directions():
+    assert [(m.info.name, m.info.higher_is_better) for m in METRICS] == [("mse", False), ("mae", False), ("psnr", True)]
+    assert list(_registered()) == ["mse", "mae", "psnr", "ssim", "ms-ssim", "lpips", "miou"]
+
+
+def _registered():
+    import importlib
+
+    import vpbench_metrics
+
+    seen = {}
+    vpbench_metrics.register_metrics(lambda name, target, *, summary, default: seen.update({name: (target, default)}))
+    for name, (target, default) in seen.items():
+        module, attribute = target.split(":")
+        assert getattr(importlib.import_module(module), attribute).info.name == name
+        assert default
+    return seen

@@ -1,0 +1,215 @@
+"""saved: what is read back is what was saved, and every file that is not as it should be is named."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from vpbench.errors import PredictorError
+from vpbench.plugin.clip import Context
+from vpbench_baselines.saved import Saved
+
+CLIPS = ("a/b@0", "a/c.avi@12")
+K, H, W = 3, 4, 6
+
+
+def predict(folder, horizon=K, clips=CLIPS):
+    context = Context(frames=torch.zeros(len(clips), 2, 3, H, W), clips=clips)
+    return Saved(Saved.Options(dir=folder)).predict(context, horizon, [])
+
+
+@pytest.fixture
+def frames():
+    return np.random.default_rng(0).random((len(CLIPS), K, H, W, 3), dtype=np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path, frames):
+    for clip, array in zip(CLIPS, frames, strict=True):
+        save(tmp_path / f"{clip}.npy", array)
+    return tmp_path
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
+
+
+def as_tensor(frames):
+    return torch.from_numpy(frames).permute(0, 1, 4, 2, 3)
+
+
+def test_float_frames_come_back_to_the_bit(folder, frames):
+    prediction = predict(folder)
+    assert torch.equal(prediction.frames, as_tensor(frames))
+    assert set(prediction.given()) == {"frames"}
+    assert Saved(Saved.Options(dir=folder)).info.outputs == ("frames",)
+
+
+def test_more_steps_than_the_horizon_are_cut(folder, frames):
+    assert torch.equal(predict(folder, horizon=2).frames, as_tensor(frames)[:, :2])
+
+
+def test_eight_bit_frames_and_pictures_are_divided_by_255_in_float32(tmp_path):
+    array = np.random.default_rng(1).integers(0, 256, (12, H, W, 3), dtype=np.uint8)
+    save(tmp_path / "one/a@0.npy", array)
+    (tmp_path / "two/a@0").mkdir(parents=True)
+    for k, picture in enumerate(array):  # 0.png, 1.png, ..., 10.png, 11.png
+        cv2.imwrite(str(tmp_path / f"two/a@0/{k}.png"), picture[..., ::-1])
+    expected = torch.from_numpy(array).permute(0, 3, 1, 2)[None].float() / 255
+    for name in ("one", "two"):
+        assert torch.equal(predict(tmp_path / name, 12, ("a@0",)).frames, expected)
+
+
+def test_every_modality(folder):
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 20, (2, K, H, W)).astype(np.uint8)
+    flow = rng.normal(size=(2, K, H, W, 2))
+    revealed = rng.random((2, K, H, W)) < 0.5
+    for i, clip in enumerate(CLIPS):
+        save(folder / f"{clip}.semantics.npy", labels[i])
+        save(folder / f"{clip}.flow.npy", flow[i])
+        save(folder / f"{clip}.disocclusion.npy", revealed[i])
+    prediction = predict(folder)
+    assert Saved(Saved.Options(dir=folder)).info.outputs == ("frames", "semantics", "flow", "disocclusion")
+    assert torch.equal(prediction.semantics, torch.from_numpy(labels).long())
+    assert torch.equal(prediction.flow, torch.from_numpy(flow).float().permute(0, 1, 4, 2, 3))
+    assert torch.equal(prediction.disocclusion, torch.from_numpy(revealed))
+
+
+def test_labels_alone_are_a_prediction(tmp_path):
+    save(tmp_path / "a@0.semantics.npy", np.zeros((K, H, W), np.int32))
+    assert set(predict(tmp_path, K, ("a@0",)).given()) == {"semantics"}
+
+
+def test_further_samples_are_not_read(folder):
+    for clip in CLIPS:
+        save(folder / f"{clip}.sample1.npy", np.ones((1, 1)))
+        save(folder / f"{clip}.sample1.flow.npy", np.ones((1, 1)))
+    assert set(predict(folder).given()) == {"frames"}
+
+
+def test_what_a_flow_extrapolation_predicted_comes_back(tmp_path):
+    from vpbench_baselines.extrapolation import FlowExtrapolation
+
+    generator = torch.Generator().manual_seed(0)
+    context = Context(
+        frames=torch.rand(1, 2, 3, 12, 16, generator=generator),
+        clips=("x@3",),
+        flow=torch.randn(1, 1, 2, 12, 16, generator=generator),
+        semantics=torch.randint(0, 5, (1, 2, 12, 16), generator=generator),
+    )
+    predicted = FlowExtrapolation().predict(context, K, [])
+    for name, value in predicted.given().items():
+        array = value[0].movedim(1, -1) if name in ("frames", "flow") else value[0]
+        save(tmp_path / f"x@3{'' if name == 'frames' else '.' + name}.npy", array.numpy())
+    read = Saved(Saved.Options(dir=tmp_path)).predict(context, K, [])
+    assert read.given().keys() == predicted.given().keys()
+    assert all(torch.equal(read.given()[name], value) for name, value in predicted.given().items())
+
+
+def test_the_fingerprint_is_of_names_and_contents_not_of_the_folder(folder, frames, tmp_path_factory):
+    def fingerprint(where):
+        return Saved(Saved.Options(dir=where)).fingerprint()
+
+    other = tmp_path_factory.mktemp("elsewhere")
+    for clip, array in zip(CLIPS[::-1], frames[::-1], strict=True):
+        save(other / f"{clip}.npy", array)
+    (other / "notes.txt").write_text("no prediction")
+    first = fingerprint(folder)
+    assert first == fingerprint(other)
+    assert len(first) == 64
+    (other / "a/b@0.npy").rename(other / "a/b@1.npy")
+    assert fingerprint(other) != first
+    (other / "a/b@1.npy").rename(other / "a/b@0.npy")
+    save(other / "a/b@0.npy", frames[0] * 0.5)
+    assert fingerprint(other) != first
+
+
+def test_the_folder_is_no_part_of_the_options_identity(folder):
+    assert Saved.Options(dir=folder).model_dump() == {}
+    assert Saved.argument == "dir"
+    with pytest.raises(ValidationError, match="dir"):
+        Saved.Options()
+    with pytest.raises(ValidationError, match="extra"):
+        Saved.Options(dir=folder, other=1)
+
+
+def test_no_folder_or_nothing_in_it(tmp_path):
+    with pytest.raises(PredictorError, match=r"there is no folder .*nowhere; name one that holds DIR/<clip id>\.npy"):
+        predict(tmp_path / "nowhere")
+    with pytest.raises(PredictorError, match="holds no predictions; expected DIR/<clip id>"):
+        predict(tmp_path)
+
+
+def test_a_missing_clip_is_named_with_the_rule(folder):
+    (folder / "a/c.avi@12.npy").unlink()
+    with pytest.raises(PredictorError, match=r"clip a/c\.avi@12: there is no .*a/c\.avi@12\.npy or .*@12/ with a PNG"):
+        predict(folder)
+
+
+def test_what_one_clip_has_all_must_have(folder):
+    save(folder / "a/b@0.flow.npy", np.zeros((K, H, W, 2), np.float32))
+    with pytest.raises(PredictorError, match=r"clip a/c\.avi@12: there is no .*a/c\.avi@12\.flow\.npy$"):
+        predict(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("", np.zeros((K - 1, H, W, 3)), "has 2 steps, the protocol's horizon is 3"),
+        ("", np.zeros((K, H, W + 1, 3)), r"is 4x7, the protocol's frames are 4x6"),
+        ("", np.zeros((K, 3, H, W)), r"has shape \[3, 3, 4, 6\]; frames must be \[K,H,W,3\]"),
+        ("", np.zeros((K, H, W)), r"has shape \[3, 4, 6\]"),
+        ("", np.zeros((K, H, W, 3), np.int64), "has dtype int64; frames must be"),
+        ("", np.zeros((K, H, W, 3), np.uint16), "has dtype uint16"),
+        ("", np.full((K, H, W, 3), np.nan), "has NaN or infinite values"),
+        ("", np.full((K, H, W, 3), 200.0), r"float frames must be in \[0,1\]; these run from 200 to 200"),
+        ("", np.full((K, H, W, 3), -0.5), "float frames must be .* these run from -0.5"),
+        (".semantics", np.zeros((K, H, W)), r"has dtype float64; semantics must be \[K,H,W\] integer"),
+        (".flow", np.zeros((K, H, W, 3)), r"has shape \[3, 4, 6, 3\]; flow must be"),
+        (".flow", np.full((K, H, W, 2), np.inf), "has NaN or infinite values"),
+        (".disocclusion", np.zeros((K, H, W), np.uint8), "has dtype uint8; disocclusion must be"),
+    ],
+)
+def test_a_bad_array_is_named(folder, name, array, message):
+    save(folder / f"a/b@0{name}.npy", array)
+    with pytest.raises(PredictorError, match=rf"a/b@0{name}\.npy: {message}"):
+        predict(folder, clips=("a/b@0",))
+
+
+@pytest.mark.parametrize("steps", [np.full((K, H, W, 3), 1.00005), np.full((K, H, W, 3), -0.00005)])
+def test_what_the_harness_will_clamp_passes(folder, steps):
+    save(folder / "a/b@0.npy", steps)
+    assert torch.isfinite(predict(folder, clips=("a/b@0",)).frames).all()
+
+
+def test_files_that_are_no_arrays(folder):
+    pickled = io.BytesIO()
+    np.save(pickled, np.array([{}], dtype=object))
+    for content in (b"", b"not an array", pickled.getvalue()):
+        (folder / "a/b@0.npy").write_bytes(content)
+        with pytest.raises(PredictorError, match=r"a/b@0\.npy: is not an array that loads"):
+            predict(folder)
+
+
+def test_bad_pictures(tmp_path):
+    (tmp_path / "a@0").mkdir()
+    for k in range(K):
+        cv2.imwrite(str(tmp_path / f"a@0/{k}.png"), np.zeros((H, W, 3), np.uint8))
+    with pytest.raises(PredictorError, match=r"a@0: has 3 steps, the protocol's horizon is 4"):
+        predict(tmp_path, 4, ("a@0",))
+    cv2.imwrite(str(tmp_path / "a@0/1.png"), np.zeros((H, W, 3), np.uint16))
+    with pytest.raises(PredictorError, match=r"a@0/1\.png: has 16 bits per channel"):
+        predict(tmp_path, K, ("a@0",))
+    cv2.imwrite(str(tmp_path / "a@0/1.png"), np.zeros((H, W + 1, 3), np.uint8))
+    with pytest.raises(PredictorError, match="frame size changes"):
+        predict(tmp_path, K, ("a@0",))
+    (tmp_path / "a@0/1.png").write_bytes(b"no picture")
+    with pytest.raises(PredictorError, match=r"a@0/1\.png: is not a picture"):
+        predict(tmp_path, K, ("a@0",))

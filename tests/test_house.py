@@ -1,0 +1,125 @@
+"""The house rules: floors, no plugin known by name, a light front door, short modules, every hook documented."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vpbench
+from vpbench.plugin import hookspecs
+from vpbench.plugin.loader import load_plugins
+
+ROOT = Path(__file__).parents[1]
+HARNESS = sorted((ROOT / "vpbench").rglob("*.py"))
+FLOORS = {"errors": 0, "paths": 0, "plugin": 1, "protocol": 2, "results": 3, "engine": 4, "pages": 5, "cli": 6}
+HEAVY = {"torch", "torchvision", "numpy", "cv2", "av", "pydantic", "jaxtyping", "lightning", "skimage", "PIL"}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Every module that a file imports, at whatever level."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in HARNESS if p.parent.name != "vpbench" or p.name != "__init__.py"], ids=relative)
+def test_imports_go_down_the_floors_only(path):
+    own = FLOORS[path.relative_to(ROOT / "vpbench").with_suffix("").parts[0]]
+    inside = [name.split(".") for name in imported_modules(path) if name.split(".")[0] == "vpbench"]
+    upward = [".".join(name) for name in inside if FLOORS[name[1]] > own]
+    assert not upward
+
+
+@pytest.mark.parametrize("path", HARNESS, ids=relative)
+def test_the_harness_knows_no_plugin(path):
+    assert not [name for name in imported_modules(path) if name.startswith("vpbench_")]
+    registered = {name for _, name in load_plugins().entries}
+    assert len(registered) > 10, "first-party plugins are not installed"
+    literals = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
+    assert not registered & {value for value in literals if isinstance(value, str)}
+
+
+@pytest.mark.parametrize("path", HARNESS, ids=relative)
+def test_modules_are_short(path):
+    assert len(path.read_text().splitlines()) < 350
+
+
+@pytest.mark.parametrize("name", vpbench.__all__)
+def test_public_names_import(name):
+    assert getattr(vpbench, name) is not None
+    assert name in dir(vpbench)
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'evalute'"):
+        vpbench.evalute  # noqa: B018
+
+
+def first_party_packages() -> list[str]:
+    return sorted(p.parent.name for root in ("plugins", "datasets") for p in (ROOT / root).glob("vpbench_*/__init__.py"))
+
+
+def command(*args: str) -> str:
+    return f"from vpbench.cli.main import _run; assert _run({list(args)!r}) == 0"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import vpbench",
+        *(f"import {name}" for name in first_party_packages()),
+        command("--help"),
+        command("list"),
+        command("list", "--json"),
+        command("plugins"),
+    ],
+)
+def test_the_front_door_is_light(statement):
+    """Looks at a fresh interpreter: nothing heavy is loaded by listing, helping or registering."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    path = os.pathsep.join(map(str, [ROOT, ROOT / "plugins", ROOT / "datasets"]))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    assert not HEAVY & set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def hooks() -> list[str]:
+    return sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "vpbench_spec"))
+
+
+def test_there_are_six_hooks():
+    assert hooks() == sorted(f"register_{k}" for k in "annotators commands datasets metrics predictors protocols".split())
+
+
+@pytest.mark.parametrize("name", hooks())
+def test_every_hook_is_documented_with_its_exact_signature(name):
+    source = inspect.getsource(getattr(hookspecs, name))
+    definition = next(line for line in source.splitlines() if line.startswith("def ")).rstrip(":")
+    assert definition.endswith(" -> None")
+    assert definition in (ROOT / "docs" / "plugins.md").read_text()
+
+
+@pytest.mark.parametrize("path", HARNESS, ids=relative)
+def test_all_lists_what_exists(path):
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    module = importlib.import_module(name)
+    assert all(hasattr(module, public) for public in getattr(module, "__all__", []))

@@ -1,0 +1,107 @@
+"""A stranger's wheel beside the built wheel of vpbench, in an environment of its own: nothing comes from the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def build_wheel(source: Path, out: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(out), str(source)]
+    subprocess.run(command, check=True, cwd=out)
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    # Built from a copy of what git would give, so that an ignored file cannot hide in the checkout.
+    copy = tmp_path_factory.mktemp("source")
+    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, files.split("\0")):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((ROOT / name).read_bytes())
+    ours = build_wheel(copy, tmp_path_factory.mktemp("ours"))
+    theirs = build_wheel(ROOT / "tests" / "third_party", tmp_path_factory.mktemp("theirs"))
+    return ours, theirs
+
+
+@pytest.fixture(scope="module")
+def vpbench_command(wheels, tmp_path_factory):
+    """The command `vpbench` of a clean environment; its dependencies are borrowed from this one, vpbench is not."""
+    home = tmp_path_factory.mktemp("clean")
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)}))
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", *map(str, wheels)], check=True)
+    # A path in a .pth file does not process the .pth files there, so the editable vpbench stays out.
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+    def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("VPBENCH", "PYTHON"))} | env
+        return subprocess.run([home / "bin" / "vpbench", *args], cwd=home, env=environment, capture_output=True, text=True)
+
+    where = subprocess.run([python, "-c", "import vpbench; print(vpbench.__file__)"], cwd=home, capture_output=True, text=True)
+    assert where.stdout.startswith(str(home)), where
+    return run
+
+
+def test_the_wheel_holds_every_package_and_data_file_and_no_stray_top_level(wheels):
+    names = zipfile.ZipFile(wheels[0]).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert not tops & {"plugins", "datasets", "tests", "docs"}
+    tracked = subprocess.run(["git", "ls-files", "vpbench", "plugins", "datasets"], cwd=ROOT, capture_output=True, text=True)
+    for path in tracked.stdout.splitlines():
+        if (ROOT / path).is_file():
+            assert path.removeprefix("plugins/").removeprefix("datasets/") in names
+
+
+def test_its_names_stand_beside_the_first_party_ones(vpbench_command):
+    listed = json.loads(vpbench_command("list", "--json").stdout)
+    brought = {(e["kind"], e["name"]) for e in listed if e["plugin"] == "vpbench-fade"}
+    assert brought == {("predictor", "fade"), ("dataset", "bars"), ("metric", "brightness"), ("protocol", "bars-2to3")}
+    assert any(e["plugin"] == "vpbench" for e in listed)
+    plugins = json.loads(vpbench_command("plugins", "--json").stdout)
+    assert {"name": "fade", "distribution": "vpbench-fade", "version": "1.2.3", "module": "vpbench_fade", "error": ""} in plugins
+
+
+def test_it_runs_end_to_end_with_its_preset_and_option(vpbench_command, tmp_path):
+    common = ["-p", "bars-2to3", "--metric", "brightness", "--metric", "mse", "--out", str(tmp_path), "--json"]
+    done = vpbench_command("run", "-m", "fade:fast", "-m", "repeat", *common)
+    assert done.returncode == 0, done.stderr
+    fade, repeat = json.loads(done.stdout)["results"]
+    assert Path(fade["path"]).parent.name == "fade-fast"
+    # A bar is 1 of 32 columns: the frame's mean is 1/32, and the fast fade moves it half way to grey at each step.
+    mean, expected = 1 / 32, []
+    for k in (1, 2, 3):
+        expected.append(abs((0.5**k) * mean + (1 - 0.5**k) * 0.5 - mean))
+    assert fade["summary"]["scores"]["brightness"]["per_step"] == pytest.approx(expected, abs=1e-6)
+    assert repeat["summary"]["scores"]["brightness"]["per_step"] == pytest.approx([0, 0, 0], abs=1e-6)
+    # The bar has moved: two of 32 columns are wrong by 1.
+    assert repeat["summary"]["scores"]["mse"]["per_step"] == pytest.approx([2 / 32] * 3, abs=1e-6)
+    changed = vpbench_command("run", "-m", "fade", "-o", "fade.rate=0.5", *common)
+    other = json.loads(changed.stdout)["results"][0]["summary"]["scores"]
+    assert other["brightness"] == fade["summary"]["scores"]["brightness"]
+
+
+def test_its_command_is_added(vpbench_command):
+    assert vpbench_command("hello").stdout == "hello from vpbench-fade\n"
+    assert "hello" in vpbench_command("--help").stdout
+
+
+def test_vpbench_plugins_leaves_it_out(vpbench_command):
+    done = vpbench_command("list", "predictors", VPBENCH_PLUGINS="baselines")
+    assert "repeat" in done.stdout
+    assert "fade" not in done.stdout
