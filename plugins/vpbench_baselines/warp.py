@@ -65,20 +65,17 @@ def carry_on(flow: Float[Tensor, "b 2 h w"]) -> tuple[Float[Tensor, "b 2 h w"], 
 
     Returns:
         The next flow g, and which pixels are not visible in the frame before, as far as the motion tells: those covered
-        by less than half (so also parts of what grows by more than 1.29 in width and height in one step), and those
-        whose source p + g(p) lies outside the frame before, whose pixels cover [-0.5, W-0.5] x [-0.5, H-0.5].
+        by less than half. So what moves away reveals what lies behind it, what enters at the border is new, and so are
+        parts of what grows by more than 1.29 in width and height in one step.
     """
-    height, width = flow.shape[-2:]
+    width = flow.shape[-1]
     own = grid(flow)
     coverage, fastest = _land(flow)
     covered = (coverage >= _ONE // 2)[:, None]
     carried = torch.where(covered, _pick(flow, fastest % width, fastest // width), flow)
     for _ in range(_ITERATIONS):
         carried = torch.where(covered, sample(flow, own + carried), flow)
-    source = own + carried
-    limit = torch.tensor([width, height], device=flow.device).view(2, 1, 1) - 0.5
-    outside = ((source < -0.5) | (source > limit)).any(dim=1)
-    return carried, outside | ~covered[:, 0]
+    return carried, ~covered[:, 0]
 
 
 def _land(flow: Float[Tensor, "b 2 h w"]) -> tuple[Int64[Tensor, "b h w"], Int64[Tensor, "b h w"]]:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, LabelSpace
-from vpbench_baselines.extrapolation import FlowExtrapolation, dis_flow
+from vpbench_baselines.extrapolation import FlowExtrapolation, _gray, dis_flow
 from vpbench_baselines.repeat import Repeat
-from vpbench_baselines.warp import carry_on, grid, sample, sample_nearest
+from vpbench_baselines.warp import _land, carry_on, grid, sample, sample_nearest
 
 SPACE = LabelSpace("two", ("ground", "thing"), ((0, 0, 0), (255, 255, 255)))
 
@@ -118,6 +118,7 @@ class TestWarp:
         flow = torch.zeros(1, 2, 1, 12)
         flow[0, 0, 0, 2], flow[0, 0, 0, 7] = -3, 2  # both land on column 5
         assert carry_on(flow)[0][0, 0, 0, 5] == -3
+        assert _land(flow)[1][0, 0, 4:7].tolist() == [4, 2, 6]  # a neighbour that nothing lands on keeps its own
 
     def test_a_linear_flow_is_solved(self):
         """f(x) = a x: then g(x) = a (x + g(x)), so g(x) = a x / (1 - a)."""
@@ -195,6 +196,13 @@ class TestFlowExtrapolation:
         clip = moving(3, -2, 2)
         flow = dis_flow(clip[0, 1], clip[0, 0])[:, 10:-10, 10:-10]
         assert flow.mean(dim=(1, 2)).tolist() == pytest.approx([-3, 2], abs=0.1)
+
+    def test_the_estimate_sees_the_8_bit_picture_itself(self):
+        levels = torch.arange(256.0).view(1, 16, 16).repeat(3, 1, 1)
+        assert np.array_equal(_gray(levels / 255), levels[0].numpy().astype(np.uint8))
+        red = torch.zeros(3, 1, 1)
+        red[0] = 1
+        assert _gray(red).item() == 76  # 0.299 of 255: RGB, not BGR
 
     def test_estimated_motion_beats_repeat_by_far(self):
         clip = moving(2, 1, 7)

@@ -27,7 +27,7 @@ def plain(rows):
 
 
 def test_formulas_in_float64(compare):
-    predicted, true = random_pair(0)
+    predicted, true = ((255 * frames).round() / 255 for frames in random_pair(0))
     p, t = predicted.numpy().astype(np.float64), true.numpy().astype(np.float64)
     mse = ((p - t) ** 2).reshape(2, 3, -1).mean(-1)
     comparison = compare(predicted, true)

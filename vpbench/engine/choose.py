@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ValidationError
 
 from vpbench.errors import DataError, PluginError, UsageError, VpbenchError, did_you_mean
@@ -107,13 +108,15 @@ def open_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[str, Path]
 
 def _data_root(name: str, roots: Mapping[str, Path]) -> Path | None:
     if name in roots or "" in roots:
-        return roots.get(name, roots.get(""))
+        return roots.get(name, roots.get("", Path())).expanduser()
     file = config_file()
     if file.is_file():
         try:
             table = tomllib.loads(file.read_text(encoding="utf-8")).get("data-roots", {})
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"configuration file {file}: {error}") from error
+        if not isinstance(table, dict) or not isinstance(table.get(name, ""), str):
+            raise UsageError(f'configuration file {file}: [data-roots] maps dataset names to folders: {name} = "DIR"')
         if name in table:
             return Path(table[name]).expanduser()
     base = os.environ.get("VPBENCH_DATA")
@@ -179,7 +182,7 @@ def chosen_object(predictor: Any, name: str = "") -> Chosen:
     text = name or re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower()
     options = getattr(predictor, "options", None)
     values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
-    return Chosen(text, "", predictor, values, fingerprint=_fingerprint(predictor))
+    return Chosen(text, "", predictor, values, fingerprint=_fingerprint(predictor) or _hash_weights(predictor))
 
 
 def parse_assignments(texts: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
@@ -216,18 +219,16 @@ def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapp
     given.update(options)
     sources.update(dict.fromkeys(options, "user"))
     model = getattr(target, "Options", None)
-    if model is None:
-        if options:
-            raise UsageError(f"{where} takes no options, so -o {name}.{next(iter(options))} cannot be set")
-        return Chosen(name, preset, target(), {}, {}, "")
-    validated = _validate(model, given, where)
+    if model is None and options:
+        raise UsageError(f"{where} takes no options, so -o {name}.{next(iter(options))} cannot be set")
+    validated = None if model is None else _validate(model, given, where)
     try:
-        value = target(options=validated)
+        value = target() if validated is None else target(options=validated)
     except VpbenchError:
         raise
     except Exception as error:
         raise PluginError(f"{where} cannot be built: {type(error).__name__}: {error}") from error
-    values = json.loads(validated.model_dump_json())
+    values = {} if validated is None else json.loads(validated.model_dump_json())
     every = {key: sources.get(key, "default") for key in values}
     return Chosen(name, preset, value, values, every, _fingerprint(value))
 
@@ -244,6 +245,17 @@ def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> 
 def _fingerprint(value: Any) -> str:
     make = getattr(value, "fingerprint", None)
     return str(make()) if make is not None else ""
+
+
+def _hash_weights(value: Any) -> str:
+    """Return the sha256 of a module's state, so that a program's retrained model is another result; "" for others."""
+    if not isinstance(value, torch.nn.Module):
+        return ""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(value.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _slug(text: str) -> str:

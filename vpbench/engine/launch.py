@@ -24,13 +24,15 @@ def find_shard(text: str | None = None) -> Shard:
     """Return the share that ``--shard I/N`` (I from 0) names, else the launcher's, else everything.
 
     Raises:
-        UsageError: not of that form, or I is not below N.
+        UsageError: not of that form, or I is not below N; a SLURM array with gaps.
     """
     if text is not None:
         try:
             rank, world = (int(part) for part in text.split("/"))
         except ValueError:
             raise UsageError(f"--shard {text}: write it as I/N, I from 0: --shard 0/4") from None
+        if world < 1:
+            raise UsageError(f"--shard {text}: N must be 1 or more")
         if not 0 <= rank < world:
             raise UsageError(f"--shard {text}: I counts from 0, so it must be 0 to {world - 1} for N = {world}")
         return Shard(rank, world)
@@ -41,6 +43,10 @@ def find_shard(text: str | None = None) -> Shard:
     jobs = int(env.get("SLURM_ARRAY_TASK_COUNT", 1))
     job = int(env.get("SLURM_ARRAY_TASK_ID", 0)) - int(env.get("SLURM_ARRAY_TASK_MIN", 0)) if jobs > 1 else 0
     job //= int(env.get("SLURM_ARRAY_TASK_STEP", 1))
+    if job >= jobs:
+        raise UsageError(
+            f"task {env['SLURM_ARRAY_TASK_ID']} of a SLURM array with gaps: say which share with --shard I/N"
+        )
     return Shard(job * tasks + task, jobs * tasks, int(env.get("SLURM_LOCALID", 0)))
 
 

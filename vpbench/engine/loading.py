@@ -67,8 +67,17 @@ class ClipSource:
         """Read one clip.
 
         Raises:
-            DataError: as the dataset's reader, or an array that breaks the contract.
+            DataError: as the dataset's reader, an array that breaks the contract, or any exception of either plugin.
         """
+        try:
+            return self._read_clip(ref)
+        except VpbenchError:
+            raise
+        except Exception as error:
+            dataset = self.protocol.dataset.name
+            raise DataError(f"dataset {dataset!r}, clip {ref.id!r}: {type(error).__name__}: {error}") from error
+
+    def _read_clip(self, ref: ClipRef) -> ClipArrays:
         scored = [ref.frames[ref.context + step - 1] for step in ref.steps]
         given = list(ref.frames[: ref.context])
         frames = self._read(ref, [*given, *scored], "frames")

@@ -31,9 +31,7 @@ def save_predictions(folder: Path, batch: Batch, prediction: Prediction, sample:
         for i, ref in enumerate(batch.refs):
             buffer = io.BytesIO()
             np.save(buffer, _array(modality, tensor[i].cpu()))
-            path = _path(folder, ref.id, sample, modality)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, buffer.getvalue())
+            write_atomic(_path(folder, ref.id, sample, modality), buffer.getvalue())
 
 
 def saved(folder: Path, unit: Unit, samples: int) -> bool:

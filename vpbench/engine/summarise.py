@@ -9,6 +9,7 @@ from vpbench.errors import ResultError
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Protocol
+from vpbench.results.identity import Identity
 from vpbench.results.store import Store, write_atomic
 from vpbench.results.summary import summarise
 
@@ -90,6 +91,10 @@ def verify(store: Store, plugins: Plugins) -> str:
     Raises:
         ResultError: names the first file that is not as it should be.
     """
+    identity = store.run["identity"]
+    protocol = Protocol.parse(store.run["protocol"], f"{store.folder}/run.json")
+    if Identity(**identity).hash != store.run["identity_hash"] or protocol.hash != identity["protocol"]:
+        raise ResultError(f"{store.folder / 'run.json'} was changed after it was written: run again with another --out")
     store.check_claims()
     published = store.published()
     for number in published:

@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 from vpbench.errors import ResultError
 from vpbench.pages.numbers import number
+from vpbench.results.identity import canonical
 from vpbench.results.result import Result, find_results, load
 from vpbench.results.store import write_atomic
 
@@ -25,32 +26,44 @@ INDEX = "README.md"
 
 
 def collect(roots: Sequence[Path]) -> list[Result]:
-    """Open every summarised result below the roots.
+    """Open every summarised result below the roots, each folder once.
 
     Raises:
         ResultError: a root holds none, or one cannot be read.
     """
-    results: list[Result] = []
+    folders: dict[Path, Path] = {}
     for root in roots:
         found = [path for path in find_results(root) if (path / "summary.json").is_file()]
         if not found:
             raise ResultError(f"{root}: there is no finished result below it; make one with `vpbench run --out {root}`")
-        results += [load(path) for path in found]
-    return results
+        folders |= {path.resolve(): path for path in found}
+    return [load(path) for path in folders.values()]
 
 
 def build_pages(results: Sequence[Result]) -> dict[str, str]:
-    """Return page texts by file name: ``<protocol>.md`` for each protocol, and the index."""
+    """Return page texts by file name: ``<protocol>.md`` for each protocol, and the index.
+
+    Where the folders lie and in which order they are given does not matter.
+    """
     by_protocol: dict[str, list[Result]] = defaultdict(list)
-    for result in results:
+    ordered = sorted(results, key=lambda r: (r.label, str(r.run["identity_hash"]), bool(r.summary["partial"])))
+    for result in _without_superseded(ordered):
         by_protocol[result.run["protocol"]["name"]].append(result)
     pages = {f"{name}.md": _page(name, by_protocol[name]) for name in sorted(by_protocol)}
     return {INDEX: _index(by_protocol), **pages}
 
 
 def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write pages that changed, remove generated ones that no longer belong, and return the paths of all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write pages that changed, remove generated ones that no longer belong, and return the paths of all.
+
+    Raises:
+        ResultError: a file in the way was not generated, or the folder cannot be written.
+    """
+    for name in pages:
+        if (text := _text(folder / name)) and not text.startswith(MARK):
+            raise ResultError(
+                f"{folder / name} was not made by `vpbench leaderboard`: choose another folder with --out"
+            )
     for path in folder.glob("*.md"):
         if path.name not in pages and _text(path).startswith(MARK):
             path.unlink()
@@ -68,7 +81,7 @@ def stale_pages(pages: Mapping[str, str], folder: Path) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _index(by_protocol: Mapping[str, Sequence[Result]]) -> str:
@@ -89,7 +102,7 @@ def _ranked(result: Result) -> bool:
 
 def _page(name: str, results: Sequence[Result]) -> str:
     groups: dict[tuple[int, str, str], list[Result]] = defaultdict(list)
-    for result in _without_superseded(results):
+    for result in results:
         identity = result.run["identity"]
         groups[result.run["protocol"]["version"], identity["protocol"], identity["manifest"]].append(result)
     complete = {key: group for key, group in groups.items() if any(not r.summary["partial"] for r in group)}
@@ -105,15 +118,27 @@ def _page(name: str, results: Sequence[Result]) -> str:
 
 
 def _without_superseded(results: Sequence[Result]) -> list[Result]:
-    """Leave out a result where another one is of the same run with more metrics (made when weights were at hand)."""
-
-    def same(result: Result) -> str:
-        return repr(sorted((k, v) for k, v in result.run["identity"].items() if k != "metrics"))
+    """Leave out a result where another one is of the same run with more metrics (made when weights were at hand), and
+    copies. A partial result supersedes no complete one.
+    """
+    runs: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        identity = {key: value for key, value in result.run["identity"].items() if key != "metrics"}
+        runs[canonical(identity)].append(result)
 
     def metrics(result: Result) -> set[tuple[str, int]]:
         return set(result.run["identity"]["metrics"].items())
 
-    return [r for r in results if not any(same(o) == same(r) and metrics(o) > metrics(r) for o in results)]
+    def beats(other: Result, result: Result) -> bool:
+        if other.summary["partial"] and not result.summary["partial"]:
+            return False
+        return metrics(other) > metrics(result)
+
+    kept: list[Result] = []
+    for group in runs.values():
+        of_one = {str(r.run["identity_hash"]): r for r in reversed(group)}  # the first of copies: a complete one
+        kept += [r for r in group if r in of_one.values() and not any(beats(o, r) for o in group)]
+    return kept
 
 
 def _group(results: Sequence[Result]) -> str:
@@ -127,7 +152,7 @@ def _group(results: Sequence[Result]) -> str:
         + ". Scores at each step; below each the 95 % bootstrap interval over clips.\n"
     ]
     names = list(dict.fromkeys(metric for result in results for metric in result.summary["scores"]))
-    parts += [_metric(metric, results) for metric in names]
+    parts += [table for metric in names for table in _metric(metric, results)]
     if reasons := sorted({(m, why) for r in results for m, why in r.summary["skipped"].items() if m not in names}):
         parts.append("Not measured: " + "; ".join(f"{metric} ({why})" for metric, why in reasons) + ".\n")
     remarks = [f"{r.label}: mixes {'; '.join(r.mixed())}" for r in results if r.mixed()]
@@ -141,11 +166,21 @@ def _group(results: Sequence[Result]) -> str:
     return "\n".join(parts)
 
 
-def _metric(metric: str, results: Sequence[Result]) -> str:
-    protocol = results[0].run["protocol"]
-    steps = protocol["report"] or results[0].summary["steps"]
-    measured = [r for r in results if metric in r.summary["scores"]]
-    spec = measured[0].run["metrics"][metric]
+def _metric(metric: str, results: Sequence[Result]) -> list[str]:
+    """Return one table per revision of the metric, newest first: the same frames may score otherwise in each."""
+    revisions: dict[int, list[Result]] = defaultdict(list)
+    for result in results:
+        if metric in result.summary["scores"]:
+            revisions[result.run["metrics"][metric]["revision"]].append(result)
+    newest, *older = sorted(revisions, reverse=True)
+    tables = [_table(metric, metric, revisions[newest])]
+    return tables + [_table(f"{metric} (revision {old})", metric, revisions[old]) for old in older]
+
+
+def _table(title: str, metric: str, measured: list[Result]) -> str:
+    run = measured[0].run
+    protocol, spec = run["protocol"], run["metrics"][metric]
+    steps = protocol["report"] or measured[0].summary["steps"]
     sign = -1 if spec["higher_is_better"] else 1
 
     def order(result: Result) -> tuple[bool, bool, float, str]:
@@ -153,25 +188,25 @@ def _metric(metric: str, results: Sequence[Result]) -> str:
         return (result.run["oracle"], mean is None, sign * (mean or 0.0), result.label)
 
     measured.sort(key=order)
-    columns = _columns(metric, steps, bool(results[0].run["cumulative"]), protocol)
+    columns = _columns(metric, steps, bool(run["cumulative"]), protocol)
     reference = next((r for r in measured if r.label == protocol["reference"]), None)
     contenders = [r for r in measured if not r.run["oracle"]]
-    best = {title: _best([value(r)[0] for r in contenders], spec["higher_is_better"]) for title, value in columns}
+    best = {head: _best([value(r)[0] for r in contenders], spec["higher_is_better"]) for head, value in columns}
     rows = []
     for rank, result in enumerate(measured, 1):
         cells: list[str] = ["ceiling" if result.run["oracle"] else str(rank), _name(result)]
-        for title, value in columns:
+        for head, value in columns:
             score, interval = value(result)
-            cells.append(_cell(score, interval, spec["decimals"], bold=result in contenders and score == best[title]))
+            cells.append(_cell(score, interval, spec["decimals"], bold=result in contenders and score == best[head]))
         if reference is not None:
             cells.append(_skill(_overall(result, metric), _overall(reference, metric), sign))
         rows.append(cells)
-    head = ["", "predictor", *(title for title, _ in columns)]
-    head += [f"against {protocol['reference']}"] if reference is not None else []
+    heads = ["", "predictor", *(head for head, _ in columns)]
+    heads += [f"against {protocol['reference']}"] if reference is not None else []
     arrow = "higher is better" if spec["higher_is_better"] else "lower is better"
     unit = f", {spec['unit']}" if spec["unit"] else ""
-    table = tabulate(rows, head, tablefmt="github", disable_numparse=True)
-    return f"## {metric}\n\n{arrow}{unit}\n\n{table}\n"
+    table = tabulate(rows, heads, tablefmt="github", disable_numparse=True)
+    return f"## {title}\n\n{arrow}{unit}\n\n{table}\n"
 
 
 def _columns(metric: str, steps: Sequence[int], cumulative: bool, protocol: Mapping[str, Any]) -> list[tuple[str, Any]]:

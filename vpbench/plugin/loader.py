@@ -95,11 +95,8 @@ class Plugins:
         try:
             return self.entries[kind, name]
         except KeyError:
-            broken = [p for p in self.plugins if p.error]
             hint = did_you_mean(name, (e.name for e in self.of(kind)))
-            if broken:
-                hint += f" (not loaded: {', '.join(p.name for p in broken)}; see `vpbench plugins`)"
-            raise UsageError(f"there is no {kind} {name!r}{hint}") from None
+            raise UsageError(f"there is no {kind} {name!r}{hint}{self._broken()}") from None
 
     def load(self, kind: str, name: str) -> Any:
         """Return the object behind a name (raises as :meth:`entry` and :meth:`Entry.load`)."""
@@ -119,8 +116,13 @@ class Plugins:
             ways = " or ".join(f"{e.kind}/{e.name}" for e in found)
             raise UsageError(f"{text!r} names several things; say {ways}")
         if not found:
-            raise UsageError(f"nothing is named {text!r}{did_you_mean(text, (e.name for e in self.entries.values()))}")
+            hint = did_you_mean(text, (e.name for e in self.entries.values()))
+            raise UsageError(f"nothing is named {text!r}{hint}{self._broken()}")
         return found[0]
+
+    def _broken(self) -> str:
+        names = ", ".join(p.name for p in self.plugins if p.error)
+        return f" (not loaded: {names}; see `vpbench plugins`)" if names else ""
 
     def add(self, module: ModuleType, plugin: Plugin) -> None:
         """Register one imported plugin module and run its ``register_*`` hooks.
@@ -247,5 +249,4 @@ def _import_extra(text: str) -> ModuleType:
 
 
 def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"
+    return " ".join(str(error).split())[:300] or "no message"

@@ -80,6 +80,12 @@ class Anchored(_Strict):
     frame_step: int = Field(default=1, ge=1)
     short: Literal["drop", "error"] = "error"
 
+    @model_validator(mode="after")
+    def _once(self) -> Anchored:
+        if len(set(self.steps)) < len(self.steps):
+            raise ValueError("steps: the same step stands there twice")
+        return self
+
     @property
     def horizon(self) -> int:
         """The longest horizon of any window."""

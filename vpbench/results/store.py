@@ -50,7 +50,7 @@ class Store:
             ResultError: the folder holds another result, one of a newer schema, or cannot be written.
         """
         path = folder / "run.json"
-        text = json.dumps(run, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        text = _run_text(run)
         with _explained(folder):
             (folder / "units").mkdir(parents=True, exist_ok=True)
             (folder / "attempts").mkdir(exist_ok=True)
@@ -181,6 +181,13 @@ class Store:
         return sorted(kinds) if len(kinds) > 1 else []
 
 
+def _run_text(run: Mapping[str, Any]) -> str:
+    """Return run.json with one clip of the manifest per line."""
+    manifest = ",\n  ".join(canonical(pair) for pair in run["manifest"])
+    head = json.dumps({**run, "manifest": 0}, indent=1, allow_nan=False, ensure_ascii=False)
+    return head.replace('"manifest": 0', f'"manifest": [\n  {manifest}\n ]') + "\n"
+
+
 class Attempt:
     """The record of one process, rewritten before each publication so that a kill loses nothing."""
 
@@ -203,11 +210,15 @@ class Attempt:
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Write a file so that it exists whole or not at all: temporary file, fsync, rename, fsync of the folder.
 
+    The folder is made where it does not exist.
+
     Raises:
         ResultError: no space, no permission, or another error of the file system, named with the path.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Processes in containers may share a process number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
     with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
                 file.write(data.encode() if isinstance(data, str) else data)

@@ -1,0 +1,92 @@
+"""What the harness itself costs: memory, time beside reading, predicting and measuring, and start-up.
+
+    python benchmarks/harness.py VIDEO          # any video of 14 frames or more; copies of it make the clips
+
+Prints the figures of one run; ratios are the ones to quote, since machines differ and are shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROTOCOL = """
+schema = 1
+name = "copies"
+version = 1
+[dataset]
+name = "folder"
+[sampling]
+kind = "first"
+context = 4
+horizon = 10
+[[pixels]]
+op = "resize"
+size = [192, 256]
+"""
+
+
+def run(folder: Path, clips: int, video: Path, *extra: str) -> dict:
+    """Evaluate `repeat` with every metric on copies of a video; return the attempt's record."""
+    data = folder / f"data-{clips}"
+    if not data.exists():
+        data.mkdir()
+        for i in range(clips):
+            shutil.copy(video, data / f"copy{i:04d}{video.suffix}")
+    protocol = folder / "copies.toml"
+    protocol.write_text(PROTOCOL)
+    out = folder / f"out-{clips}-{time.monotonic_ns()}"
+    command = [sys.executable, "-m", "vpbench", "run", "-p", str(protocol), "-m", "repeat", "--data-root", str(data)]
+    subprocess.run([*command, "--out", str(out), *extra], check=True, stdout=subprocess.DEVNULL)
+    (attempt,) = out.glob("**/attempts/*.json")
+    return json.loads(attempt.read_text())
+
+
+def seconds(code: list[str], repeats: int = 7) -> float:
+    """Median wall time of a Python command."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        subprocess.run(code, check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--few", type=int, default=50)
+    parser.add_argument("--many", type=int, default=400)
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        few = run(folder, args.few, args.video)
+        many = run(folder, args.many, args.video)
+    ratio = many["peak_memory_bytes"] / few["peak_memory_bytes"]
+    print(f"memory: peak RSS {few['peak_memory_bytes'] / 2**20:.0f} MiB for {args.few} clips, "
+          f"{many['peak_memory_bytes'] / 2**20:.0f} MiB for {args.many}: ratio {ratio:.3f} (bar: under 1.05)")  # fmt: skip
+    spent = many["seconds"]
+    work = spent["read"] + spent["predict"] + spent["measure"]
+    share = 1 - work / spent["wall"]
+    parts = ", ".join(f"{k} {v:.1f} s" for k, v in spent.items())
+    print(f"harness: {100 * share:.1f} % of the wall time is neither reading, predicting nor measuring "
+          f"({parts}; bar: under 15 %)")  # fmt: skip
+    bare = seconds([sys.executable, "-c", "import click, pluggy"])
+    for words in (["--help"], ["list"]):
+        took = seconds([sys.executable, "-m", "vpbench", *words])
+        print(f"start-up: `vpbench {words[0]}` takes {took / bare:.2f} times `python -c 'import click, pluggy'` "
+              f"({1000 * took:.0f} ms and {1000 * bare:.0f} ms; bar: under 5)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+"""Each kind of bad input gets one clear line (what, where, what to do next), the right exit code, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_video import known_frames, write_video
+
+from vpbench.results.result import find_results
+
+MSE = ["--metric", "mse"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["-m", "lats"], ["no predictor 'lats'", "did you mean 'last'?"]),
+        (["-m", "last", "--metric", "msee"], ["no metric 'msee'", "did you mean 'mse'?"]),
+        (["-m", "with-options:wid"], ["no preset 'wid'", "did you mean 'wide'?"]),
+        (["-m", "with-options", "-o", "with-options.widht=3"], ["no option 'widht'", "did you mean 'width'?"]),
+        (["-m", "with-options", "-o", "with-options.width=0"], ["width", "greater than or equal to 1"]),
+        (["-m", "with-options", "-o", "width=3"], ["-o width=3", "NAME.OPTION=VALUE"]),
+        (["-m", "last", "-o", "with-options.width=3"], ["'with-options' does not take part"]),
+        (["-m", "last", "-o", "last.width=3"], ["'last' takes no options"]),
+        (["-m", "last", "-m", "last"], ["'last' is asked for twice"]),
+        (["-m", "last", "--shard", "4/3"], ["--shard 4/3", "0 to 2"]),
+        (["-m", "last", "--shard", "one"], ["--shard one", "I/N"]),
+        (["-m", "last", "--annotate", "flwo=still"], ["'flwo' cannot be annotated", "did you mean 'flow'?"]),
+        (["-m", "last", "--annotate", "semantics=still"], ["'still' gives flow"]),
+        (["-m", "last", "--annotate", "flow"], ["--annotate flow", "NAME=VALUE"]),
+        (["-m", "short"], ["'short' predicts at most 1 steps", "4"]),
+        (["-m", "last", "--clips", "0"], ["--clips", "x>=1"]),
+        (["-m", "last", "--plgin", "x"], ["--plgin", "--plugin"]),
+        (["-m", "last", "--device", "tpu"], ["--device", "tpu"]),
+    ],
+)
+def test_usage_errors(vpbench, toy, tmp_path, args, words):
+    done = vpbench("run", *toy(), *args, "--out", tmp_path / "r")
+    assert done.code == 2
+    for word in words:
+        assert word in done.error
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU here")
+def test_a_gpu_that_is_not_there(vpbench, toy, tmp_path):
+    done = vpbench("run", *toy(), "-m", "last", "--device", "cuda", "--out", tmp_path / "r")
+    assert done.code == 2
+    assert "torch sees no GPU" in done.error
+
+
+def test_unknown_protocol_and_command(vpbench, tmp_path):
+    done = vpbench("run", "-p", "ucf101-120x160-4to11", "-m", "repeat", "--out", tmp_path / "r")
+    assert done.code == 2
+    assert "did you mean 'ucf101-120x160-4to10'?" in done.error
+    assert "did you mean 'run'?" in vpbench("rum").error
+
+
+def test_a_protocol_file_that_is_wrong_names_the_field(vpbench, toy, tmp_path):
+    args = toy(sampling='kind = "first"\ncontext = 0\nhorizon = 4\n')
+    done = vpbench("run", *args, "-m", "last", "--out", tmp_path / "r")
+    assert done.code == 2
+    assert "sampling.first.context" in done.error
+    assert "toy.toml" in done.error
+
+
+# --- data ---------------------------------------------------------------------------------------------------------------
+
+
+def ucf(root: Path, *names: str, frames: int = 40) -> Path:
+    for name in names:
+        write_video(root / "UCF-101" / name.split("_")[1] / f"{name}.avi", known_frames(frames, 32, 32))
+    return root
+
+
+UCF = ["run", "-p", "ucf101-120x160-4to10", "-m", "repeat", *MSE]
+
+
+def test_no_data_root_says_what_to_type_and_where_to_get_it(vpbench, tmp_path, monkeypatch):
+    monkeypatch.setenv("VPBENCH_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.delenv("VPBENCH_DATA", raising=False)
+    done = vpbench(*UCF, "--out", tmp_path / "r")
+    assert done.code == 1
+    assert "--data-root ucf101=DIR" in done.error
+    assert "crcv.ucf.edu" in done.error
+
+
+def test_an_empty_data_root_shows_the_expected_tree(vpbench, tmp_path):
+    (tmp_path / "data").mkdir()
+    done = vpbench(*UCF, "--data-root", tmp_path / "data", "--out", tmp_path / "r")
+    assert done.code == 1
+    assert "UCF-101/<Class>/v_<Class>_gXX_cYY.avi" in done.error
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_data_root_with_some_of_the_clips_needs_allow_partial(vpbench, tmp_path):
+    root = ucf(tmp_path / "data", "v_Archery_g21_c01", "v_Archery_g22_c01")
+    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r")
+    assert done.code == 1
+    assert "has 3160 clips, the data give 2" in done.error
+    assert "--allow-partial" in done.error
+    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
+    assert done.code == 0
+    assert done.json["results"][0]["summary"]["partial_reason"] == "2 of 3160 clips"
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated in the header"])
+def test_a_video_that_does_not_open_is_named_before_any_work(vpbench, tmp_path, damage):
+    root = ucf(tmp_path / "data", "v_Archery_g21_c01", "v_Archery_g22_c01")
+    broken = root / "UCF-101" / "Archery" / "v_Archery_g21_c01.avi"
+    broken.write_bytes(b"" if damage == "empty" else broken.read_bytes()[:40])
+    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r")
+    assert done.code == 1
+    assert "v_Archery_g21_c01.avi" in done.error
+    assert "--allow-partial" in done.error
+    assert not (tmp_path / "r").exists()
+    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
+    summary = done.json["results"][0]["summary"]
+    assert summary["clips"] == 1
+    assert "1 unreadable sequences left out" in summary["partial_reason"]
+
+
+def test_a_video_that_is_cut_off_in_the_middle_is_named(vpbench, tmp_path):
+    path = write_video(tmp_path / "one.avi", known_frames(60, 64, 64))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = vpbench("run", "-p", "folder-4to10", "-m", "repeat", *MSE, "--data-root", path, "--out", tmp_path / "r")
+    assert done.code == 1
+    assert "one.avi" in done.error
+
+
+def test_a_header_that_claims_more_frames_than_decode(vpbench, shared, tmp_path):
+    tree = shared / "data" / "video" / "tree.avi"
+    args = ["run", "-p", "folder-4to10", "-m", "repeat", *MSE, "--data-root", tree, "--out", tmp_path / "r", "--json"]
+    done = vpbench(*args)
+    assert done.code == 1
+    for word in ("tree.avi", "claims 444", "68", "--allow-partial"):
+        assert word in done.error
+    assert not list((tmp_path / "r").rglob("*.jsonl"))
+
+
+def test_unreadable_clips_can_be_left_out(vpbench, toy, tmp_path):
+    args = ["run", *toy(sequences=40, broken=20), "-m", "last", *MSE, "--out", tmp_path / "r"]
+    done = vpbench(*args)
+    assert done.code == 1
+    assert "seq020: does not decode" in done.error
+    assert [p.name for p in (tmp_path / "r").rglob("units/*")] == ["000000.jsonl"]
+    done = vpbench(*args, "--allow-partial", "--json")
+    assert done.code == 0
+    assert "unit 1 left out: test/seq020: does not decode" in done.err
+    summary = done.json["results"][0]["summary"]
+    assert (summary["clips"], summary["partial_reason"]) == (24, "2 of 3 units")
+
+
+def test_sequences_too_short_are_dropped_and_counted_or_an_error_as_the_protocol_says(vpbench, toy, tmp_path):
+    sampling = 'kind = "first"\ncontext = 3\nhorizon = 9\nshort = "{}"\n'
+    done = vpbench("run", *toy(sampling=sampling.format("error")), "-m", "last", *MSE, "--out", tmp_path / "r")
+    assert done.code == 1
+    assert "'test/seq000' has 8 frames and holds no window" in done.error
+    done = vpbench("run", *toy(sampling=sampling.format("drop")), "-m", "last", *MSE, "--out", tmp_path / "r")
+    assert done.code == 1
+    assert "no clip in 20 sequences" in done.error
+    root = ucf(tmp_path / "data", "v_Archery_g21_c01")
+    ucf(root, "v_Archery_g22_c01", frames=10)
+    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
+    (result,) = done.json["results"]
+    assert json.loads((Path(result["path"]) / "run.json").read_text())["dropped"] == ["Archery/v_Archery_g22_c01"]
+
+
+# --- results ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def result(vpbench, toy, tmp_path):
+    args = ["run", *toy(), "-m", "last", *MSE, "--out", str(tmp_path / "r")]
+    assert vpbench(*args).code == 0
+    return args, find_results(tmp_path / "r")[0]
+
+
+def test_a_result_of_a_newer_schema_is_refused_and_kept(vpbench, result):
+    args, folder = result
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"schema": 99}))
+    for command in (args, ["verify", folder], ["merge", folder], ["leaderboard", folder], ["show", folder]):
+        done = vpbench(*command)
+        assert done.code == 1
+        assert "schema 99" in done.error
+        assert "upgrade vpbench" in done.error
+    assert json.loads((folder / "run.json").read_text())["schema"] == 99
+
+
+@pytest.mark.parametrize("damage", ["half-written", "tampered", "rows removed"])
+def test_a_unit_that_is_not_what_was_published(vpbench, result, damage):
+    args, folder = result
+    path = folder / "units" / "000001.jsonl"
+    good = path.read_text()
+    lines = good.splitlines(keepends=True)
+    bad = {
+        "half-written": good[: len(good) // 2],
+        "tampered": good.replace('"value":0.', '"value":0.0', 1),
+        "rows removed": "".join(lines[1:]),
+    }
+    path.write_text(bad[damage])
+    for command in (args, ["verify", folder], ["merge", folder]):
+        done = vpbench(*command)
+        assert done.code == 1
+        assert str(path) in done.error
+        assert "remove the file and run again" in done.error
+    path.unlink()
+    assert vpbench(*args).code == 0
+    assert path.read_text() == good
+    assert vpbench("verify", folder).code == 0
+
+
+def test_a_summary_that_does_not_follow_from_the_rows(vpbench, result):
+    _, folder = result
+    path = folder / "summary.json"
+    good = path.read_text()
+    summary = json.loads(good)
+    summary["scores"]["mse"]["mean"] /= 2
+    path.write_text(json.dumps(summary))
+    done = vpbench("verify", folder)
+    assert done.code == 1
+    assert "does not follow from the rows" in done.error
+    assert vpbench("merge", folder).code == 0
+    assert path.read_text() == good
+
+
+def test_a_folder_that_cannot_be_written(vpbench, toy, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = vpbench("run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "file" / "r")
+    assert done.code == 1
+    assert "cannot write" in done.error
+    assert "--out" in done.error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission(vpbench, toy, tmp_path):
+    (tmp_path / "r").mkdir(mode=0o555)
+    done = vpbench("run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "r")
+    assert done.code == 1
+    assert "Permission denied" in done.error
+
+
+def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_space(vpbench, toy, tmp_path):
+    metrics = ["--metric", "mse", "--metric", "mae", "--metric", "psnr"]
+    args = ["run", *toy(sequences=40), "-m", "last", *metrics, "--out", str(tmp_path / "r")]
+
+    def small_files() -> None:  # room for run.json, but not for a unit of 16 clips
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "vpbench", *args], preexec_fn=small_files, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "cannot write" in line
+    assert "free some space" in line
+    assert "run the same command again" in line
+    assert not list((tmp_path / "r").rglob("*.jsonl"))
+    assert not list((tmp_path / "r").rglob("*.tmp"))
+    assert vpbench(*args).code == 0
+    assert vpbench("verify", tmp_path / "r").code == 0
+
+
+@pytest.mark.parametrize("command", ["verify", "merge", "leaderboard"])
+def test_a_folder_without_results(vpbench, tmp_path, command):
+    done = vpbench(command, tmp_path)
+    assert done.code == 1
+    assert str(tmp_path) in done.error
+
+
+def test_a_stale_leaderboard_page_fails_the_check(vpbench, result, tmp_path):
+    _, folder = result
+    boards = ["leaderboard", folder, "--out", tmp_path / "boards"]
+    assert vpbench(*boards).code == 0
+    assert vpbench(*boards, "--check").code == 0
+    page = tmp_path / "boards" / "toy.md"
+    page.write_text(page.read_text() + "better!\n")
+    done = vpbench(*boards, "--check")
+    assert done.code == 1
+    assert "toy.md" in done.error
+
+
+# --- plugins ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plugin_file_that_fails_to_import_is_an_error_at_once(vpbench, tmp_path):
+    path = tmp_path / "broken_plugin.py"
+    path.write_text("import no_such_module\n")
+    done = vpbench("list", "--plugin", path)
+    assert done.code == 1
+    assert "broken_plugin.py" in done.error
+    assert "no_such_module" in done.error
+
+
+def test_two_plugins_with_one_name(vpbench, tmp_path):
+    path = tmp_path / "second_repeat.py"
+    path.write_text(
+        "import vpbench\n@vpbench.hookimpl\ndef register_predictors(register):\n    register('repeat', 'x:Y')\n"
+    )
+    done = vpbench("list", "--plugin", path)
+    assert done.code == 1
+    for word in ("'repeat'", "vpbench", "second_repeat.py", "VPBENCH_PLUGINS"):
+        assert word in done.error
+
+
+def test_a_name_whose_code_is_broken_is_an_error_only_when_it_is_used(vpbench, tmp_path):
+    path = tmp_path / "half_broken.py"
+    path.write_text(
+        "import vpbench\n@vpbench.hookimpl\ndef register_predictors(register):\n    register('ghost', 'no_such:Thing')\n"
+    )
+    assert "ghost" in vpbench("list", "predictors", "--plugin", path).out
+    done = vpbench("show", "ghost", "--plugin", path)
+    assert done.code == 1
+    assert "'ghost'" in done.error
+    assert "no_such" in done.error
+
+
+def test_debug_shows_the_traceback(toy, tmp_path):
+    args = ["run", *toy(), "-m", "lats", "--debug"]
+    done = subprocess.run([sys.executable, "-m", "vpbench", *args], capture_output=True, text=True, check=False)
+    assert "Traceback" in done.stderr
+    assert "did you mean 'last'?" in done.stderr

@@ -1,0 +1,125 @@
+"""A run may be killed at any moment: what is published stays, and the next run ends in the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vpbench.results.result import find_results
+
+SIX_UNITS = {"sequences": 90}
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    (folder,) = find_results(root)
+    return {p.name: p.read_bytes() for p in [folder / "summary.json", *sorted((folder / "units").glob("*"))]}
+
+
+def units(root: Path) -> list[str]:
+    return sorted(p.name for p in root.glob("**/units/*"))
+
+
+def start(args: list[str], **env: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vpbench", *args]
+    environment = {**os.environ, **env}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def run_args(toy):
+    return ["run", *toy(**SIX_UNITS), "-m", "killed", "--metric", "mse", "--metric", "psnr"]
+
+
+@pytest.fixture
+def undisturbed(vpbench, run_args, tmp_path):
+    assert vpbench(*run_args, "--out", tmp_path / "undisturbed").code == 0
+    return contents(tmp_path / "undisturbed")
+
+
+def test_killed_with_9_in_the_middle_and_run_again(vpbench, run_args, undisturbed, tmp_path):
+    args = [*run_args, "--out", str(tmp_path / "r")]
+    process = start(args, KILL_AFTER="5")  # batches of 8: two units are done, the third is half way
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert units(tmp_path / "r") == ["000000.jsonl", "000001.jsonl"]
+    before = [p.stat().st_mtime_ns for p in sorted((tmp_path / "r").glob("**/units/*"))]
+    assert vpbench(*args).code == 0
+    assert contents(tmp_path / "r") == undisturbed
+    assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "r").glob("**/units/*"))][:2] == before
+    assert vpbench("verify", tmp_path / "r").code == 0
+
+
+def test_three_shards_of_which_two_are_killed_finished_by_five_then_merged(vpbench, run_args, undisturbed, tmp_path):
+    args = [*run_args, "--out", str(tmp_path / "r")]
+    killed = [start([*args, "--shard", f"{i}/3"], KILL_AFTER="3") for i in (0, 1)]
+    for process in killed:
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert vpbench(*args, "--shard", "2/3").code == 0
+    there = units(tmp_path / "r")
+    assert 0 < len(there) < 6
+    early = vpbench("merge", tmp_path / "r")
+    assert early.code == 1
+    assert f"{6 - len(there)} of 6 units are missing" in early.error
+    for i in range(5):
+        assert vpbench(*args, "--shard", f"{i}/5").code == 0
+    assert vpbench("merge", tmp_path / "r").code == 0
+    assert contents(tmp_path / "r") == undisturbed
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_it_in_one_line_and_it_goes_on(vpbench, run_args, undisturbed, tmp_path, name, code):
+    args = [*run_args, "--out", str(tmp_path / "r")]
+    process = start(args, KILL_AFTER="3", KILL_SIGNAL=name)
+    _, err = process.communicate()
+    assert process.returncode == code
+    (line,) = err.strip().splitlines()
+    assert "run the same command again to go on" in line
+    assert units(tmp_path / "r") == ["000000.jsonl"]
+    assert not list((tmp_path / "r").glob("**/*.tmp"))
+    assert vpbench(*args).code == 0
+    assert contents(tmp_path / "r") == undisturbed
+
+
+def test_signal_with_reading_workers_leaves_no_process_behind(run_args, tmp_path):
+    args = [*run_args, "--out", str(tmp_path / "r"), "--workers", "2"]
+    process = start(args, KILL_AFTER="3", KILL_SIGNAL="SIGTERM")
+    process.communicate(timeout=60)  # communicate() returns when no child holds the pipes any more
+    assert process.returncode == 143
+
+
+def test_two_processes_on_one_folder_are_harmless(run_args, undisturbed, tmp_path):
+    args = [*run_args, "--out", str(tmp_path / "r")]
+    both = [start(args), start(args)]
+    for process in both:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    assert contents(tmp_path / "r") == undisturbed
+
+
+def test_allow_partial_sums_what_is_there_and_says_so(vpbench, run_args, undisturbed, tmp_path):
+    assert vpbench(*run_args, "--out", tmp_path / "r", "--shard", "0/3").code == 0
+    assert vpbench("merge", tmp_path / "r", "--allow-partial").code == 0
+    (folder,) = find_results(tmp_path / "r")
+    summary = vpbench("show", folder, "--json").json["summary"]
+    assert (summary["partial"], summary["partial_reason"], summary["clips"]) == (True, "2 of 6 units", 32)
+    board = vpbench("leaderboard", tmp_path / "r", "--out", tmp_path / "boards")
+    assert board.code == 0
+    assert "Partial results, not ranked" in (tmp_path / "boards" / "toy.md").read_text()
+
+
+def test_a_complete_result_is_not_computed_again(vpbench, run_args, tmp_path, monkeypatch):
+    args = [*run_args, "--out", tmp_path / "r"]
+    assert vpbench(*args).code == 0
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*") if p.is_file()}
+    time.sleep(0.01)
+    monkeypatch.setenv("KILL_AFTER", "0")  # a single prediction would kill this very process
+    monkeypatch.setenv("KILL_SIGNAL", "SIGINT")
+    assert vpbench(*args).code == 0
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "r").rglob("*") if p.is_file()} == stamps

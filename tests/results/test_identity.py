@@ -1,0 +1,69 @@
+"""The identity: every value that decides a number is in its hash, in one canonical text."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpbench.results.identity import Identity, canonical
+
+IDENTITY = Identity("p", "m", "last", {"width": 4}, "f", {"flow": "dis"}, {"mse": 1}, 0, 1)
+OTHERS = {
+    "protocol": "q",
+    "manifest": "n",
+    "predictor": "first",
+    "options": {"width": 5},
+    "fingerprint": "g",
+    "annotators": {},
+    "metrics": {"mse": 2},
+    "seed": 1,
+    "samples": 2,
+}
+
+
+def test_every_field_is_in_the_hash():
+    assert set(OTHERS) == {f.name for f in dataclasses.fields(Identity)}
+    hashes = {dataclasses.replace(IDENTITY, **{name: value}).hash for name, value in OTHERS.items()}
+    assert len(hashes | {IDENTITY.hash}) == len(OTHERS) + 1
+
+
+def test_the_hash_does_not_move_between_releases():
+    text = (
+        '{"annotators":{"flow":"dis"},"fingerprint":"f","manifest":"m","metrics":{"mse":1},"options":{"width":4},'
+        '"predictor":"last","protocol":"p","samples":1,"seed":0}'
+    )
+    assert canonical(IDENTITY.as_dict()) == text
+    assert IDENTITY.hash == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_what_is_stored_gives_the_same_identity():
+    assert Identity(**json.loads(json.dumps(IDENTITY.as_dict()))).hash == IDENTITY.hash
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=4), st.randoms(use_true_random=False))
+def test_the_text_is_lossless_and_does_not_know_the_order_of_keys(value, random):
+    shuffled = dict(random.sample(list(value.items()), len(value)))
+    assert canonical(shuffled) == canonical(value)
+    assert json.loads(canonical(value)) == value
+
+
+def test_the_text_is_short_and_readable():
+    assert canonical({"b": 0.1, "a": "é"}) == '{"a":"é","b":0.1}'
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_holds_no_nan(value):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical({"a": value})

@@ -1,0 +1,203 @@
+"""From rows to scores: known answers, an independent computation, and no dependence on order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
+from vpbench.results import summary as module
+from vpbench.results.summary import RESAMPLES, summarise
+
+
+class Mean(ClipMean):
+    info = MetricInfo("err", 1, False)
+
+    def measure(self, comparison):
+        raise NotImplementedError
+
+
+class Ratio(PooledCounts):
+    info = MetricInfo("hits", 1, True)
+
+    def measure(self, comparison):
+        raise NotImplementedError
+
+    def ratio(self, counts):
+        hits, every = (int(c) for c in counts)
+        return {"score": hits / every if every else math.nan, "every": float(every)}
+
+
+def row(clip, step, value, metric="err", **more):
+    return {"clip": clip, "step": step, "metric": metric, "value": value, "status": "ok", **more}
+
+
+def undefined(clip, step, reason, metric="err"):
+    return row(clip, step, None, metric) | {"status": "undefined", "reason": reason}
+
+
+def table(values, **more):
+    """Rows of [clip][step]."""
+    return [row(f"c{i:03d}", k, v, **more) for i, line in enumerate(values) for k, v in enumerate(line, 1)]
+
+
+def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, partial=""):
+    return summarise(
+        rows,
+        metrics or {"err": Mean()},
+        identity="id",
+        steps=steps,
+        cumulative=cumulative,
+        skipped=skipped or {},
+        partial=partial,
+    )
+
+
+def test_a_summary_by_hand():
+    out = summarised([*table([[1.0, 3.0], [2.0, 5.0]]), row("c002", 1, 6.0), undefined("c002", 2, "flat")])
+    score = out["scores"]["err"]
+    assert score["per_step"] == [3.0, 4.0]
+    assert score["mean_to"] == [3.0, 3.5]
+    assert score["mean"] == 3.5
+    assert (score["clips"], score["undefined"], score["notes"], score["details"]) == (3, {"flat": 1}, {}, [])
+    del out["scores"]
+    assert out == {
+        "schema": 1,
+        "identity": "id",
+        "steps": [1, 2],
+        "partial": False,
+        "partial_reason": "",
+        "clips": 3,
+        "clamped_frames": 0,
+        "skipped": {},
+    }
+
+
+def test_scores_equal_an_independent_computation():
+    values = np.random.default_rng(0).normal(size=(50, 7))
+    score = summarised(table(values.tolist()), steps=tuple(range(1, 8)))["scores"]["err"]
+    assert score["per_step"] == pytest.approx(values.mean(0), abs=1e-15)
+    assert score["mean_to"] == pytest.approx([values[:, :k].mean() for k in range(1, 8)], abs=1e-15)
+
+
+def test_intervals_are_those_of_scipys_percentile_bootstrap():
+    """Two bootstraps differ by chance: the ends agree within a twentieth of the interval's width."""
+    values = np.random.default_rng(1).exponential(size=(200, 1))
+    ((low, high),) = summarised(table(values.tolist()), steps=(1,))["scores"]["err"]["ci95"]
+    expected = scipy.stats.bootstrap(
+        (values[:, 0],), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2)
+    ).confidence_interval
+    width = expected.high - expected.low
+    assert abs(low - expected.low) < width / 20
+    assert abs(high - expected.high) < width / 20
+
+
+def test_an_interval_of_few_clips_against_every_resample_there_is():
+    values = [0.0, 1.0, 10.0]
+    means = [sum(draw) / 3 for draw in itertools.product(values, repeat=3)]
+    ((low, high),) = summarised(table([[v] for v in values]), steps=(1,))["scores"]["err"]["ci95"]
+    assert low == np.quantile(means, 0.025, method="inverted_cdf") == 0
+    assert high == np.quantile(means, 0.975, method="inverted_cdf") == 10
+
+
+def test_resampling_draws_clips_with_replacement_and_uniformly():
+    draws = np.concatenate(list(module._draws(10)))
+    assert draws.shape == (RESAMPLES, 10)
+    counts = np.bincount(draws.ravel(), minlength=10)
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
+    assert len(set(map(tuple, draws))) > 0.99 * RESAMPLES
+
+
+def test_the_draws_are_the_same_for_ever_and_for_any_block(monkeypatch):
+    """Raw bits of Philox with a fixed key, modulo the number of clips."""
+    raw = np.random.Philox(key=20_210_619).random_raw(RESAMPLES * 7).reshape(RESAMPLES, 7) % 7
+    whole = np.concatenate(list(module._draws(7)))
+    monkeypatch.setattr(module, "_BLOCK", 7 * 33)
+    blocks = list(module._draws(7))
+    assert len(blocks) > 1
+    assert np.array_equal(whole, raw) and np.array_equal(np.concatenate(blocks), raw)
+
+
+def test_pooled_counts_are_pooled_and_resampled_by_clip():
+    rows = table([[[1, 2]], [[0, 8]], [[5, 10]]], metric="hits")
+    score = summarised(rows, {"hits": Ratio()}, steps=(1,))["scores"]["hits"]
+    assert score["per_step"] == [6 / 20]
+    assert score["details"] == [{"every": 20.0}]
+    low, high = score["ci95"][0]
+    assert low == 0 and high == 0.5
+
+
+def test_one_clip_has_no_interval():
+    out = summarised([row("a", 1, 1.0), row("a", 2, 2.0), row("b", 2, 3.0), undefined("b", 1, "flat")])
+    first, second = out["scores"]["err"]["ci95"]
+    assert first is None and second == [2.0, 3.0]
+
+
+def test_samples_of_one_clip_are_no_clips():
+    rows = [row("a", 1, v, sample=i) for i, v in enumerate([1.0, 2.0, 6.0])]
+    score = summarised(rows, steps=(1,))["scores"]["err"]
+    assert (score["per_step"], score["clips"], score["ci95"]) == ([3.0], 1, [None])
+
+
+def test_an_undefined_step_leaves_no_mean_beyond_it():
+    rows = [row("a", 1, 1.0), undefined("a", 2, "flat"), undefined("b", 1, "empty"), undefined("b", 2, "flat")]
+    score = summarised(rows)["scores"]["err"]
+    assert (score["per_step"], score["mean_to"], score["mean"]) == ([1.0, None], [1.0, None], None)
+    assert score["undefined"] == {"empty": 1, "flat": 2}
+    assert score["clips"] == 1
+
+
+def test_undefined_everywhere_for_one_reason_is_skipped():
+    rows = [undefined("a", k, "too small", "hits") for k in (1, 2)] + [undefined("a", k, "flat") for k in (1, 2)]
+    out = summarised(rows, {"err": Mean(), "hits": Ratio()}, skipped={"miou": "no labels"})
+    assert out["scores"] == {}
+    assert out["skipped"] == {"err": "flat", "hits": "too small", "miou": "no labels"}
+
+
+def test_undefined_everywhere_for_two_reasons_is_a_score_without_a_value():
+    out = summarised([undefined("a", 1, "flat"), undefined("a", 2, "empty")])
+    assert out["skipped"] == {}
+    assert out["scores"]["err"]["per_step"] == [None, None]
+    assert out["scores"]["err"]["clips"] == 0
+
+
+def test_notes_and_clamped_frames_are_counted():
+    rows = [
+        row("a", 1, 1.0, note="floored", clamped=True),
+        row("a", 2, 1.0, note="floored"),
+        row("a", 1, 2.0, metric="other", clamped=True),
+        row("b", 1, 1.0, clamped=True),
+    ]
+    out = summarised(rows, {"err": Mean(), "other": Mean()})
+    assert out["clamped_frames"] == 2, "a frame is one, however many metrics looked at it"
+    assert out["scores"]["err"]["notes"] == {"floored": 2}
+
+
+def test_anchored_steps_have_no_mean():
+    score = summarised(table([[1.0, 3.0], [2.0, 5.0]]), cumulative=False)["scores"]["err"]
+    assert (score["per_step"], score["mean_to"], score["mean"]) == ([1.5, 4.0], [], None)
+
+
+def test_a_partial_result_says_why():
+    out = summarised(table([[1.0, 2.0]]), partial="1 of 2 units")
+    assert (out["partial"], out["partial_reason"]) == (True, "1 of 2 units")
+
+
+numbers = st.floats(-1e3, 1e3, allow_nan=False)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter_to_the_byte(values, random):
+    rows = table(values) + [undefined("z", 1, "flat"), row("z", 2, 0.1)]
+    rows += [row(f"c{i:03d}", k, [i, k], "hits") for i in range(len(values)) for k in (1, 2)]
+    metrics = {"err": Mean(), "hits": Ratio()}
+    texts = {json.dumps(summarised(random.sample(rows, len(rows)), metrics), allow_nan=False) for _ in range(3)}
+    assert len(texts) == 1
