@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ class Argued(Plain):
         factor: float = 1.0
 
     argument = "dir"
-    presets = {"home": {"dir": "/home"}}
+    presets = MappingProxyType({"home": {"dir": "/home"}})
 
     def __init__(self, options):
         self.options = options

@@ -196,7 +196,7 @@ numbers = st.floats(-1e3, 1e3, allow_nan=False)
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter_to_the_byte(values, random):
-    rows = table(values) + [undefined("z", 1, "flat"), row("z", 2, 0.1)]
+    rows = [*table(values), undefined("z", 1, "flat"), row("z", 2, 0.1)]
     rows += [row(f"c{i:03d}", k, [i, k], "hits") for i in range(len(values)) for k in (1, 2)]
     metrics = {"err": Mean(), "hits": Ratio()}
     texts = {json.dumps(summarised(random.sample(rows, len(rows)), metrics), allow_nan=False) for _ in range(3)}

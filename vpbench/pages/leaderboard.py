@@ -259,7 +259,7 @@ def _cell(score: float | None, interval: list[float] | None, decimals: int, *, b
 def _skill(mean: float | None, reference: float | None, sign: int) -> str:
     if mean is None or not reference:
         return "—"
-    return f"{100 * sign * (reference - mean) / abs(reference):+.1f} %"
+    return f"{100 * sign * (reference - mean) / abs(reference) + 0.0:+.1f} %"  # + 0.0: never -0.0
 
 
 def _name(result: Result) -> str:
