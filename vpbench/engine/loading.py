@@ -180,6 +180,7 @@ def _stack(clips: Sequence[ClipArrays], device: str, source: ClipSource) -> Batc
             last=context["frames"][:, -1],
             semantics=future.get("semantics"),
             flow=future.get("flow"),
+            camera_flow=future.get("camera_flow"),
             disocclusion=future.get("disocclusion"),
             instances=future.get("instances"),
             label_space=source.dataset.info.label_space,
@@ -193,7 +194,7 @@ def _tensor(arrays: Sequence[NDArray[Any]], modality: str, device: str) -> torch
     match modality:
         case "frames":
             return tensor.permute(0, 1, 4, 2, 3).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-        case "flow":
+        case "flow" | "camera_flow":
             return tensor.permute(0, 1, 4, 2, 3).contiguous()
         case "disocclusion":
             return tensor

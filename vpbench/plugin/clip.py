@@ -8,6 +8,7 @@ semantics [B,T,H,W]        int64 label ids of a :class:`LabelSpace`; 255 is igno
 flow      [B,T-1,2,H,W]    float32 backward flow in pixels, channel 0 is x: pixel p of a frame comes from p + flow(p)
                            of the *sampled* frame before it
 disocclusion [B,T-1,H,W]   bool: what the pixel shows is not visible in the sampled frame before it
+camera_flow [B,T-1,2,H,W]  float32: the flow that the pixel would have if what it shows stood still in the world
 instances [B,T,H,W]        int64 object ids, 0 is background
 ========= ================ ========================================================================================
 """
@@ -33,9 +34,9 @@ __all__ = [
     "Prediction",
 ]
 
-Modality = Literal["frames", "semantics", "flow", "disocclusion", "instances"]
-MODALITIES: tuple[Modality, ...] = ("frames", "semantics", "flow", "disocclusion", "instances")
-PAIRWISE: frozenset[Modality] = frozenset({"flow", "disocclusion"})
+Modality = Literal["frames", "semantics", "flow", "camera_flow", "disocclusion", "instances"]
+MODALITIES: tuple[Modality, ...] = ("frames", "semantics", "flow", "camera_flow", "disocclusion", "instances")
+PAIRWISE: frozenset[Modality] = frozenset({"flow", "camera_flow", "disocclusion"})
 """Modalities of a frame *and the sampled frame before it*: T frames have T-1 of them."""
 IGNORE = 255
 """The label id that no metric counts."""
@@ -81,6 +82,7 @@ class Future:
     """The last context frame."""
     semantics: Int64[Tensor, "b s h w"] | None = None
     flow: Float[Tensor, "b s 2 h w"] | None = None
+    camera_flow: Float[Tensor, "b s 2 h w"] | None = None
     disocclusion: Bool[Tensor, "b s h w"] | None = None
     instances: Int64[Tensor, "b s h w"] | None = None
     label_space: LabelSpace | None = None

@@ -57,7 +57,7 @@ def _resize(array: NDArray[Any], op: Resize, modality: Modality) -> NDArray[Any]
         return np.empty((0, height, width, *array.shape[3:]), array.dtype)
     if modality == "frames":
         return np.stack([_resize_frame(frame, op) for frame in array])
-    if modality == "flow":
+    if modality in ("flow", "camera_flow"):
         scale = np.array([width / old_width, height / old_height], dtype=np.float32)
         return np.stack([cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) for flow in array]) * scale
     plain = array.astype(np.uint8) if array.dtype == np.bool_ else array
