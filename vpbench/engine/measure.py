@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -194,9 +195,12 @@ def _fields(name: str, statistic: object) -> Row:
 
 
 def _plain(name: str, value: object) -> float | int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    number = float(value)  # type: ignore[arg-type]
+    if isinstance(value, Integral) and not isinstance(value, bool):  # numpy's integers too
+        return int(value)
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise MetricError(f"metric {name!r} gave a {type(value).__name__}: a statistic is numbers") from error
     if not math.isfinite(number):
         raise MetricError(f"metric {name!r} gave {number}: return Undefined(reason) where there is no value")
     return number

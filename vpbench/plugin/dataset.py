@@ -77,7 +77,8 @@ class Dataset(Protocol):
         Returns:
             ``frames``: uint8 RGB [N,H,W,3]. ``semantics``: uint8 label ids [N,H,W]. ``instances``: int32 [N,H,W].
             ``flow``: float32 [N-1,H,W,2], pixels, entry i leads from ``frames[i+1]`` back to ``frames[i]``.
-            ``camera_flow``: the same for a world that stands still. ``disocclusion``: bool [N-1,H,W], entry i: not visible in ``frames[i]``.
+            ``camera_flow``: the same for a world that stands still.
+            ``disocclusion``: bool [N-1,H,W], entry i: not visible in ``frames[i]``.
 
         Raises:
             DataError: a file is missing, corrupt, or has fewer frames than its header claims.
