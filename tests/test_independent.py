@@ -31,14 +31,29 @@ def scores(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
     ssim = structural_similarity(
         predicted, true, channel_axis=-1, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
-    return {"mse": mse, "mae": float(np.mean(np.abs(predicted - true))), "psnr": -10 * math.log10(mse), "ssim": float(ssim)}
+    return {
+        "mse": mse,
+        "mae": float(np.mean(np.abs(predicted - true))),
+        "psnr": -10 * math.log10(mse),
+        "ssim": float(ssim),
+    }
 
 
 @pytest.fixture(scope="module")
 def results(shared, tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
     metrics = [flag for name in ("mse", "mae", "psnr", "ssim") for flag in ("--metric", name)]
-    args = ["run", "-p", "ucf101-120x160-4to10", "-m", "repeat", "-m", "flow-extrapolation", "--allow-partial", *metrics]
+    args = [
+        "run",
+        "-p",
+        "ucf101-120x160-4to10",
+        "-m",
+        "repeat",
+        "-m",
+        "flow-extrapolation",
+        "--allow-partial",
+        *metrics,
+    ]
     args += ["--data-root", str(shared / "data" / "ucf101"), "--out", str(out), "--save-predictions"]
     assert _run(args) == 0
     return {p.parent.parent.name: api.load(p.parent) for p in out.rglob("run.json")}
@@ -70,7 +85,15 @@ def test_the_saved_predictions_of_a_flow_model_score_what_its_rows_say(shared, r
             for metric, value in scores(predicted[step - 1], frames[3 + step]).items():
                 tolerance = 1e-4 if metric == "psnr" else 1e-6
                 assert rows[f"{name}@0", step, metric] == pytest.approx(value, abs=tolerance)
-    args = ["run", "-p", "ucf101-120x160-4to10", "-m", f"saved:{result.path / 'predictions'}", "--allow-partial", "--json"]
+    args = [
+        "run",
+        "-p",
+        "ucf101-120x160-4to10",
+        "-m",
+        f"saved:{result.path / 'predictions'}",
+        "--allow-partial",
+        "--json",
+    ]
     metrics = [flag for name in ("mse", "mae", "psnr", "ssim") for flag in ("--metric", name)]
     assert _run([*args, *metrics, "--data-root", str(shared / "data" / "ucf101"), "--out", str(tmp_path)]) == 0
     (again,) = json.loads(capsys.readouterr().out)["results"]

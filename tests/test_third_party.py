@@ -17,7 +17,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def build_wheel(source: Path, out: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(out), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(out),
+        str(source),
+    ]
     subprocess.run(command, check=True, cwd=out)
     (wheel,) = out.glob("*.whl")
     return wheel
@@ -27,7 +38,13 @@ def build_wheel(source: Path, out: Path) -> Path:
 def wheels(tmp_path_factory):
     # Built from a copy of what git would give, so that an ignored file cannot hide in the checkout.
     copy = tmp_path_factory.mktemp("source")
-    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for name in filter(None, files.split("\0")):
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +68,13 @@ def vpbench_command(wheels, tmp_path_factory):
 
     def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("VPBENCH", "PYTHON"))} | env
-        return subprocess.run([home / "bin" / "vpbench", *args], cwd=home, env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            [home / "bin" / "vpbench", *args], cwd=home, env=environment, capture_output=True, text=True
+        )
 
-    where = subprocess.run([python, "-c", "import vpbench; print(vpbench.__file__)"], cwd=home, capture_output=True, text=True)
+    where = subprocess.run(
+        [python, "-c", "import vpbench; print(vpbench.__file__)"], cwd=home, capture_output=True, text=True
+    )
     assert where.stdout.startswith(str(home)), where
     return run
 
@@ -62,7 +83,9 @@ def test_the_wheel_holds_every_package_and_data_file_and_no_stray_top_level(whee
     names = zipfile.ZipFile(wheels[0]).namelist()
     tops = {name.split("/")[0] for name in names}
     assert not tops & {"plugins", "datasets", "tests", "docs"}
-    tracked = subprocess.run(["git", "ls-files", "vpbench", "plugins", "datasets"], cwd=ROOT, capture_output=True, text=True)
+    tracked = subprocess.run(
+        ["git", "ls-files", "vpbench", "plugins", "datasets"], cwd=ROOT, capture_output=True, text=True
+    )
     for path in tracked.stdout.splitlines():
         if (ROOT / path).is_file():
             assert path.removeprefix("plugins/").removeprefix("datasets/") in names
@@ -74,7 +97,13 @@ def test_its_names_stand_beside_the_first_party_ones(vpbench_command):
     assert brought == {("predictor", "fade"), ("dataset", "bars"), ("metric", "brightness"), ("protocol", "bars-2to3")}
     assert any(e["plugin"] == "vpbench" for e in listed)
     plugins = json.loads(vpbench_command("plugins", "--json").stdout)
-    assert {"name": "fade", "distribution": "vpbench-fade", "version": "1.2.3", "module": "vpbench_fade", "error": ""} in plugins
+    assert {
+        "name": "fade",
+        "distribution": "vpbench-fade",
+        "version": "1.2.3",
+        "module": "vpbench_fade",
+        "error": "",
+    } in plugins
 
 
 def test_it_runs_end_to_end_with_its_preset_and_option(vpbench_command, tmp_path):

@@ -53,7 +53,9 @@ def toy(tmp_path):
         path = tmp_path / f"{name}.toml"
         path.write_text(
             f'schema = 1\nname = "{name}"\nversion = 1\nreference = "last"\n[dataset]\nname = "{dataset}"\n'
-            f"[dataset.options]\n" + "\n".join(lines) + "\n[sampling]\n"
+            f"[dataset.options]\n"
+            + "\n".join(lines)
+            + "\n[sampling]\n"
             + (sampling or 'kind = "first"\ncontext = 3\nhorizon = 4\n')
         )
         return ["--plugin", TOYS, "-p", str(path)]

@@ -38,7 +38,9 @@ def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
     rows = [json.loads(line) for line in (folder / "units" / "000000.jsonl").read_text().splitlines()]
     assert len(rows) == 16 * 4 * 2
     assert rows[0] == {"clip": "test/seq000@0", "metric": "mse", "status": "ok", "step": 1, "value": rows[0]["value"]}
-    assert [(r["clip"], r["step"], r["metric"]) for r in rows] == sorted((r["clip"], r["step"], r["metric"]) for r in rows)
+    assert [(r["clip"], r["step"], r["metric"]) for r in rows] == sorted(
+        (r["clip"], r["step"], r["metric"]) for r in rows
+    )
     summary = json.loads((folder / "summary.json").read_text())
     assert summary == document["summary"]
     assert summary["steps"] == [1, 2, 3, 4]
@@ -55,7 +57,21 @@ def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
 def test_batch_workers_shards_and_order_change_no_byte(vpbench, toy, tmp_path):
     args = ["run", *toy(sequences=40), *MSE, "--metric", "psnr", "--samples", "2"]
     vpbench(*args, "-m", "noisy", "-m", "needs-flow", "--out", tmp_path / "a")
-    vpbench(*args, "-m", "needs-flow", "-m", "last", "-m", "noisy", "--batch-size", "3", "--workers", "2", "--out", tmp_path / "b")
+    vpbench(
+        *args,
+        "-m",
+        "needs-flow",
+        "-m",
+        "last",
+        "-m",
+        "noisy",
+        "--batch-size",
+        "3",
+        "--workers",
+        "2",
+        "--out",
+        tmp_path / "b",
+    )
     for shard in ("2/3", "0/3", "1/3"):
         vpbench(*args, "-m", "noisy", "-m", "needs-flow", "--shard", shard, "--out", tmp_path / "c")
     for label in ("noisy", "needs-flow"):
@@ -121,7 +137,9 @@ def test_a_predictor_gets_what_it_declares_from_the_dataset_or_an_annotator(vpbe
     assert refused.code == 1
     assert "--annotate flow=" in refused.error
     still = ["--annotate", "flow=still"]
-    filled = vpbench("run", *frames_only, "-m", "needs-flow", *still, *MSE, "--out", tmp_path, "--json").json["results"][0]
+    filled = vpbench("run", *frames_only, "-m", "needs-flow", *still, *MSE, "--out", tmp_path, "--json").json[
+        "results"
+    ][0]
     last = vpbench("run", *frames_only, "-m", "last", *still, *MSE, "--out", tmp_path, "--json").json["results"][0]
     # Zero flow makes it repeat the last frame; the true flow does better.
     assert filled["summary"]["scores"]["mse"]["per_step"] == last["summary"]["scores"]["mse"]["per_step"]

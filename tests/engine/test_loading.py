@@ -232,3 +232,18 @@ def test_clips_of_another_size_or_horizon_are_batches_of_their_own():
         ("test/seq004",),
     ]
     assert all(len(batch.refs) == len(batch.context.frames) == len(batch.future.clips) for batch in found)
+
+
+@pytest.mark.parametrize(("steps", "pairs"), [((1, 2), [[5, 7, 9]]), ((2,), [[7, 9]])])
+def test_flow_is_read_from_the_frame_before_each_scored_one(steps, pairs):
+    read = []
+
+    class Watched(toys.Toy):
+        def read(self, sequence, frames, modality):
+            if modality == "flow":
+                read.append(list(frames))
+            return super().read(sequence, frames, modality)
+
+    source = make_source(Watched(None, toys.Options()), frozenset({"frames"}), frozenset({"flow"}))
+    source.read(ClipRef("test/seq000", (1, 3, 5, 7, 9), 3, steps))
+    assert read == pairs

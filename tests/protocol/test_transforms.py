@@ -121,3 +121,8 @@ def test_a_crop_larger_than_the_picture_is_an_error(size):
 def test_a_crop_to_nothing_is_an_error():
     with pytest.raises(DataError, match="crop of 0x"):
         transform(FRAMES, [crop(fraction=0.01)], "frames")
+
+
+def test_an_odd_margin_is_larger_on_the_right_and_below():
+    out = transform(columns(24, 33), [crop(size=(24, 16))], "instances")
+    assert (out[0, 0, 0], out[0, 0, -1]) == (8, 23)

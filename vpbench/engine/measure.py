@@ -164,7 +164,7 @@ def measure(
             with torch.inference_mode():
                 table = metric.measure(comparison)
         except VpbenchError as error:
-            raise type(error)(f"metric {metric_name!r} on {name!r}: {error}") from error
+            raise MetricError(f"metric {metric_name!r} on {name!r}: {error}") from error
         except Exception as error:
             raise MetricError(
                 f"metric {metric_name!r} failed on {name!r}, clip {batch.refs[0].id!r}: {type(error).__name__}: {error}"

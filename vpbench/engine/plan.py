@@ -62,7 +62,6 @@ class Cell:
     samples: int
     outputs: Sequence[Modality]
     """What it must predict here."""
-    error: str = ""
 
     @property
     def label(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 
@@ -9,7 +10,7 @@ from vpbench.errors import ResultError
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Protocol
-from vpbench.results.identity import Identity
+from vpbench.results.identity import canonical
 from vpbench.results.store import Store, write_atomic
 from vpbench.results.summary import summarise
 
@@ -93,7 +94,8 @@ def verify(store: Store, plugins: Plugins) -> str:
     """
     identity = store.run["identity"]
     protocol = Protocol.parse(store.run["protocol"], f"{store.folder}/run.json")
-    if Identity(**identity).hash != store.run["identity_hash"] or protocol.hash != identity["protocol"]:
+    digest = hashlib.sha256(canonical(identity).encode()).hexdigest()
+    if digest != store.run.get("identity_hash") or protocol.hash != identity.get("protocol"):
         raise ResultError(f"{store.folder / 'run.json'} was changed after it was written: run again with another --out")
     store.check_claims()
     published = store.published()

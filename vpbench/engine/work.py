@@ -1,0 +1,182 @@
+"""The loop over units: read a batch once, and let every predictor that still needs it predict and measure."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from vpbench.engine import measure
+from vpbench.engine.loading import Batch, ClipSource, batches, stack
+from vpbench.engine.plan import Cell, Plan, Settings
+from vpbench.engine.save import Keeper
+from vpbench.errors import DataError, MetricError, PredictorError, VpbenchError
+from vpbench.protocol.units import Unit
+from vpbench.results.provenance import describe_process, peak_memory
+from vpbench.results.store import Attempt, Row, Store
+
+__all__ = ["Evaluation", "Progress", "Task"]
+
+Progress = Callable[[int, int], None]
+"""Called with (clips done, clips to do), one clip counted once per predictor."""
+
+
+@dataclass
+class Task:
+    """One predictor's share of the work: its cell, its open result, its clock, and the rows of the unit at hand."""
+
+    cell: Cell
+    store: Store
+    attempt: Attempt
+    published: frozenset[int]
+    error: str = ""
+    """Why it failed; the others go on."""
+    rows: list[Row] = field(default_factory=list)
+    worked: bool = False
+    started: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @classmethod
+    def begin(cls, cell: Cell, device: str, shard: tuple[int, int]) -> Task:
+        """Open the cell's result and check what is published in it.
+
+        Raises:
+            ResultError: it is another result, cannot be written, or a unit is not what was published.
+        """
+        store = Store.create(cell.folder, cell.run)
+        store.check_claims()
+        engines = {str(getattr(metric, "engine", "")) for metric in cell.metrics.values()} - {""}
+        name = device if device == "cpu" else torch.cuda.get_device_name(device)
+        record = describe_process() | {"device": name, "engine": ", ".join(sorted(engines)), "shard": list(shard)}
+        return cls(cell, store, Attempt(store, record), frozenset(store.published()))
+
+    @contextmanager
+    def clock(self, what: str) -> Iterator[None]:
+        """Add the time of the block to ``seconds[what]``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] += time.perf_counter() - start
+
+    def publish(self, number: int) -> None:
+        """Publish the unit at hand."""
+        self.worked = True
+        with self.clock("publish"):
+            self.store.publish(number, self.rows, self.attempt)
+
+    def end(self) -> None:
+        """Record the times, if this process did anything for the result."""
+        if self.worked:
+            times = {what: round(seconds, 3) for what, seconds in sorted(self.seconds.items())}
+            times["wall"] = round(time.perf_counter() - self.started, 3)
+            self.attempt.write(seconds=times, peak_memory_bytes=peak_memory())
+
+
+@dataclass
+class Evaluation:
+    """A plan being carried out by this process."""
+
+    plan: Plan
+    settings: Settings
+    tasks: Sequence[Task]
+    keepers: Sequence[Keeper]
+
+    def run(self, progress: Progress) -> list[str]:
+        """Work through this process's units; return one line per unit that was left out as unreadable.
+
+        The full list of units is strided, and published ones are skipped: striding what remains would lose units when
+        another process strides another remainder.
+
+        Raises:
+            DataError: data cannot be read (with ``allow_partial``: none of them).
+            ResultError: as :meth:`Store.publish`.
+        """
+        mine = self.plan.manifest.units[self.plan.rank :: self.plan.world]
+        todo = [(unit, needing) for unit in mine if (needing := [t for t in self.tasks if self._needs(t, unit)])]
+        size = self.settings.batch_size
+        groups = [unit.clips[i : i + size] for unit, _ in todo for i in range(0, len(unit.clips), size)]
+        source = self._source()
+        arrays = batches(source, groups, self.settings.workers)
+        done, total = 0, sum(len(unit.clips) * len(needing) for unit, needing in todo)
+        progress(done, total)
+        left_out: list[str] = []
+        for unit, needing in todo:
+            problem: VpbenchError | None = None
+            for refs in (unit.clips[i : i + size] for i in range(0, len(unit.clips), size)):
+                loaded = self._load(arrays, source, needing)
+                if isinstance(loaded, VpbenchError):
+                    problem = problem or loaded
+                for task in needing:
+                    if not task.error and problem is None and not isinstance(loaded, VpbenchError):
+                        self._evaluate(task, loaded)
+                    done += len(refs)
+                    progress(done, total)
+            for task in needing:
+                if not task.error and problem is None:
+                    task.publish(unit.number)
+                task.rows.clear()
+            if problem is not None:
+                if not self.settings.allow_partial:
+                    raise problem
+                left_out.append(f"unit {unit.number} left out: {problem}")
+            if all(task.error for task in self.tasks):
+                break
+        if left_out and len(left_out) == len(self.plan.manifest.units):
+            raise DataError(left_out[0])
+        return left_out
+
+    def _needs(self, task: Task, unit: Unit) -> bool:
+        if unit.number not in task.published:
+            return True
+        return not all(keeper.complete(task.store.folder, unit, task.cell.samples) for keeper in self.keepers)
+
+    def _source(self) -> ClipSource:
+        annotators = {modality: chosen.value for modality, chosen in self.plan.annotators.items()}
+        plan = self.plan
+        return ClipSource(plan.dataset, plan.protocol, plan.context, plan.future, annotators)
+
+    def _load(
+        self, arrays: Iterator[object], source: ClipSource, needing: Sequence[Task]
+    ) -> list[Batch] | VpbenchError:
+        """Take the next batch of clips onto the device; its time is shared by the tasks that need it."""
+        start = time.perf_counter()
+        read = next(arrays)
+        loaded = read if isinstance(read, VpbenchError) else stack(read, self.plan.device, source)  # type: ignore[arg-type]
+        for task in needing:
+            task.seconds["read"] += (time.perf_counter() - start) / len(needing)
+        return loaded
+
+    def _evaluate(self, task: Task, loaded: Sequence[Batch]) -> None:
+        """Predict and measure; an error of the predictor, or of a metric on it, fails this task only."""
+        cell, stochastic = task.cell, task.cell.predictor.value.info.stochastic
+        try:
+            for batch in loaded:
+                for sample in range(cell.samples):
+                    with task.clock("predict"):
+                        checked = measure.predict(
+                            cell.label,
+                            cell.predictor.value,
+                            batch,
+                            outputs=cell.outputs,
+                            seed=self.settings.seed,
+                            sample=sample,
+                        )
+                    with task.clock("measure"):
+                        task.rows += measure.measure(
+                            cell.label,
+                            checked,
+                            batch,
+                            cell.metrics,
+                            quantise=self.plan.protocol.quantise,
+                            sample=sample if stochastic else None,
+                        )
+                    with task.clock("keep"):
+                        for keeper in self.keepers:
+                            keeper.keep(task.store.folder, batch, checked.raw, sample)
+        except (PredictorError, MetricError) as error:
+            task.error = str(error)
