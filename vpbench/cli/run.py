@@ -13,6 +13,7 @@ from vpbench.errors import UsageError, VpbenchError
 if TYPE_CHECKING:
     from vpbench.engine.evaluate import Outcome
     from vpbench.engine.plan import Settings
+    from vpbench.engine.save import Keeper
     from vpbench.plugin.loader import Plugins
 
 __all__ = ["command"]
@@ -36,6 +37,9 @@ __all__ = ["command"]
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--shard", metavar="I/N", help="Compute every N-th unit, from the I-th (I from 0).")
 @click.option("--allow-partial", is_flag=True, help="Evaluate what is there; the result is marked and never ranked.")
+@click.option(
+    "--pictures", type=click.IntRange(min=1), metavar="N", help="Keep strips of N clips in the result folder."
+)
 @click.option("--save-predictions", is_flag=True, help="Keep the predicted frames in the result folder.")
 @json_option
 @common_options
@@ -49,6 +53,7 @@ def command(
     data_roots: tuple[str, ...],
     annotate: tuple[str, ...],
     as_json: bool,
+    pictures: int | None,
     **values: Any,
 ) -> None:
     """Evaluate predictors on protocols.
@@ -80,7 +85,7 @@ def command(
     documents: list[dict[str, Any]] = []
     for name in protocols:
         try:
-            outcome = _run_one(plugins, name, predictors, settings)
+            outcome = _run_one(plugins, name, predictors, settings, pictures)
         except VpbenchError as error:
             if state.debug or len(protocols) == 1:
                 raise
@@ -101,15 +106,23 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _run_one(plugins: Plugins, name: str, predictors: tuple[str, ...], settings: Settings) -> Outcome:
+def _run_one(
+    plugins: Plugins, name: str, predictors: tuple[str, ...], settings: Settings, pictures: int | None
+) -> Outcome:
     from vpbench.engine.choose import choose_predictor, open_protocol
     from vpbench.engine.evaluate import run
     from vpbench.engine.plan import make_plan
 
     protocol = open_protocol(plugins, name)
     chosen = [choose_predictor(plugins, text, settings.options) for text in predictors]
+    plan = make_plan(protocol, chosen, plugins, settings)
+    keepers: list[Keeper] = []
+    if pictures:
+        from vpbench.pages.strips import PictureKeeper
+
+        keepers.append(PictureKeeper(plan.manifest, pictures))
     with progress_bar(protocol.name) as progress:
-        return run(make_plan(protocol, chosen, plugins, settings), settings, progress)
+        return run(plan, settings, progress, keepers)
 
 
 def _check_option_names(settings: Settings, plugins: Plugins, predictors: tuple[str, ...]) -> None:

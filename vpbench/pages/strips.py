@@ -1,0 +1,151 @@
+"""Pictures of clips: one strip per clip, a column per frame, a row for each thing to look at.
+
+Frames as they are; labels in their space's palette; flow in the usual colour wheel (Baker et al. 2011: hue is direction,
+saturation is speed); masks white on black.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torchvision.utils import flow_to_image
+
+from vpbench.engine.loading import Batch
+from vpbench.plugin.clip import IGNORE, LabelSpace, Prediction
+from vpbench.protocol.units import Manifest, Unit
+from vpbench.results.store import write_atomic
+
+__all__ = ["PictureKeeper", "Row", "clip_strip", "flow_row", "frames_row", "labels_row", "mask_row", "strip"]
+
+Picture = NDArray[np.uint8]
+_MARGIN, _LINE = 2, 14
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a strip: pictures uint8 [H,W,3] by column; columns without one stay empty."""
+
+    title: str
+    pictures: Sequence[Picture | None]
+
+
+def frames_row(title: str, frames: Tensor, before: int = 0) -> Row:
+    """Make a row of frames [T,3,H,W] in [0,1], after ``before`` empty columns."""
+    pictures = (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return Row(title, [*[None] * before, *pictures])
+
+
+def labels_row(title: str, labels: Tensor, space: LabelSpace, before: int = 0) -> Row:
+    """Make a row of label ids [T,H,W] in the palette of their space; 255 is black."""
+    table = np.zeros((IGNORE + 1, 3), dtype=np.uint8)
+    table[: len(space)] = space.palette
+    return Row(title, [*[None] * before, *table[labels.cpu().numpy()]])
+
+
+def flow_row(title: str, flow: Tensor, before: int = 0) -> Row:
+    """Make a row of flow [T,2,H,W]; the fastest pixel of the row has full saturation."""
+    wheel = flow_to_image(flow.float().cpu()).permute(0, 2, 3, 1).numpy()
+    return Row(title, [*[None] * before, *wheel])
+
+
+def mask_row(title: str, mask: Tensor, before: int = 0) -> Row:
+    """Make a row of masks [T,H,W]."""
+    return Row(title, [*[None] * before, *np.repeat(mask.byte().cpu().numpy()[..., None] * np.uint8(255), 3, axis=3)])
+
+
+def strip(heads: Sequence[str], rows: Sequence[Row], *, least: int = 64) -> Image.Image:
+    """Draw rows under the heads of their columns.
+
+    Args:
+        heads: one text per column.
+        rows: pictures of one size.
+        least: pictures with a side below this are enlarged by a whole factor, nearest neighbour, to be seen.
+    """
+    first = next(p for row in rows for p in row.pictures if p is not None)
+    factor = max(1, -(-least // min(first.shape[:2])))
+    height, width = first.shape[0] * factor, first.shape[1] * factor
+    left = 8 + max(int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(row.title)) for row in rows)
+    size = (left + len(heads) * (width + _MARGIN), _LINE + len(rows) * (height + _MARGIN))
+    image = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(image)
+    for x, head in enumerate(heads):
+        draw.text((left + x * (width + _MARGIN) + 2, 1), head, fill="black")
+    for y, row in enumerate(rows):
+        top = _LINE + y * (height + _MARGIN)
+        draw.text((4, top + height // 2 - 6), row.title, fill="black")
+        for x, picture in enumerate(row.pictures):
+            if picture is not None:
+                enlarged = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
+                image.paste(enlarged, (left + x * (width + _MARGIN), top))
+    return image
+
+
+def clip_strip(batch: Batch, index: int, prediction: Prediction | None) -> Image.Image:
+    """Draw one clip of a batch: what was given, what came, and what was predicted, for every modality at hand."""
+    context, future = batch.context, batch.future
+    given = context.frames.shape[1]
+    heads = [*(f"t{k - given + 1:+d}" if k < given - 1 else "t" for k in range(given))]
+    heads += [f"t+{k}" for k in range(1, batch.horizon + 1)]
+
+    def future_row(title: str, tensor: Tensor, make: Callable[[str, Tensor], Row]) -> Row:
+        row = make(title, tensor)
+        pictures: list[Picture | None] = [None] * len(heads)
+        for step, picture in zip(future.steps, row.pictures, strict=True):
+            pictures[given + step - 1] = picture
+        return Row(title, pictures)
+
+    truth = future_row("truth", future.frames[index], frames_row)
+    shown = frames_row("", context.frames[index])
+    rows = [Row("frames", [*shown.pictures, *truth.pictures[given:]])]
+    if prediction is not None and prediction.frames is not None:
+        rows.append(frames_row("predicted", prediction.frames[index], given))
+        error = (prediction.frames[index][[k - 1 for k in future.steps]] - future.frames[index]).abs()
+        rows.append(future_row("error", error, frames_row))
+    space = future.label_space
+    if future.semantics is not None and space is not None:
+        rows.append(future_row("labels", future.semantics[index], lambda t, x: labels_row(t, x, space)))
+    theirs = (prediction.label_space if prediction else None) or context.label_space
+    if prediction is not None and prediction.semantics is not None and theirs is not None:
+        labels = prediction.semantics[index]
+        rows.append(labels_row("predicted", labels.argmax(1) if labels.ndim == 4 else labels, theirs, given))
+    if future.flow is not None:
+        rows.append(future_row("flow", future.flow[index], flow_row))
+    if prediction is not None and prediction.flow is not None:
+        rows.append(flow_row("predicted", prediction.flow[index], given))
+    if future.disocclusion is not None:
+        rows.append(future_row("dis-occluded", future.disocclusion[index], mask_row))
+    if prediction is not None and prediction.disocclusion is not None:
+        rows.append(mask_row("predicted", prediction.disocclusion[index], given))
+    return strip(heads, rows)
+
+
+class PictureKeeper:
+    """Keeps a strip of the first sample of ``count`` clips, spread evenly, in ``samples/``."""
+
+    def __init__(self, manifest: Manifest, count: int) -> None:
+        every = [ref.id for ref in manifest.clips]
+        count = min(count, len(every))
+        self.clips = frozenset(every[i * len(every) // count] for i in range(count))
+
+    def complete(self, result: Path, unit: Unit, samples: int) -> bool:
+        """Return whether every chosen clip of a unit has its strip."""
+        return all(_path(result, ref.id).is_file() for ref in unit.clips if ref.id in self.clips)
+
+    def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
+        """Draw the chosen clips of a batch."""
+        for i, ref in enumerate(batch.refs):
+            if sample == 0 and ref.id in self.clips:
+                buffer = io.BytesIO()
+                clip_strip(batch, i, prediction).save(buffer, "PNG", optimize=True)
+                write_atomic(_path(result, ref.id), buffer.getvalue())
+
+
+def _path(result: Path, clip: str) -> Path:
+    return result / "samples" / f"{clip}.png"
