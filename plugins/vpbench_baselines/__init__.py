@@ -21,3 +21,5 @@ def register_predictors(register: Register) -> None:
         default=True,
     )
     register("saved", "vpbench_baselines.saved:Saved", summary="predictions read from a folder (-m saved:DIR)")
+    register("oracle", "vpbench_baselines.oracles:Oracle", summary="the truth: a ceiling, never ranked")
+    register("oracle-flow", "vpbench_baselines.oracles:OracleFlow", summary="the last frame along true flow: a ceiling")

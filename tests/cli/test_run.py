@@ -127,7 +127,7 @@ def test_an_oracle_sees_the_truth_and_is_marked(vpbench, toy, tmp_path):
     scores = done.json["results"][0]["summary"]["scores"]
     assert scores["mse"]["per_step"] == [0, 0, 0, 0]
     assert scores["miou"]["per_step"] == [1, 1, 1, 1]
-    assert api.load(done.json["results"][0]["path"]).run["oracle"] is True
+    assert api.load(done.json["results"][0]["path"]).run["sees_truth"] is True
 
 
 def test_a_predictor_gets_what_it_declares_from_the_dataset_or_an_annotator(vpbench, toy, tmp_path):

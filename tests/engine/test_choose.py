@@ -14,8 +14,8 @@ from vpbench.engine.choose import (
     choose_metrics,
     choose_predictor,
     chosen_object,
-    open_dataset,
     open_protocol,
+    open_protocol_dataset,
     parse_assignments,
 )
 from vpbench.errors import DataError, PluginError, UsageError
@@ -228,7 +228,7 @@ def test_the_root_is_the_named_one_then_the_bare_one_then_the_file_then_the_envi
         (root / "rooted").mkdir(parents=True)
 
     def found(given):
-        return open_dataset(plugins, protocol("rooted"), given).root
+        return open_protocol_dataset(plugins, protocol("rooted"), given).root
 
     with pytest.raises(DataError, match=r"'rooted' needs its folder: --data-root rooted=DIR\. Get it from example.org"):
         found({"other": roots["flag"]})
@@ -247,23 +247,23 @@ def test_a_tilde_is_the_home_folder(plugins, tmp_path, monkeypatch, where):
     (tmp_path / "data").mkdir()
     (tmp_path / "config.toml").write_text("[data-roots]\nrooted = '~/data'\n" if where == "file" else "")
     given = {"rooted": Path("~/data")} if where == "flag" else {}
-    assert open_dataset(plugins, protocol("rooted"), given).root == tmp_path / "data"
+    assert open_protocol_dataset(plugins, protocol("rooted"), given).root == tmp_path / "data"
 
 
 def test_a_root_that_is_not_there_fails_and_says_where_to_get_it(plugins, tmp_path):
     with pytest.raises(DataError, match=r"data root of 'rooted' does not exist: .*gone\. Get it from example\.org\."):
-        open_dataset(plugins, protocol("rooted"), {"": tmp_path / "gone"})
+        open_protocol_dataset(plugins, protocol("rooted"), {"": tmp_path / "gone"})
 
 
 @pytest.mark.parametrize("text", ["[data-roots", "[data-roots]\nrooted = 3\n", "data-roots = 'x'\n", b"\xff"])
 def test_a_broken_configuration_file_is_named(plugins, tmp_path, text):
     (tmp_path / "config.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError, match=r"configuration file .*config\.toml: "):
-        open_dataset(plugins, protocol("rooted"), {})
+        open_protocol_dataset(plugins, protocol("rooted"), {})
 
 
 def test_a_dataset_that_makes_its_clips_needs_no_root(plugins):
-    dataset = open_dataset(plugins, protocol("toy", options={"sequences": 3}, split="train"), {})
+    dataset = open_protocol_dataset(plugins, protocol("toy", options={"sequences": 3}, split="train"), {})
     assert len(dataset.sequences("train")) == 3
 
 
@@ -279,7 +279,7 @@ def test_a_dataset_that_makes_its_clips_needs_no_root(plugins):
 )
 def test_a_protocols_dataset_must_exist_and_take_its_options(plugins, tmp_path, dataset, message):
     with pytest.raises(UsageError, match=message):
-        open_dataset(plugins, protocol(**dataset), {"": tmp_path})
+        open_protocol_dataset(plugins, protocol(**dataset), {"": tmp_path})
 
 
 # protocols, annotators, metrics

@@ -12,7 +12,13 @@ from vpbench.errors import UsageError
 def _no_launcher(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("NTASKS", "PROCID", "LOCALID", *(f"ARRAY_TASK_{n}" for n in ("ID", "MIN", "COUNT", "STEP"))):
+    for name in (
+        "NTASKS",
+        "STEP_NUM_TASKS",
+        "PROCID",
+        "LOCALID",
+        *(f"ARRAY_TASK_{n}" for n in ("ID", "MIN", "COUNT", "STEP")),
+    ):
         monkeypatch.delenv(f"SLURM_{name}", raising=False)
 
 
@@ -55,12 +61,17 @@ def test_torchrun(monkeypatch):
 
 
 def test_a_slurm_step(monkeypatch):
-    launch(monkeypatch, "SLURM_", NTASKS=6, PROCID=4, LOCALID=1)
+    launch(monkeypatch, "SLURM_", STEP_NUM_TASKS=6, PROCID=4, LOCALID=1)
     assert find_shard() == Shard(4, 6, 1)
 
 
+def test_a_batch_script_that_does_not_use_srun_is_alone(monkeypatch):
+    launch(monkeypatch, "SLURM_", NTASKS=4, PROCID=0)
+    assert find_shard() == Shard(0, 1)
+
+
 def test_torchrun_inside_slurm_goes_by_torchrun(monkeypatch):
-    launch(monkeypatch, "SLURM_", NTASKS=2, PROCID=1)
+    launch(monkeypatch, "SLURM_", STEP_NUM_TASKS=2, PROCID=1)
     launch(monkeypatch, RANK=3, WORLD_SIZE=4)
     assert find_shard() == Shard(3, 4)
 
@@ -75,7 +86,7 @@ def test_a_slurm_array_of_steps_covers_every_rank_once(monkeypatch, ids, step, t
         for rank in range(tasks):
             launch(monkeypatch, "SLURM_ARRAY_TASK_", ID=task, MIN=min(ids), COUNT=len(ids), STEP=step)
             if tasks > 1:
-                launch(monkeypatch, "SLURM_", NTASKS=tasks, PROCID=rank)
+                launch(monkeypatch, "SLURM_", STEP_NUM_TASKS=tasks, PROCID=rank)
             found.append(find_shard())
     world = len(ids) * tasks
     assert [(s.rank, s.world) for s in found] == [(rank, world) for rank in range(world)]

@@ -32,7 +32,7 @@ def add(tmp_path):
         digest = hashlib.sha256(json.dumps([identity, partial]).encode()).hexdigest()
         run = {
             "schema": 1, "identity": identity, "identity_hash": digest, "predictor": predictor, "preset": "",
-            "oracle": oracle, "paper": "", "protocol": protocol, "cumulative": cumulative, "dropped": [],
+            "sees_truth": oracle, "paper": "", "protocol": protocol, "cumulative": cumulative, "dropped": [],
             "metrics": {name: SPECS[name] for name in scores}, "manifest": [],
         } | run_changes  # fmt: skip
         count = len(next(iter(scores.values())))
@@ -128,6 +128,14 @@ def test_revisions_of_a_metric_are_never_in_one_table(add, tmp_path):
     page = pages(tmp_path)["toy.md"]
     assert column(tables(page, "mse")[0], "predictor") == ["good"]
     assert column(tables(page, r"mse \(revision 1\)")[0], "predictor") == ["last"]
+
+
+def test_rows_of_one_label_say_what_tells_them_apart(add, tmp_path):
+    add("last", {"mse": [0.2]})
+    add("noisy", {"mse": [0.3]}, seed=0)
+    add("noisy", {"mse": [0.4]}, seed=7)
+    names = column(tables(pages(tmp_path)["toy.md"], "mse")[0], "predictor")
+    assert names == ["last", "noisy (seed=0)", "noisy (seed=7)"]
 
 
 def test_partial_results_and_oracles_are_apart(add, tmp_path):

@@ -34,6 +34,7 @@ __all__ = [
     "chosen_object",
     "open_dataset",
     "open_protocol",
+    "open_protocol_dataset",
     "parse_assignments",
 ]
 
@@ -73,8 +74,20 @@ def open_protocol(plugins: Plugins, text: str) -> Protocol:
     return protocol
 
 
-def open_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[str, Path]) -> Dataset:
-    """Open the dataset of a protocol at its data root.
+def open_protocol_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[str, Path]) -> Dataset:
+    """Open the dataset of a protocol at its data root (raises as :func:`open_dataset`)."""
+    choice = protocol.dataset
+    dataset = open_dataset(plugins, choice.name, choice.options, roots, f"protocol {protocol.name}: ")
+    if choice.split not in dataset.info.splits:
+        hint = did_you_mean(choice.split, dataset.info.splits)
+        raise UsageError(f"protocol {protocol.name}: {choice.name!r} has no split {choice.split!r}{hint}")
+    return dataset
+
+
+def open_dataset(
+    plugins: Plugins, name: str, options: Mapping[str, Any], roots: Mapping[str, Path], where: str = ""
+) -> Dataset:
+    """Open a dataset at its data root.
 
     ``roots`` maps dataset names to folders, ``""`` to the folder for any other; then the configuration file's
     ``[data-roots]`` table and ``$VPBENCH_DATA/<dataset>`` are looked at.
@@ -82,7 +95,6 @@ def open_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[str, Path]
     Raises:
         UsageError: an unknown dataset or option. DataError: no data root, or none that exists.
     """
-    name = protocol.dataset.name
     target = plugins.load("dataset", name)
     root: Path | None = None
     if target.info.needs_root:
@@ -94,15 +106,11 @@ def open_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[str, Path]
         if not root.exists():
             raise DataError(f"the data root of {name!r} does not exist: {root}. {target.info.obtain}".rstrip())
     if not hasattr(target, "Options"):
-        if protocol.dataset.options:
-            raise UsageError(f"protocol {protocol.name}: the dataset {name!r} takes no options")
+        if options:
+            raise UsageError(f"{where}the dataset {name!r} takes no options")
         dataset: Dataset = target(root)
     else:
-        options = _validate(target.Options, protocol.dataset.options, f"protocol {protocol.name}: dataset {name!r}")
-        dataset = target(root, options=options)
-    if protocol.dataset.split not in dataset.info.splits:
-        hint = did_you_mean(protocol.dataset.split, dataset.info.splits)
-        raise UsageError(f"protocol {protocol.name}: {name!r} has no split {protocol.dataset.split!r}{hint}")
+        dataset = target(root, options=_validate(target.Options, options, f"{where}dataset {name!r}"))
     return dataset
 
 

@@ -39,7 +39,9 @@ def find_shard(text: str | None = None) -> Shard:
     env = os.environ
     if "RANK" in env and "WORLD_SIZE" in env:  # torchrun
         return Shard(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", 0)))
-    tasks, task = int(env.get("SLURM_NTASKS", 1)), int(env.get("SLURM_PROCID", 0))
+    # Of the step, not of the job: in a batch script without srun, SLURM_NTASKS counts processes that do not run.
+    tasks = int(env.get("SLURM_STEP_NUM_TASKS", 1))
+    task = int(env.get("SLURM_PROCID", 0)) if tasks > 1 else 0
     jobs = int(env.get("SLURM_ARRAY_TASK_COUNT", 1))
     job = int(env.get("SLURM_ARRAY_TASK_ID", 0)) - int(env.get("SLURM_ARRAY_TASK_MIN", 0)) if jobs > 1 else 0
     job //= int(env.get("SLURM_ARRAY_TASK_STEP", 1))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_metrics, open_dataset
+from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_metrics, open_protocol_dataset
 from vpbench.engine.launch import choose_device, find_shard
 from vpbench.errors import DataError, MetricError, UsageError
 from vpbench.plugin.clip import Modality
@@ -107,7 +107,7 @@ def make_plan(protocol: Protocol, predictors: Sequence[Chosen], plugins: Plugins
     """
     shard = find_shard(settings.shard)
     device = choose_device(settings.device, shard)
-    dataset = open_dataset(plugins, protocol, settings.data_roots)
+    dataset = open_protocol_dataset(plugins, protocol, settings.data_roots)
     manifest = build_manifest(protocol, dataset, limit=settings.clips, allow_partial=settings.allow_partial)
     wanted = {**_defaults(protocol, dataset, predictors), **settings.annotate}
     annotators = choose_annotators(plugins, wanted, settings.options)
@@ -213,7 +213,7 @@ def _cell(
         "identity_hash": identity.hash,
         "predictor": chosen.name,
         "preset": chosen.preset,
-        "oracle": info.oracle,
+        "sees_truth": info.oracle,
         "stochastic": info.stochastic,
         "paper": info.paper,
         "protocol": protocol.model_dump(mode="json", by_alias=True),

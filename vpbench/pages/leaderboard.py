@@ -97,7 +97,7 @@ def _index(by_protocol: Mapping[str, Sequence[Result]]) -> str:
 
 
 def _ranked(result: Result) -> bool:
-    return not result.summary["partial"] and not result.run["oracle"]
+    return not result.summary["partial"] and not result.run["sees_truth"]
 
 
 def _page(name: str, results: Sequence[Result]) -> str:
@@ -185,16 +185,16 @@ def _table(title: str, metric: str, measured: list[Result]) -> str:
 
     def order(result: Result) -> tuple[bool, bool, float, str]:
         mean = _overall(result, metric)
-        return (result.run["oracle"], mean is None, sign * (mean or 0.0), result.label)
+        return (result.run["sees_truth"], mean is None, sign * (mean or 0.0), result.label)
 
     measured.sort(key=order)
     columns = _columns(metric, steps, bool(run["cumulative"]), protocol)
     reference = next((r for r in measured if r.label == protocol["reference"]), None)
-    contenders = [r for r in measured if not r.run["oracle"]]
+    contenders = [r for r in measured if not r.run["sees_truth"]]
     best = {head: _best([value(r)[0] for r in contenders], spec["higher_is_better"]) for head, value in columns}
     rows = []
     for rank, result in enumerate(measured, 1):
-        cells: list[str] = ["ceiling" if result.run["oracle"] else str(rank), _name(result)]
+        cells: list[str] = ["ceiling" if result.run["sees_truth"] else str(rank), _name(result, measured)]
         for head, value in columns:
             score, interval = value(result)
             cells.append(_cell(score, interval, spec["decimals"], bold=result in contenders and score == best[head]))
@@ -262,8 +262,22 @@ def _skill(mean: float | None, reference: float | None, sign: int) -> str:
     return f"{100 * sign * (reference - mean) / abs(reference) + 0.0:+.1f} %"  # + 0.0: never -0.0
 
 
-def _name(result: Result) -> str:
-    return f"[{result.label}]({result.run['paper']})" if result.run["paper"].startswith("http") else result.label
+def _name(result: Result, among: Sequence[Result]) -> str:
+    """Return the result's label, linked to its paper, with what tells it from others of the same label."""
+    paper, text = result.run["paper"], result.label
+    others = [_settings(other) for other in among if other.label == result.label and other is not result]
+    own = _settings(result)
+    told = [f"{key}={value}" for key, value in own.items() if any(other.get(key) != value for other in others)]
+    if told:
+        text += f" ({', '.join(told)})"
+    return f"[{text}]({paper})" if paper.startswith("http") else text
+
+
+def _settings(result: Result) -> dict[str, Any]:
+    identity = result.run["identity"]
+    annotators = {f"annotate {kind}": value for kind, value in identity["annotators"].items()}
+    fixed = {"seed": identity["seed"], "samples": identity["samples"], "content": identity["fingerprint"][:8]}
+    return {**identity["options"], **annotators, **fixed}
 
 
 def _partial(results: Sequence[Result]) -> str:

@@ -1,7 +1,7 @@
 """Pictures of clips: one strip per clip, a column per frame, a row for each thing to look at.
 
-Frames as they are; labels in their space's palette; flow in the usual colour wheel (Baker et al. 2011: hue is direction,
-saturation is speed); masks white on black.
+Frames as they are; labels in their space's palette; flow in the usual colour wheel (Baker et al. 2011: hue is
+direction, saturation is speed); masks white on black.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from vpbench.plugin.clip import LabelSpace, Modality
 
-__all__ = ["Dataset", "DatasetInfo", "SequenceInfo"]
+__all__ = ["Dataset", "DatasetInfo", "Finding", "SequenceInfo", "check_array"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,21 @@ class SequenceInfo:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``vpbench data check``: what was looked at, what it should be, and whether it is."""
+
+    name: str
+    found: str
+    expected: str
+    holds: bool
+
+
 @runtime_checkable
 class Dataset(Protocol):
     """A class built as ``Class(root)``, or ``Class(root, options=Options(...))`` where it has a pydantic ``Options``.
+
+    Optional: ``check() -> Sequence[Finding]``, what ``vpbench data check`` reports beyond the sequences of each split.
 
     ``root`` is a ``pathlib.Path`` (None where ``info.needs_root`` is False), the folder as unpacked; it is never
     written to.

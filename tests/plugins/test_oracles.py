@@ -1,0 +1,64 @@
+"""Ceilings: the truth scores perfectly, true motion fails only where something new appears."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vpbench.errors import PredictorError
+from vpbench.plugin.clip import Context, Future
+from vpbench_baselines.oracles import Oracle, OracleFlow
+
+H, W, K = 8, 12, 3
+
+
+def moving_right(steps: tuple[int, ...] = (1, 2, 3)) -> Context:
+    """A random picture that moves one pixel to the right per frame; new columns enter at the left."""
+    wide = torch.rand(2, 3, H, W + 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(0, 3, (2, H, W + 8), generator=torch.Generator().manual_seed(1))
+
+    def view(image: torch.Tensor, frame: int) -> torch.Tensor:
+        return image[..., 8 - frame : 8 - frame + W]
+
+    flow = torch.zeros(2, len(steps), 2, H, W)
+    flow[:, :, 0] = -1
+    new = torch.zeros(2, len(steps), H, W, dtype=torch.bool)
+    new[..., 0] = True
+    future = Future(
+        frames=torch.stack([view(wide, k) for k in steps], 1),
+        steps=steps,
+        clips=("a", "b"),
+        last=view(wide, 0),
+        semantics=torch.stack([view(labels, k) for k in steps], 1),
+        flow=flow,
+        disocclusion=new,
+    )
+    return Context(frames=view(wide, 0)[:, None], clips=("a", "b"), semantics=view(labels, 0)[:, None], future=future)
+
+
+def test_the_oracle_predicts_the_truth_of_every_modality():
+    context = moving_right()
+    prediction = Oracle().predict(context, K, [])
+    for modality in ("frames", "semantics", "flow", "disocclusion"):
+        assert torch.equal(getattr(prediction, modality), getattr(context.future, modality))
+
+
+def test_the_oracle_gives_the_scored_step_of_an_anchored_clip():
+    context = moving_right((3,))
+    assert torch.equal(Oracle().predict(context, K, []).frames[:, 2], context.future.frames[:, 0])
+
+
+def test_true_motion_is_wrong_only_where_something_new_has_appeared():
+    context = moving_right()
+    prediction = OracleFlow().predict(context, K, [])
+    for k in range(1, K + 1):
+        seen = (slice(None), k - 1, ..., slice(k, None))  # k columns have entered since the last frame
+        assert torch.equal(prediction.frames[seen], context.future.frames[seen])
+        assert torch.equal(prediction.semantics[seen], context.future.semantics[seen])
+        new = (slice(None), k - 1, ..., slice(None, k))
+        assert not torch.allclose(prediction.frames[new], context.future.frames[new], atol=0.01)
+
+
+def test_true_motion_needs_every_step():
+    with pytest.raises(PredictorError, match="scores some steps only"):
+        OracleFlow().predict(moving_right((3,)), K, [])
