@@ -72,8 +72,9 @@ def main() -> None:
         many = run(folder, args.many, args.video, 64, 96)
         large = run(folder, args.few, args.video, 192, 256)
     ratio = many["peak_memory_bytes"] / few["peak_memory_bytes"]
-    print(f"memory: peak RSS {few['peak_memory_bytes'] / 2**20:.0f} MiB for {args.few} clips, "
-          f"{many['peak_memory_bytes'] / 2**20:.0f} MiB for {args.many}: ratio {ratio:.3f} (bar: under 1.05)")  # fmt: skip
+    sizes = f"{few['peak_memory_bytes'] / 2**20:.0f} MiB for {args.few} clips, "
+    sizes += f"{many['peak_memory_bytes'] / 2**20:.0f} MiB for {args.many}"
+    print(f"memory: peak RSS {sizes}: ratio {ratio:.3f} (bar: under 1.05)")
     for size, attempt in {"64x96": many, "192x256, MS-SSIM too": large}.items():
         spent = attempt["seconds"]
         share = 1 - (spent["read"] + spent["predict"] + spent["measure"]) / spent["wall"]

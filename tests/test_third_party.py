@@ -1,4 +1,4 @@
-"""A stranger's wheel beside the built wheel of vpbench, in an environment of its own: nothing comes from the checkout."""
+"""A stranger's wheel beside the built wheel of vpbench, in an environment of its own, not from the checkout."""
 
 from __future__ import annotations
 

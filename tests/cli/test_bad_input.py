@@ -1,4 +1,4 @@
-"""Each kind of bad input gets one clear line (what, where, what to do next), the right exit code, and nothing half-written."""
+"""Bad input gets one clear line (what, where, what to do next), the right exit code, and leaves nothing half-done."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_protocol_file_that_is_wrong_names_the_field(vpbench, toy, tmp_path):
     assert "toy.toml" in done.error
 
 
-# --- data ---------------------------------------------------------------------------------------------------------------
+# --- data ---
 
 
 def ucf(root: Path, *names: str, frames: int = 40) -> Path:
@@ -172,7 +172,7 @@ def test_sequences_too_short_are_dropped_and_counted_or_an_error_as_the_protocol
     assert json.loads((Path(result["path"]) / "run.json").read_text())["dropped"] == ["Archery/v_Archery_g22_c01"]
 
 
-# --- results ------------------------------------------------------------------------------------------------------------
+# --- results ---
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ def test_a_stale_leaderboard_page_fails_the_check(vpbench, result, tmp_path):
     assert "toy.md" in done.error
 
 
-# --- plugins ------------------------------------------------------------------------------------------------------------
+# --- plugins ---
 
 
 def test_a_plugin_file_that_fails_to_import_is_an_error_at_once(vpbench, tmp_path):
@@ -313,7 +313,8 @@ def test_two_plugins_with_one_name(vpbench, tmp_path):
 def test_a_name_whose_code_is_broken_is_an_error_only_when_it_is_used(vpbench, tmp_path):
     path = tmp_path / "half_broken.py"
     path.write_text(
-        "import vpbench\n@vpbench.hookimpl\ndef register_predictors(register):\n    register('ghost', 'no_such:Thing')\n"
+        "import vpbench\n@vpbench.hookimpl\n"
+        "def register_predictors(register):\n    register('ghost', 'no_such:Thing')\n"
     )
     assert "ghost" in vpbench("list", "predictors", "--plugin", path).out
     done = vpbench("show", "ghost", "--plugin", path)

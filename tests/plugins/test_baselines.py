@@ -260,6 +260,8 @@ def test_what_is_registered_exists_and_is_light():
         "repeat": True,
         "flow-extrapolation": True,
         "saved": False,
+        "oracle": False,
+        "oracle-flow": False,
     }
     for target, _ in seen.values():
         module, attribute = target.split(":")
