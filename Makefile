@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-VIDEO  ?=
 
 .PHONY: run test lint types benchmarks clean
 
@@ -12,14 +11,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-ifeq ($(VIDEO),)
 run: $(VENV)/.installed
-	@echo "Name a video, or a folder of videos or pictures:  make run VIDEO=path/to/video.mp4"
-else
-run: $(VENV)/.installed
-	$(BIN)/vpbench run -p folder-4to10 --data-root folder=$(VIDEO)
+	$(BIN)/vpbench run
 	$(BIN)/vpbench leaderboard --out results/leaderboards
-endif
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n auto

@@ -105,7 +105,7 @@ def clip_strip(batch: Batch, index: int, prediction: Prediction | None) -> Image
     shown = frames_row("", context.frames[index])
     rows = [Row("frames", [*shown.pictures, *truth.pictures[given:]])]
     if prediction is not None and prediction.frames is not None:
-        rows.append(frames_row("predicted", prediction.frames[index], given))
+        rows.append(frames_row("predicted frames", prediction.frames[index], given))
         error = (prediction.frames[index][[k - 1 for k in future.steps]] - future.frames[index]).abs()
         rows.append(future_row("error", error, frames_row))
     space = future.label_space
@@ -114,15 +114,15 @@ def clip_strip(batch: Batch, index: int, prediction: Prediction | None) -> Image
     theirs = (prediction.label_space if prediction else None) or context.label_space
     if prediction is not None and prediction.semantics is not None and theirs is not None:
         labels = prediction.semantics[index]
-        rows.append(labels_row("predicted", labels.argmax(1) if labels.ndim == 4 else labels, theirs, given))
+        rows.append(labels_row("predicted labels", labels.argmax(1) if labels.ndim == 4 else labels, theirs, given))
     if future.flow is not None:
         rows.append(future_row("flow", future.flow[index], flow_row))
     if prediction is not None and prediction.flow is not None:
-        rows.append(flow_row("predicted", prediction.flow[index], given))
+        rows.append(flow_row("predicted flow", prediction.flow[index], given))
     if future.disocclusion is not None:
         rows.append(future_row("dis-occluded", future.disocclusion[index], mask_row))
     if prediction is not None and prediction.disocclusion is not None:
-        rows.append(mask_row("predicted", prediction.disocclusion[index], given))
+        rows.append(mask_row("predicted new", prediction.disocclusion[index], given))
     return strip(heads, rows)
 
 

@@ -51,6 +51,8 @@ class LabelSpace:
     name: str
     names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
+    into: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False)
+    """Declared mappings: for the name of another space, its id (or 255) for each id of this one."""
 
     def __len__(self) -> int:
         return len(self.names)
