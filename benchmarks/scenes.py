@@ -13,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from vpbench_scenes.dataset import Options, Scenes
 
+TRUTH = ("frames", "semantics", "instances", "flow", "disocclusion")
+
 
 def seconds(options: Options, clips: range, rounds: int) -> float:
     """Return the CPU seconds for one round of clips, everything read, the fastest of the rounds for each clip."""
@@ -22,7 +24,7 @@ def seconds(options: Options, clips: range, rounds: int) -> float:
             dataset = Scenes(options=options)
             name = f"test-{index:06d}"
             start = time.process_time()
-            for modality in dataset.info.modalities:
+            for modality in TRUTH:
                 dataset.read(name, range(options.length), modality)
             best[k] = min(best[k], time.process_time() - start)
     return sum(best)

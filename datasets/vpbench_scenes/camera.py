@@ -16,9 +16,9 @@ from vpbench_scenes.rng import Stream
 
 __all__ = ["Camera", "drive", "still"]
 
-HEIGHT = 2.1
+HEIGHT = 1.8
 """Metres above the ground."""
-HORIZON = 0.4
+HORIZON = 0.42
 """Height of the horizon in the picture, from the top."""
 
 
@@ -45,8 +45,8 @@ def drive(stream: Stream, frames: int, size: tuple[int, int], branch: int, branc
     """Return a driving camera for pictures of ``size`` (H, W); a branch drives on differently from ``branch_at``."""
     base = still(frames, size)
     unit = base.focal / 192.0  # speeds of the picture are given in pixels at 192 rows
-    forward, side = stream.uniform(0.05, 0.17), stream.sign() * stream.uniform(0.01, 0.05)
-    pan = stream.sign() * stream.uniform(0.3, 2.0)
+    forward, side = stream.uniform(0.05, 0.17), stream.sign() * stream.uniform(0.03, 0.075)
+    pan = stream.sign() * stream.uniform(0.9, 2.8)
     pan_change, gain = stream.uniform(-0.25, 0.25), stream.uniform(-0.008, 0.008)
     shake = stream.child("shake")
     cx, cy, x, z = (np.array(a) for a in (base.cx, base.cy, base.x, base.z))
@@ -56,9 +56,9 @@ def drive(stream: Stream, frames: int, size: tuple[int, int], branch: int, branc
             other = stream.child("branch", branch)
             pan_change, gain, shake = other.uniform(-0.5, 0.5), other.uniform(-0.015, 0.015), other.child("shake")
         forward = min(max(forward + gain, 0.0), 0.2)
-        pan = min(max(pan + pan_change, -2.5), 2.5)
+        pan = min(max(pan + pan_change, -3.0), 3.0)
         turned += pan
         x[t], z[t] = x[t - 1] + side, z[t - 1] + forward
-        cx[t] = base.cx[t] - unit * (turned + shake.uniform(-0.4, 0.4))
-        cy[t] = base.cy[t] + unit * shake.uniform(-0.5, 0.5)
+        cx[t] = base.cx[t] - unit * (turned + shake.uniform(-0.3, 0.3))
+        cy[t] = base.cy[t] + unit * shake.uniform(-0.3, 0.3)
     return Camera(base.focal, cx, cy, x, z)

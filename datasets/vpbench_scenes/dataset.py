@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 
@@ -13,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vpbench.errors import DataError, UsageError, did_you_mean
 from vpbench.plugin.clip import Modality
-from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
+from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench_scenes.labels import CITYSCAPES19
 from vpbench_scenes.render import Pictures, render
 from vpbench_scenes.surfaces import World
-from vpbench_scenes.truth import disocclusion_kinds, source, visible
+from vpbench_scenes.truth import Points, disocclusion_kinds, source, visible
 from vpbench_scenes.world import Variant, make_world
 
 __all__ = ["Options", "Scenes"]
@@ -60,12 +62,26 @@ class Options(BaseModel):
         return self
 
 
+@dataclass
+class _Clip:
+    """A drawn clip, with what flow and dis-occlusion share."""
+
+    world: World
+    pictures: Pictures
+    _sources: dict[tuple[int, int], Points] = field(default_factory=dict)
+
+    def source(self, b: int, a: int) -> Points:
+        if (b, a) not in self._sources:
+            self._sources[b, a] = source(self.world, self.pictures.owner[b], b, a)
+        return self._sources[b, a]
+
+
 class Scenes:
     """Procedural street scenes. ``root`` is not needed and not looked at."""
 
     Options = Options
     info: ClassVar[DatasetInfo] = DatasetInfo(
-        modalities=("frames", "semantics", "flow", "disocclusion", "instances"),
+        modalities=("frames", "semantics", "flow", "camera_flow", "disocclusion", "instances"),
         splits=("train", "val", "test"),
         needs_root=False,
         label_space=CITYSCAPES19,
@@ -74,8 +90,8 @@ class Scenes:
     )
 
     def __init__(self, root: Path | None = None, options: Options | None = None) -> None:
-        self.options = options or Options()
-        self._drawn: OrderedDict[str, tuple[World, Pictures]] = OrderedDict()
+        self.options = options or type(self).Options()
+        self._drawn: OrderedDict[str, _Clip] = OrderedDict()
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
         """Return the clips of a split, ``<split>-000000`` and on.
@@ -93,13 +109,14 @@ class Scenes:
         """Return the truth of some frames (see :meth:`vpbench.plugin.dataset.Dataset.read`).
 
         Flow and dis-occlusion are analytic between ``frames[i+1]`` and ``frames[i]``, however far apart. Flow leads to
-        the hidden or outside place of what is dis-occluded.
+        the hidden or outside place of what is dis-occluded; camera flow to where it would be had it stood still.
 
         Raises:
             DataError: no such sequence, or frames that it does not have.
             UsageError: no such modality.
         """
-        world, pictures = self._clip(sequence)
+        clip = self._clip(sequence)
+        world, pictures = clip.world, clip.pictures
         self._check(sequence, frames)
         if modality == "frames":
             return pictures.frames[list(frames)]
@@ -107,19 +124,18 @@ class Scenes:
             return world.labels()[pictures.owner[list(frames)]]
         if modality == "instances":
             return world.instances()[pictures.owner[list(frames)]]
-        pairs = list(zip(frames, frames[1:], strict=False))
+        pairs = list(pairwise(frames))
         h, w = self.options.size
-        if modality == "flow":
+        if modality in ("flow", "camera_flow"):
             flow = np.empty((len(pairs), h, w, 2), dtype=np.float32)
             for i, (a, b) in enumerate(pairs):
-                points = source(world, pictures.owner[b], b, a)
+                still = modality == "camera_flow"
+                points = source(world, pictures.owner[b], b, a, still=True) if still else clip.source(b, a)
                 flow[i, ..., 0], flow[i, ..., 1] = points.x - np.arange(w), points.y - np.arange(h)[:, None]
             return flow
         if modality == "disocclusion":
-            hidden = np.empty((len(pairs), h, w), dtype=bool)
-            for i, (a, b) in enumerate(pairs):
-                hidden[i] = ~visible(world, pictures.owner[b], source(world, pictures.owner[b], b, a), a)
-            return hidden
+            seen = [visible(world, pictures, clip.source(b, a), b, a) for a, b in pairs]
+            return ~np.stack(seen) if seen else np.empty((0, h, w), dtype=bool)
         raise UsageError(f"scenes has no modality {modality!r}{did_you_mean(modality, self.info.modalities)}")
 
     def disocclusion_kinds(self, sequence: str, context: Sequence[int], frame: int) -> NDArray[np.uint8]:
@@ -136,24 +152,37 @@ class Scenes:
         Raises:
             DataError: no such sequence, or frames that it does not have.
         """
-        world, pictures = self._clip(sequence)
+        clip = self._clip(sequence)
         self._check(sequence, [*context, frame])
         if not context:
             raise UsageError("disocclusion_kinds: the context needs at least one frame")
-        return disocclusion_kinds(world, pictures.owner[frame], context, frame)
+        return disocclusion_kinds(clip.world, clip.pictures, context, frame)
 
     def tags(self, sequence: str) -> frozenset[str]:
         """Return ``plain`` or ``complex`` (the background, as in SADM Fig. 8), and ``crossing`` or ``street``."""
-        return self._clip(sequence)[0].tags
+        return self._clip(sequence).world.tags
 
-    def _clip(self, sequence: str) -> tuple[World, Pictures]:
+    def check(self) -> Sequence[Finding]:
+        """Measure what the dataset promises on (at most) 64 test clips: the lines of ``vpbench data check scenes``.
+
+        Raises:
+            UsageError: the clips are too short or too few to measure.
+        """
+        from vpbench_scenes import figures  # they measure this class
+
+        if self.options.length < figures.FRAMES or not self.options.test:
+            raise UsageError(f"the figures of scenes need a length of {figures.FRAMES} frames and some test clips")
+        clips = [s.name for s in self.sequences("test")[:64]]
+        return [figure.finding() for figure in figures.table(self, clips)]
+
+    def _clip(self, sequence: str) -> _Clip:
         if sequence in self._drawn:
             self._drawn.move_to_end(sequence)
             return self._drawn[sequence]
         o = self.options
         split, index = self._parse(sequence)
         world = make_world(split, index, o.length, o.size, o.variant, o.branch, o.branch_at)
-        self._drawn[sequence] = world, render(world)
+        self._drawn[sequence] = _Clip(world, render(world))
         if len(self._drawn) > _KEPT:
             self._drawn.popitem(last=False)
         return self._drawn[sequence]
@@ -172,5 +201,5 @@ class Scenes:
         length = self.options.length
         if wrong := [f for f in frames if not 0 <= f < length]:
             raise DataError(f"scenes: {sequence} has frames 0 to {length - 1}, not {wrong[0]}; raise the option length")
-        if any(b <= a for a, b in zip(frames, frames[1:], strict=False)):
+        if any(b <= a for a, b in pairwise(frames)):
             raise DataError(f"scenes: frames of {sequence} must be ascending, got {list(frames)}")

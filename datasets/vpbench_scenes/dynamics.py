@@ -18,9 +18,9 @@ __all__ = ["DYNAMICS", "Motion", "simulate"]
 
 DYNAMICS: Final = ("car", "truck", "bus", "person", "bicycle")
 """Classes with their own dynamics (a rider goes with the bicycle)."""
-GAIT: Final = 4
+GAIT: Final = 5
 """Frames of a step and back; a person's speed goes up and down with it."""
-SWAY: Final = 6
+SWAY: Final = 8
 """Frames of a bicycle's sway."""
 
 
@@ -50,7 +50,7 @@ def _intent(name: str, s: Stream, onset: int) -> _Intent:
     draw, side = s.uniform(), s.sign()
     if name == "car":
         if draw < 0.6:
-            return _Intent("brake", onset, s.uniform(0.72, 0.8))
+            return _Intent("brake", onset, s.uniform(0.78, 0.86))
         return _Intent("turn", onset, side * s.uniform(0.16, 0.24)) if draw < 0.85 else _Intent("go", onset, 0.0)
     if name in ("truck", "bus"):
         return _Intent("accelerate", 0, side * s.uniform(0.1, 0.16))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbench_scenes.rng import Stream
-from vpbench_scenes.texture import Texture, noise_tile
+from vpbench_scenes.texture import Picture, Tile, noise_tile, pack
 
 __all__ = ["NOISES", "Colours", "asphalt", "clothes", "facade", "foliage", "noise", "pavement", "sky", "vehicle"]
 
@@ -49,7 +49,7 @@ def _near(colour: Colour, s: Stream, spread: int) -> tuple[int, int, int]:
     return r, g, b
 
 
-@lru_cache(maxsize=None)
+@cache
 def noise(split: str, kind: str, number: int) -> NDArray[np.int64]:
     """Return one of the split's noise tiles, [128,128]; kinds are soft, leaf and stone."""
     return noise_tile(Stream("noise", split, kind, number), 128, _OCTAVES[kind])
@@ -80,8 +80,8 @@ def foliage(s: Stream) -> Colours:
     return {**_FIXED, "leaf": _near(s.choice(((66, 104, 48), (88, 120, 52), (52, 88, 56), (118, 118, 50))), s, 10)}
 
 
-@lru_cache(maxsize=None)
-def sky(split: str, number: int) -> Texture:
+@cache
+def sky(split: str, number: int) -> Picture:
     """Return a sky: a gradient with clouds, 128 by 256 texels."""
     s = Stream("sky", split, number)
     high = np.array(_near(((92, 142, 204), (130, 156, 184), (176, 186, 196))[number % 3], s, 10), dtype=np.int64)
@@ -90,20 +90,20 @@ def sky(split: str, number: int) -> Texture:
     rgb = (high * (256 - rows) + low * rows) >> 8
     clouds = np.maximum(noise_tile(s, 128, ((4, 12), (8, 8))), 0)
     clouds = np.concatenate([clouds, clouds[:, ::-1]], axis=1)[:, :, None]
-    return Texture.of(np.clip(rgb + ((250 - rgb) * clouds >> 8), 0, 255), wraps=False)
+    return Picture(pack(np.clip(rgb + ((250 - rgb) * clouds >> 8), 0, 255)))
 
 
-@lru_cache(maxsize=None)
-def asphalt(split: str, number: int) -> Texture:
+@cache
+def asphalt(split: str, number: int) -> Tile:
     """Return a road surface, 128 by 128 texels of 1/16 m."""
     s = Stream("asphalt", split, number)
     grey = 84 + s.integer(34)
     rgb = np.array((grey, grey, grey + 4), dtype=np.int64) + (noise(split, "stone", number) * 14 >> 6)[:, :, None]
-    return Texture.of(np.clip(rgb, 0, 255), wraps=True)
+    return Tile.of(np.clip(rgb, 0, 255))
 
 
-@lru_cache(maxsize=None)
-def pavement(split: str, number: int) -> Texture:
+@cache
+def pavement(split: str, number: int) -> Tile:
     """Return slabs of one metre, 128 by 128 texels of 1/16 m."""
     s = Stream("pavement", split, number)
     base = np.array(_near((172, 164, 154), s, 14), dtype=np.int64)
@@ -112,10 +112,10 @@ def pavement(split: str, number: int) -> Texture:
     joint = np.arange(128) % 16 == 0
     rgb[joint] -= 26
     rgb[:, joint] -= 26
-    return Texture.of(np.clip(rgb, 0, 255), wraps=True)
+    return Tile.of(np.clip(rgb, 0, 255))
 
 
-def facade(split: str, s: Stream, *, windows: bool) -> Texture:
+def facade(split: str, s: Stream, *, windows: bool) -> Tile:
     """Return a house front of 12.8 m by 6.4 m: 128 rows by 64 columns of 1/10 m, the ground floor at the bottom."""
     base = np.array(_near(s.choice(_WALLS), s, 14), dtype=np.int64)
     rough = noise(split, "soft", s.integer(NOISES))[:, :64]
@@ -123,7 +123,7 @@ def facade(split: str, s: Stream, *, windows: bool) -> Texture:
     band = base * 3 // 4
     if not windows:
         rgb[88:92] = band
-        return Texture.of(np.clip(rgb, 0, 255), wraps=True)
+        return Tile.of(np.clip(rgb, 0, 255))
     pane, frame = np.array(_near((58, 76, 96), s, 14), dtype=np.int64), np.minimum(base + 40, 250)
     bays = s.choice((2, 3, 4))
     wide, tall = 64 // bays, 32
@@ -147,4 +147,4 @@ def facade(split: str, s: Stream, *, windows: bool) -> Texture:
     else:
         rgb[104:128, 8:20] = shop // 2
         rgb[104:118, 30:56] = pane
-    return Texture.of(np.clip(rgb, 0, 255), wraps=True)
+    return Tile.of(np.clip(rgb, 0, 255))

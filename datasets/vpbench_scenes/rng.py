@@ -72,7 +72,7 @@ class Stream:
 
 
 def _sine_table(steps: int) -> NDArray[np.float64]:
-    """Return sin(2 pi k / steps), rounded to multiples of 2**-30, from exact fractions: no libm, whose last bit varies."""
+    """Return sin(2 pi k / steps) in multiples of 2**-30, from exact fractions: the last bit of libm varies."""
     tau = 2 * Fraction(3141592653589793238462643, 10**24)
     values = []
     for k in range(steps):
@@ -86,8 +86,8 @@ def _sine_table(steps: int) -> NDArray[np.float64]:
     return np.array(values, dtype=np.float64)
 
 
-TURN: Final = 96
-"""Steps of a full turn in :func:`sine`: periods of 4, 6, 8, 12, ... frames are whole numbers of steps."""
+TURN: Final = 120
+"""Steps of a full turn in :func:`sine`: periods of 4, 5, 6, 8, 10, ... frames are whole numbers of steps."""
 _SINE: Final = _sine_table(TURN)
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbench_scenes.rng import Stream
-from vpbench_scenes.texture import Texture
+from vpbench_scenes.texture import Picture, pack, shaded
 
 __all__ = ["PAINTS", "VARIANTS", "Sprite", "coloured", "sprite"]
 
@@ -228,8 +228,9 @@ def _bicycle(s: Stream) -> Sprite:
         for du, dv in ((0.8, 0.0), (0.0, 0.8), (0.57, 0.57), (0.57, -0.57)):
             c.line("metal", u - ru * du, 0.68 - rv * dv, u + ru * du, 0.68 + rv * dv, 0.01, 0.016)
     seat = s.uniform(0.34, 0.38)
-    for a in ((0.205, 0.68, seat, 0.2), (seat, 0.2, 0.47, 0.7), (0.47, 0.7, 0.205, 0.68), (seat + 0.02, 0.25, 0.7, 0.22),
-              (0.47, 0.7, 0.7, 0.22), (0.69, 0.1, 0.795, 0.68)):  # fmt: skip
+    tubes = ((0.205, 0.68, seat, 0.2), (seat, 0.2, 0.47, 0.7), (0.47, 0.7, 0.205, 0.68), (seat + 0.02, 0.25, 0.7, 0.22),
+             (0.47, 0.7, 0.7, 0.22), (0.69, 0.1, 0.795, 0.68))  # fmt: skip
+    for a in tubes:
         c.line("frame", *a, 0.022, 0.035)
     c.line("tyre", 0.69, 0.08, 0.78, 0.04, 0.02, 0.03)
     c.line("tyre", seat - 0.06, 0.14, seat + 0.06, 0.14, 0.02, 0.035)
@@ -322,7 +323,7 @@ _DRAW: Final[dict[str, Callable[[Stream], Sprite]]] = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def sprite(split: str, kind: str, variant: int, mirrored: bool = False) -> Sprite:
     """Return a shape; ``variant`` in 0..VARIANTS-1. Splits have different ones."""
     if mirrored:
@@ -332,26 +333,22 @@ def sprite(split: str, kind: str, variant: int, mirrored: bool = False) -> Sprit
 
 
 def coloured(
-    shape: Sprite, colours: Mapping[str, Sequence[int]], fill: str, noise: NDArray[np.int64], contrast: int, shade: int = 26
-) -> Texture:
-    """Return the texture of a sprite.
+    shape: Sprite, colours: Mapping[str, Sequence[int]], fill: str, noise: NDArray[np.int64], contrast: int
+) -> Picture:
+    """Return the texture of a sprite, of half its cells: painted, a little darker towards the foot, uneven by noise.
 
     Args:
-        shape: what is painted where; the texture has half its cells.
-        colours: RGB per paint.
+        shape: what is painted where.
+        colours: RGB per paint; at most 232 is used.
         fill: the paint that continues beyond the silhouette, so that edges do not bleed.
         noise: a periodic tile of about -128..127, at least as large as the texture.
-        contrast: 64ths of the noise that brighten or darken the surface.
-        shade: how much darker the foot is than the head, in 256ths.
+        contrast: how much of it brightens or darkens the surface: 128ths, at most a fifth of the light is taken.
     """
-    paint = shape.paint[::2, ::2]
     table = np.zeros((len(PAINTS), 3), dtype=np.int64)
     for name, rgb in colours.items():
         table[_ID[name]] = rgb
     table[0] = table[_ID[fill]]
-    rgb = table[paint]
+    paint = shape.paint[::2, ::2]
     rows, columns = paint.shape
-    fall = 256 + shade // 2 - (shade * np.arange(rows, dtype=np.int64) // rows)
-    rgb = (rgb * fall[:, None, None]) >> 8
-    rgb = rgb + ((noise[:rows, :columns] * contrast) >> 6)[:, :, None]
-    return Texture.of(np.clip(rgb, 0, 255), wraps=False)
+    light = (noise[:rows, :columns] * contrast >> 7) + (268 - 28 * np.arange(rows, dtype=np.int64) // rows)[:, None]
+    return Picture(shaded(pack(np.minimum(table, 232)).take(paint), np.minimum(np.maximum(light, 205), 280)))

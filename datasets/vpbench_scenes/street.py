@@ -11,7 +11,7 @@ from vpbench_scenes.materials import NOISES, Colours, asphalt, facade, foliage, 
 from vpbench_scenes.rng import Stream
 from vpbench_scenes.sprites import VARIANTS, coloured, sprite
 from vpbench_scenes.surfaces import Board, Ground, Look, Wall
-from vpbench_scenes.texture import Texture
+from vpbench_scenes.texture import Picture, Tile
 
 __all__ = ["Street", "build", "shaped", "standing"]
 
@@ -21,6 +21,9 @@ TEXELS = 10.0
 """Texels per metre of a house front."""
 FRONT = 12.8
 """Metres of house that a front's texture covers, from the ground up."""
+_BREADTH = {"tree": (2.2, 3.4), "bush": (1.2, 2.0)}
+_HEIGHT = {"tree": (3.4, 5.2), "bush": (0.8, 1.3)}
+"""Sizes of plants (m)."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Street:
     backdrop: tuple[Board, ...]
     walls: tuple[Wall, ...]
     ground: Ground
-    sky: Texture
+    sky: Picture
     corner: float
     half: float
     """X of the house fronts (m)."""
@@ -43,7 +46,7 @@ def shaped(split: str, kind: str, s: Stream, colours: Colours, *, fill: str, con
     """Return the look of a board that shows one of the split's sprites."""
     shape = sprite(split, kind, s.integer(VARIANTS), mirrored)
     texture = coloured(shape, colours, fill, noise(split, grain, s.integer(NOISES)), contrast)
-    rows, columns = float(texture.heights[0]), float(texture.widths[0])
+    rows, columns = (float(side) for side in texture.size)
     return Look(shape, texture, (0.0, columns, 0.0, rows))
 
 
@@ -70,18 +73,25 @@ def build(split: str, s: Stream, frames: int, *, crossing: bool) -> Street:
     corner = near + s.uniform(7.0, 8.5) if crossing else 0.0
     fronts = tuple(facade(split, s.child("facade", k), windows=not plain) for k in range(3))
     boards: list[Board] = []
+    rows = Tile.rows(fronts)
     walls = []
     for side in (-1, 1):
-        edges, heights, labels, textures = [max(corner, 1.0)], [], [], []
+        edges = [max(corner, 1.0)]
+        heights: list[float] = []
+        labels: list[int] = []
+        chosen: list[int] = []
         while edges[-1] < END:
-            edges.append(edges[-1] + s.uniform(6.0, 11.0))
+            # Farther ones are longer: they would be a few pixels.
+            edges.append(min(edges[-1] + max(s.uniform(6.0, 10.0), 0.4 * edges[-1]), END))
             low = len(labels) > 0 and s.chance(0.18)
             heights.append(s.uniform(2.0, 2.8) if low else s.uniform(4.2, 10.5))
             labels.append(TRAIN_ID["wall" if low else "building"])
-            textures.append(s.choice(fronts))
-        walls.append(Wall(side, half, np.array(edges), np.array(heights), tuple(labels), tuple(textures)))
+            chosen.append(s.integer(len(fronts)))
+        origins = tuple(k * len(fronts[0].texels) for k in chosen)
+        walls.append(Wall(side, half, np.array(edges), np.array(heights), tuple(labels), rows, origins))
         if crossing:
-            boards.append(_corner_house(frames, side, half, corner, heights[0], textures[0]))
+            boards.append(_corner_house(frames, side, half, corner, heights[0], fronts[chosen[0]]))
+            boards.append(_hedge(split, s.child("hedge", side), frames, side, half, corner))
     furniture = s.child("furniture")
     for side in (-1, 1):
         boards += _trees(split, furniture, frames, side, road, half, corner, plain)
@@ -98,14 +108,22 @@ def build(split: str, s: Stream, frames: int, *, crossing: bool) -> Street:
     return Street(tuple(boards), backdrop, tuple(walls), ground, sky(split, s.integer(NOISES)), corner, half, plain)
 
 
-def _corner_house(frames: int, side: int, half: float, z: float, height: float, front: Texture) -> Board:
+def _corner_house(frames: int, side: int, half: float, z: float, height: float, front: Tile) -> Board:
     """The front of the house at the far corner, along the crossing street."""
     width = 60.0
     texel = (side * half * TEXELS, width * TEXELS, (FRONT - height) * TEXELS, height * TEXELS)
     return standing(frames, "house", "building", Look(None, front, texel), side * (half + width / 2), z, width, height)
 
 
-def _backdrop(split: str, s: Stream, frames: int, fronts: tuple[Texture, ...]) -> tuple[Board, ...]:
+def _hedge(split: str, s: Stream, frames: int, side: int, half: float, corner: float) -> Board:
+    """A hedge on the pavement before the corner house."""
+    width = s.uniform(3.5, 6.0)
+    look = shaped(split, "bush", s, foliage(s), fill="leaf", contrast=24, grain="leaf")
+    x = side * (half - 1.0 + width / 2 + s.uniform(0.0, 1.5))
+    return standing(frames, "hedge", "vegetation", look, x, corner - 0.4, width, s.uniform(0.8, 1.3))
+
+
+def _backdrop(split: str, s: Stream, frames: int, fronts: tuple[Tile, ...]) -> tuple[Board, ...]:
     boards = []
     for _ in range(2):
         width, height = s.uniform(3.0, 5.0), s.uniform(4.0, 6.0)
@@ -122,10 +140,8 @@ def _trees(split: str, s: Stream, frames: int, side: int, road: float, half: flo
     boards = []
     z = corner + 0.5 if corner else s.uniform(6.0, 9.0)
     for _ in range(s.integer(2) + (1 if plain else 2)):
-        tall = s.chance(0.65)
-        kind, width, height = (
-            ("tree", s.uniform(2.2, 3.4), s.uniform(3.4, 5.2)) if tall else ("bush", s.uniform(1.2, 2.0), s.uniform(0.8, 1.3))
-        )
+        kind = "tree" if s.chance(0.65) else "bush"
+        width, height = s.uniform(*_BREADTH[kind]), s.uniform(*_HEIGHT[kind])
         x = side * s.uniform(road + 0.9, half - 0.9)
         look = shaped(split, kind, s, foliage(s), fill="leaf", contrast=24, grain="leaf")
         boards.append(standing(frames, kind, "vegetation", look, x, z, width, height))
@@ -135,7 +151,8 @@ def _trees(split: str, s: Stream, frames: int, side: int, road: float, half: flo
 
 def _poles(split: str, s: Stream, frames: int, side: int, road: float, near: float, corner: float) -> list[Board]:
     boards = []
-    places = [near - 0.2, corner - 1.6] if corner else [s.uniform(5.5, 7.0), s.uniform(10.0, 14.0), s.uniform(17.0, 22.0)]
+    along = ((5.5, 7.0), (10.0, 14.0), (17.0, 22.0))
+    places = [near - 0.2, corner - 1.6] if corner else [s.uniform(*span) for span in along]
     for z in places:
         if not s.chance(0.75):
             continue

@@ -8,13 +8,14 @@ Y = 0; the *sky* is a board at infinity. Within the street every board stands be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbench_scenes.camera import Camera
 from vpbench_scenes.sprites import Sprite
-from vpbench_scenes.texture import Texture
+from vpbench_scenes.texture import Picture, Tile
 
 __all__ = ["NEAR", "Board", "Ground", "Look", "Placed", "Wall", "World", "place", "place_sky"]
 
@@ -32,7 +33,7 @@ class Look:
     """
 
     shape: Sprite | None
-    texture: Texture
+    texture: Picture | Tile
     texel: tuple[float, float, float, float]
 
 
@@ -81,7 +82,8 @@ class Placed:
 class Wall:
     """One side of the street (``side`` -1 or 1) at X = ``side * x``, cut into segments along Z (m, world).
 
-    Segment k spans ``edges[k]`` to ``edges[k+1]`` and is ``heights[k]`` metres high.
+    Segment k spans ``edges[k]`` to ``edges[k+1]``, is ``heights[k]`` metres high and shows the picture of ``texture``
+    that begins at texel ``origins[k]``.
     """
 
     side: int
@@ -89,7 +91,8 @@ class Wall:
     edges: Floats
     heights: Floats
     labels: tuple[int, ...]
-    textures: tuple[Texture, ...]
+    texture: Tile
+    origins: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,13 @@ class Ground:
     crossing: tuple[float, float] | None
     zebra: tuple[float, float] | None
     dash: float
-    asphalt: Texture
-    pavement: Texture
+    asphalt: Tile
+    pavement: Tile
 
 
 @dataclass(frozen=True)
 class World:
-    """One clip before it is drawn. ``boards`` nearest matters, ``backdrop`` stands behind the walls."""
+    """One clip before it is drawn. ``boards`` hide one another by depth; ``backdrop`` stands behind the walls."""
 
     size: tuple[int, int]
     camera: Camera
@@ -142,6 +145,33 @@ class World:
         """The surface id of the road; the pavement's is the next."""
         return self.first_wall + sum(len(w.labels) for w in self.walls)
 
+    @cached_property
+    def boxes(self) -> NDArray[np.int64]:
+        """The pixels that the box of each of ``places`` touches, per frame, [N,T,4].
+
+        First row, last row + 1, first column, last column + 1; empty for what is not before the camera.
+        """
+        left, top, width, height, depth, shear = (
+            np.stack([getattr(p, name) for p in self.places])
+            for name in ("left", "top", "width", "height", "depth", "shear")
+        )
+        anchor = np.array([p.anchor for p in self.places])[:, None]
+        one, two = shear * -anchor, shear * (1.0 - anchor)
+        west = left + width * np.minimum(np.minimum(one, two), 0.0)
+        east = left + width * (1.0 + np.maximum(np.maximum(one, two), 0.0))
+        h, w = self.size
+        edges = [np.floor(top + 0.5), np.floor(top + height + 1.5), np.floor(west + 0.5), np.floor(east + 1.5)]
+        limits = (h, h, w, w)
+        boxes = [np.minimum(np.maximum(e, 0.0), n).astype(np.int64) for e, n in zip(edges, limits, strict=True)]
+        for last in (1, 3):
+            boxes[last] = np.where(depth > NEAR, np.maximum(boxes[last], boxes[last - 1]), boxes[last - 1])
+        return np.stack(boxes, axis=-1)
+
+    def order(self, t: int) -> list[int]:
+        """Return the ids of the boards before the camera at frame t, nearest first."""
+        near = [(p.depth[t], k) for k, p in enumerate(self.boards) if p.depth[t] > NEAR]
+        return [k for _, k in sorted(near)]
+
     def labels(self) -> NDArray[np.uint8]:
         """Return the label of each surface id."""
         walls = [label for wall in self.walls for label in wall.labels]
@@ -173,10 +203,10 @@ def place(board: Board, camera: Camera) -> Placed:
     )
 
 
-def place_sky(camera: Camera, texture: Texture, label: int) -> Placed:
+def place_sky(camera: Camera, texture: Picture, label: int) -> Placed:
     """Return the sky: it moves with the camera's pan and shake alone."""
     one = np.ones(len(camera.cx))
-    rows, columns = float(texture.heights[0]), float(texture.widths[0])
+    rows, columns = (float(side) for side in texture.size)
     return Placed(
         name="sky",
         label=label,
@@ -184,7 +214,7 @@ def place_sky(camera: Camera, texture: Texture, label: int) -> Placed:
         left=camera.cx - 2.0 * camera.focal,
         top=camera.cy - 0.75 * camera.focal,
         width=one * (4.0 * camera.focal),
-        height=one * camera.focal,
+        height=one * (0.8 * camera.focal),
         depth=one * np.inf,
         shear=0.0 * one,
         anchor=0.0,

@@ -7,7 +7,7 @@ are exact. Rounding is explicit, so a lookup gives the same bytes on every machi
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vpbench_scenes.rng import Stream
 
-__all__ = ["Texture", "level_of", "noise_tile", "pack", "sample", "unpack"]
+__all__ = ["Picture", "Tile", "bilinear", "fraction", "noise_tile", "pack", "sample", "scaled_down", "shaded", "unpack"]
 
 _LANE: Final = 21
 _ONES: Final = 1 | (1 << _LANE) | (1 << 2 * _LANE)
@@ -45,27 +45,54 @@ def scaled_down(colour: Ints, shift: int) -> Ints:
     return np.asarray(((colour + (_ONES << (shift - 1))) >> shift) & _BYTE)
 
 
+def shaded(colour: Ints, light: Ints) -> Ints:
+    """Multiply each lane by ``light`` / 256; the result must stay within 0..255."""
+    return np.asarray(((colour * light) >> 8) & _BYTE)
+
+
+def _halved(level: Ints) -> Ints:
+    """Return the mean of each 2x2 block."""
+    return scaled_down(level[::2, ::2] + level[1::2, ::2] + level[::2, 1::2] + level[1::2, 1::2], 2)
+
+
 @dataclass(frozen=True)
-class Texture:
-    """A picture with its pyramid: level l is the mean of 2x2 blocks of level l-1.
+class Picture:
+    """A packed picture [h,w], sides divisible by 8, that is shown at one scale; its border continues it."""
+
+    texels: Ints
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) of level 0."""
+        return self.texels.shape[0], self.texels.shape[1]
+
+    def level(self, number: int) -> tuple[Ints, int, int]:
+        """Return level 0 halved ``number`` times (three at most): flat texels, rows, columns."""
+        level = self.texels
+        for _ in range(min(number, 3)):
+            level = _halved(level)
+        return level.ravel(), level.shape[0], level.shape[1]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A repeating picture with its pyramid: level l is the mean of 2x2 blocks of level l-1; sides are powers of two.
 
     ``texels`` holds all levels behind one another; ``bases[l]``, ``heights[l]``, ``widths[l]`` say where and how large.
-    ``wraps`` textures repeat (sides are powers of two), others are continued by their border.
     """
 
     texels: Ints
     bases: Ints
     heights: Ints
     widths: Ints
-    wraps: bool
 
     @classmethod
-    def of(cls, rgb: NDArray[np.integer], *, wraps: bool) -> Texture:
-        """Build from uint8-valued [h,w,3]; both sides divisible by 16."""
+    def of(cls, rgb: NDArray[np.integer]) -> Tile:
+        """Build from values of 0..255, [h,w,3]."""
         level = pack(rgb)
         levels = [level]
-        while len(levels) < 8 and not (level.shape[0] % 2 or level.shape[1] % 2):
-            level = scaled_down(level[::2, ::2] + level[1::2, ::2] + level[::2, 1::2] + level[1::2, 1::2], 2)
+        while len(levels) < 8 and min(level.shape) > 1:
+            level = _halved(level)
             levels.append(level)
         sizes = np.array([lv.size for lv in levels], dtype=np.int64)
         return cls(
@@ -73,67 +100,81 @@ class Texture:
             bases=np.cumsum(sizes) - sizes,
             heights=np.array([lv.shape[0] for lv in levels], dtype=np.int64),
             widths=np.array([lv.shape[1] for lv in levels], dtype=np.int64),
-            wraps=wraps,
         )
 
+    @classmethod
+    def rows(cls, tiles: Sequence[Tile]) -> Tile:
+        """Store several tiles of one size behind one another, for :func:`sample` with an origin."""
+        one = tiles[0]
+        return cls(np.concatenate([t.texels for t in tiles]), one.bases, one.heights, one.widths)
 
-def level_of(footprint: Floats) -> tuple[Ints, Ints]:
-    """Return the pyramid level and the weight (0..63) of the next one, for a pixel that spans ``footprint`` texels.
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns) of level 0."""
+        return int(self.heights[0]), int(self.widths[0])
 
-    Piecewise linear between powers of two, from the float's exponent: no logarithm.
+    def level(self, number: int) -> tuple[Ints, int, int]:
+        """Return one level (the last one for higher numbers): flat texels, rows, columns."""
+        number = min(number, len(self.bases) - 1)
+        rows, columns, base = int(self.heights[number]), int(self.widths[number]), int(self.bases[number])
+        return self.texels[base : base + rows * columns], rows, columns
+
+
+def fraction(at: Floats, count: int, wraps: bool) -> tuple[Ints, Ints, Ints]:
+    """Split texel coordinates (centres at .5) of one axis.
+
+    Returns:
+        The two neighbouring texels, wrapped or held at the border, and the weight of the second, 0..63.
     """
-    mantissa, exponent = np.frexp(np.maximum(footprint, 1.0))
-    return exponent.astype(np.int64) - 1, ((2.0 * mantissa - 1.0) * 64.0).astype(np.int64)
+    shifted = at - 0.5
+    low = np.floor(shifted)
+    weight = ((shifted - low) * 64.0).astype(np.int64)
+    first = low.astype(np.int64)
+    if wraps:
+        return first & (count - 1), (first + 1) & (count - 1), weight
+    last = count - 1
+    return np.minimum(np.maximum(first, 0), last), np.minimum(np.maximum(first + 1, 0), last), weight
 
 
-def sample(texture: Texture, u: Floats, v: Floats, footprint: float | Floats) -> Ints:
-    """Look up packed colours, linearly between texels and levels.
+def bilinear(texels: Ints, columns: int | Ints, i0: Ints, i1: Ints, fx: Ints, j0: Ints, j1: Ints, fy: Ints) -> Ints:
+    """Look up packed colours between four texels of a flat array; the arguments broadcast (see :func:`fraction`)."""
+    row0, row1 = j0 * columns, j1 * columns
+    top, bottom = texels.take(row0 + i0), texels.take(row1 + i0)
+    top = (top << 6) + (texels.take(row0 + i1) - top) * fx
+    bottom = (bottom << 6) + (texels.take(row1 + i1) - bottom) * fx
+    return scaled_down((top << 6) + (bottom - top) * fy, 12)
+
+
+def sample(tile: Tile, u: Floats, v: Floats, footprint: Floats, origin: int | Ints = 0) -> Ints:
+    """Look up packed colours of a tile, linearly between texels and between levels.
 
     Args:
-        texture: where to look.
-        u, v: texel coordinates of level 0 (centres at .5), arrays that broadcast.
-        footprint: texels of level 0 that a pixel spans, a number or an array that broadcasts with u and v.
+        tile: where to look.
+        u: texel column of level 0 (centres at .5).
+        v: texel row of level 0; broadcasts with u.
+        footprint: texels of level 0 that a pixel spans, broadcasts with u and v.
+        origin: added to the texels' index: which of several pictures stored behind one another.
     """
-    if isinstance(footprint, float):
-        if footprint <= 1.0:
-            return _bilinear(texture, 0, u, v)
-        mantissa, exponent = math.frexp(footprint)
-        level, weight = min(exponent - 1, len(texture.bases) - 1), int((2.0 * mantissa - 1.0) * 64.0)
-        upper = min(level + 1, len(texture.bases) - 1)
-        if weight == 0 or upper == level:
-            return _bilinear(texture, level, u, v)
-        low = _bilinear(texture, level, u, v)
-        return scaled_down((low << 6) + (_bilinear(texture, upper, u, v) - low) * weight, 6)
-    last = len(texture.bases) - 1
-    levels, weights = level_of(footprint)
-    low = _bilinear(texture, np.minimum(levels, last), u, v)
-    high = _bilinear(texture, np.minimum(levels + 1, last), u, v)
-    return scaled_down((low << 6) + (high - low) * weights, 6)
+    last = len(tile.bases) - 1
+    # Piecewise linear between powers of two, from the float's exponent: no logarithm.
+    mantissa, exponent = np.frexp(np.maximum(footprint, 1.0))
+    level, weight = np.minimum(exponent - 1, last), ((2.0 * mantissa - 1.0) * 64.0).astype(np.int64)
+    low = _at_level(tile, u, v, level, origin)
+    high = _at_level(tile, u, v, np.minimum(level + 1, last), origin)
+    return scaled_down((low << 6) + (high - low) * weight, 6)
 
 
-def _bilinear(texture: Texture, level: int | Ints, u: Floats, v: Floats) -> Ints:
-    width, height, base = texture.widths[level], texture.heights[level], texture.bases[level]
-    # Powers of two, so the products are exact.
-    across = width / texture.widths[0]
-    down = height / texture.heights[0]
-    x = u * across - 0.5
-    y = v * down - 0.5
+def _at_level(tile: Tile, u: Floats, v: Floats, level: NDArray[np.int32], origin: int | Ints) -> Ints:
+    width, height = tile.widths[level], tile.heights[level]
+    shrink = np.ldexp(1.0, -level)
+    x, y = u * shrink - 0.5, v * shrink - 0.5
     x0, y0 = np.floor(x), np.floor(y)
     fx, fy = ((x - x0) * 64.0).astype(np.int64), ((y - y0) * 64.0).astype(np.int64)
     i0, j0 = x0.astype(np.int64), y0.astype(np.int64)
-    if texture.wraps:
-        i1, j1 = (i0 + 1) & (width - 1), (j0 + 1) & (height - 1)
-        i0, j0 = i0 & (width - 1), j0 & (height - 1)
-    else:
-        i1, j1 = np.clip(i0 + 1, 0, width - 1), np.clip(j0 + 1, 0, height - 1)
-        i0, j0 = np.clip(i0, 0, width - 1), np.clip(j0, 0, height - 1)
-    row0, row1 = base + j0 * width, base + j1 * width
-    texels = texture.texels
-    top = texels.take(row0 + i0)
-    top = (top << 6) + (texels.take(row0 + i1) - top) * fx
-    bottom = texels.take(row1 + i0)
-    bottom = (bottom << 6) + (texels.take(row1 + i1) - bottom) * fx
-    return scaled_down((top << 6) + (bottom - top) * fy, 12)
+    base = tile.bases[level] + origin
+    i1 = base + ((i0 + 1) & (width - 1))
+    j1 = (j0 + 1) & (height - 1)
+    return bilinear(tile.texels, width, base + (i0 & (width - 1)), i1, fx, j0 & (height - 1), j1, fy)
 
 
 def noise_tile(stream: Stream, size: int, octaves: tuple[tuple[int, int], ...]) -> Ints:

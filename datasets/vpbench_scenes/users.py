@@ -22,7 +22,7 @@ REFERENCE: Final = 3
 
 _SIZE: Final = {"car": (4.2, 1.5), "truck": (6.6, 2.9), "bus": (8.6, 3.0)}
 """Length and height (m)."""
-_SPEED: Final = {"car": (3.0, 6.0), "truck": (2.2, 4.0), "bus": (2.2, 4.0), "person": (1.4, 3.2), "bicycle": (2.4, 4.5)}
+_SPEED: Final = {"car": (3.0, 6.0), "truck": (2.6, 4.6), "bus": (2.6, 4.6), "person": (1.6, 3.4), "bicycle": (2.4, 4.5)}
 """Speed across the view, in pixels a frame of pictures with 192 rows."""
 
 
@@ -39,7 +39,7 @@ class Casting:
     crowd: float = 1.0
     """Share of the usual number of objects."""
     same_look: bool = False
-    """Every object has one shape, one set of colours, one range of sizes and speeds, whatever its class."""
+    """Every object has one shape, one range of colours, sizes, places and speeds, whatever its class."""
     shuffled: bool = False
     """The dynamics are drawn apart from the class."""
 
@@ -61,7 +61,10 @@ def populate(cast: Casting, s: Stream, street: Street) -> list[Board]:
     def add(name: str, z: float, heading: int, at: float, *, along: bool = False) -> None:
         nonlocal instance
         instance += 1
-        boards.extend(_object(cast, s.child("object", instance), name, instance, z, heading, at, along=along))
+        own = s.child("object", instance)
+        if cast.same_look:
+            name = own.child("class").choice(DYNAMICS)  # so that the place does not tell the class either
+        boards.extend(_object(cast, own, name, instance, z, heading, at, along=along))
 
     def count(low: int, high: int) -> int:
         return max(int((low + s.uniform() * (high - low + 1)) * cast.crowd), 1)
@@ -76,11 +79,11 @@ def populate(cast: Casting, s: Stream, street: Street) -> list[Board]:
         second = first if s.chance(0.6) else traffic()
         way = s.sign()
         add(first, near + 1.9, way, -way * s.uniform(-0.5, 0.9))
-        if s.chance(0.85 * cast.crowd):
+        if s.chance(0.95 * cast.crowd):
             add(second, far - 1.7, -way, way * s.uniform(-0.3, 0.9))
         walk = (near - 2.0, near - 0.4)
     else:
-        if s.chance(0.7):
+        if s.chance(0.9):
             way = s.sign()
             add(traffic(), s.uniform(7.6, 8.2), way, -way * s.uniform(-0.4, 0.9))
         walk = (4.8, 7.4)
@@ -89,10 +92,10 @@ def populate(cast: Casting, s: Stream, street: Street) -> list[Board]:
     pair = "person" if s.chance(0.7) else "bicycle"
     add(pair, s.uniform(*walk), way, middle - way * meet)
     add(pair, s.uniform(*walk), -way, middle + way * meet)
-    for _ in range(count(1, 3)):
+    for _ in range(count(2, 4)):
         way = s.sign()
         add("person", s.uniform(*walk), way, s.uniform(-0.9, 0.9) - way * 0.2)
-    if s.chance(0.75 * cast.crowd):
+    if s.chance(0.9 * cast.crowd):
         way = s.sign()
         add("bicycle", s.uniform(walk[0] + 0.5, walk[1] + 1.0), way, -way * s.uniform(-0.6, 0.8))
     if street.corner:
@@ -148,7 +151,7 @@ def _object(cast: Casting, s: Stream, name: str, instance: int, z: float, headin
 def _block(cast: Casting, s: Stream, name: str, instance: int, path: _Path) -> Board:
     art = shaped(cast.split, "block", s, vehicle(s), fill="body", contrast=5)
     zero = np.zeros(cast.frames)
-    width, height = s.uniform(1.0, 2.2), s.uniform(1.2, 2.0)
+    width, height = s.uniform(0.8, 1.7), s.uniform(0.9, 1.7)
     return Board(name, TRAIN_ID[name], instance, path.x, path.z, zero, width, height, art, shear=zero)
 
 
@@ -159,7 +162,7 @@ def _person(cast: Casting, s: Stream, instance: int, path: _Path, heading: int) 
     boards = []
     for side in (-1, 1):
         art = shaped(cast.split, "leg", s, colours, fill="trousers", contrast=4, mirrored=heading < 0)
-        shear = side * (0.16 * tall / 0.2) * path.swing
+        shear = side * (0.11 * tall / 0.2) * path.swing
         boards.append(Board("person", label, instance, path.x, path.z + side * 0.03, zero, 0.2, hip + 0.04,
                             art, shear=shear))  # fmt: skip
     art = shaped(cast.split, "torso", s, colours, fill="shirt", contrast=4, mirrored=heading < 0)

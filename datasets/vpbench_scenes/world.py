@@ -27,8 +27,8 @@ def make_world(
         index: the clip's number in its split.
         frames: T; the first frames do not depend on it.
         size: (H, W) of the pictures; the world is the same for sizes of one shape.
-        variant: ``street``; ``static``: fixed camera, fewer objects; ``same-look``: appearance, size and speed do not
-            tell the class; ``shuffled``: the dynamics have nothing to do with the class (a control).
+        variant: ``street``; ``static``: fixed camera, fewer objects; ``same-look``: appearance, size, place and speed
+            do not tell the class; ``shuffled``: the dynamics have nothing to do with the class (a control).
         branch: 0, or which other future is taken from frame ``branch_at`` on.
         branch_at: the first frame that a branch changes.
     """
@@ -43,7 +43,7 @@ def make_world(
         branch=branch,
         branch_at=branch_at,
         aspect=size[1] / size[0],
-        crowd=0.7 if fixed else 1.0,
+        crowd=1.2 if fixed else 1.0,
         same_look=variant == "same-look",
         shuffled=variant == "shuffled",
     )
