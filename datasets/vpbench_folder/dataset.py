@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
-from vpbench.plugin.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader, count_frames, read_image, stack
+from vpbench.plugin.media import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    VideoReader,
+    count_frames,
+    file_stamp,
+    read_image,
+    stack,
+)
 
 __all__ = ["Folder"]
 
@@ -110,9 +118,9 @@ class Folder:
     def _describe(self, name: str) -> SequenceInfo:
         source = self._sources[name]
         if not isinstance(source, Path):
-            return SequenceInfo(name, range(len(source)))
+            return SequenceInfo(name, range(len(source)), stamp=file_stamp(source[0].parent))
         try:
-            return SequenceInfo(name, range(count_frames(source)))
+            return SequenceInfo(name, range(count_frames(source)), stamp=file_stamp(source))
         except DataError as error:
             return SequenceInfo(name, range(0), problem=str(error))
 

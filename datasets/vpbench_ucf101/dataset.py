@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
-from vpbench.plugin.media import VideoReader, count_frames
+from vpbench.plugin.media import VideoReader, count_frames, file_stamp
 from vpbench_ucf101.splits import CLIP, SplitRule, frnn_test, is_test
 
 __all__ = ["UCF101"]
@@ -111,7 +111,8 @@ class UCF101:
 
     def _describe(self, name: str) -> SequenceInfo:
         try:
-            return SequenceInfo(name, range(count_frames(self._path(name))))
+            path = self._path(name)
+            return SequenceInfo(name, range(count_frames(path)), stamp=file_stamp(path))
         except DataError as error:
             return SequenceInfo(name, range(0), problem=str(error))
 

@@ -25,7 +25,9 @@ def make_source(dataset=None, context=CONTEXT, future=EVERY, annotators=None, pi
         {"schema": 1, "name": "p", "version": 1, "dataset": {"name": "toy"}, "sampling": FIRST, "pixels": pixels},
         "here",
     )
-    return ClipSource(dataset or toys.Toy(None, toys.Options()), protocol, context, future, annotators or {})
+    return ClipSource(
+        dataset or toys.Toy(None, toys.Options()), "toy", protocol.pixels, context, future, annotators or {}
+    )
 
 
 def load(source, *refs):

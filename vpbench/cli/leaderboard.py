@@ -10,18 +10,30 @@ from vpbench.cli.common import common_options
 
 __all__ = ["command"]
 
+REPORTED = Path("leaderboards/reported")
+
 
 @click.command("leaderboard")
 @click.argument("results", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("leaderboards"), show_default=True)
+@click.option(
+    "--reported",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help=f"Tables of papers (TOML) to show beside the results.  [default: {REPORTED}, where it exists]",
+)
 @click.option("--check", is_flag=True, help="Write nothing; fail if a page is not what the results give.")
 @common_options
-def command(results: tuple[Path, ...], out: Path, check: bool) -> None:
+def command(results: tuple[Path, ...], out: Path, reported: Path | None, check: bool) -> None:
     """Turn the results in folders (default: ./results) into one page per protocol and an index."""
     from vpbench.errors import ResultError
     from vpbench.pages.leaderboard import build_pages, collect, stale_pages, write_pages
+    from vpbench.pages.reported import load_reported
 
-    pages = build_pages(collect(results or (Path("results"),)))
+    if reported is None and REPORTED.is_dir():
+        reported = REPORTED
+    tables = load_reported(reported) if reported is not None else []
+    pages = build_pages(collect(results or (Path("results"),)), tables)
     if not check:
         for path in write_pages(pages, out):
             click.echo(str(path))

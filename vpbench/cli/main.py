@@ -19,7 +19,7 @@ __all__ = ["cli", "main"]
 _COMMANDS = {
     "run": ("vpbench.cli.run", "Evaluate predictors on protocols."),
     "leaderboard": ("vpbench.cli.leaderboard", "Turn results into pages."),
-    "data": ("vpbench.cli.data", "Check a dataset."),
+    "data": ("vpbench.cli.data", "Check a dataset, or prepare a protocol's clips."),
     "list": ("vpbench.cli.listing", "List predictors, datasets, metrics, protocols and annotators."),
     "show": ("vpbench.cli.show", "Show one of them, or a result."),
     "plugins": ("vpbench.cli.plugins", "Show where each plugin comes from and what broke."),

@@ -16,7 +16,7 @@ from vpbench.errors import DataError, VpbenchError
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import PAIRWISE, Context, Future, LabelSpace, Modality
 from vpbench.plugin.dataset import Dataset, check_array
-from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.protocol import PixelOp
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 
@@ -49,7 +49,10 @@ class ClipSource:
     """Reads clips of a protocol. Picklable, so that DataLoader workers can hold a copy."""
 
     dataset: Dataset
-    protocol: Protocol
+    name: str
+    """The dataset's, for messages."""
+    pixels: Sequence[PixelOp]
+    """What makes the dataset's arrays the protocol's; none where the dataset is a prepared store."""
     context: frozenset[Modality]
     """Modalities of the context that some predictor is given."""
     future: frozenset[Modality]
@@ -74,7 +77,7 @@ class ClipSource:
         except VpbenchError:
             raise
         except Exception as error:
-            dataset = self.protocol.dataset.name
+            dataset = self.name
             raise DataError(f"dataset {dataset!r}, clip {ref.id!r}: {type(error).__name__}: {error}") from error
 
     def _read_clip(self, ref: ClipRef) -> ClipArrays:
@@ -95,8 +98,8 @@ class ClipSource:
 
     def _read(self, ref: ClipRef, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         array = self.dataset.read(ref.sequence, frames, modality)
-        check_array(array, modality, len(frames), f"dataset {self.protocol.dataset.name!r}, clip {ref.id!r}")
-        return transform(array, self.protocol.pixels, modality)
+        check_array(array, modality, len(frames), f"dataset {self.name!r}, clip {ref.id!r}")
+        return transform(array, self.pixels, modality)
 
     def _read_future(self, ref: ClipRef, scored: Sequence[int], modality: Modality) -> NDArray[Any]:
         if modality not in PAIRWISE:

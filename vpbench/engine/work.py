@@ -13,6 +13,7 @@ import torch
 from vpbench.engine import measure
 from vpbench.engine.loading import Batch, ClipSource, batches, stack
 from vpbench.engine.plan import Cell, Plan, Settings
+from vpbench.engine.prepare import find_prepared
 from vpbench.engine.save import Keeper
 from vpbench.errors import DataError, MetricError, PredictorError, VpbenchError
 from vpbench.protocol.units import Unit
@@ -136,9 +137,22 @@ class Evaluation:
         return not all(keeper.complete(task.store.folder, unit, task.cell.samples) for keeper in self.keepers)
 
     def _source(self) -> ClipSource:
-        annotators = {modality: chosen.value for modality, chosen in self.plan.annotators.items()}
+        """Read from the prepared store where there is one with all that is needed, else from the dataset."""
         plan = self.plan
-        return ClipSource(plan.dataset, plan.protocol, plan.context, plan.future, annotators)
+        annotators = {modality: chosen.value for modality, chosen in plan.annotators.items()}
+        needs = {m for annotator in annotators.values() for m in annotator.info.needs}
+        wanted = {"frames", *plan.future, *((plan.context - set(annotators)) | needs)} & set(
+            plan.dataset.info.modalities
+        )
+        prepared = find_prepared(plan.protocol, plan.dataset, plan.manifest, wanted)
+        return ClipSource(
+            prepared or plan.dataset,
+            plan.protocol.dataset.name,
+            () if prepared else plan.protocol.pixels,
+            plan.context,
+            plan.future,
+            annotators,
+        )
 
     def _load(
         self, arrays: Iterator[object], source: ClipSource, needing: Sequence[Task]

@@ -45,6 +45,8 @@ class SequenceInfo:
     """Unique, stable, the same whatever the files are packed in, with the file's or folder's own name in it."""
     frames: Sequence[int] = field(repr=False)
     problem: str = ""
+    stamp: str = ""
+    """What changes when its files do (sizes, times): prepared data are made anew then."""
 
 
 @dataclass(frozen=True)

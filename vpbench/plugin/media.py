@@ -17,7 +17,7 @@ from PIL import ImageOps
 
 from vpbench.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "VideoReader", "count_frames", "read_image", "stack"]
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "VideoReader", "count_frames", "file_stamp", "read_image", "stack"]
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
@@ -60,6 +60,12 @@ def stack(images: Sequence[NDArray[Any]], where: str) -> NDArray[Any]:
         named = " and ".join(f"{w}x{h}" for h, w in sorted(sizes)[:2])
         raise DataError(f"{where}: the frame size changes within the sequence ({named})")
     return np.stack(images)
+
+
+def file_stamp(path: Path) -> str:
+    """Return size and time of a file (of a folder: what changes when files in it come or go)."""
+    state = path.stat()
+    return f"{state.st_size}-{state.st_mtime_ns}"
 
 
 def count_frames(path: Path) -> int:

@@ -57,6 +57,9 @@ class Sliding(_Window):
     kind: Literal["sliding"]
     start: int = Field(default=0, ge=0)
     stride: int = Field(ge=1)
+    pad: Literal["replicate"] | None = None
+    """``"replicate"``: windows may begin before the sequence does, as long as one frame of it is seen; copies of the
+    first that is seen stand for those that do not exist. ``start`` counts from the earliest such window."""
 
 
 class Random(_Window):
@@ -193,6 +196,8 @@ class Protocol(_Strict):
         """sha256 of the canonical JSON of what decides the numbers."""
         prose = {"summary", "source", "notes", "metrics", "report", "reference", "display"}
         value = self.model_dump(mode="json", by_alias=True, exclude=prose)
+        if value["sampling"].get("pad") is None:  # came after the first hashes: counts only where it is used
+            value["sampling"].pop("pad", None)
         return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @classmethod

@@ -15,7 +15,10 @@ __all__ = ["ClipRef", "Sampled", "sample"]
 
 @dataclass(frozen=True)
 class ClipRef:
-    """One clip by reference: raw ``frames`` of a sequence, the first ``context`` given, the rest to predict."""
+    """One clip by reference: raw ``frames`` of a sequence, the first ``context`` given, the rest to predict.
+
+    They are evenly spaced; in a window padded at its start the first of them is repeated.
+    """
 
     sequence: str
     frames: tuple[int, ...]
@@ -25,8 +28,12 @@ class ClipRef:
 
     @property
     def id(self) -> str:
-        """``<sequence>@<first raw frame>``."""
-        return f"{self.sequence}@{self.frames[0]}"
+        """``<sequence>@<first raw frame>``, or what its number would be (-3) where the window is padded."""
+        first, second = self.frames[:2]
+        if first == second:
+            *earlier, before, last = self.frames
+            first = before - len(earlier) * (last - before)
+        return f"{self.sequence}@{first}"
 
     @property
     def horizon(self) -> int:
@@ -76,10 +83,14 @@ def _windows(sampling: Sampling, sequence: SequenceInfo) -> Iterator[ClipRef]:
     span = (length - 1) * sampling.frame_step
 
     def window(start: int) -> ClipRef | None:
-        frames = tuple(range(start, start + span + 1, sampling.frame_step))
+        numbers = range(start, start + span + 1, sampling.frame_step)
+        earliest = next(number for number in numbers if number >= sequence.frames[0])
+        frames = tuple(max(number, earliest) for number in numbers)
         return ClipRef(sequence.name, frames, sampling.context, every) if all(f in exists for f in frames) else None
 
     first, last = sequence.frames[0], sequence.frames[-1] - span
+    if isinstance(sampling, Sliding) and sampling.pad == "replicate":
+        first -= (sampling.context - 1) * sampling.frame_step
     match sampling:
         case First():
             starts: Sequence[int] = [first + sampling.start]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from vpbench.errors import DataError
 from vpbench.plugin.dataset import Dataset
@@ -32,14 +33,13 @@ class Manifest:
     clips: tuple[ClipRef, ...]
     dropped: tuple[str, ...] = ()
     partial: str = ""
+    data: str = ""
+    """sha256 over all clips that the data give and the stamps of their sequences: the state of the data."""
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """sha256 over the clips: ids, raw frames, context, scored steps."""
-        digest = hashlib.sha256()
-        for clip in self.clips:
-            digest.update(f"{clip.id} {clip.frames} {clip.context} {clip.steps}\n".encode())
-        return digest.hexdigest()
+        return _hash(self.clips)
 
     @property
     def units(self) -> list[Unit]:
@@ -87,10 +87,19 @@ def build_manifest(
             )
         reasons.append(found)
     _check_unique(clips)
+    stamps = "".join(f"{sequence.name} {sequence.stamp}\n" for sequence in sequences)
+    state = hashlib.sha256(f"{_hash(clips)}\n{stamps}".encode()).hexdigest()
     if limit is not None and limit < len(clips):
         reasons.append(f"--clips {limit} of {len(clips)}")
         clips = tuple(clips[i * len(clips) // limit] for i in range(limit))
-    return Manifest(clips, sampled.dropped, "; ".join(reasons))
+    return Manifest(clips, sampled.dropped, "; ".join(reasons), state)
+
+
+def _hash(clips: Sequence[ClipRef]) -> str:
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(f"{clip.id} {clip.frames} {clip.context} {clip.steps}\n".encode())
+    return digest.hexdigest()
 
 
 def _check_unique(clips: Sequence[ClipRef]) -> None:

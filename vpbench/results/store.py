@@ -25,7 +25,7 @@ from vpbench.errors import ResultError
 from vpbench.protocol.units import UNIT_CLIPS
 from vpbench.results.identity import canonical
 
-__all__ = ["SCHEMA", "Attempt", "Row", "Store", "read_json", "write_atomic"]
+__all__ = ["SCHEMA", "Attempt", "Row", "Store", "explained", "read_json", "write_atomic"]
 
 SCHEMA = 1
 Row = dict[str, Any]
@@ -51,7 +51,7 @@ class Store:
         """
         path = folder / "run.json"
         text = _run_text(run)
-        with _explained(folder):
+        with explained(folder):
             (folder / "units").mkdir(parents=True, exist_ok=True)
             (folder / "attempts").mkdir(exist_ok=True)
         if not path.exists():
@@ -217,7 +217,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     """
     # Processes in containers may share a process number.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
@@ -261,7 +261,12 @@ def _read_text(path: Path) -> str:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Turn an error of the file system within the block into one line.
+
+    Raises:
+        ResultError: names ``path``, what went wrong and what to do.
+    """
     try:
         yield
     except OSError as error:
