@@ -54,7 +54,7 @@ class FlowExtrapolation:
             displacement = flow + sample(displacement, own + flow)
             frames.append(sample(last, own + displacement).clamp(0.0, 1.0))
             if labels is not None:
-                semantics.append(sample_nearest(labels, own + displacement))
+                semantics.append(sample_nearest(labels[:, None], own + displacement)[:, 0])
             flows.append(flow)
             revealed.append(new)
         return Prediction(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vpbench.errors import PredictorError
@@ -14,6 +14,8 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench_baselines.warp import grid, sample, sample_nearest
 
 __all__ = ["Oracle", "OracleFlow"]
+
+_SAME_SURFACE = 0.5  # pixels by which the motion within one surface differs from that of its nearest pixel, at most
 
 
 class Oracle:
@@ -62,10 +64,10 @@ class OracleFlow:
         displacement = torch.zeros_like(future.flow[:, 0])
         frames, labels = [], []
         for flow in future.flow.unbind(dim=1):
-            displacement = flow + sample(displacement, own + flow)
+            displacement = flow + _sample_motion(displacement, own + flow)
             frames.append(sample(last, own + displacement).clamp(0.0, 1.0))
             if context.semantics is not None:
-                labels.append(sample_nearest(context.semantics[:, -1], own + displacement))
+                labels.append(sample_nearest(context.semantics[:, -1:], own + displacement)[:, 0])
         return Prediction(
             frames=torch.stack(frames, dim=1),
             semantics=torch.stack(labels, dim=1) if labels else None,
@@ -73,6 +75,12 @@ class OracleFlow:
             disocclusion=future.disocclusion,
             label_space=context.label_space,
         )
+
+
+def _sample_motion(motion: Float[Tensor, "b 2 h w"], at: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b 2 h w"]:
+    """Sample bilinearly within a surface; the nearest pixel where two surfaces meet, whose mean is no one's motion."""
+    mixed, own = sample(motion, at), sample_nearest(motion, at)
+    return torch.where((mixed - own).abs().amax(dim=1, keepdim=True) > _SAME_SURFACE, own, mixed)
 
 
 def _future(context: Context) -> Future:

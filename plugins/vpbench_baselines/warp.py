@@ -39,11 +39,11 @@ def sample(image: Float[Tensor, "b c h w"], at: Float[Tensor, "b 2 h w"]) -> Flo
     return torch.lerp(upper, lower, down)
 
 
-def sample_nearest(labels: Int64[Tensor, "b h w"], at: Float[Tensor, "b 2 h w"]) -> Int64[Tensor, "b h w"]:
-    """Sample the nearest pixel's label; beyond the border, the border's."""
-    height, width = labels.shape[-2:]
+def sample_nearest(image: Shaped[Tensor, "b c h w"], at: Float[Tensor, "b 2 h w"]) -> Shaped[Tensor, "b c h w"]:
+    """Sample the nearest pixel's values; beyond the border, the border's."""
+    height, width = image.shape[-2:]
     x, y = (at[:, 0] + 0.5).floor().clamp(0, width - 1), (at[:, 1] + 0.5).floor().clamp(0, height - 1)
-    return _pick(labels[:, None], x, y)[:, 0]
+    return _pick(image, x, y)
 
 
 def _pick(

@@ -215,3 +215,9 @@ def test_unknown_names_say_what_is_near_or_known(install):
     with pytest.raises(UsageError, match=r"nothing is named 'reapet'; did you mean 'repeat'\?"):
         plugins.find("reapet")
     assert did_you_mean("zzz", ["b", "a"]) == "; known: a, b"
+
+
+def test_naming_an_installed_plugin_again_changes_nothing():
+    once, twice = load_plugins(), load_plugins(["vpbench_scenes"])
+    assert once.entries == twice.entries
+    assert once.plugins == twice.plugins

@@ -86,7 +86,7 @@ class TestWarp:
     def test_labels_are_never_blended(self):
         labels = torch.tensor([[[0, 7, 7, 255]]])
         at = torch.tensor([[-3.0, 0.4, 0.6, 2.5], [0.0, 0, 0, 0]]).view(1, 2, 1, 4)
-        assert sample_nearest(labels, at).tolist() == [[[0, 0, 7, 255]]]
+        assert sample_nearest(labels[:, None], at).tolist() == [[[[0, 0, 7, 255]]]]
 
     def test_a_constant_flow_stays(self):
         assert torch.equal(carry_on(constant(-2.5, 1.25))[0], constant(-2.5, 1.25))

@@ -182,6 +182,8 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
         plugins.plugins.append(description)
     for text in extra:
         module = _import_extra(text)
+        if plugins.manager.is_registered(module):
+            continue  # it is installed, too
         description = Plugin(module.__name__, text, getattr(module, "__version__", ""), module.__name__)
         try:
             plugins.add(module, description)

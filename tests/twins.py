@@ -1,0 +1,112 @@
+"""Synthetic twins of data sets that may not be passed on: official names and encodings, and frames that tests know.
+
+A twin is written with pictures of a given size (height, width), or with empty files where only names count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tiny_video import write_video
+
+Size = tuple[int, int]
+
+KITTI_TEST = {"0060": 78, "0084": 383, "0093": 433, "0096": 475}
+"""Lengths of the four test drives of KITTI raw."""
+CITYSCAPES_VAL = {"frankfurt": 267, "lindau": 59, "munster": 174}
+"""Snippets of each city of Cityscapes' val."""
+
+
+def picture(key: str, size: Size) -> NDArray[np.uint8]:
+    """A smooth picture [H,W,3] of its own for every key."""
+    rng = np.random.default_rng(list(key.encode()))
+    small = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    return cv2.resize(small, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def label_ids(key: str, size: Size) -> NDArray[np.uint8]:
+    """A picture [H,W] of Cityscapes' label ids, all 34 of them if it is large enough."""
+    rng = np.random.default_rng(list(key.encode()))
+    blocks = rng.permutation(np.arange(34, dtype=np.uint8)).reshape(2, 17)
+    rows, columns = np.arange(size[0]) * 2 // size[0], np.arange(size[1]) * 17 // size[1]
+    return blocks[rows[:, None], columns]
+
+
+def write(path: Path, size: Size | None) -> Path:
+    """Write the picture whose key is the file's name; an empty file where there is no size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if size is None:
+        path.touch()
+    else:
+        assert cv2.imwrite(str(path), picture(path.name, size)[..., ::-1])
+    return path
+
+
+def cityscapes_snippet(
+    root: Path, split: str, drive: str, first: int, size: Size | None = None, *, labels: bool = True
+) -> None:
+    """A snippet of 30 frames, with the annotation of the 20th; ``drive`` is ``<city>_<6 digits>``."""
+    city = drive.rpartition("_")[0]
+    for number in range(first, first + 30):
+        write(root / f"leftImg8bit_sequence/{split}/{city}/{drive}_{number:06d}_leftImg8bit.png", size)
+    if labels:
+        path = root / f"gtFine/{split}/{city}/{drive}_{first + 19:06d}_gtFine_labelIds.png"
+        write(path, None)
+        if size is not None:
+            assert cv2.imwrite(str(path), label_ids(path.name, size))
+
+
+def cityscapes_val(root: Path, *, labels: bool = True) -> dict[str, list[int]]:
+    """All 500 snippets of val as empty files; returns the first frames by drive.
+
+    As in the official tree, drives of lindau and munster are single snippets, while frankfurt has two long ones, here
+    with gaps between some of their snippets and none between others.
+    """
+    frankfurt = np.cumsum([275, *([30, 30, 86, 285] * 67)]).tolist()[: CITYSCAPES_VAL["frankfurt"]]
+    drives = {"frankfurt_000000": frankfurt[:65], "frankfurt_000001": frankfurt[65:]}
+    for city in ("lindau", "munster"):
+        drives |= {f"{city}_{i:06d}": [0] for i in range(CITYSCAPES_VAL[city])}
+    for drive, firsts in drives.items():
+        for first in firsts:
+            cityscapes_snippet(root, "val", drive, first, labels=labels)
+    return drives
+
+
+def kitti_drive(
+    root: Path, number: str, frames: Iterable[int], size: Size | None = None, date: str = "2011_09_26", camera: int = 2
+) -> Path:
+    """One camera of a drive of KITTI raw, synced; returns the folder of its frames."""
+    folder = root / date / f"{date}_drive_{number}_sync" / f"image_{camera:02d}" / "data"
+    for frame in frames:
+        write(folder / f"{frame:010d}.png", size)
+    return folder
+
+
+def kitti_scenes(root: Path, folder: str, scenes: Iterable[int], size: Size | None = None) -> None:
+    """Scenes of the multi-view extension of KITTI scene flow 2015, 21 frames each."""
+    for scene in scenes:
+        for frame in range(21):
+            write(root / folder / "image_2" / f"{scene:06d}_{frame:02d}.png", size)
+
+
+def human36m_images(folder: Path, name: str, numbers: Iterable[int], size: Size | None = None) -> None:
+    """Images of ``S11_Walking_1.54138969`` and the like, as extracted from a video."""
+    for number in numbers:
+        write(folder / f"{name}_{number:06d}.jpg", size)
+
+
+def human36m_video(root: Path, subject: str, stem: str, frames: NDArray[np.uint8]) -> Path:
+    """An original video; ``stem`` is ``Walking 1.54138969`` and the like. Its frames are kept without loss."""
+    path = root / subject / "Videos" / f"{stem}.mp4"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_video(path, frames)
+
+
+def walking(subjects: Sequence[str]) -> list[str]:
+    """The names of the eight Walking videos of each subject: two trials by four cameras."""
+    cameras = ("54138969", "55011271", "58860488", "60457274")
+    return [f"{s}_Walking{trial}.{camera}" for s in subjects for trial in ("", "_1") for camera in cameras]
