@@ -278,6 +278,15 @@ def test_a_reported_section_shows_natural_and_printed_values_by_horizon(page):
     assert "- ABC, Table 1: How many clips is not said." in page
 
 
+def test_a_number_that_is_printed_in_natural_units_stands_there_once_with_its_digits(tables):
+    rows = [cells for cells in lines(build_pages([], tables)["kitti-flow.md"]) if cells[1] == "Repeat"]
+    assert [cells[3] for cells in rows] == [
+        "16.5",
+        "0.489<br><sub>printed 48.9</sub>",
+        "0.190<br><sub>printed 19.0</sub>",
+    ]
+
+
 def test_reported_rows_have_no_rank_no_bold_and_the_order_of_the_paper(tables):
     built = build_pages([], tables)
     assert "**" not in "".join(built.values())
@@ -291,6 +300,7 @@ def test_a_row_that_a_paper_prints_twice_is_shown_once(tables):
     rows = [cells for cells in lines(build_pages([], tables)["cityscapes-video.md"]) if cells[0] == "*reported*"]
     assert [cells[2] for cells in rows if cells[1] == "FVS"] == ["SADM, Tables 1, 5"] * 2
     assert len(rows) == 2 * 9
+    assert re.search(r"\(cityscapes-video\.md\) .* 0 *\| 0 *\| 9 *\|", build_pages([], tables)["README.md"])
     assert "t+5 or mean 1-5" in build_pages([], tables)["cityscapes-video.md"]
 
 

@@ -1,0 +1,121 @@
+"""What papers print, on a protocol's page: a section below the measured scores. Its rows are marked *reported*, with
+their source; they have no rank and no bold, and stand in the order of the papers' tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from vpbench.pages.reported import HORIZON, PrintedTable, Score
+
+__all__ = ["count", "protocols", "section"]
+
+_INTRO = (
+    "Numbers from papers, on their authors' clips and pixels: *reported*, with source and table, never ranked with what"
+    " is measured above. Natural values, and below each what is printed. `?` marks a number in doubt, or not to be"
+    " compared with its neighbours; the reasons stand below.\n"
+)
+_STEPS = {"at": "t+{0}", "mean_to": "mean 1-{0}", "at_or_mean_to": "t+{0} or mean 1-{0}"}
+
+
+def protocols(tables: Sequence[PrintedTable]) -> set[str]:
+    """Return the names of the protocols that tables have scores on."""
+    return {column.protocol for table in tables for column in table.columns.values()} - {""}
+
+
+def count(protocol: str, tables: Sequence[PrintedTable]) -> int:
+    """Return how many rows of papers' tables have a score on the protocol; a row printed twice counts once."""
+    return len({(score.source, score.method) for score in _scores(protocol, tables)})
+
+
+def section(protocol: str, tables: Sequence[PrintedTable]) -> str:
+    """Return the section of a protocol's page, or "" where no paper reports on it."""
+    scores = _scores(protocol, tables)
+    if not scores:
+        return ""
+    marks = _marks(scores)
+    parts = [f"## Reported by papers\n\n{_INTRO}"]
+    for metric in dict.fromkeys(score.column.metric for score in scores):
+        parts.append(_metric(metric, [s for s in scores if s.column.metric == metric], marks))
+    sources = {(score.source, score.table) for score in scores}
+    shown = [table for table in tables if (table.source, table.table) in sources]
+    lines = [f"- <sup>{mark}</sup> {reason}" for reason, mark in marks.items()]
+    lines += [f"- {table.source} is *{table.paper}*." for table in {t.source: t for t in shown}.values()]
+    lines += [f"- {table.source}, Table {table.table}: {note}" for table in shown for note in table.notes]
+    return "\n".join([*parts, "\n".join(lines) + "\n"])
+
+
+def _scores(protocol: str, tables: Sequence[PrintedTable]) -> list[Score]:
+    return [score for table in tables for score in table.scores() if score.column.protocol == protocol]
+
+
+def _marks(scores: Sequence[Score]) -> dict[str, str]:
+    """Return the footnote mark of each reason, numbered as they come, with "?" where it is one to doubt a number."""
+    doubts = {reason for score in scores for reason in score.suspect}
+    reasons = dict.fromkeys(reason for score in scores for reason in (*score.suspect, *score.remarks))
+    return {reason: f"{'?' if reason in doubts else ''}{i}" for i, reason in enumerate(reasons, 1)}
+
+
+def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
+    horizons = sorted({score.column.horizon for score in scores}, key=_order)
+    printed: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
+    for score in scores:
+        printed[score.source, score.method, score.table][score.column.horizon] = score
+    rows: dict[tuple[str, str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for (source, method, table), cells in printed.items():
+        texts = tuple(_cell(cells[h], marks) if h in cells else "—" for h in horizons)
+        rows[source, method, texts].append(table)  # a row that a paper prints in two tables is shown once
+    lines = [
+        [
+            "*reported*",
+            method.replace("|", "\\|"),
+            f"{source}, Table{'s' * (len(where) > 1)} {', '.join(where)}",
+            *texts,
+        ]
+        for (source, method, texts), where in rows.items()
+    ]
+    heads = ["", "method", "source", *(_title(horizon) for horizon in horizons)]
+    table = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
+    arrow = "higher is better" if scores[0].column.higher_is_better else "lower is better"
+    return f"### {metric}, reported\n\n{arrow}{_units(scores)}\n\n{table}\n"
+
+
+def _order(horizon: str) -> tuple[int, str]:
+    kind, k = _parts(horizon)
+    return k, kind
+
+
+def _parts(horizon: str) -> tuple[str, int]:
+    match = HORIZON.fullmatch(horizon)
+    assert match is not None  # the schema says so
+    return match[1], int(match[2])
+
+
+def _title(horizon: str) -> str:
+    kind, k = _parts(horizon)
+    return _STEPS[kind].format(k)
+
+
+def _units(scores: Sequence[Score]) -> str:
+    """Return how the papers scale the numbers, for all the factors that occur."""
+    factors: dict[str, list[str]] = defaultdict(list)
+    for score in scores:
+        if score.factor != 1 and f"{score.factor:g}" not in factors[score.column.unit]:
+            factors[score.column.unit].append(f"{score.factor:g}")
+    texts = [f"{unit} (natural value times {' or '.join(values)})" for unit, values in factors.items() if values]
+    return f"; printed: {' or '.join(texts)}" if texts else ""
+
+
+def _cell(score: Score, marks: dict[str, str]) -> str:
+    """Return the natural value in the printed precision, what is printed, and the marks of its footnotes."""
+    mark = ",".join(mark for reason, mark in marks.items() if reason in (*score.suspect, *score.remarks))
+    note = f" <sup>{mark}</sup>" if mark else ""
+    if score.factor == 1:
+        return score.printed + note
+    digits = len(score.printed.replace(".", "").lstrip("-0"))
+    digits += not math.log10(score.factor).is_integer()  # one more where the digits themselves change
+    return f"{score.natural:#.{digits}g}{note}<br><sub>printed {score.printed}</sub>"

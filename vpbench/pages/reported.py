@@ -1,0 +1,186 @@
+"""Tables printed in papers, as data: read from ``leaderboards/reported/*.toml``, never from the network. See
+docs/protocols.md, "Published tables".
+
+A file is one table of one paper. ``printed`` is what the paper prints; ``natural`` is the same in the units in which
+results are stored: ``printed = natural * factor``, as a protocol's ``display``.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vpbench.errors import DataError
+from vpbench.protocol.protocol import validation_line
+
+__all__ = ["HORIZON", "SCHEMA", "Cell", "Column", "PrintedTable", "Score", "load_reported", "parse_table"]
+
+SCHEMA = 1
+HORIZON = re.compile(r"(at|mean_to|at_or_mean_to)\(([1-9][0-9]*)\)")
+"""What a number is of: step k, the mean over steps 1 to k, or one of the two where the paper does not say which."""
+ROUNDING = 1e-6  # relative: natural values are written with seven digits
+
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\n]*$")]
+Keys = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Column(_Strict):
+    """One printed column: what its numbers measure, on which protocol, at which steps and in which unit."""
+
+    metric: Text
+    protocol: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]*)?$")
+    """Name of the protocol; "" in a table of parameters."""
+    horizon: str = Field(default="", pattern=rf"^({HORIZON.pattern})?$")
+    higher_is_better: bool
+    unit: str
+    """How the paper scales the number, in words; "" where it prints natural values."""
+    factor: float = Field(gt=0)
+    """printed = natural * factor."""
+
+
+class Cell(_Strict):
+    """One printed number."""
+
+    printed: str = Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")
+    """As printed, with its digits; where the cell is garbled, as read, and then it is suspect."""
+    natural: float
+    factor: float | None = Field(default=None, gt=0)
+    """Where this number was scaled otherwise than its column."""
+    suspect: Keys = ()
+    """Keys of ``reasons`` why the number is not to be trusted, or not comparable with the others."""
+    remarks: Keys = ()
+    """Keys of ``reasons`` that say more about a number that is not in doubt."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One printed number with all that is known about it; reasons in full."""
+
+    source: str
+    table: str
+    method: str
+    column: Column
+    printed: str
+    natural: float
+    factor: float
+    suspect: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+class PrintedTable(_Strict):
+    """One table of one paper: ``rows[method][column]`` are its cells; a missing cell is missing here too."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    kind: Literal["scores", "parameters"]
+    """Tables of parameters are kept beside the scores and are shown on no leaderboard."""
+    source: Text
+    """Short name of the paper."""
+    paper: Text
+    table: Text
+    """The table's number in the paper."""
+    about: Text
+    notes: tuple[Text, ...] = Field(default=(), strict=False)
+    """What holds for the whole table."""
+    reasons: dict[str, Text] = Field(default_factory=dict)
+    columns: dict[str, Column] = Field(min_length=1)
+    rows: dict[Text, dict[str, Cell]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> PrintedTable:
+        same: dict[tuple[str, str, str], str] = {}
+        for key, column in self.columns.items():
+            if (self.kind == "scores") != bool(column.protocol and column.horizon):
+                raise ValueError(f"columns.{key}: tables of scores, and they alone, have a protocol and a horizon")
+            what = (column.protocol, column.metric, column.horizon)
+            if what in same:
+                raise ValueError(f"columns.{key} is a duplicate of columns.{same[what]}")
+            same[what] = key
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PrintedTable:
+        used: set[str] = set()
+        for method, cells in self.rows.items():
+            for key, cell in cells.items():
+                where = f"rows.{method}.{key}"
+                if key not in self.columns:
+                    raise ValueError(f"{where}: there is no columns.{key}")
+                if unknown := {*cell.suspect, *cell.remarks} - set(self.reasons):
+                    raise ValueError(f"{where}: there is no reasons.{min(unknown)}")
+                used |= {*cell.suspect, *cell.remarks}
+                factor, printed = cell.factor or self.columns[key].factor, float(cell.printed)
+                if abs(cell.natural * factor - printed) > ROUNDING * abs(printed):
+                    raise ValueError(
+                        f"{where}: natural {cell.natural:g} x {factor:g} is not the printed {cell.printed}"
+                    )
+        if idle := set(self.reasons) - used:
+            raise ValueError(f"reasons.{min(idle)} is used by no cell")
+        return self
+
+    def scores(self) -> Iterator[Score]:
+        """Yield every cell, in the order of the rows."""
+        for method, cells in self.rows.items():
+            for key, cell in cells.items():
+                column = self.columns[key]
+                yield Score(
+                    source=self.source,
+                    table=self.table,
+                    method=method,
+                    column=column,
+                    printed=cell.printed,
+                    natural=cell.natural,
+                    factor=cell.factor or column.factor,
+                    suspect=tuple(self.reasons[reason] for reason in cell.suspect),
+                    remarks=tuple(self.reasons[reason] for reason in cell.remarks),
+                )
+
+
+def parse_table(text: str, where: str) -> PrintedTable:
+    """Validate the text of one file.
+
+    Raises:
+        DataError: it is not TOML, of a newer schema, or not a table as it should be; one line that names the field.
+    """
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:  # a method that stands there twice is one
+        raise DataError(f"{where} is not valid TOML: {error}") from error
+    if isinstance(schema := value.get("schema"), int) and schema > SCHEMA:
+        raise DataError(f"{where}: schema {schema} is newer than this vpbench reads (schema {SCHEMA}); upgrade vpbench")
+    try:
+        return PrintedTable.model_validate(value)
+    except ValidationError as error:
+        raise DataError(f"{where}: {validation_line(error)}") from error
+
+
+def load_reported(root: Path) -> list[PrintedTable]:
+    """Read every ``*.toml`` of a directory, in the order of their names.
+
+    Raises:
+        DataError: there is none, one is not as it should be, or two hold the same table of a paper.
+    """
+    paths = sorted(root.glob("*.toml"))
+    if not paths:
+        raise DataError(f"{root}: there is no table of a paper (*.toml) in it; name another folder with --reported")
+    tables: dict[tuple[str, str], tuple[Path, PrintedTable]] = {}
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} cannot be read: {error}") from error
+        table = parse_table(text, str(path))
+        key = (table.source, table.table)
+        if key in tables:
+            raise DataError(f"{path}: {table.source}, Table {table.table}, is a duplicate of {tables[key][0]}")
+        tables[key] = (path, table)
+    return [table for _, table in tables.values()]
