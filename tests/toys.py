@@ -38,7 +38,14 @@ def register_predictors(register):
         "with-options": "WithOptions",
         "killed": "Killed",
         "wrong-type": "WrongType",
+        "meddles": "Meddles",
     }.items():
+        register(name, f"toys:{target}", summary=f"toy {target}")
+
+
+@vpbench.hookimpl
+def register_metrics(register):
+    for name, target in {"spoils": "Spoils", "nothing": "Nothing", "words": "Words", "vectors": "Vectors"}.items():
         register(name, f"toys:{target}", summary=f"toy {target}")
 
 
@@ -232,3 +239,40 @@ class Still:
     def annotate(self, window, clip):
         n, h, w, _ = window["frames"].shape
         return np.zeros((n - 1, h, w, 2), np.float32)
+
+
+class Meddles:
+    info = vpbench.PredictorInfo()
+
+    def predict(self, context, horizon, generators):
+        context.frames.mul_(0.5)
+        return vpbench.Prediction(frames=repeat(context, horizon))
+
+
+class Spoils(vpbench.ClipMean):
+    info = vpbench.MetricInfo("spoils", revision=1, higher_is_better=False)
+
+    def measure(self, comparison):
+        predicted, _ = comparison.frames
+        return predicted.mul_(0.5).mean(dim=(2, 3, 4)).tolist()
+
+
+class Nothing(Spoils):
+    info = vpbench.MetricInfo("nothing", revision=1, higher_is_better=False)
+
+    def measure(self, comparison):
+        return None
+
+
+class Words(Spoils):
+    info = vpbench.MetricInfo("words", revision=1, higher_is_better=False)
+
+    def measure(self, comparison):
+        return [["12"] * len(comparison.future.steps) for _ in comparison.future.clips]
+
+
+class Vectors(Spoils):
+    info = vpbench.MetricInfo("vectors", revision=1, higher_is_better=False)
+
+    def measure(self, comparison):
+        return [[[1.0, 2.0]] * len(comparison.future.steps) for _ in comparison.future.clips]

@@ -5,6 +5,7 @@ A twin is written with pictures of a given size (height, width), or with empty f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -38,12 +39,22 @@ def label_ids(key: str, size: Size) -> NDArray[np.uint8]:
 
 def write(path: Path, size: Size | None) -> Path:
     """Write the picture whose key is the file's name; an empty file where there is no size."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if size is None:
-        path.touch()
+        empty([str(path)])
     else:
+        path.parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(path), picture(path.name, size)[..., ::-1])
     return path
+
+
+def empty(paths: Iterable[str]) -> None:
+    """Make empty files, many in little time."""
+    for path in paths:
+        try:
+            os.mknod(path)
+        except FileNotFoundError:
+            Path(path).parent.mkdir(parents=True)
+            os.mknod(path)
 
 
 def cityscapes_snippet(
@@ -51,8 +62,13 @@ def cityscapes_snippet(
 ) -> None:
     """A snippet of 30 frames, with the annotation of the 20th; ``drive`` is ``<city>_<6 digits>``."""
     city = drive.rpartition("_")[0]
-    for number in range(first, first + 30):
-        write(root / f"leftImg8bit_sequence/{split}/{city}/{drive}_{number:06d}_leftImg8bit.png", size)
+    stem = f"{root}/leftImg8bit_sequence/{split}/{city}/{drive}"
+    files = [f"{stem}_{number:06d}_leftImg8bit.png" for number in range(first, first + 30)]
+    if size is None:
+        empty(files)
+    else:
+        for file in files:
+            write(Path(file), size)
     if labels:
         path = root / f"gtFine/{split}/{city}/{drive}_{first + 19:06d}_gtFine_labelIds.png"
         write(path, None)

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vpbench.engine.evaluate import evaluate as evaluate
+    from vpbench.errors import DataError as DataError
+    from vpbench.errors import MetricError as MetricError
+    from vpbench.errors import PluginError as PluginError
+    from vpbench.errors import PredictorError as PredictorError
+    from vpbench.errors import ResultError as ResultError
+    from vpbench.errors import UsageError as UsageError
     from vpbench.errors import VpbenchError as VpbenchError
     from vpbench.plugin.annotator import AnnotatorInfo as AnnotatorInfo
     from vpbench.plugin.clip import Comparison as Comparison
@@ -46,6 +52,11 @@ _HOME = {
     "Result": "vpbench.results.result",
     "SequenceInfo": "vpbench.plugin.dataset",
     "Undefined": "vpbench.plugin.metric",
+    "MetricError": "vpbench.errors",
+    "PluginError": "vpbench.errors",
+    "PredictorError": "vpbench.errors",
+    "ResultError": "vpbench.errors",
+    "UsageError": "vpbench.errors",
     "VpbenchError": "vpbench.errors",
     "evaluate": "vpbench.engine.evaluate",
     "hookimpl": "vpbench.plugin.hookspecs",

@@ -1,8 +1,9 @@
-"""Reader of UCF101 as unpacked from ``UCF101.rar``: ``ROOT/UCF-101/<Class>/v_<Class>_gXX_cYY.avi``."""
+"""Reader of UCF101 as unpacked from ``UCF101.rar``, ``ROOT/UCF-101/<Class>/v_<Class>_gXX_cYY.avi``, or as frames."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
-from vpbench.plugin.media import VideoReader, count_frames, file_stamp
+from vpbench.plugin.folders import data_file
+from vpbench.plugin.media import VideoReader, count_frames, file_stamp, read_image, stack
+from vpbench_ucf101.extracted import find_extracted, frame_files
 from vpbench_ucf101.splits import CLIP, SplitRule, frnn_test, is_test
 
 __all__ = ["UCF101"]
@@ -30,6 +33,9 @@ ROOT/
       ...
     ...
     YoYo/
+or, where there is no video of a clip, every frame of it, at 320x240:
+  UCF-101/YoYo/v_YoYo_g01_c01/000001.jpg  in UCF-101/<Class>/, <Class>/, another folder, or the root itself;
+  v_YoYo_g01_c02/frame000001.png          the number before the suffix counts, from any first one on, without gaps
 """,
     obtain="Download UCF101.rar (6.5 GB) from https://www.crcv.ucf.edu/data/UCF101.php, unpack it with `unrar x "
     "UCF101.rar`, and pass the folder that then holds UCF-101/",
@@ -64,15 +70,15 @@ class UCF101:
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
         """Return the clips of ``train`` or ``test``, sorted by name, as long as their headers say.
 
-        Files that are not named like clips are passed over. A clip that does not open, is reached by a symbolic link
+        What is not named like a clip is passed over. A clip that does not open, is reached by a symbolic link
         out of the data root, or is on the committed test list of ``frnn-seed0`` but not on the disk, has a ``problem``.
 
         Raises:
-            DataError: an unknown split, or no clip below ``ROOT/UCF-101``.
+            DataError: an unknown split, no clip below the root, or two folders of one clip's frames.
         """
         if split not in self.info.splits:
             raise DataError(f"ucf101 has no split {split!r}; it has {' and '.join(self.info.splits)}")
-        present = set(self._names())
+        present = {*self._names(), *self._extracted}
         if not present:
             raise DataError(self._nothing_found())
         expected = frnn_test() if (self._rule, split) == ("frnn-seed0", "test") else frozenset[str]()
@@ -88,6 +94,8 @@ class UCF101:
         if modality != "frames":
             raise DataError(f"ucf101 has no {modality}, only frames")
         path = self._path(sequence)
+        if path.is_dir():
+            return self._read_pictures(path, frames)
         if self._reader is None or self._reader.path != path:
             self._reader = VideoReader(path)
         return self._reader.read(frames)
@@ -98,11 +106,24 @@ class UCF101:
             if _is_clip(name):
                 yield name
 
+    def _read_pictures(self, folder: Path, frames: Sequence[int]) -> NDArray[Any]:
+        files = frame_files(folder, self._root)
+        if frames[-1] >= len(files):
+            raise DataError(f"{folder}: frame {frames[-1]} was asked for, but it has {len(files)} pictures")
+        paths = [data_file(folder / files[number], self._root, "extract the clip again") for number in frames]
+        return stack([read_image(path) for path in paths], str(folder))
+
+    @cached_property
+    def _extracted(self) -> dict[str, Path]:
+        return {name: folder for name, folder in find_extracted(self._root).items() if _is_clip(name)}
+
     def _path(self, name: str) -> Path:
-        """Return a clip's file, which exists within the data root."""
+        """Return a clip's video, or else its folder of frames, which exists within the data root."""
         path = self._root / _FOLDER / f"{name}.avi"
         if not _is_clip(name):
             raise DataError(f"{name!r} is not the name of a clip of UCF101, <Class>/v_<Class>_gXX_cYY")
+        if name in self._extracted and not path.is_file():
+            return self._extracted[name]
         if not path.resolve().is_relative_to(self._root):
             raise DataError(f"{path}: is a symbolic link out of the data root; put the file itself there")
         if not path.is_file():
@@ -112,7 +133,8 @@ class UCF101:
     def _describe(self, name: str) -> SequenceInfo:
         try:
             path = self._path(name)
-            return SequenceInfo(name, range(count_frames(path)), stamp=file_stamp(path))
+            count = len(frame_files(path, self._root)) if path.is_dir() else count_frames(path)
+            return SequenceInfo(name, range(count), stamp=file_stamp(path))
         except DataError as error:
             return SequenceInfo(name, range(0), problem=str(error))
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vpbench.errors import PredictorError
+from vpbench.errors import DataError, PredictorError
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench_annotators.dis import dis_flow
 from vpbench_baselines.warp import carry_on, grid, sample, sample_nearest
 
-__all__ = ["FlowExtrapolation", "dis_flow"]
+__all__ = ["FlowExtrapolation"]
 
 
 class FlowExtrapolation:
     """Moves the last context frame, and its labels where they are given, on at the velocity of its backward flow.
 
-    The flow is the context's last one where it is given, else OpenCV's DIS flow (medium preset, of 8-bit gray) from the
-    last frame to the one before. :func:`vpbench_baselines.warp.carry_on` carries it from step to step and says what
+    The flow is the context's last one where it is given, else the annotator ``dis``'s own (medium preset) from
+    the last frame to the one before. :func:`vpbench_baselines.warp.carry_on` carries it from step to step and says what
     each step reveals; both are predicted too. The steps' flows are composed, and each predicted frame is *one* bilinear
     warp of the last real frame, since repeated warping blurs. Labels are warped to the nearest pixel. Beyond the
     border, the border's pixel is shown.
@@ -72,26 +72,16 @@ def _last_flow(context: Context) -> Float[Tensor, "b 2 h w"]:
         return torch.zeros_like(frames[:, 0, :2])
     if context.flow is not None:
         return context.flow[:, -1]
-    return torch.stack([dis_flow(clip[-1], clip[-2]) for clip in frames])
-
-
-def dis_flow(frame: Float[Tensor, "3 h w"], before: Float[Tensor, "3 h w"]) -> Float[Tensor, "2 h w"]:
-    """Return the backward flow by DIS: pixel p of ``frame`` comes from p + flow(p) of ``before``.
-
-    Raises:
-        PredictorError: the frames are too small for DIS.
-    """
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     try:
-        flow = dis.calc(_gray(frame), _gray(before), None)
-    except cv2.error as error:
-        raise PredictorError(
-            f"flow-extrapolation: DIS finds no optical flow in frames of {frame.shape[-2]}x{frame.shape[-1]} "
-            f"({error.err}); use larger frames, or give the flow"
-        ) from error
-    return torch.from_numpy(np.ascontiguousarray(flow.transpose(2, 0, 1))).to(frame.device)
+        return torch.stack([_estimated(clip[-1], clip[-2]) for clip in frames])
+    except DataError as error:
+        raise PredictorError(f"flow-extrapolation: {error}") from error
 
 
-def _gray(frame: Float[Tensor, "3 h w"]) -> np.ndarray:
-    rgb = (frame * 255.0).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+def _estimated(frame: Float[Tensor, "3 h w"], before: Float[Tensor, "3 h w"]) -> Float[Tensor, "2 h w"]:
+    flow = torch.from_numpy(dis_flow(_eight_bit(frame), _eight_bit(before)))
+    return flow.permute(2, 0, 1).contiguous().to(frame.device)
+
+
+def _eight_bit(frame: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    return (frame * 255.0).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()

@@ -42,7 +42,7 @@ _PNG_DEPTH = 24  # the byte of a PNG file that holds its bits per channel
 class Saved:
     """Predicts what a folder holds, in the layout that ``--save-predictions`` writes too.
 
-    For the clip ``a/b@0``, steps 1 to K (K may be more than the horizon), at the protocol's size:
+    For the clip ``a/b@0``, steps 1 to K (the protocol's horizon), at the protocol's size:
 
     =========================== ======================================================================================
     ``a/b@0.npy``               frames [K,H,W,3], RGB, uint8 0 to 255 or float in [0,1]
@@ -121,7 +121,7 @@ class Saved:
         if path.is_file():
             array = _load(path)
         elif modality == "frames" and pictures.is_dir():
-            path, array = pictures, _load_pictures(pictures, horizon)
+            path, array = pictures, _load_pictures(pictures)
         else:
             rule = f" or {pictures}/ with a PNG per step" if modality == "frames" else ""
             raise PredictorError(f"saved: clip {clip}: there is no {path}{rule}")
@@ -144,13 +144,13 @@ def _load(path: Path) -> NDArray[Any]:
         raise PredictorError(f"saved: {path}: is not an array that loads ({error})") from error
 
 
-def _load_pictures(folder: Path, horizon: int) -> NDArray[np.uint8]:
+def _load_pictures(folder: Path) -> NDArray[np.uint8]:
     paths = sorted(folder.glob("*.png"), key=_natural)
     if not paths:
         raise PredictorError(f"saved: {folder}: holds no PNG")
     try:
-        images = [read_image(path) for path in paths[:horizon]]
-        for path in paths[:horizon]:
+        images = [read_image(path) for path in paths]
+        for path in paths:
             if path.read_bytes()[_PNG_DEPTH] == 16:
                 raise PredictorError(
                     f"saved: {path}: has 16 bits per channel; save 8-bit pictures, or an .npy of float"
@@ -176,16 +176,17 @@ def _checked(
     if array.shape[1:3] != size:
         have, want = "x".join(map(str, array.shape[1:3])), "x".join(map(str, size))
         raise PredictorError(f"saved: {path}: is {have}, the protocol's frames are {want} (height x width)")
-    if len(array) < horizon:
-        raise PredictorError(f"saved: {path}: has {len(array)} steps, the protocol's horizon is {horizon}")
-    array = array[:horizon]
+    if len(array) != horizon:
+        raise PredictorError(
+            f"saved: {path}: has {len(array)} steps, the protocol's horizon is {horizon}; keep the predicted steps only"
+        )
     if modality == "semantics":
         return array.astype(np.int64)
     if modality == "disocclusion":
         return array.astype(np.bool_)
     values = array.astype(np.float32)
     if not np.isfinite(values).all():
-        raise PredictorError(f"saved: {path}: has NaN or infinite values among the first {horizon} steps")
+        raise PredictorError(f"saved: {path}: has NaN or infinite values ")
     if modality == "flow":
         return values
     if is_eight_bit:

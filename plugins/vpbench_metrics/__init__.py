@@ -1,4 +1,4 @@
-"""The canonical metrics: MSE, MAE, PSNR, SSIM, MS-SSIM, LPIPS and mIoU."""
+"""The canonical metrics (MSE, MAE, PSNR, SSIM, MS-SSIM, LPIPS, mIoU), other repositories' conventions, and regions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_metrics(register: Register) -> None:
-    """Register the seven, all measured where a protocol names none."""
+    """Register the seven that are measured where a protocol names none, then those that one asks for."""
     register("mse", "vpbench_metrics.pixels:MSE", summary="mean squared error per value", default=True)
     register("mae", "vpbench_metrics.pixels:MAE", summary="mean absolute error per value", default=True)
     register("psnr", "vpbench_metrics.pixels:PSNR", summary="peak signal-to-noise ratio per frame, dB", default=True)
@@ -20,3 +20,23 @@ def register_metrics(register: Register) -> None:
     register("ms-ssim", "vpbench_metrics.structure:MSSSIM", summary="MS-SSIM over 5 scales", default=True)
     register("lpips", "vpbench_metrics.perceptual:LPIPS", summary="LPIPS v0.1, AlexNet", default=True)
     register("miou", "vpbench_metrics.semantic:MIoU", summary="mean IoU of pooled class counts", default=True)
+
+    register("psnr@pooled", "vpbench_metrics.pixels:PooledPSNR", summary="PSNR of the mean MSE (torchmetrics)")
+    register("ssim@uniform7", "vpbench_metrics.structure:UniformSSIM", summary="SSIM, uniform 7x7 (scikit-image)")
+    register("ssim@openstl", "vpbench_metrics.structure:OpenSTLSSIM", summary="SSIM, uniform 7x7, data range 2")
+    register("ssim@uint8", "vpbench_metrics.structure:Uint8SSIM", summary="SSIM, uniform 7x7 on 8 bits (PredRNN)")
+    register("ms-ssim@fvs", "vpbench_metrics.structure:MSSSIMofPNG", summary="MS-SSIM of 8-bit predictions")
+    register("lpips@predrnn", "vpbench_metrics.perceptual:PredRNNLPIPS", summary="LPIPS fed [0,1] unscaled")
+
+    register("miou@moving", "vpbench_metrics.semantic:MovingMIoU", summary="mIoU over the eight moving classes")
+    register("epe", "vpbench_metrics.motion:EndPointError", summary="flow end-point error, pixels")
+    for name in ("precision", "recall"):
+        target = f"vpbench_metrics.motion:Disocclusion{name.capitalize()}"
+        register(f"disocclusion-{name}", target, summary=f"{name} of predicted dis-occlusion, pooled")
+    register("copy-index", "vpbench_metrics.motion:CopyIndex", summary="distance to the last frame over that to truth")
+    for metric in ("mse", "mae", "psnr", "lpips"):
+        for region in ("disoccluded", "covisible", "moving", "static"):
+            target = f"vpbench_metrics.regional:{metric.upper()}{region.capitalize()}"
+            register(f"{metric}/{region}", target, summary=f"{metric} over {region} pixels")
+        target = f"vpbench_metrics.regional:{metric.upper()}ByClass"
+        register(f"{metric}/classes", target, summary=f"{metric} of each true semantic class")

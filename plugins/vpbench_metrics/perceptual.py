@@ -1,14 +1,18 @@
-"""LPIPS v0.1 with the AlexNet backbone, through the ``lpips`` package."""
+"""LPIPS v0.1 with the AlexNet backbone: the ``lpips`` package's network and weights, in an order that suits caches."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import lpips
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,23 +20,28 @@ from vpbench.errors import MetricError
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Undefined
 from vpbench_metrics.backbone import find_or_download
-from vpbench_metrics.frames import too_small
+from vpbench_metrics.frames import checked_frames, everywhere, too_small
 
-__all__ = ["LPIPS", "SMALLEST"]
+__all__ = ["LPIPS", "SMALLEST", "PredRNNLPIPS"]
 
 SMALLEST = 31
 """Pixels per side below which AlexNet's second pooling has nothing left to pool."""
-_PIXELS_AT_ONCE = 2**18
+_PIXELS_AT_ONCE = 2**19  # 32 frames of 128x128: fewer would wait for the weights, more would leave the cache
+_EPSILON = 1e-10  # of lpips.normalize_tensor
+_BYTES_KEPT = 512 << 20
 _CHECK = 0.51094  # the distance of _check_pair, with the backbone that gives the published example (0.722, 0.138)
 Features = list[Tensor]
 """Of n frames, after each of the five ReLUs, [n,C,H',W'], of unit length along C."""
+Maps = list[Tensor]
+"""Of n frames, the weighted squared distances of the features of each layer, [n,H',W']."""
 
 
 class LPIPS(ClipMean):
     """Learned perceptual image patch similarity, v0.1, AlexNet, non-spatial; frames are scaled from [0,1] to [-1,1].
 
-    The true frames' features are computed once per batch, for all predictors (about 36 bytes per pixel of truth). The
-    backbone is looked for, or downloaded, when it is first asked for: see :mod:`vpbench_metrics.backbone`.
+    The true frames' features are computed once per batch, for all predictors (36 bytes per pixel; at most 512 MiB are
+    kept, beyond that they are computed for each). The backbone is looked for, or downloaded, when it is first asked
+    for: see :mod:`vpbench_metrics.backbone`.
     """
 
     info = MetricInfo(
@@ -43,7 +52,9 @@ class LPIPS(ClipMean):
         source="Zhang, Isola, Efros, Shechtman, Wang: The Unreasonable Effectiveness of Deep Features as a Perceptual "
         "Metric, CVPR 2018, equation 1",
     )
-    engine = "lpips"
+    engine = "torch"
+    scaled: ClassVar[bool] = True
+    """Whether frames are scaled to [-1,1] first."""
 
     def __init__(self, device: str = "cpu") -> None:
         super().__init__(device)
@@ -64,39 +75,98 @@ class LPIPS(ClipMean):
         """Return the LPIPS of each frame, 0 or more.
 
         Raises:
+            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all; the backbone cannot be had,
+                or a file with its name does not hold it.
+        """
+        predicted, _ = checked_frames(comparison, self.info.name)
+        if reason := too_small((predicted.shape[-2], predicted.shape[-1]), SMALLEST):
+            return everywhere(comparison, Undefined(reason))
+        clips, steps = predicted.shape[:2]
+        means = [torch.stack([layer.mean(dim=(1, 2)) for layer in maps]).sum(dim=0) for maps in self.maps(comparison)]
+        return torch.cat(means).reshape(clips, steps).tolist()
+
+    def spatial(self, comparison: Comparison) -> Iterator[Float[Tensor, "h w"]]:
+        """Yield LPIPS of each pixel, frame by frame, clip by clip: what ``lpips`` gives with ``spatial=True``."""
+        size = tuple(comparison.future.frames.shape[-2:])
+        for maps in self.maps(comparison):
+            yield from (_enlarge([layer[i] for layer in maps], size) for i in range(len(maps[0])))
+
+    def maps(self, comparison: Comparison) -> list[Maps]:
+        """Return the maps of all frames, in parts of one or more frames; computed once per prediction.
+
+        Raises:
             MetricError: the backbone cannot be had, or a file with its name does not hold it.
         """
-        predicted, true = comparison.frames
-        if reason := too_small((predicted.shape[-2], predicted.shape[-1]), SMALLEST):
-            return [[Undefined(reason)] * predicted.shape[1] for _ in predicted]
         network = self._network()
         if isinstance(network, str):
-            raise MetricError(f"lpips: {network}")
-        with torch.no_grad():
-            truth = comparison.future.cached(
-                "vpbench_metrics.lpips.features",
-                lambda: [[_features(network, part) for part in self._parts(clip)] for clip in true],
-            )
-            return [
-                torch.cat(
-                    [
-                        _distance(network, _features(network, part), known)
-                        for part, known in zip(self._parts(clip), features, strict=True)
-                    ]
-                ).tolist()
-                for clip, features in zip(predicted, truth, strict=True)
-            ]
+            raise MetricError(f"{self.info.name}: {network}")
+        key = f"vpbench_metrics.lpips.{'scaled' if self.scaled else 'unscaled'}"
+        return comparison.cached(key, lambda: self._maps(network, comparison, comparison.future.cached(key, _Kept)))
 
-    def _parts(self, clip: Float[Tensor, "s 3 h w"]) -> Iterator[Float[Tensor, "n 3 h w"]]:
-        """Yield a clip's frames in parts of bounded memory that do not depend on the batch, on the metric's device."""
-        count = max(1, _PIXELS_AT_ONCE // (clip.shape[-2] * clip.shape[-1]))
-        return (part.to(self.device) for part in clip.split(count))
+    def _maps(self, network: lpips.LPIPS, comparison: Comparison, kept: _Kept) -> list[Maps]:
+        predicted, true = comparison.frames
+        clips, steps, _, height, width = true.shape
+        every = [(i, j) for i in range(clips) for j in range(steps)]
+        at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+
+        def take(frames: Tensor, part: list[tuple[int, int]]) -> Float[Tensor, "n 3 h w"]:
+            return torch.stack([frames[i, j] for i, j in part]).to(self.device)
+
+        maps = []
+        with torch.no_grad(), _exact(self.device):
+            for start in range(0, len(every), at_once):
+                part = every[start : start + at_once]
+                known = kept.get(start, lambda part=part: _features(network, take(true, part), self.scaled))
+                maps.append(_differences(network, take(predicted, part), known, self.scaled))
+        return maps
 
     def _network(self) -> lpips.LPIPS | str:
         if self._found is None:
             found = find_or_download()
             self._found = found if isinstance(found, str) else _build(*found).to(self.device)
         return self._found
+
+
+class PredRNNLPIPS(LPIPS):
+    """LPIPS of predrnn-pytorch, which feeds frames in [0,1] to a network that was made for [-1,1]."""
+
+    info = MetricInfo(
+        name="lpips@predrnn",
+        revision=1,
+        higher_is_better=False,
+        summary="LPIPS v0.1, AlexNet, fed [0,1] unscaled, as predrnn-pytorch prints it",
+        source="predrnn-pytorch, core/trainer.py",
+    )
+    scaled = False
+
+
+@dataclass
+class _Kept:
+    """Features of true frames, kept for the next predictor while they fit into a bounded memory."""
+
+    features: dict[int, Features] = field(default_factory=dict)
+    size: int = 0
+
+    def get(self, key: int, make: Callable[[], Features]) -> Features:
+        if key in self.features:
+            return self.features[key]
+        features = make()
+        size = sum(layer.nbytes for layer in features)
+        if self.size + size <= _BYTES_KEPT:
+            self.features[key] = features
+            self.size += size
+        return features
+
+
+@contextmanager
+def _exact(device: str) -> Iterator[None]:
+    """Keep float32 what it is: no autocast, no TF32."""
+    kind = torch.device(device).type
+    with ExitStack() as stack:
+        stack.enter_context(torch.autocast(kind, enabled=False))
+        if kind == "cuda":
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+        yield
 
 
 def _build(path: Path, backbone: Mapping[str, Tensor]) -> lpips.LPIPS:
@@ -112,8 +182,10 @@ def _build(path: Path, backbone: Mapping[str, Tensor]) -> lpips.LPIPS:
     for key in convolutions:  # "slice2.3.weight" is torchvision's "features.3.weight"
         convolutions[key] = backbone["features." + key.split(".", 1)[1]]
     network.net.load_state_dict(convolutions)
-    one, other = (_features(network, image[None]) for image in _check_pair())
-    distance = _distance(network, one, other).item()
+    network = network.to(memory_format=torch.channels_last)
+    one, other = _check_pair()
+    maps = _differences(network, one[None], _features(network, other[None], scaled=True), scaled=True)
+    distance = sum(layer.mean().item() for layer in maps)
     if not math.isclose(distance, _CHECK, rel_tol=1e-3):
         raise MetricError(
             f"{path}: LPIPS of a known pair is {distance:.4f} with it, not {_CHECK:.4f}, so it is not the ImageNet "
@@ -127,11 +199,29 @@ def _check_pair() -> Float[Tensor, "2 3 h w"]:
     return torch.stack([ramp, ramp.mT])
 
 
-def _features(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"]) -> Features:
-    return [lpips.normalize_tensor(layer) for layer in network.net(network.scaling_layer(2.0 * frames - 1.0))]
+def _layers(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what leaves each ReLU, [n,C,H',W'], and its length along C, [n,1,H',W']."""
+    inputs = network.scaling_layer(2.0 * frames - 1.0 if scaled else frames)
+    for layer in network.net(inputs.contiguous(memory_format=torch.channels_last)):
+        yield layer, torch.linalg.vector_norm(layer, dim=1, keepdim=True).add_(_EPSILON)
 
 
-def _distance(network: lpips.LPIPS, one: Features, other: Features) -> Float[Tensor, " n"]:
-    """Return equation 1 of the paper: weighted squared differences, averaged over positions, summed over layers."""
-    layers = zip(network.lins, one, other, strict=True)
-    return torch.stack([weigh((a - b).square()).mean(dim=(1, 2, 3)) for weigh, a, b in layers]).sum(dim=0)
+def _features(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Features:
+    return [layer.div_(length) for layer, length in _layers(network, frames, scaled)]
+
+
+def _differences(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], known: Features, scaled: bool) -> Maps:
+    """Return equation 1 of the paper before its mean over positions: weighted squared differences of each layer."""
+    layers = zip(network.lins, _layers(network, frames, scaled), known, strict=True)
+    return [_weigh(torch.addcdiv(truth, layer, length, value=-1), lin) for lin, (layer, length), truth in layers]
+
+
+def _weigh(difference: Float[Tensor, "n c h w"], lin: torch.nn.Module) -> Float[Tensor, "n h w"]:
+    weights = lin.model[-1].weight.flatten()
+    return difference.square_().permute(0, 2, 3, 1) @ weights
+
+
+def _enlarge(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "h w"]:
+    """Return the sum of one frame's maps, each enlarged to the frame's size as ``lpips`` does it."""
+    enlarged = [F.interpolate(m[None, None], size, mode="bilinear", align_corners=False) for m in maps]
+    return torch.stack(enlarged).sum(dim=0)[0, 0]

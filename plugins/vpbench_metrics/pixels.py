@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from vpbench.plugin.clip import Comparison
-from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Value
-from vpbench_metrics.frames import per_frame
+from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Statistic, Value
+from vpbench_metrics.engines import engine, one_pass
 
-__all__ = ["MAE", "MSE", "PSNR", "PSNR_FLOOR"]
+__all__ = ["MAE", "MSE", "PSNR", "PSNR_FLOOR", "PooledPSNR", "decibels"]
 
 PSNR_FLOOR = 1e-10
 """The smallest MSE that PSNR tells apart from none: 100 dB."""
 
 
-def _difference(predicted: Tensor, true: Tensor) -> Tensor:
-    return predicted.double() - true.double()
+class _Pixels(ClipMean):
+    @property
+    def engine(self) -> str:
+        """What computes it: "numba", "opencv" or "torch"."""
+        return engine(self.device)
 
 
-def _mse(comparison: Comparison) -> list[list[float]]:
-    def score(predicted: Tensor, true: Tensor) -> float:
-        return _difference(predicted, true).square().mean().item()
-
-    return comparison.cached("vpbench_metrics.mse", lambda: per_frame(comparison, score))
-
-
-class MSE(ClipMean):
+class MSE(_Pixels):
     """Mean squared error per value, in [0,1]. Papers that print sums over the frame differ by the factor H*W*C."""
 
     info = MetricInfo(
@@ -37,14 +35,18 @@ class MSE(ClipMean):
         summary="mean squared error per value of RGB frames in [0,1]",
         decimals=5,
     )
-    engine = "torch"
 
     def measure(self, comparison: Comparison) -> Measurements:
-        """Return the MSE of each frame."""
-        return _mse(comparison)
+        """Return the MSE of each frame.
+
+        Raises:
+            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
+        """
+        table: list[list[float]] = one_pass(comparison, self.info.name, self.device).mse.tolist()
+        return table
 
 
-class MAE(ClipMean):
+class MAE(_Pixels):
     """Mean absolute error per value, in [0,1]."""
 
     info = MetricInfo(
@@ -54,14 +56,14 @@ class MAE(ClipMean):
         summary="mean absolute error per value of RGB frames in [0,1]",
         decimals=5,
     )
-    engine = "torch"
 
     def measure(self, comparison: Comparison) -> Measurements:
-        """Return the MAE of each frame."""
-        return per_frame(comparison, lambda p, t: _difference(p, t).abs().mean().item())
+        """Return the MAE of each frame (raises as :meth:`MSE.measure`)."""
+        table: list[list[float]] = one_pass(comparison, self.info.name, self.device).mae.tolist()
+        return table
 
 
-class PSNR(ClipMean):
+class PSNR(_Pixels):
     """Peak signal-to-noise ratio of each frame, peak 1, in dB: the score is a mean of dB, not the dB of a mean.
 
     The MSE is floored at 1e-10, so (near-)identical frames give 100 dB, with the note ``floored`` that is counted.
@@ -75,14 +77,43 @@ class PSNR(ClipMean):
         unit="dB",
         decimals=2,
     )
-    engine = "torch"
 
     def measure(self, comparison: Comparison) -> Measurements:
-        """Return the PSNR of each frame, in dB."""
-        return [[_decibels(mse) for mse in clip] for clip in _mse(comparison)]
+        """Return the PSNR of each frame, in dB (raises as :meth:`MSE.measure`)."""
+        mse = one_pass(comparison, self.info.name, self.device).mse
+        return [[decibels(value) for value in clip] for clip in mse.tolist()]
 
 
-def _decibels(mse: float) -> float | Value:
-    if mse <= PSNR_FLOOR:
-        return Value(-10.0 * math.log10(PSNR_FLOOR), note="floored")
-    return -10.0 * math.log10(mse)
+class PooledPSNR(MSE):
+    """PSNR of the MSE pooled over all clips, as ``torchmetrics`` has it by default: at most the mean of the frames' dB.
+
+    The statistic is the frame's MSE.
+    """
+
+    info = MetricInfo(
+        name="psnr@pooled",
+        revision=1,
+        higher_is_better=True,
+        summary="10 log10(1 / mean MSE): the dB of a mean; at most 100 dB",
+        unit="dB",
+        decimals=2,
+        source="torchmetrics.image.PeakSignalNoiseRatio without dim",
+    )
+
+    def finalise(self, statistics: Sequence[Statistic]) -> float:
+        """Return the decibels of the mean MSE."""
+        return _to_decibels(super().finalise(statistics))
+
+    def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the decibels of the mean MSE of each resample, [R]."""
+        means = np.array([ClipMean.finalise(self, clip) for clip in statistics])
+        return -10.0 * np.log10(np.maximum(means[draws].mean(axis=1), PSNR_FLOOR))
+
+
+def decibels(mse: float) -> float | Value:
+    """Return 10 log10(1 / mse), noted as ``floored`` where the MSE is 1e-10 or less."""
+    return Value(_to_decibels(mse), note="floored") if mse <= PSNR_FLOOR else _to_decibels(mse)
+
+
+def _to_decibels(mse: float) -> float:
+    return mse if math.isnan(mse) else -10.0 * math.log10(max(mse, PSNR_FLOOR))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vpbench.errors import MetricError
-from vpbench.plugin.clip import IGNORE, Comparison, LabelSpace
+from vpbench.plugin.clip import IGNORE, Comparison, Future, LabelSpace
 from vpbench.plugin.metric import Measurements, MetricInfo, PooledCounts, Setting, Undefined
+from vpbench_metrics.frames import everywhere
 
-__all__ = ["MIoU"]
+__all__ = ["MOVING", "MIoU", "MovingMIoU", "checked_labels"]
+
+MOVING = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+"""Cityscapes' names of the classes that move by themselves (train ids 11 to 18)."""
+Labels = NDArray[np.integer]
 
 
 class MIoU(PooledCounts):
@@ -37,36 +45,21 @@ class MIoU(PooledCounts):
         return super().why_not(setting) or ("" if setting.label_space else "the dataset names no label space")
 
     def measure(self, comparison: Comparison) -> Measurements:
-        """Return the 3*C counts of each frame; undefined where no true pixel is labelled, or the label spaces differ.
+        """Return the counts of each frame; undefined where no true pixel is labelled, or the classes cannot be matched.
 
         Raises:
-            MetricError: a label is not in the label space, or the logits have another number of classes.
+            MetricError: labels of another dtype or shape than the truth's, a label that is not in the label space,
+                logits of another number of classes.
         """
-        prediction, future = comparison.prediction, comparison.future
-        assert prediction.semantics is not None  # it is not asked where there are no labels
-        assert future.semantics is not None
-        space = future.label_space
-        if space is None:
-            raise MetricError("miou: the truth has labels without a label space; the dataset's info must name one")
-        theirs = prediction.label_space or space
-        if theirs.name != space.name:
-            reason = f"the predicted labels are of {theirs.name!r}, the true ones of {space.name!r}"
-            return [[Undefined(reason)] * len(future.steps) for _ in future.clips]
-        labels = prediction.semantics
-        if labels.is_floating_point():
-            if labels.shape[2] != len(space):
-                raise MetricError(
-                    f"miou: the predictor gives scores of {labels.shape[2]} classes, "
-                    f"but the label space {space.name!r} has {len(space)}"
-                )
-            labels = labels.argmax(dim=2)
-        pairs = zip(future.clips, labels.cpu().numpy(), future.semantics.cpu().numpy(), strict=True)
+        true, space = checked_labels(comparison.future, self.info.name)
+        theirs = comparison.prediction.label_space or space
+        matched = self._match(theirs, space)
+        if isinstance(matched, str):
+            return everywhere(comparison, Undefined(matched))
+        predicted = _predicted(comparison, theirs, self.info.name)
         return [
-            [
-                _counts(p, t, space, f"clip {clip}, step {step}")
-                for step, p, t in zip(future.steps, predicted, true, strict=True)
-            ]
-            for clip, predicted, true in pairs
+            [_counts(p, t, *matched) for p, t in zip(clip, true_clip, strict=True)]
+            for clip, true_clip in zip(predicted, true, strict=True)
         ]
 
     def ratio(self, counts: NDArray[np.int64]) -> dict[str, float]:
@@ -75,26 +68,132 @@ class MIoU(PooledCounts):
         iou = [t / (t + p + n) if t + p + n else math.nan for t, p, n in zip(tp, fp, fn, strict=True)]
         present = [value for value in iou if not math.isnan(value)]
         score = math.fsum(present) / len(present) if present else math.nan
-        return {"score": score} | {f"class {i}": value for i, value in enumerate(iou)}
+        return {"score": score} | dict(zip(self._names(len(iou)), iou, strict=True))
+
+    def _names(self, classes: int) -> Sequence[str]:
+        return [f"class {i}" for i in range(classes)]
+
+    def _match(self, theirs: LabelSpace, space: LabelSpace) -> tuple[Labels, Labels, int] | str:
+        """Return the scored class of each predicted and of each true id, and the number of scored classes."""
+        if theirs.name != space.name:
+            return f"the predicted labels are of {theirs.name!r}, the true ones of {space.name!r}"
+        ids = np.arange(len(space))
+        return ids, ids, len(space)
+
+
+class MovingMIoU(MIoU):
+    """mIoU over the eight moving classes of Cityscapes, matched by their names.
+
+    All other classes are one that is not scored, so that models of 9 and of 20 classes stand on one ground. Names that
+    the dataset's label space lacks are left out; a class that only the predictor's space lacks has an IoU of 0.
+    """
+
+    info = MetricInfo(
+        name="miou@moving",
+        revision=1,
+        higher_is_better=True,
+        summary="mIoU over person, rider, car, truck, bus, train, motorcycle and bicycle, matched by name",
+        needs=("semantics",),
+        source="Bei, Yang, Soatto: Learning Semantic-Aware Dynamics for Video Prediction, CVPR 2021, section 5",
+    )
+
+    def why_not(self, setting: Setting) -> str:
+        """Return what is lacking: labels on either side, their names, or a moving class among them."""
+        reason = super().why_not(setting)
+        return reason or ("" if setting.label_space is None else _without_moving(setting.label_space))
+
+    def _names(self, classes: int) -> Sequence[str]:
+        return MOVING
+
+    def _match(self, theirs: LabelSpace, space: LabelSpace) -> tuple[Labels, Labels, int] | str:
+        if reason := _without_moving(theirs) or _without_moving(space):
+            return reason
+        named = [name for name in MOVING if name in space.names]
+
+        def scored(labels: LabelSpace) -> Labels:
+            return np.array([MOVING.index(name) if name in named else len(MOVING) for name in labels.names])
+
+        return scored(theirs), scored(space), len(MOVING)
+
+
+def _without_moving(space: LabelSpace) -> str:
+    return "" if set(MOVING) & set(space.names) else f"the label space {space.name!r} names no moving class"
+
+
+def checked_labels(future: Future, metric: str) -> tuple[Labels, LabelSpace]:
+    """Return the true labels [B,S,H,W] and their space.
+
+    Raises:
+        MetricError: there are none, they are of another shape or dtype than they should be, or not in their space.
+    """
+    if future.semantics is None:
+        raise MetricError(f"{metric}: the truth has no labels; the dataset must give semantics")
+    if future.label_space is None:
+        raise MetricError(f"{metric}: the truth has labels without a label space; the dataset's info must name one")
+    labels = _array(future.semantics, future, metric, "true")
+    _check_range(labels, future, future.label_space, metric, "true")
+    return labels, future.label_space
+
+
+def _predicted(comparison: Comparison, space: LabelSpace, metric: str) -> Labels:
+    """Return the predicted labels [B,S,H,W]: the class of the largest score where scores are predicted."""
+    labels, future = comparison.prediction.semantics, comparison.future
+    if labels is None:
+        raise MetricError(f"{metric}: the prediction has no labels")
+    if labels.is_floating_point():
+        if labels.ndim != 5:
+            raise MetricError(f"{metric}: scores must be [clips,steps,classes,H,W]; they are {list(labels.shape)}")
+        if labels.shape[2] != len(space):
+            raise MetricError(
+                f"{metric}: the predictor gives scores of {labels.shape[2]} classes, "
+                f"but the label space {space.name!r} has {len(space)}"
+            )
+        finite = torch.isfinite(labels).flatten(1).all(dim=1)
+        if not finite.all():
+            raise MetricError(
+                f"{metric}: the scores of clip {future.clips[int((~finite).nonzero()[0])]!r} hold NaN or inf"
+            )
+        labels = labels.argmax(dim=2)
+    array = _array(labels, future, metric, "predicted")
+    _check_range(array, future, space, metric, "predicted")
+    return array
+
+
+def _array(labels: Tensor, future: Future, metric: str, whose: str) -> Labels:
+    shape = (len(future.clips), len(future.steps), *labels.shape[2:])
+    other = tuple(future.semantics.shape) if future.semantics is not None else shape
+    if labels.ndim != 4 or tuple(labels.shape) != shape or tuple(labels.shape) != other or not labels.numel():
+        raise MetricError(
+            f"{metric}: the {whose} labels must be [clips,steps,H,W] with {shape[0]} clips and {shape[1]} steps, as "
+            f"the truth's {list(other)}; they are {list(labels.shape)}"
+        )
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise MetricError(f"{metric}: the {whose} labels must be integers; they are {labels.dtype}")
+    return np.asarray(labels.cpu().numpy())
+
+
+def _check_range(labels: Labels, future: Future, space: LabelSpace, metric: str, whose: str) -> None:
+    strange = ((labels < 0) | (labels >= len(space))) & (labels != IGNORE)
+    if strange.any():
+        clip, step = np.argwhere(strange)[0][:2]
+        raise MetricError(
+            f"{metric}: clip {future.clips[clip]}, step {future.steps[step]}: the {whose} label "
+            f"{labels[strange][0]} is not among the {len(space)} of {space.name!r} "
+            f"(0 to {len(space) - 1}, {IGNORE} is ignored)"
+        )
 
 
 def _counts(
-    predicted: NDArray[np.int64], true: NDArray[np.int64], space: LabelSpace, where: str
+    predicted: Labels, true: Labels, predicted_class: Labels, true_class: Labels, classes: int
 ) -> list[int] | Undefined:
-    classes = len(space)
-    for labels, whose in ((predicted, "predicted"), (true, "true")):
-        strange = labels[((labels < 0) | (labels >= classes)) & (labels != IGNORE)]
-        if strange.size:
-            raise MetricError(
-                f"miou: {where}: the {whose} label {strange[0]} is not among the {classes} of {space.name!r} "
-                f"(0 to {classes - 1}, {IGNORE} is ignored)"
-            )
     counted = true != IGNORE
     if not counted.any():
         return Undefined("no pixel of the true frame is labelled")
-    # One column more than classes: what was predicted as 255 belongs to no class.
-    cell = true[counted] * (classes + 1) + np.where(predicted[counted] == IGNORE, classes, predicted[counted])
-    confusion = np.bincount(cell, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
-    tp = confusion.diagonal()
-    fp, fn = confusion[:, :classes].sum(axis=0) - tp, confusion.sum(axis=1) - tp
+    # One more than classes: what is not scored, and what was predicted as 255.
+    side = classes + 1
+    guess, truth = predicted[counted], true[counted]
+    guess = np.where(guess == IGNORE, classes, predicted_class[np.where(guess == IGNORE, 0, guess)])
+    confusion = np.bincount(true_class[truth] * side + guess, minlength=side * side).reshape(side, side)
+    tp = confusion.diagonal()[:classes]
+    fp, fn = confusion.sum(axis=0)[:classes] - tp, confusion.sum(axis=1)[:classes] - tp
     return [*tp.tolist(), *fp.tolist(), *fn.tolist()]

@@ -1,139 +1,187 @@
-"""SSIM and MS-SSIM with the Gaussian 11x11 window, in float64."""
+"""SSIM and MS-SSIM with the Gaussian 11x11 window, and the conventions of other repositories."""
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Float64
-from skimage.metrics import structural_similarity
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Undefined
-from vpbench_metrics.frames import per_frame, too_small
+from vpbench_metrics.engines import engine, one_pass, scales, windowed
+from vpbench_metrics.frames import checked_frames, everywhere, too_small
+from vpbench_metrics.moments import GAUSSIAN, UNIFORM7
 
-__all__ = ["MSSSIM", "MSSSIM_WEIGHTS", "SSIM", "WINDOW"]
+__all__ = ["MSSSIM", "MSSSIM_WEIGHTS", "SSIM", "MSSSIMofPNG", "OpenSTLSSIM", "Uint8SSIM", "UniformSSIM"]
 
-WINDOW = 11
-"""Pixels per side of the Gaussian window; its sigma is 1.5."""
 MSSSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """The exponent of each scale, finest first (Wang et al. 2003, section 3.2)."""
-_SIGMA = 1.5
-_C1, _C2 = 0.01**2, 0.03**2  # (K * data range)^2 with the data range 1
+_WANG = "Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, IEEE TIP 13(4), 2004, section III.B"
 
 
-class SSIM(ClipMean):
+class _Structure(ClipMean):
+    smallest: ClassVar[int]
+    """Pixels per side that the window needs."""
+
+    @property
+    def engine(self) -> str:
+        """What computes it: "numba", "opencv" or "torch"."""
+        return engine(self.device)
+
+    def why_not(self, setting: Setting) -> str:
+        """Return what is lacking, or that the window is larger than the frames."""
+        return super().why_not(setting) or too_small(setting.size, self.smallest)
+
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return one value per frame; undefined where the frames are too small.
+
+        Raises:
+            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
+        """
+        height, width = comparison.future.frames.shape[-2:]
+        if reason := too_small((height, width), self.smallest):
+            checked_frames(comparison, self.info.name)
+            return everywhere(comparison, Undefined(reason))
+        table: list[list[float]] = self._values(comparison).tolist()
+        return table
+
+    def _values(self, comparison: Comparison) -> NDArray[np.float64]:
+        """Return the values of all frames, [B,S]."""
+        raise NotImplementedError
+
+
+class SSIM(_Structure):
     """Structural similarity, as Wang's ``ssim.m`` without downsampling and ``tf.image.ssim`` have it.
 
     Gaussian window, population covariance, data range 1, mean of the RGB channels over the valid interior (window
-    centres 5 pixels or more from the border).
+    centres 5 pixels or more from the border). In [-1,1]; identical frames give exactly 1.
     """
 
     info = MetricInfo(
         name="ssim",
-        revision=1,
+        revision=2,
         higher_is_better=True,
         summary="SSIM with a Gaussian 11x11 window (sigma 1.5), data range 1, mean of RGB",
-        source="Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, IEEE TIP 13(4), 2004, section III.B",
+        source=_WANG,
     )
-    engine = "scikit-image"
+    smallest = len(GAUSSIAN.weights)
 
-    def why_not(self, setting: Setting) -> str:
-        """Return what is lacking, or that the window is larger than the frames."""
-        return super().why_not(setting) or too_small(setting.size, WINDOW)
-
-    def measure(self, comparison: Comparison) -> Measurements:
-        """Return the SSIM of each frame, in [-1,1]."""
-        return per_frame(comparison, _ssim)
+    def _values(self, comparison: Comparison) -> NDArray[np.float64]:
+        structure = one_pass(comparison, self.info.name, self.device).structure
+        assert structure is not None
+        return np.asarray(1.0 - structure[..., 0].mean(axis=-1))
 
 
-class MSSSIM(ClipMean):
+class MSSSIM(_Structure):
     """Multi-scale SSIM over 5 scales, the defaults of ``tf.image.ssim_multiscale``.
 
     Per channel, the product over scales of the mean contrast-structure term (the mean SSIM at the last scale), floored
     at 0, to the power of :data:`MSSSIM_WEIGHTS`; then the mean of the channels. Between scales 2x2 means, an odd side
-    being extended by repeating its last row or column (zeros there, as in pytorch-msssim, are off by 5e-4).
+    being extended by repeating its last row or column (zeros there, as in pytorch-msssim, are off by 5e-4). In [0,1];
+    identical frames give exactly 1. The first scale is SSIM's own pass.
     """
 
     info = MetricInfo(
         name="ms-ssim",
-        revision=1,
+        revision=2,
         higher_is_better=True,
         summary="MS-SSIM over 5 scales, Gaussian 11x11 window (sigma 1.5), data range 1, mean of RGB",
         source="Wang, Simoncelli, Bovik: Multi-scale structural similarity, Asilomar 2003; tf.image.ssim_multiscale",
     )
-    engine = "torch"
-    smallest = (WINDOW - 1) * 2 ** (len(MSSSIM_WEIGHTS) - 1) + 1
+    smallest = (len(GAUSSIAN.weights) - 1) * 2 ** (len(MSSSIM_WEIGHTS) - 1) + 1
     """161: the pixels per side that leave the window its 11 at the last scale."""
 
-    def why_not(self, setting: Setting) -> str:
-        """Return what is lacking, or that the frames are too small for 5 scales."""
-        return super().why_not(setting) or too_small(setting.size, self.smallest)
+    def _values(self, comparison: Comparison) -> NDArray[np.float64]:
+        first = one_pass(comparison, self.info.name, self.device).structure
+        assert first is not None
+        coarser = scales(*comparison.frames, len(MSSSIM_WEIGHTS) - 1, self.device)
+        terms = np.concatenate([first[..., None, 1], coarser[..., :-1, 1], coarser[..., -1:, 0]], axis=-1)
+        product = np.prod(np.maximum(1.0 - terms, 0.0) ** np.array(MSSSIM_WEIGHTS), axis=-1)
+        return np.asarray(product.mean(axis=-1))
 
-    def measure(self, comparison: Comparison) -> Measurements:
-        """Return the MS-SSIM of each frame, in [0,1]."""
-        return per_frame(comparison, _ms_ssim)
 
+class UniformSSIM(_Structure):
+    """SSIM as ``skimage.metrics.structural_similarity`` has it by default, with the data range 1.
 
-def _ssim(predicted: Float[Tensor, "3 h w"], true: Float[Tensor, "3 h w"]) -> float | Undefined:
-    height, width = predicted.shape[-2:]
-    if reason := too_small((height, width), WINDOW):
-        return Undefined(reason)
-    value = structural_similarity(
-        predicted.double().cpu().numpy(),
-        true.double().cpu().numpy(),
-        gaussian_weights=True,
-        sigma=_SIGMA,
-        use_sample_covariance=False,
-        data_range=1.0,
-        channel_axis=0,
+    A uniform 7x7 window, sample covariance (49/48), mean of the RGB channels over the valid interior.
+    """
+
+    info = MetricInfo(
+        name="ssim@uniform7",
+        revision=1,
+        higher_is_better=True,
+        summary="SSIM with a uniform 7x7 window, sample covariance, data range 1 (scikit-image's default)",
+        source="scikit-image, skimage.metrics.structural_similarity",
     )
-    return float(value)
+    smallest = len(UNIFORM7.weights)
+    data_range: ClassVar[float] = 1.0
+    _ranges = (1.0, 2.0)
+
+    @property
+    def engine(self) -> str:
+        """What computes it: "opencv" or "torch"."""
+        return "torch" if super().engine == "torch" else "opencv"
+
+    def _values(self, comparison: Comparison) -> NDArray[np.float64]:
+        pair = checked_frames(comparison, self.info.name)
+        table = comparison.cached(
+            "vpbench_metrics.uniform7", lambda: windowed(*pair, UNIFORM7, self._ranges, self.device)
+        )
+        return np.asarray(1.0 - table[..., self._ranges.index(self.data_range), 0].mean(axis=-1))
 
 
-def _ms_ssim(predicted: Float[Tensor, "3 h w"], true: Float[Tensor, "3 h w"]) -> float | Undefined:
-    height, width = predicted.shape[-2:]
-    if reason := too_small((height, width), MSSSIM.smallest):
-        return Undefined(reason)
-    x, y = predicted.double(), true.double()
-    product = torch.ones(3, dtype=torch.float64, device=x.device)
-    for scale, weight in enumerate(MSSSIM_WEIGHTS):
-        last = scale == len(MSSSIM_WEIGHTS) - 1
-        luminance, contrast = _terms(x, y)
-        term = (luminance * contrast if last else contrast).mean(dim=(-2, -1))
-        product = product * term.clamp(min=0.0) ** weight
-        if not last:
-            x, y = _halve(x), _halve(y)
-    return float(product.mean())
+class OpenSTLSSIM(UniformSSIM):
+    """SSIM of OpenSTL, MIM and PhyDNet: uniform 7x7 and, for frames in [0,1], the data range 2.
+
+    Up to version 0.19 scikit-image took it from the dtype (-1 to 1): +0.08 on photographs. Shares ``ssim@uniform7``'s
+    pass.
+    """
+
+    info = MetricInfo(
+        name="ssim@openstl",
+        revision=1,
+        higher_is_better=True,
+        summary="SSIM with a uniform 7x7 window and data range 2, as OpenSTL, MIM and PhyDNet print it",
+        source="OpenSTL, openstl/core/metrics.py with scikit-image <= 0.19.3",
+    )
+    data_range = 2.0
 
 
-def _terms(
-    x: Float64[Tensor, "3 h w"], y: Float64[Tensor, "3 h w"]
-) -> tuple[Float64[Tensor, "3 h-10 w-10"], Float64[Tensor, "3 h-10 w-10"]]:
-    """Return the maps of the luminance and of the contrast-structure term."""
-    mean_x, mean_y = _blur(x), _blur(y)
-    var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
-    covariance = _blur(x * y) - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
-    contrast = (2 * covariance + _C2) / (var_x + var_y + _C2)
-    return luminance, contrast
+class Uint8SSIM(UniformSSIM):
+    """SSIM of PredRNN: uniform 7x7 on frames truncated to 8 bits."""
+
+    info = MetricInfo(
+        name="ssim@uint8",
+        revision=1,
+        higher_is_better=True,
+        summary="SSIM with a uniform 7x7 window on frames truncated to 8 bits, as PredRNN prints it",
+        source="predrnn-pytorch, core/trainer.py",
+    )
+
+    def _values(self, comparison: Comparison) -> NDArray[np.float64]:
+        predicted, true = ((frames * 255).floor() / 255 for frames in checked_frames(comparison, self.info.name))
+        return np.asarray(1.0 - windowed(predicted, true, UNIFORM7, (1.0,), self.device)[..., 0, 0].mean(axis=-1))
 
 
-def _blur(image: Float64[Tensor, "3 h w"]) -> Float64[Tensor, "3 h-10 w-10"]:
-    window = torch.from_numpy(_gaussian()).to(image.device)
-    return (image.unfold(-2, WINDOW, 1) @ window).unfold(-1, WINDOW, 1) @ window
+class MSSSIMofPNG(MSSSIM):
+    """MS-SSIM of the FVS family (SADM, WALDO): predictions are rounded to 8 bits first, as saved pictures are."""
+
+    info = MetricInfo(
+        name="ms-ssim@fvs",
+        revision=1,
+        higher_is_better=True,
+        summary="MS-SSIM of predictions rounded to 8 bits",
+        source="FutureVideoSynthesis, evaluation/demo_cityscape.py",
+    )
+
+    def _values(self, comparison: Comparison) -> NDArray[np.float64]:
+        predicted, _ = checked_frames(comparison, self.info.name)
+        return super()._values(_with_frames(comparison, torch.round(predicted * 255) / 255))
 
 
-@cache
-def _gaussian() -> np.ndarray:
-    offsets = np.arange(WINDOW) - WINDOW // 2
-    weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
-    return np.asarray(weights / weights.sum())
-
-
-def _halve(image: Float64[Tensor, "3 h w"]) -> Float64[Tensor, "3 (h+1)//2 (w+1)//2"]:  # noqa: UP037
-    height, width = image.shape[-2:]
-    return F.avg_pool2d(F.pad(image[None], (0, width % 2, 0, height % 2), mode="replicate"), 2)[0]
+def _with_frames(comparison: Comparison, frames: Tensor) -> Comparison:
+    return Comparison(replace(comparison.prediction, frames=frames), comparison.future)

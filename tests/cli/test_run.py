@@ -34,6 +34,7 @@ def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
     assert folder == tmp_path / "r" / "toy" / "last" / run["identity_hash"][:12]
     assert set(run["identity"]) == {
         "protocol", "manifest", "predictor", "options", "fingerprint", "annotators", "metrics", "seed", "samples",
+        "partial",
     }  # fmt: skip
     rows = [json.loads(line) for line in (folder / "units" / "000000.jsonl").read_text().splitlines()]
     assert len(rows) == 16 * 4 * 2
@@ -228,7 +229,8 @@ def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, ca
     common = {"plugins": plugins, "out": tmp_path / "r", "metrics": ["mse", "psnr"]}
     named = api.evaluate("last", args[3], **common)
     made = api.evaluate(Last(), args[3], **common)
-    assert named.path == made.path
+    assert named.summary["scores"] == made.summary["scores"]
+    assert api.evaluate(Last(), args[3], **common).path == made.path
     assert named.mean_to("mse", 4) == pytest.approx(np.mean([named.at("mse", k) for k in (1, 2, 3, 4)]))
     frame = named.to_dataframe()
     assert len(frame) == 20 * 4 * 2
@@ -237,3 +239,48 @@ def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, ca
         named.at("ssim", 1)
     with pytest.raises(api.VpbenchError, match="no step 5"):
         named.at("mse", 5)
+
+
+WRONG = [{"clips": 0}, {"samples": 0}, {"batch_size": 0}, {"workers": -1}, {"metrics": "mse"}]
+
+
+@pytest.mark.parametrize("setting", WRONG)
+def test_settings_from_python_are_checked(tmp_path, setting):
+    with pytest.raises(api.UsageError, match=next(iter(setting))):
+        api.evaluate("repeat", "scenes", out=tmp_path, **setting)
+
+
+@pytest.mark.parametrize("order", [["meddles", "last"], ["last", "meddles"]])
+def test_a_predictor_that_writes_into_the_context_fails_and_spoils_nothing(vpbench, toy, tmp_path, order):
+    alone = vpbench("run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "a", "--json").json["results"][0]
+    flags = [flag for name in order for flag in ("-m", name)]
+    done = vpbench("run", *toy(), *flags, *MSE, "--out", tmp_path / "b", "--json")
+    assert done.code == 1
+    assert "'meddles' changes the context in place" in done.error
+    (last,) = done.json["results"]
+    assert last["summary"] == alone["summary"]
+
+
+def test_a_metric_that_writes_into_what_it_measures_is_named(vpbench, toy, tmp_path):
+    done = vpbench("run", *toy(), "-m", "last", "--metric", "spoils", *MSE, "--out", tmp_path)
+    assert done.code == 1
+    assert "metric 'spoils' changes what it measures in place" in done.error
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("nothing", "'nothing' failed on 'last'"), ("words", "a statistic is numbers"), ("vectors", "makes no score")],
+)
+def test_a_metric_that_breaks_its_contract_is_named_and_fails_the_cell(vpbench, toy, tmp_path, metric, words):
+    done = vpbench("run", *toy(), "-m", "last", "--metric", metric, "--out", tmp_path)
+    assert done.code == 1
+    assert repr(metric) in done.error
+    assert words in done.error
+
+
+def test_pictures_and_predictions_of_a_published_result_may_come_from_another_batch_size(vpbench, toy, tmp_path):
+    args = ["run", *toy(), "-m", "last", *MSE, "--out", tmp_path]
+    assert vpbench(*args).code == 0
+    before = tree(only(tmp_path, "last"))
+    assert vpbench(*args, "--batch-size", "3", "--save-predictions").code == 0
+    assert tree(only(tmp_path, "last")) == before

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from tiny_video import known_frames, write_video
+from tiny_video import known_frames, write_picture, write_video
 
 from vpbench.errors import DataError
 from vpbench.plugin.dataset import Dataset, check_array
@@ -232,6 +232,66 @@ class TestRead:
         copy = pickle.loads(pickle.dumps(data))
         np.testing.assert_array_equal(copy.read("YoYo/v_YoYo_g20_c01", [4], "frames"), known_frames(8)[[4]])
         assert copy.sequences("train") == data.sequences("train")
+
+
+class TestExtracted:
+    CLIP = "YoYo/v_YoYo_g20_c01"
+
+    @pytest.mark.parametrize("where", ["UCF-101/YoYo", "YoYo", "jpegs", "."])
+    @pytest.mark.parametrize("name", ["{:06d}.png", "frame{}.png", "img_v2_{:05d}.PNG"])
+    def test_the_same_clip_as_frames(self, twin: Path, tmp_path: Path, where: str, name: str) -> None:
+        root = tmp_path / "frames"
+        for number, frame in enumerate(known_frames(12), start=1):
+            write_picture(root / where / "v_YoYo_g20_c01" / name.format(number), frame)
+        (root / where / "v_YoYo_g20_c01/.DS_Store").touch()
+        (root / where / "v_YoYo_g20_c01/notes1.txt").touch()
+        write_video(twin / "UCF-101" / f"{self.CLIP}.avi", known_frames(12))
+        asked = [0, 2, 9, 11]
+        arrays = []
+        for data in (UCF101(root), UCF101(twin)):
+            (found,) = [s for s in data.sequences("test") if s.name == self.CLIP]
+            assert (found.frames, found.problem) == (range(12), "")
+            arrays.append(data.read(self.CLIP, asked, "frames"))
+        np.testing.assert_array_equal(arrays[0], known_frames(12)[asked])
+        np.testing.assert_array_equal(*arrays)
+
+    def test_a_flat_folder_finds_its_class(self, tmp_path: Path) -> None:
+        write_picture(tmp_path / "v_HandStandPushups_g20_c01/1.png", known_frames(1)[0])
+        assert names(UCF101(tmp_path), "test") == ["HandstandPushups/v_HandStandPushups_g20_c01"]
+
+    def test_a_video_comes_before_its_frames(self, twin: Path) -> None:
+        for number in range(3):
+            write_picture(twin / "UCF-101" / self.CLIP / f"{number}.png", known_frames(1)[0])
+        (found,) = [s for s in UCF101(twin).sequences("test") if s.name == self.CLIP]
+        assert found.frames == range(8)
+
+    def test_broken_folders(self, twin: Path) -> None:
+        for clip, numbers in {"v_YoYo_g21_c01": (1, 2, 4), "v_YoYo_g21_c02": (), "v_YoYo_g21_c03": (1, 2)}.items():
+            (twin / "UCF-101/YoYo" / clip).mkdir()
+            for number in numbers:
+                write_picture(twin / "UCF-101/YoYo" / clip / f"{number}.png", known_frames(1)[0])
+        write_picture(twin / "UCF-101/YoYo/v_YoYo_g21_c03/02.png", known_frames(1)[0])
+        problems = {s.name[-3:]: s.problem for s in UCF101(twin).sequences("test") if s.problem}
+        assert sorted(problems) == ["c01", "c02", "c03"]
+        assert "v_YoYo_g21_c01: frame 3 is missing or stands there twice (found 4.png)" in problems["c01"]
+        assert "v_YoYo_g21_c02: holds no numbered picture" in problems["c02"]
+        assert "v_YoYo_g21_c03: frame 3 is missing or stands there twice (found 2.png)" in problems["c03"]
+
+    def test_frames_that_are_not_there(self, twin: Path, tmp_path: Path) -> None:
+        folder = twin / "UCF-101/YoYo/v_YoYo_g22_c01"
+        for number in range(2):
+            write_picture(folder / f"{number}.png", known_frames(1)[0])
+        with pytest.raises(DataError, match="frame 2 was asked for, but it has 2 pictures"):
+            UCF101(twin).read("YoYo/v_YoYo_g22_c01", [1, 2], "frames")
+        folder.rename(tmp_path / "outside")
+        folder.symlink_to(tmp_path / "outside")
+        assert "YoYo/v_YoYo_g22_c01" not in names(UCF101(twin), "test")
+
+    def test_two_folders_of_one_clip(self, tmp_path: Path) -> None:
+        for folder in ("a", "b"):
+            write_picture(tmp_path / folder / "v_YoYo_g22_c01/1.png", known_frames(1)[0])
+        with pytest.raises(DataError, match=r"b/v_YoYo_g22_c01: holds frames of a clip that .*a/v_YoYo_g22_c01 holds"):
+            UCF101(tmp_path).sequences("test")
 
 
 class TestPlugin:

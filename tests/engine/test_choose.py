@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import MappingProxyType
 
@@ -121,7 +122,7 @@ def test_options_come_from_defaults_presets_and_the_user(plugins):
         ("with-options", {"width": "many"}, r"option width: .*integer"),
         ("last:fast", {}, r"predictor 'last' has no preset 'fast'; there are none"),
         ("last", {"width": 3}, r"predictor 'last' takes no options, so -o last\.width cannot be set"),
-        ("argued", {}, r"predictor 'argued': option dir: Field required"),
+        ("argued", {}, r"predictor 'argued' needs its dir: write argued:DIR"),
     ],
 )
 def test_what_does_not_fit_is_a_usage_error(plugins, text, options, message):
@@ -151,9 +152,25 @@ def test_the_text_after_the_colon_may_be_an_argument(plugins):
 
 
 def test_the_fingerprint_is_taken_with_and_without_options(plugins):
-    assert choose_predictor(plugins, "plain", {}).fingerprint == "read"
-    assert choose_predictor(plugins, "argued:x", {}).fingerprint == "read"
-    assert choose_predictor(plugins, "last", {}).fingerprint == ""
+    read = choose_predictor(plugins, "plain", {}).fingerprint
+    assert read
+    assert choose_predictor(plugins, "argued:x", {}).fingerprint == read
+    assert choose_predictor(plugins, "repeat", {}).fingerprint == ""
+
+
+def test_the_code_of_a_plugin_that_is_a_file_is_part_of_the_fingerprint(tmp_path):
+    path = tmp_path / "edited_model.py"
+    code = "import vpbench\n@vpbench.hookimpl\ndef register_predictors(register):\n    register('m', 'toys:Last')\n"
+    seen = set()
+    for text in (code, code + "# edited\n", code):
+        path.write_text(text)
+        seen.add(choose_predictor(load_plugins([str(path)]), "m", {}).fingerprint)
+    assert len(seen) == 2
+
+
+def test_untrained_weights_are_the_same_in_every_process(plugins):
+    one, two = (choose_predictor(plugins, "with-options", {}).fingerprint for _ in range(2))
+    assert one == two
 
 
 # objects of a Python program
@@ -172,11 +189,35 @@ class MyModel(torch.nn.Module):
 
 def test_an_object_is_named_by_its_class():
     chosen = chosen_object(Plain())
-    assert (chosen.name, chosen.fingerprint, dict(chosen.options)) == ("plain", "read", {})
+    assert (chosen.name, bool(chosen.fingerprint), dict(chosen.options)) == ("plain", True, {})
     assert chosen_object(MyModel()).name == "my-model"
     assert chosen_object(Argued(Argued.Options(dir="x"))).options == {"dir": "x", "factor": 1.0}
     with pytest.raises(UsageError, match=r"neither a predictor's name nor an object with `info` and `predict`"):
         chosen_object(NoPredictor())
+    with pytest.raises(UsageError, match=r"neither a predictor's name nor an object"):
+        chosen_object(Plain)
+
+
+class Constant:
+    info = PredictorInfo()
+
+    def __init__(self, value):
+        self.value = value
+
+    def predict(self, context, horizon, generators):
+        raise NotImplementedError
+
+
+def test_objects_with_other_attributes_are_other_results():
+    values = [0.1, 0.5, "0.1", [0.1], torch.tensor([0.1]), torch.tensor([0.2]), torch.nn.Linear(1, 1)]
+    prints = [chosen_object(Constant(value)).fingerprint for value in values]
+    assert len(set(prints)) == len(values)
+    assert chosen_object(Constant(0.1)).fingerprint == prints[0]
+
+
+def test_an_object_that_cannot_be_told_from_another_is_refused():
+    with pytest.raises(UsageError, match=r"give Constant a method `fingerprint\(\)`"):
+        chosen_object(Constant(object()))
 
 
 def test_a_retrained_module_is_another_result():
@@ -297,7 +338,7 @@ def test_a_protocol_is_a_name_or_a_file(plugins, tmp_path):
 
 def test_annotators_are_for_a_modality_that_they_give(plugins):
     (chosen,) = choose_annotators(plugins, {"flow": "still"}, {}).values()
-    assert chosen.describe() == '{"fingerprint":"","name":"still","options":{}}'
+    assert json.loads(chosen.describe()) == {"fingerprint": chosen.fingerprint, "name": "still", "options": {}}
     for wanted, message in {
         "flwo": r"--annotate flwo=still: 'flwo' cannot be annotated; did you mean 'flow'\?",
         "frames": r"'frames' cannot be annotated",

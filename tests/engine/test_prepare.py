@@ -144,8 +144,6 @@ def test_a_store_that_was_cut_off_is_said(make):
 
 
 def test_runs_with_and_without_it_are_equal_to_the_byte(cache, tmp_path, monkeypatch):
-    from toys import __file__ as toys
-
     from vpbench.cli.main import _run
 
     path = tmp_path / "p.toml"
@@ -153,10 +151,10 @@ def test_runs_with_and_without_it_are_equal_to_the_byte(cache, tmp_path, monkeyp
         'schema = 1\nname = "p"\nversion = 1\n[dataset]\nname = "toy"\n[sampling]\nkind = "first"\ncontext = 3\n'
         'horizon = 4\n[[pixels]]\nop = "resize"\nsize = [32, 40]\n'
     )
-    args = ["run", "--plugin", toys, "-p", str(path), "-m", "needs-flow", "-m", "seer"]
+    args = ["run", "--plugin", "toys", "-p", str(path), "-m", "needs-flow", "-m", "seer"]
     metrics = ["--metric", "mse", "--metric", "ssim"]
     assert _run([*args, *metrics, "--out", str(tmp_path / "a")]) == 0
-    assert _run(["data", "prepare", "--plugin", toys, str(path)]) == 0
+    assert _run(["data", "prepare", "--plugin", "toys", str(path)]) == 0
     monkeypatch.setattr("toys.Toy.read", lambda *a: pytest.fail("the original was read"))
     assert (
         _run([*args[:1], *args[3:], *metrics, "--out", str(tmp_path / "b"), "--plugin", "toys", "--workers", "2"]) == 0

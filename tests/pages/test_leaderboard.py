@@ -33,7 +33,8 @@ def add(tmp_path):
         run = {
             "schema": 1, "identity": identity, "identity_hash": digest, "predictor": predictor, "preset": "",
             "sees_truth": oracle, "paper": "", "protocol": protocol, "cumulative": cumulative, "dropped": [],
-            "metrics": {name: SPECS[name] for name in scores}, "manifest": [],
+            "metrics": {name: SPECS[name] for name in scores}, "manifest": [], "partial": partial,
+            "skipped": skipped or {},
         } | run_changes  # fmt: skip
         count = len(next(iter(scores.values())))
         means = {n: [sum(v[: k + 1]) / (k + 1) for k in range(count)] for n, v in scores.items()} if cumulative else {}
@@ -43,7 +44,7 @@ def add(tmp_path):
             "scores": {
                 name: {
                     "per_step": values, "ci95": [[v - 0.01, v + 0.01] for v in values],
-                    "mean_to": means.get(name, []), "mean": means[name][-1] if means else None,
+                    "mean_to": means.get(name, []), "mean": means[name][-1] if means else None, "undefined": {},
                 }
                 for name, values in scores.items()
             },

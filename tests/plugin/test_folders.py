@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -84,5 +85,5 @@ def test_a_file_of_the_root(root):
 def test_evenly_changes_no_number(numbers):
     found = evenly(numbers)
     assert list(found) == numbers
-    gaps = {b - a for a, b in zip(numbers, numbers[1:], strict=False)}
+    gaps = {b - a for a, b in pairwise(numbers)}
     assert isinstance(found, range) == (len(gaps) <= 1 and bool(numbers))

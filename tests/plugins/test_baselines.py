@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, LabelSpace
-from vpbench_baselines.extrapolation import FlowExtrapolation, _gray, dis_flow
+from vpbench_annotators.dis import Dis
+from vpbench_baselines.extrapolation import FlowExtrapolation, _eight_bit
 from vpbench_baselines.repeat import Repeat
 from vpbench_baselines.warp import _land, carry_on, grid, sample, sample_nearest
 
@@ -192,17 +193,19 @@ class TestFlowExtrapolation:
         assert not prediction.disocclusion.any()
         assert prediction.semantics is None
 
-    def test_estimated_flow_points_back(self):
-        clip = moving(3, -2, 2)
-        flow = dis_flow(clip[0, 1], clip[0, 0])[:, 10:-10, 10:-10]
-        assert flow.mean(dim=(1, 2)).tolist() == pytest.approx([-3, 2], abs=0.1)
+    def test_the_estimate_is_that_of_the_annotator_dis(self):
+        clip = moving(3, -2, 3)
+        window = (clip[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        flow = Dis(Dis.Options()).annotate({"frames": window}, "clip@0")
+        given_flow = torch.from_numpy(flow).permute(0, 3, 1, 2)[None]
+        alone, given = (FlowExtrapolation().predict(context(clip, flow=f), 2, []) for f in (None, given_flow))
+        for name, value in alone.given().items():
+            assert torch.equal(value, given.given()[name])
+        assert alone.flow[0, 0, :, 10:-10, 10:-10].mean(dim=(1, 2)).tolist() == pytest.approx([-3, 2], abs=0.1)
 
     def test_the_estimate_sees_the_8_bit_picture_itself(self):
         levels = torch.arange(256.0).view(1, 16, 16).repeat(3, 1, 1)
-        assert np.array_equal(_gray(levels / 255), levels[0].numpy().astype(np.uint8))
-        red = torch.zeros(3, 1, 1)
-        red[0] = 1
-        assert _gray(red).item() == 76  # 0.299 of 255: RGB, not BGR
+        assert np.array_equal(_eight_bit(levels / 255), levels.permute(1, 2, 0).numpy().astype(np.uint8))
 
     def test_estimated_motion_beats_repeat_by_far(self):
         clip = moving(2, 1, 7)

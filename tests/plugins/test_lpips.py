@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from vpbench.errors import MetricError
 from vpbench.plugin.metric import Setting, Undefined
 from vpbench_metrics import backbone
-from vpbench_metrics.perceptual import LPIPS, SMALLEST
+from vpbench_metrics.perceptual import LPIPS, SMALLEST, PredRNNLPIPS
 
 FRAMES = frozenset({"frames"})
 SETTING = Setting((64, 64), FRAMES, FRAMES)
@@ -105,8 +105,9 @@ def test_identical_frames_symmetry_and_bounds(metric, compare):
 def test_a_clip_measures_the_same_alone_and_in_parts(metric, compare, monkeypatch):
     predicted, true = noise(3, 5, 3, 64, 64), noise(3, 5, 3, 64, 64, seed=1)
     rows = metric.measure(compare(predicted, true))
-    assert metric.measure(compare(predicted[1:2], true[1:2]))[0] == rows[1]
-    assert metric.measure(compare(predicted.flip(0), true.flip(0))) == rows[::-1]
+    np.testing.assert_allclose(metric.measure(compare(predicted[1:2], true[1:2]))[0], rows[1], atol=1e-7)
+    np.testing.assert_allclose(metric.measure(compare(predicted.flip(0), true.flip(0))), rows[::-1], atol=1e-7)
+    assert metric.measure(compare(predicted, true)) == rows
     monkeypatch.setattr("vpbench_metrics.perceptual._PIXELS_AT_ONCE", 2 * 64 * 64)
     np.testing.assert_allclose(metric.measure(compare(predicted, true)), rows, atol=1e-7)
 
@@ -121,6 +122,52 @@ def test_predictors_share_the_features_of_the_truth(metric, compare, monkeypatch
     monkeypatch.setattr(network, "forward", lambda x, forward=network.forward: seen.append(len(x)) or forward(x))
     metric.measure(Comparison(Prediction(frames=noise(1, 2, 3, 40, 40, seed=2)), one.future))
     assert seen == [2]
+
+
+def test_features_of_the_truth_are_kept_up_to_a_bound(metric, compare, monkeypatch):
+    from vpbench.plugin.clip import Comparison, Prediction
+
+    monkeypatch.setattr("vpbench_metrics.perceptual._PIXELS_AT_ONCE", 40 * 40)
+    one = compare(noise(1, 4, 3, 40, 40), noise(1, 4, 3, 40, 40, seed=1))
+    expected = metric.measure(one)
+    (kept,) = one.future._cache.values()
+    frame = kept.size // 4
+    assert len(kept.features) == 4 and frame < 40 * 1600
+    again = compare(*one.frames)
+    monkeypatch.setattr("vpbench_metrics.perceptual._BYTES_KEPT", 2 * frame)
+    assert metric.measure(again) == expected
+    assert metric.measure(Comparison(Prediction(frames=again.frames[0]), again.future)) == expected
+    (kept,) = again.future._cache.values()
+    assert len(kept.features) == 2
+
+
+def test_predrnn_feeds_the_network_without_scaling(shared, monkeypatch, compare, reference):
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))
+    predicted, true = noise(1, 2, 3, 40, 40), noise(1, 2, 3, 40, 40, seed=1)
+    with torch.no_grad():
+        theirs = reference(predicted[0], true[0], normalize=False).flatten().tolist()
+    comparison = compare(predicted, true)
+    assert PredRNNLPIPS().measure(comparison)[0] == pytest.approx(theirs, abs=1e-6)
+    assert LPIPS().measure(comparison)[0] != pytest.approx(theirs, abs=1e-3)
+
+
+def test_autocast_changes_nothing(metric, compare):
+    comparison = [compare(noise(1, 1, 3, 40, 40), noise(1, 1, 3, 40, 40, seed=1)) for _ in range(2)]
+    expected = metric.measure(comparison[0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert metric.measure(comparison[1]) == expected
+
+
+def test_more_noise_is_farther_away(metric, compare):
+    true, grain = noise(1, 1, 3, 48, 48), noise(1, 1, 3, 48, 48, seed=1) - 0.5
+    values = [metric.measure(compare((true + s * grain).clamp(0, 1), true))[0][0] for s in (0.0, 0.1, 0.3, 0.9)]
+    assert values == sorted(values) and values[0] == 0.0
+
+
+def test_bad_frames_are_named(metric, compare):
+    true = noise(2, 1, 3, 40, 40)
+    with pytest.raises(MetricError, match="lpips: the predicted frame of clip 'clip1@0', step 1 holds NaN"):
+        metric.measure(compare(torch.where(torch.arange(2)[:, None, None, None, None] == 1, float("nan"), true), true))
 
 
 def test_leaves_the_random_state_alone(metric):

@@ -1,7 +1,8 @@
-"""MSE, MAE and PSNR: the formulas, known pictures, and what must not change a number."""
+"""MSE, MAE and PSNR: the formulas, known pictures, what must not change a number, each engine, and bad frames."""
 
 from __future__ import annotations
 
+import importlib
 import math
 
 import cv2
@@ -11,8 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpbench.plugin.metric import Setting, Value
-from vpbench_metrics.pixels import MAE, MSE, PSNR
+import vpbench_metrics
+from vpbench.errors import MetricError
+from vpbench.plugin.metric import Metric, Setting, Value
+from vpbench_metrics import engines
+from vpbench_metrics.pixels import MAE, MSE, PSNR, PooledPSNR
 
 METRICS = (MSE, MAE, PSNR)
 
@@ -105,18 +109,104 @@ def test_where_they_cannot_apply():
 
 def test_names_and_directions():
     assert [(m.info.name, m.info.higher_is_better) for m in METRICS] == [("mse", False), ("mae", False), ("psnr", True)]
-    assert list(_registered()) == ["mse", "mae", "psnr", "ssim", "ms-ssim", "lpips", "miou"]
 
 
-def _registered():
-    import importlib
+def test_pooled_psnr_is_the_decibels_of_the_mean(compare):
+    predicted, true = random_pair(3)
+    metric = PooledPSNR()
+    comparison = compare(predicted, true)
+    assert metric.measure(comparison) == MSE().measure(comparison)
+    assert metric.finalise([0.1, 0.001]) == pytest.approx(-10 * math.log10(0.0505))
+    assert metric.finalise([0.0]) == 100.0
+    assert math.isnan(metric.finalise([]))
+    draws = np.array([[0, 1], [1, 1]])
+    expected = [-10 * math.log10(0.0505), 30.0]
+    np.testing.assert_allclose(metric.resample([[0.1], [0.001]], draws), expected)
 
-    import vpbench_metrics
 
+def test_pooled_psnr_equals_torchmetrics(compare):
+    torchmetrics = pytest.importorskip("torchmetrics.functional.image")
+    predicted, true = random_pair(4)
+    theirs = torchmetrics.peak_signal_noise_ratio(predicted, true, data_range=1.0).item()
+    statistics = [value for clip in PooledPSNR().measure(compare(predicted, true)) for value in clip]
+    assert PooledPSNR().finalise(statistics) == pytest.approx(theirs, abs=1e-5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_more_noise_is_a_larger_error(compare, seed):
+    generator = torch.Generator().manual_seed(seed)
+    true = 0.3 + 0.4 * torch.rand(1, 1, 3, 16, 16, generator=generator)
+    noise = torch.randn(true.shape, generator=generator).clamp(-3, 3)
+    scores = [[m().measure(compare(true + size * noise, true))[0][0] for m in METRICS] for size in (0.02, 0.05, 0.1)]
+    for worse, better in zip(scores[1:], scores[:-1], strict=True):
+        assert worse[0] > better[0] and worse[1] > better[1] and worse[2] < better[2]
+
+
+@pytest.mark.parametrize("word", ["numba", "opencv", "torch"])
+def test_every_engine_gives_the_same_errors(compare, monkeypatch, word):
+    predicted, true = random_pair(5, (2, 2, 3, 9, 13))
+    expected = [plain(m().measure(compare(predicted, true))) for m in METRICS]
+    monkeypatch.setattr(engines, "engine", lambda device: word)
+    found = [plain(m().measure(compare(predicted, true))) for m in METRICS]
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    monkeypatch.undo()
+    assert MSE("cuda").engine == "torch"
+    monkeypatch.setattr(engines, "_has_numba", lambda: False)
+    assert [m().engine for m in METRICS] == ["opencv"] * 3
+
+
+def test_a_repeated_frame_that_has_no_memory_of_its_own(compare):
+    predicted, true = random_pair(6)
+    repeated = predicted[:, :1].expand_as(true)
+    assert MSE().measure(compare(repeated, true)) == MSE().measure(compare(repeated.contiguous(), true))
+
+
+BAD = {
+    "float64": (lambda p, t: (p.double(), t), "mse: the predicted frames must be float32 in .0,1.; they are float64"),
+    "bytes": (lambda p, t: (p, (t * 255).byte()), "mse: the true frames must be float32 in .0,1.; they are uint8"),
+    "gray": (lambda p, t: (p[:, :, :1], t), r"mse: the predicted frames must be .* they are \[2, 3, 1, 12, 14\]"),
+    "steps": (lambda p, t: (p[:, :2], t), "mse: the predicted frames must be .* 2 clips and 3 steps"),
+    "size": (lambda p, t: (p[..., :5], t), r"mse: the predicted frames are \[12, 5\] pixels, the true ones \[12, 14\]"),
+    "empty": (lambda p, t: (p[:0], t[:0]), "mse: there is nothing to measure"),
+    "NaN": (
+        lambda p, t: (put(p, float("nan")), t),
+        "predicted frame of clip 'clip1@0', step 3 holds NaN or inf",
+    ),
+    "bright": (
+        lambda p, t: (p, put(t, 1.5)),
+        "true frame of clip 'clip1@0', step 3 must lie in .0,1.; it spans",
+    ),
+    "dark": (lambda p, t: (put(p, -0.5), t), "mse: the predicted frame of clip 'clip1@0', step 3 must lie in .0,1."),
+}
+
+
+def put(frames, value):
+    frames = frames.clone()
+    frames[1, 2, 0, 3, 4] = value
+    return frames
+
+
+@pytest.mark.parametrize("word", ["numba", "opencv", "torch"])
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_frames_are_named(compare, monkeypatch, bad, word):
+    change, message = BAD[bad]
+    monkeypatch.setattr(engines, "engine", lambda device: word)
+    with pytest.raises(MetricError, match=message):
+        MSE().measure(compare(*change(*random_pair(7))))
+
+
+def test_the_seven_are_what_a_bare_run_measures_and_every_name_is_a_metric():
     seen = {}
-    vpbench_metrics.register_metrics(lambda name, target, *, summary, default: seen.update({name: (target, default)}))
-    for name, (target, default) in seen.items():
+    vpbench_metrics.register_metrics(
+        lambda name, target, *, summary, default=False: seen.update({name: (target, default, summary)})
+    )
+    seven = ["mse", "mae", "psnr", "ssim", "ms-ssim", "lpips", "miou"]
+    assert [name for name, (_, default, _) in seen.items() if default] == list(seen)[:7] == seven
+    for name, (target, _, summary) in seen.items():
         module, attribute = target.split(":")
-        assert getattr(importlib.import_module(module), attribute).info.name == name
-        assert default
-    return seen
+        metric = getattr(importlib.import_module(module), attribute)("cpu")
+        assert isinstance(metric, Metric)
+        assert metric.info.name == name
+        assert metric.info.summary and summary and type(metric).__doc__
+        assert isinstance(metric.engine, str)

@@ -51,8 +51,11 @@ def test_float_frames_come_back_to_the_bit(folder, frames):
     assert Saved(Saved.Options(dir=folder)).info.outputs == ("frames",)
 
 
-def test_more_steps_than_the_horizon_are_cut(folder, frames):
-    assert torch.equal(predict(folder, horizon=2).frames, as_tensor(frames)[:, :2])
+@pytest.mark.parametrize("horizon", [2, 4])
+def test_as_many_steps_as_the_horizon_or_it_may_be_the_context_too(folder, horizon):
+    save(folder / "a/b@0.npy", np.zeros((3, H, W, 3), np.uint8))
+    with pytest.raises(PredictorError, match=rf"has 3 steps, the protocol's horizon is {horizon}; keep the predicted"):
+        predict(folder, horizon=horizon)
 
 
 def test_eight_bit_frames_and_pictures_are_divided_by_255_in_float32(tmp_path):

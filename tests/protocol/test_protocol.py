@@ -141,7 +141,7 @@ def test_every_field_is_of_one_of_the_two():
 @pytest.mark.parametrize(
     ("sampling", "changes"),
     [
-        (SLIDING, {"stride": 4, "start": 1}),
+        (SLIDING, {"stride": 4, "start": 1, "pad": "replicate"}),
         (RANDOM, {"count": 4, "seed": 1}),
         (ANCHORED, {"target": 20, "steps": [1, 3], "context": 3, "frame_step": 3}),
     ],
@@ -160,6 +160,11 @@ def test_the_hash_is_of_the_order_and_the_kind_of_pixel_operations():
 def test_the_hash_does_not_move_between_releases():
     """Old results must stay comparable: a change of the format needs a new schema, not another hash."""
     assert parse().hash == "263d7d06ce7110192db8f34c71a7fdb8ef1d8b4a236e06a242b6e91f30bdd53b"
+
+
+def test_a_field_that_came_later_counts_only_where_it_is_used():
+    """The hash of a sliding protocol from before ``pad`` was there."""
+    assert parse(sampling=SLIDING).hash == "ca99fe440e60876908a512d074e95316b13be3060572941f064b41a875de9579"
 
 
 def test_what_a_result_stores_gives_the_same_protocol():

@@ -146,3 +146,31 @@ def test_short_sequences_are_an_error_or_dropped_by_name():
     found = cut(error.model_copy(update={"short": "drop"}), range(7), range(6), [])
     assert found.clips == (ClipRef("s0", (0, 2, 4, 6), 2, (1, 2)),)
     assert found.dropped == ("s1", "s2")
+
+
+@settings(max_examples=80)
+@given(frames, st.integers(0, 5), st.integers(1, 5), st.fixed_dictionaries(window))
+def test_padding_adds_windows_that_begin_before_the_sequence(frames, start, stride, fields):
+    sampling = Sliding(kind="sliding", start=start, stride=stride, pad="replicate", short="drop", **fields)
+    step, before = sampling.frame_step, (sampling.context - 1) * sampling.frame_step
+    expected = []
+    for first in range(frames[0] - before + start, 60, stride) if frames else ():
+        numbers = [first + i * step for i in range(sampling.context + sampling.horizon)]
+        real = [n for n in numbers if n >= frames[0]]
+        if set(real) <= set(frames):
+            expected.append((f"s0@{first}", (*[real[0]] * (len(numbers) - len(real)), *real)))
+    clips = cut(sampling, frames).clips
+    assert [(c.id, c.frames) for c in clips] == expected
+    assert all(c.context == sampling.context and c.frames[c.context - 1] in frames for c in clips)
+
+
+def test_kitti_flow_predicts_every_next_frame():
+    """21 frames: 20 next frames with padding (KITTI Flow: 200 x 20 = 4,000 clips), 17 without (3,400)."""
+    fields = {"kind": "sliding", "context": 4, "horizon": 1, "stride": 1}
+    padded = cut(Sliding(pad="replicate", **fields), range(21)).clips
+    assert [c.frames for c in padded[:4]] == [(0, 0, 0, 0, 1), (0, 0, 0, 1, 2), (0, 0, 1, 2, 3), (0, 1, 2, 3, 4)]
+    assert [c.id for c in padded[:4]] == ["s0@-3", "s0@-2", "s0@-1", "s0@0"]
+    assert [c.frames[-1] for c in padded] == list(range(1, 21))
+    plain = cut(Sliding(**fields), range(21)).clips
+    assert plain == padded[3:]
+    assert len(plain) == 17

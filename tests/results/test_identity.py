@@ -21,7 +21,7 @@ from vpbench.results.store import Store
 
 TOYS = Path(__file__).parents[1] / "toys.py"
 
-IDENTITY = Identity("p", "m", "last", {"width": 4}, "f", {"flow": "dis"}, {"mse": 1}, 0, 1)
+IDENTITY = Identity("p", "m", "last", {"width": 4}, "f", {"flow": "dis"}, {"mse": 1}, 0, 1, "")
 OTHERS = {
     "protocol": "q",
     "manifest": "n",
@@ -32,6 +32,7 @@ OTHERS = {
     "metrics": {"mse": 2},
     "seed": 1,
     "samples": 2,
+    "partial": "2 of 3 clips",
 }
 
 
@@ -44,7 +45,7 @@ def test_every_field_is_in_the_hash():
 def test_the_hash_does_not_move_between_releases():
     text = (
         '{"annotators":{"flow":"dis"},"fingerprint":"f","manifest":"m","metrics":{"mse":1},"options":{"width":4},'
-        '"predictor":"last","protocol":"p","samples":1,"seed":0}'
+        '"partial":"","predictor":"last","protocol":"p","samples":1,"seed":0}'
     )
     assert canonical(IDENTITY.as_dict()) == text
     assert IDENTITY.hash == hashlib.sha256(text.encode()).hexdigest()

@@ -28,6 +28,13 @@ def make_run(**changes):
         "predictor": "last",
         "protocol": {"name": "toy"},
         "metrics": {"mse": {}},
+        "preset": "",
+        "sees_truth": False,
+        "paper": "",
+        "cumulative": True,
+        "partial": "",
+        "dropped": [],
+        "skipped": {},
         "manifest": [[clip, [1, 2]] for clip in CLIPS],
         **changes,
     }
@@ -144,8 +151,8 @@ def test_rows_of_another_result_are_found(store, tmp_path):
     other = Store.create(tmp_path / "other", make_run(manifest=[["x@0", [1, 2]]]))
     other.publish(0, [{**row, "clip": "x@0"} for row in make_rows()[::16]], begin(other))
     other.unit_path(0).rename(store.unit_path(0))
-    with pytest.raises(ResultError, match=r"not what was published"):
-        store.check_claims()
+    with pytest.raises(ResultError, match=r"run.json is not what this result was computed with"):
+        store.check_claims()  # no process of this result has published anything
     with pytest.raises(ResultError, match=r"2 rows, 0 of the 32 expected"):
         list(store.rows())
 
@@ -179,7 +186,7 @@ def test_what_is_no_result_is_said_to_be_none(tmp_path):
     with pytest.raises(ResultError, match=r"is not a result: there is no run\.json"):
         Store.open(tmp_path)
     (tmp_path / "run.json").write_text('{"schema": 1, "identity": {}}')
-    with pytest.raises(ResultError, match=r"lacks manifest, metrics, predictor, protocol"):
+    with pytest.raises(ResultError, match=r"lacks cumulative, dropped, .*manifest, metrics"):
         Store.open(tmp_path)
 
 

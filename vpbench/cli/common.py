@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import click
 
-from vpbench.errors import UsageError
+from vpbench.errors import UsageError, VpbenchError
 from vpbench.plugin.loader import Plugins, load_plugins
 
-__all__ = ["State", "common_options", "json_option", "pairs", "print_json", "progress_bar", "roots"]
+__all__ = ["State", "busy", "common_options", "each", "json_option", "pairs", "print_json", "progress_bar", "roots"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,6 +87,38 @@ def roots(texts: tuple[str, ...]) -> dict[str, Path]:
     bare = {text for text in texts if "=" in text and Path(text).exists()}
     named = pairs(tuple(t for t in texts if t not in bare), "--data-root", bare=True)
     return {name: Path(value) for name, value in [*named.items(), *(("", text) for text in bare)]}
+
+
+@contextmanager
+def each() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Do several things though some fail: each within ``with attempt():``; exits with 1 at the end if one failed."""
+    failed = False
+
+    @contextmanager
+    def attempt() -> Iterator[None]:
+        nonlocal failed
+        try:
+            yield
+        except VpbenchError as error:
+            failed = True
+            click.echo(f"vpbench: {' '.join(str(error).split())}", err=True)
+
+    yield attempt
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Say on standard error, where that is a terminal, what takes a while."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
 
 
 @contextmanager

@@ -24,6 +24,7 @@ _COMMANDS = {
     "show": ("vpbench.cli.show", "Show one of them, or a result."),
     "plugins": ("vpbench.cli.plugins", "Show where each plugin comes from and what broke."),
     "merge": ("vpbench.cli.merge", "Check that a result is complete and write its summary."),
+    "weights": ("vpbench.cli.weights", "Convert files of weights."),
     "verify": ("vpbench.cli.verify", "Check a result against its own record."),
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vpbench.cli.common import State, common_options
+from vpbench.cli.common import State, common_options, each
 
 __all__ = ["command"]
 
@@ -26,6 +26,8 @@ def command(state: State, result: Path, allow_partial: bool) -> None:
     folders = find_results(result)
     if not folders:
         raise ResultError(f"{result}: there is no result (no run.json) at or below it")
-    for folder in folders:
-        merge(Store.open(folder), state.plugins, allow_partial=allow_partial)
-        click.echo(str(folder / "summary.json"))
+    with each() as attempt:
+        for folder in folders:
+            with attempt():
+                merge(Store.open(folder), state.plugins, allow_partial=allow_partial)
+                click.echo(str(folder / "summary.json"))

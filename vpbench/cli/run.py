@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import State, common_options, json_option, pairs, print_json, progress_bar, roots
-from vpbench.errors import UsageError, VpbenchError
+from vpbench.cli.common import State, busy, common_options, json_option, pairs, print_json, progress_bar, roots
+from vpbench.errors import DataError, UsageError, VpbenchError
 
 if TYPE_CHECKING:
     from vpbench.engine.evaluate import Outcome
@@ -23,6 +23,7 @@ __all__ = ["command"]
 @click.option("-p", "--protocol", "protocols", multiple=True, metavar="NAME|FILE.toml", help="What to evaluate on.")
 @click.option("-m", "--predictor", "predictors", multiple=True, metavar="NAME[:PRESET]", help="What to evaluate.")
 @click.option("-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of a predictor.")
+@click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Weights of a predictor or an annotator.")
 @click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Where a dataset lies.")
 @click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Who supplies flow or semantics to predictors.")
 @click.option(
@@ -50,6 +51,7 @@ def command(
     protocols: tuple[str, ...],
     predictors: tuple[str, ...],
     options: tuple[str, ...],
+    weights: tuple[str, ...],
     data_roots: tuple[str, ...],
     annotate: tuple[str, ...],
     as_json: bool,
@@ -74,13 +76,16 @@ def command(
 
     for name in values["metrics"]:
         plugins.entry("metric", name)
+    folders = roots(data_roots)
+    for name in filter(None, folders):
+        plugins.entry("dataset", name)
     settings = Settings(
-        data_roots=roots(data_roots),
-        options=parse_assignments(options, "-o"),
+        data_roots=folders,
+        options=_with_weights(parse_assignments(options, "-o"), _weights(weights, predictors)),
         annotate=pairs(annotate, "--annotate"),
         **values,
     )
-    _check_option_names(settings, plugins, predictors)
+    _check_option_names(settings, plugins, protocols, predictors)
     failures: list[str] = []
     documents: list[dict[str, Any]] = []
     for name in protocols:
@@ -114,8 +119,9 @@ def _run_one(
     from vpbench.engine.plan import make_plan
 
     protocol = open_protocol(plugins, name)
-    chosen = [choose_predictor(plugins, text, settings.options) for text in predictors]
-    plan = make_plan(protocol, chosen, plugins, settings)
+    with busy(f"{protocol.name}: looking at data, weights and earlier results"):
+        chosen = [choose_predictor(plugins, text, settings.options) for text in predictors]
+        plan = make_plan(protocol, chosen, plugins, settings)
     keepers: list[Keeper] = []
     if pictures:
         from vpbench.pages.strips import PictureKeeper
@@ -125,16 +131,49 @@ def _run_one(
         return run(plan, settings, progress, keepers)
 
 
-def _check_option_names(settings: Settings, plugins: Plugins, predictors: tuple[str, ...]) -> None:
+def _weights(texts: tuple[str, ...], predictors: tuple[str, ...]) -> dict[str, Path]:
+    """Parse ``--weights [NAME=]FILE``; a bare file is the only predictor's."""
+    files = {name: Path(text).expanduser() for name, text in pairs(texts, "--weights", bare=True).items()}
+    if "" in files:
+        names = sorted({text.partition(":")[0] for text in predictors})
+        if len(names) > 1:
+            raise UsageError(f"--weights {files['']}: whose? Write --weights NAME=FILE, such as {names[0]}=FILE")
+        if names[0] in files:
+            raise UsageError(f"--weights {files['']}: given twice for {names[0]}")
+        files[names[0]] = files.pop("")
+    for name, file in files.items():
+        if not file.is_file():
+            raise DataError(f"--weights {name}={file}: there is no such file")
+    return files
+
+
+def _with_weights(options: dict[str, dict[str, Any]], files: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    for name, file in files.items():
+        own = options.setdefault(name, {})
+        if "weights" in own:
+            raise UsageError(f"--weights {name}={file}: -o {name}.weights={own['weights']} says the same thing")
+        own["weights"] = str(file)
+    return options
+
+
+def _check_option_names(
+    settings: Settings, plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[str, ...]
+) -> None:
     """Refuse options of something that this run does not use: a typing error, most likely."""
     from vpbench.errors import did_you_mean
 
     used = {text.partition(":")[0] for text in (*predictors, *settings.annotate.values())}
+    if set(settings.options) - used:
+        from vpbench.engine.choose import open_protocol
+
+        annotate = [text for name in protocols for text in open_protocol(plugins, name).annotate.values()]
+        used |= {text.partition(":")[0] for text in annotate}
     for name in settings.options:
         if name not in used:
             known = {e.name for kind in ("predictor", "annotator") for e in plugins.of(kind)}
             hint = did_you_mean(name, used) if name not in known else "; add it with -m or --annotate"
-            raise UsageError(f"-o {name}....: {name!r} does not take part in this run{hint}")
+            option = next(iter(settings.options[name]))
+            raise UsageError(f"option {name}.{option}: {name!r} does not take part in this run{hint}")
 
 
 def _document(result: Any) -> dict[str, Any]:

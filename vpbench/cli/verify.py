@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vpbench.cli.common import State, common_options
+from vpbench.cli.common import State, common_options, each
 
 __all__ = ["command"]
 
@@ -25,8 +25,10 @@ def command(state: State, result: Path) -> None:
     folders = find_results(result)
     if not folders:
         raise ResultError(f"{result}: there is no result (no run.json) at or below it")
-    for folder in folders:
-        store = Store.open(folder)
-        click.echo(f"{folder}: {verify(store, state.plugins)}")
-        for kind in store.mixed():
-            click.echo(f"  mixed: some units were computed by {kind}")
+    with each() as attempt:
+        for folder in folders:
+            with attempt():
+                store = Store.open(folder)
+                click.echo(f"{folder}: {verify(store, state.plugins)}")
+                for kind in store.mixed():
+                    click.echo(f"  mixed: some units were computed by {kind}")

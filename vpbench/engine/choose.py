@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
+from vpbench.engine.fingerprint import fingerprint, fingerprint_object
 from vpbench.errors import DataError, PluginError, UsageError, VpbenchError, did_you_mean
 from vpbench.paths import config_file
 from vpbench.plugin.annotator import Annotator
@@ -22,7 +23,7 @@ from vpbench.plugin.clip import MODALITIES, Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
-from vpbench.plugin.predictor import Predictor
+from vpbench.plugin.predictor import Predictor, PredictorInfo
 from vpbench.protocol.protocol import Protocol, validation_line
 from vpbench.results.identity import canonical
 
@@ -141,7 +142,13 @@ def choose_predictor(plugins: Plugins, text: str, options: Options) -> Chosen:
     chosen = _choose(plugins, "predictor", name, argument, options.get(name, {}))
     if not isinstance(chosen.value, Predictor):
         raise PluginError(f"the predictor {name!r} lacks `info` or `predict`")
+    _check_info(chosen.value, repr(name))
     return chosen
+
+
+def _check_info(predictor: Predictor, name: str) -> None:
+    if not isinstance(predictor.info, PredictorInfo):
+        raise PluginError(f"the `info` of predictor {name} must be a vpbench.PredictorInfo, not {predictor.info!r}")
 
 
 def choose_annotators(plugins: Plugins, wanted: Mapping[str, str], options: Options) -> dict[Modality, Chosen]:
@@ -183,14 +190,15 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str) -> dict[
     return metrics
 
 
-def chosen_object(predictor: Any, name: str = "") -> Chosen:
-    """Wrap a predictor that a Python program made itself; its class's name, or ``name``, labels the result."""
-    if not isinstance(predictor, Predictor):
+def chosen_object(predictor: Any) -> Chosen:
+    """Wrap a predictor that a Python program made itself; its class's name labels the result."""
+    if isinstance(predictor, type) or not isinstance(predictor, Predictor):
         raise UsageError(f"{predictor!r} is neither a predictor's name nor an object with `info` and `predict`")
-    text = name or re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower()
+    _check_info(predictor, repr(type(predictor).__name__))
+    text = re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower()
     options = getattr(predictor, "options", None)
     values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
-    return Chosen(text, "", predictor, values, fingerprint=_fingerprint(predictor) or _hash_weights(predictor))
+    return Chosen(text, "", predictor, values, fingerprint=fingerprint_object(predictor))
 
 
 def parse_assignments(texts: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
@@ -229,16 +237,22 @@ def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapp
     model = getattr(target, "Options", None)
     if model is None and options:
         raise UsageError(f"{where} takes no options, so -o {name}.{next(iter(options))} cannot be set")
+    takes = getattr(target, "argument", "")
+    if takes and takes not in given and model is not None and model.model_fields[takes].is_required():
+        raise UsageError(f"{where} needs its {takes}: write {name}:{takes.upper()}")
     validated = None if model is None else _validate(model, given, where)
     try:
-        value = target() if validated is None else target(options=validated)
+        # Untrained weights are drawn the same in every process: shards must agree.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            value = target() if validated is None else target(options=validated)
     except VpbenchError:
         raise
     except Exception as error:
         raise PluginError(f"{where} cannot be built: {type(error).__name__}: {error}") from error
     values = {} if validated is None else json.loads(validated.model_dump_json())
     every = {key: sources.get(key, "default") for key in values}
-    return Chosen(name, preset, value, values, every, _fingerprint(value))
+    return Chosen(name, preset, value, values, every, fingerprint(value, plugins.entry(kind, name).plugin))
 
 
 def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> BaseModel:
@@ -248,22 +262,6 @@ def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> 
         return model.model_validate(dict(values))
     except ValidationError as error:
         raise UsageError(f"{where}: option {validation_line(error)}") from error
-
-
-def _fingerprint(value: Any) -> str:
-    make = getattr(value, "fingerprint", None)
-    return str(make()) if make is not None else ""
-
-
-def _hash_weights(value: Any) -> str:
-    """Return the sha256 of a module's state, so that a program's retrained model is another result; "" for others."""
-    if not isinstance(value, torch.nn.Module):
-        return ""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(value.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _slug(text: str) -> str:

@@ -12,7 +12,7 @@ from vpbench.engine.plan import Plan, Settings, make_plan
 from vpbench.engine.save import Keeper, PredictionKeeper
 from vpbench.engine.summarise import write_summary
 from vpbench.engine.work import Evaluation, Progress, Task
-from vpbench.errors import PredictorError
+from vpbench.errors import MetricError, PredictorError
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.result import Result
@@ -33,7 +33,7 @@ class Outcome:
 
 def evaluate(
     predictor: object,
-    protocol: str | Protocol,
+    protocol: str | Path | Protocol,
     *,
     plugins: Plugins | None = None,
     progress: Progress | None = None,
@@ -61,8 +61,8 @@ def evaluate(
     plugins = plugins or load_plugins()
     roots = {"": Path(data_root)} if data_root is not None else {}
     chosen_settings = Settings(out=Path(out), data_roots=roots, **settings)
-    if isinstance(protocol, str):
-        protocol = open_protocol(plugins, protocol)
+    if not isinstance(protocol, Protocol):
+        protocol = open_protocol(plugins, str(protocol))
     if isinstance(predictor, str):
         chosen = choose_predictor(plugins, predictor, chosen_settings.options)
     else:
@@ -85,14 +85,18 @@ def run(plan: Plan, settings: Settings, progress: Progress | None = None, keeper
     outcome = Outcome()
     try:
         outcome.unreadable += Evaluation(plan, settings, tasks, keepers).run(progress or (lambda done, total: None))
+        for task in tasks:
+            try:
+                if task.error:
+                    raise PredictorError(task.error)
+                # One shard of several cannot know whether the others are done: the last one, or merge, sums up.
+                with task.clock("summary"):
+                    alone = settings.allow_partial and plan.world == 1
+                    write_summary(task.store, task.cell.metrics, allow_partial=alone)
+                outcome.results.append(Result(task.store))
+            except (PredictorError, MetricError) as error:
+                outcome.failures.append(f"{plan.protocol.name}: {error}")
     finally:
         for task in tasks:
             task.end()
-    for task in tasks:
-        if task.error:
-            outcome.failures.append(f"{plan.protocol.name}: {task.error}")
-            continue
-        # One shard of several cannot know whether the others are done: the last one, or merge, writes the summary.
-        write_summary(task.store, task.cell.metrics, allow_partial=settings.allow_partial and plan.world == 1)
-        outcome.results.append(Result(task.store))
     return outcome

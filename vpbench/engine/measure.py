@@ -18,10 +18,14 @@ from vpbench.plugin.metric import Metric, Undefined, Value
 from vpbench.plugin.predictor import Predictor
 from vpbench.results.store import Row
 
-__all__ = ["CLAMP", "Checked", "generators", "measure", "predict"]
+__all__ = ["CLAMP", "Checked", "InPlaceError", "generators", "measure", "predict"]
 
 CLAMP = 1e-4
 """How far a prediction may leave [0,1]: clamped and counted up to here, an error beyond."""
+
+
+class InPlaceError(VpbenchError):
+    """A plugin wrote into tensors that it shares with others: its task fails, and the batch must be read again."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ def predict(
         PredictorError: an exception, a wrong type, shape or dtype, NaN, values out of range; names predictor, clip.
     """
     context = _shown(predictor, batch)
+    before = _versions(batch)
     try:
         with torch.inference_mode():
             prediction = predictor.predict(context, batch.horizon, generators(context.clips, seed, sample))
@@ -67,6 +72,10 @@ def predict(
         raise PredictorError(
             f"predictor {name!r} failed on clip {context.clips[0]!r}: {type(error).__name__}: {error}"
         ) from error
+    if _versions(batch) != before:
+        raise InPlaceError(
+            f"predictor {name!r} changes the context in place, which others see, too: clone what it writes to"
+        )
     return _check(name, outputs, prediction, batch)
 
 
@@ -99,6 +108,8 @@ def _check(name: str, outputs: Sequence[Modality], prediction: Prediction, batch
         classes = labels.shape[2:3] if labels.ndim == 5 else ()
         shapes["semantics"] = (b, k, *classes, h, w)
     for modality, tensor in given.items():
+        if isinstance(tensor, Tensor) and not _fits(modality, tensor):
+            raise PredictorError(f"predictor {name!r}: {modality} must be {_DTYPES[modality]}; they are {tensor.dtype}")
         if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shapes[modality]:
             shape = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise PredictorError(f"predictor {name!r}: {modality} must be {list(shapes[modality])}; they are {shape}")
@@ -106,10 +117,6 @@ def _check(name: str, outputs: Sequence[Modality], prediction: Prediction, batch
             _check_finite(name, modality, tensor, batch)
     if prediction.frames is None:
         return Checked(prediction, prediction, None)
-    if not prediction.frames.is_floating_point():
-        raise PredictorError(
-            f"predictor {name!r}: frames must be floating point in [0,1]; they are {prediction.frames.dtype}"
-        )
     frames = prediction.frames.to(torch.float32)
     low, high = frames.amin(dim=(2, 3, 4)), frames.amax(dim=(2, 3, 4))
     excess = torch.maximum(-low, high - 1)
@@ -123,6 +130,27 @@ def _check(name: str, outputs: Sequence[Modality], prediction: Prediction, batch
     if clamped.any():
         frames = frames.clamp(0, 1)
     return Checked(prediction, replace(prediction, frames=frames), clamped)
+
+
+_DTYPES = {
+    "frames": "floating point in [0,1]",
+    "semantics": "floating-point scores [B,K,C,H,W] or int64 labels [B,K,H,W]",
+    "flow": "floating point",
+    "disocclusion": "bool",
+}
+
+
+def _fits(modality: str, tensor: Tensor) -> bool:
+    if modality == "semantics":
+        return tensor.dtype == torch.int64 if tensor.ndim == 4 else tensor.is_floating_point()
+    return tensor.dtype == torch.bool if modality == "disocclusion" else tensor.is_floating_point()
+
+
+def _versions(batch: Batch, prediction: Prediction | None = None) -> list[int]:
+    """Return torch's counters of changes in place of everything that predictors and metrics share."""
+    shared = [*vars(batch.context).values(), *vars(batch.future).values()]
+    shared += [] if prediction is None else prediction.given().values()
+    return [value._version for value in shared if isinstance(value, Tensor)]
 
 
 def _check_finite(name: str, modality: str, tensor: Tensor, batch: Batch) -> None:
@@ -157,18 +185,24 @@ def measure(
         MetricError: a metric failed or returned something else than finite statistics per clip and step.
     """
     steps = batch.future.steps
-    comparison = Comparison(_at(checked.prediction, steps, batch.horizon, quantise), batch.future)
+    prediction = _at(checked.prediction, steps, batch.horizon, quantise)
+    # Copies made here count changes in place, which tensors made in inference mode do not.
+    prediction = replace(prediction, **{m: t.clone() for m, t in prediction.given().items()})  # type: ignore[arg-type]
+    comparison = Comparison(prediction, batch.future)
     rows: list[Row] = []
     for metric_name, metric in metrics.items():
+        before = _versions(batch, prediction)
         try:
             with torch.inference_mode():
-                table = metric.measure(comparison)
+                table = [list(line) for line in metric.measure(comparison)]
         except VpbenchError as error:
             raise MetricError(f"metric {metric_name!r} on {name!r}: {error}") from error
         except Exception as error:
             raise MetricError(
                 f"metric {metric_name!r} failed on {name!r}, clip {batch.refs[0].id!r}: {type(error).__name__}: {error}"
             ) from error
+        if _versions(batch, prediction) != before:
+            raise InPlaceError(f"metric {metric_name!r} changes what it measures in place: clone what it writes to")
         if len(table) != len(batch.refs) or any(len(line) != len(steps) for line in table):
             raise MetricError(
                 f"metric {metric_name!r} must give {len(batch.refs)} x {len(steps)} statistics (clips x steps)"
@@ -189,12 +223,14 @@ def _fields(name: str, statistic: object) -> Row:
         return {"status": "undefined", "reason": statistic.reason, "value": None}
     if isinstance(statistic, Value):
         return {"status": "ok", "value": _plain(name, statistic.value), "note": statistic.note}
-    if isinstance(statistic, Sequence):
+    if isinstance(statistic, Sequence) and not isinstance(statistic, (str, bytes)):
         return {"status": "ok", "value": [_plain(name, v) for v in statistic]}
     return {"status": "ok", "value": _plain(name, statistic)}
 
 
 def _plain(name: str, value: object) -> float | int:
+    if isinstance(value, (str, bytes)):
+        raise MetricError(f"metric {name!r} gave a {type(value).__name__}: a statistic is numbers")
     if isinstance(value, Integral) and not isinstance(value, bool):  # numpy's integers too
         return int(value)
     try:

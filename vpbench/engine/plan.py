@@ -48,6 +48,20 @@ class Settings:
     allow_partial: bool = False
     save_predictions: bool = False
 
+    def __post_init__(self) -> None:
+        """Check what a Python program may have got wrong.
+
+        Raises:
+            UsageError: names the setting.
+        """
+        least = {"clips": 1, "samples": 1, "batch_size": 1, "workers": 0, "seed": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < bound):
+                raise UsageError(f"{name} must be a whole number of {bound} or more, not {value!r}")
+        if isinstance(self.metrics, str):
+            raise UsageError(f"metrics must be a list of names: [{self.metrics!r}]")
+
 
 @dataclass
 class Cell:
@@ -206,6 +220,7 @@ def _cell(
         metrics={name: metric.info.revision for name, metric in sorted(metrics.items())},
         seed=settings.seed,
         samples=samples,
+        partial=manifest.partial,
     )
     run = {
         "schema": SCHEMA,

@@ -63,9 +63,9 @@ def _path(result: Path, clip: str, sample: int, modality: str) -> Path:
 def _array(modality: str, tensor: Tensor) -> NDArray[Any]:
     match modality:
         case "semantics":
-            labels = tensor.argmax(dim=1) if tensor.ndim == 4 else tensor
+            labels = tensor.float().argmax(dim=1) if tensor.ndim == 4 else tensor
             return labels.numpy().astype(np.uint8)
         case "disocclusion":
             return tensor.numpy()
         case _:
-            return tensor.permute(0, 2, 3, 1).contiguous().numpy().astype(np.float32)
+            return tensor.float().permute(0, 2, 3, 1).contiguous().numpy()

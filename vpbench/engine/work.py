@@ -113,12 +113,14 @@ class Evaluation:
                 if isinstance(loaded, VpbenchError):
                     problem = problem or loaded
                 for task in needing:
-                    if not task.error and problem is None and not isinstance(loaded, VpbenchError):
-                        self._evaluate(task, loaded)
+                    if not (task.error or problem or isinstance(loaded, VpbenchError)) and not self._evaluate(
+                        task, loaded, unit.number
+                    ):
+                        loaded = stack([source.read(ref) for ref in refs], self.plan.device, source)
                     done += len(refs)
                     progress(done, total)
             for task in needing:
-                if not task.error and problem is None:
+                if not task.error and problem is None and unit.number not in task.published:
                     task.publish(unit.number)
                 task.rows.clear()
             if problem is not None:
@@ -165,8 +167,11 @@ class Evaluation:
             task.seconds["read"] += (time.perf_counter() - start) / len(needing)
         return loaded
 
-    def _evaluate(self, task: Task, loaded: Sequence[Batch]) -> None:
-        """Predict and measure; an error of the predictor, or of a metric on it, fails this task only."""
+    def _evaluate(self, task: Task, loaded: Sequence[Batch], number: int) -> bool:
+        """Predict and measure; an error of the predictor, or of a metric on it, fails this task only.
+
+        Returns False where the batch was spoiled for others. A published unit is predicted for the keepers only.
+        """
         cell, stochastic = task.cell, task.cell.predictor.value.info.stochastic
         try:
             for batch in loaded:
@@ -180,17 +185,22 @@ class Evaluation:
                             seed=self.settings.seed,
                             sample=sample,
                         )
-                    with task.clock("measure"):
-                        task.rows += measure.measure(
-                            cell.label,
-                            checked,
-                            batch,
-                            cell.metrics,
-                            quantise=self.plan.protocol.quantise,
-                            sample=sample if stochastic else None,
-                        )
+                    if number not in task.published:
+                        with task.clock("measure"):
+                            task.rows += measure.measure(
+                                cell.label,
+                                checked,
+                                batch,
+                                cell.metrics,
+                                quantise=self.plan.protocol.quantise,
+                                sample=sample if stochastic else None,
+                            )
                     with task.clock("keep"):
                         for keeper in self.keepers:
                             keeper.keep(task.store.folder, batch, checked.raw, sample)
+        except measure.InPlaceError as error:
+            task.error = str(error)
+            return False
         except (PredictorError, MetricError) as error:
             task.error = str(error)
+        return True

@@ -30,7 +30,7 @@ def collect(roots: Sequence[Path]) -> list[Result]:
     """Open every summarised result below the roots, each folder once.
 
     Raises:
-        ResultError: a root holds none, or one cannot be read.
+        ResultError: a root holds none, or one cannot be read or is not what was published.
     """
     folders: dict[Path, Path] = {}
     for root in roots:
@@ -38,7 +38,10 @@ def collect(roots: Sequence[Path]) -> list[Result]:
         if not found:
             raise ResultError(f"{root}: there is no finished result below it; make one with `vpbench run --out {root}`")
         folders |= {path.resolve(): path for path in found}
-    return [load(path) for path in folders.values()]
+    results = [load(path) for path in folders.values()]
+    for result in results:
+        result.check()
+    return results
 
 
 def build_pages(results: Sequence[Result], reported: Sequence[PrintedTable] = ()) -> dict[str, str]:
@@ -139,6 +142,11 @@ def _group(results: Sequence[Result]) -> str:
         for r in results
         if r.summary["clamped_frames"]
     ]
+    for result in results:
+        for metric, score in result.summary["scores"].items():
+            remarks += [
+                f"{result.label}: {metric} undefined for {n} frames ({why})" for why, n in score["undefined"].items()
+            ]
     if remarks:
         parts.append("Remarks: " + "; ".join(remarks) + ".\n")
     return "\n".join(parts)

@@ -236,11 +236,20 @@ def _import_extra(text: str) -> ModuleType:
             return importlib.import_module(text)
         if not path.is_file():
             raise PluginError(f"--plugin {text}: there is no such file")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        there = sys.modules.get(path.stem)
+        if there is not None and Path(getattr(there, "__file__", None) or "") != path.resolve():
+            raise PluginError(f"--plugin {text}: another module is named {path.stem!r}; rename the file")
+        if str(path.resolve().parent) not in sys.path:
+            sys.path.append(str(path.resolve().parent))  # so that it may import its neighbours
+        spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module  # so that its own "module:Class" targets resolve
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[path.stem]
+            raise
         return module
     except PluginError:
         raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vpbench.errors import DataError
-from vpbench.plugin.dataset import Dataset
+from vpbench.plugin.dataset import Dataset, SequenceInfo
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef, sample
 
@@ -64,7 +64,7 @@ def build_manifest(
             with one id.
     """
     reasons: list[str] = []
-    sequences = dataset.sequences(protocol.dataset.split)
+    sequences = [_named_in_utf8(sequence) for sequence in dataset.sequences(protocol.dataset.split)]
     broken = [s for s in sequences if s.problem]
     if broken and not allow_partial:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
@@ -74,9 +74,12 @@ def build_manifest(
     sampled = sample(protocol.sampling, [s for s in sequences if not s.problem])
     clips = sampled.clips
     if not clips:
+        found = f"{len(sampled.dropped)} are too short for {_window(protocol)}"
+        if broken:
+            found += f"; {len(broken)} are missing or unreadable: {broken[0].problem}"
         raise DataError(
-            f"protocol {protocol.name}: no clip in {len(sequences)} sequences of {protocol.dataset.name}"
-            f" (split {protocol.dataset.split!r}; {len(sampled.dropped)} are too short for {_window(protocol)})"
+            f"protocol {protocol.name}: no clip in {len(sequences)} sequences of {protocol.dataset.name} "
+            f"(split {protocol.dataset.split!r}; {found})"
         )
     if protocol.clips is not None and len(clips) != protocol.clips:
         found = f"{len(clips)} of {protocol.clips} clips"
@@ -100,6 +103,16 @@ def _hash(clips: Sequence[ClipRef]) -> str:
     for clip in clips:
         digest.update(f"{clip.id} {clip.frames} {clip.context} {clip.steps}\n".encode())
     return digest.hexdigest()
+
+
+def _named_in_utf8(sequence: SequenceInfo) -> SequenceInfo:
+    """Return a sequence whose name can be written to a result; another one is a problem, shown readably."""
+    try:
+        sequence.name.encode()
+    except UnicodeEncodeError:
+        name = sequence.name.encode("utf-8", "backslashreplace").decode()
+        return SequenceInfo(name, range(0), f"{name}: the name of the file is not UTF-8; rename it")
+    return sequence
 
 
 def _check_unique(clips: Sequence[ClipRef]) -> None:

@@ -37,6 +37,8 @@ class Identity:
     """Revision of each metric that is measured."""
     seed: int
     samples: int
+    partial: str
+    """Why these clips are not the whole test set; "" where they are. Decides no number, but what may be ranked."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, JSON-able."""

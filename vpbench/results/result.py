@@ -85,6 +85,14 @@ class Result:
 
         return pd.DataFrame(list(self.rows()))
 
+    def check(self) -> None:
+        """Check that every file is what was published, but for the summary: ``vpbench verify`` computes that again.
+
+        Raises:
+            ResultError: names the first file that is not.
+        """
+        self._store.check_claims()
+
     def mixed(self) -> list[str]:
         """Return the engines and devices where they are more than one."""
         return self._store.mixed()

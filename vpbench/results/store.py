@@ -28,6 +28,10 @@ from vpbench.results.identity import canonical
 __all__ = ["SCHEMA", "Attempt", "Row", "Store", "explained", "read_json", "write_atomic"]
 
 SCHEMA = 1
+_NEEDED = frozenset(
+    {"identity", "identity_hash", "predictor", "preset", "sees_truth", "paper", "protocol", "cumulative", "partial"}
+    | {"dropped", "metrics", "skipped", "manifest"}
+)
 Row = dict[str, Any]
 """``clip``, ``step``, ``metric``, ``value``, ``status``; maybe ``sample``, ``reason``, ``note``, ``clamped``."""
 
@@ -72,7 +76,7 @@ class Store:
         if not path.is_file():
             raise ResultError(f"{folder} is not a result: there is no run.json in it")
         run = read_json(path)
-        if missing := {"identity", "manifest", "protocol", "predictor", "metrics"} - set(run):
+        if missing := _NEEDED - set(run):
             raise ResultError(f"{path} lacks {', '.join(sorted(missing))}: it is not a run.json of vpbench")
         return cls(folder, run)
 
@@ -98,17 +102,19 @@ class Store:
         ordered = sorted(rows, key=lambda r: (r["clip"], r.get("sample", 0), r["step"], r["metric"]))
         text = "".join(canonical(row) + "\n" for row in ordered)
         path = self.unit_path(number)
-        if path.exists() and (there := path.read_text(encoding="utf-8")) != text:
+        attempt.claim(number, hashlib.sha256(text.encode()).hexdigest())
+        if write_exclusive(path, text):
+            return
+        if (there := _read_text(path)) != text:
             other = attempt.path.with_name(f"{attempt.path.stem}-unit-{number:06d}.jsonl")
+            attempt.withdraw(number)
             write_atomic(other, text)
-            lines = zip(there.splitlines(), text.splitlines(), strict=False)
+            lines = zip(there.split("\n"), text.split("\n"), strict=False)
             first = next((i for i, (a, b) in enumerate(lines, 1) if a != b), "the last")
             raise ResultError(
                 f"{path} was published with other rows than this process computed, see {other} (they differ from line "
                 f"{first}); one identity must give one result: find out which machine is wrong and remove its unit"
             )
-        attempt.claim(number, hashlib.sha256(text.encode()).hexdigest())
-        write_atomic(path, text)
 
     def rows(self) -> Iterator[Row]:
         """Yield every published row, in order.
@@ -127,7 +133,7 @@ class Store:
         """
         path = self.unit_path(number)
         rows: list[Row] = []
-        for i, line in enumerate(_read_text(path).splitlines(), 1):
+        for i, line in enumerate(_read_text(path).removesuffix("\n").split("\n"), 1):
             try:
                 row = json.loads(line)
                 row["clip"], row["step"], row["metric"], row["status"], row["value"]
@@ -156,16 +162,22 @@ class Store:
         return [read_json(path) for path in sorted((self.folder / "attempts").glob("*.json"))]
 
     def check_claims(self) -> None:
-        """Check that every unit file is, byte for byte, what some process said it published.
+        """Check that ``run.json`` and every unit file are, byte for byte, what some process said that it worked on.
 
         Raises:
             ResultError: names the first that is not.
         """
+        published = self.published()  # first: a unit that appears from here on has a claim that is not read any more
         claims: dict[str, set[str]] = {}
-        for attempt in self.attempts():
+        attempts = self.attempts()
+        run = self.folder / "run.json"
+        digest = hashlib.sha256(run.read_bytes()).hexdigest()
+        if published and digest not in {attempt.get("run") for attempt in attempts}:
+            raise ResultError(f"{run} is not what this result was computed with: it was edited; make the result anew")
+        for attempt in attempts:
             for number, digest in attempt.get("units", {}).items():
                 claims.setdefault(number, set()).add(digest)
-        for number in self.published():
+        for number in published:
             path = self.unit_path(number)
             if hashlib.sha256(path.read_bytes()).hexdigest() not in claims.get(str(number), set()):
                 raise ResultError(f"{path} is not what was published; remove the file and run again")
@@ -194,11 +206,17 @@ class Attempt:
     def __init__(self, store: Store, record: Mapping[str, Any]) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.path = store.folder / "attempts" / f"{stamp}-{record['host']}-{record['pid']}-{secrets.token_hex(3)}.json"
-        self.record: dict[str, Any] = {"schema": SCHEMA, **record, "units": {}}
+        run = hashlib.sha256((store.folder / "run.json").read_bytes()).hexdigest()
+        self.record: dict[str, Any] = {"schema": SCHEMA, **record, "run": run, "units": {}}
 
     def claim(self, number: int, digest: str) -> None:
         """Record that this process is about to publish a unit with that sha256."""
         self.record["units"][str(number)] = digest
+        self.write()
+
+    def withdraw(self, number: int) -> None:
+        """Take a claim back: another process had published other rows."""
+        del self.record["units"][str(number)]
         self.write()
 
     def write(self, **more: Any) -> None:
@@ -232,6 +250,28 @@ def write_atomic(path: Path, data: str | bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_exclusive(path: Path, text: str) -> bool:
+    """Write a file as :func:`write_atomic`, unless it exists; return whether it was written.
+
+    Raises:
+        ResultError: as :func:`write_atomic`.
+    """
+    own = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    write_atomic(own, text)
+    with explained(path):
+        try:
+            os.link(own, path)  # unlike a rename, it fails where another process was faster
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            if path.exists():
+                return False
+            own.replace(path)
+        finally:
+            own.unlink(missing_ok=True)
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpbench.errors import MetricError
 from vpbench.plugin.metric import Metric, Statistic
 from vpbench.results.store import SCHEMA, Row
 
@@ -50,7 +51,7 @@ def summarise(
     notes: dict[str, Counter[str]] = {name: Counter() for name in metrics}
     clips: set[str] = set()
     clamped: set[tuple[str, int, int]] = set()
-    for row in sorted(rows, key=lambda r: (r["clip"], r.get("sample", 0), r["step"], r["metric"])):
+    for row in rows:
         name, clip = row["metric"], row["clip"]
         clips.add(clip)
         if "clamped" in row:
@@ -92,11 +93,17 @@ def _score(metric: Metric, by_step: Mapping[int, Mapping[str, list[Statistic]]],
     intervals: list[list[float] | None] = []
     details: list[dict[str, float | None]] = []
     for clips in by_step.values():
-        value = metric.finalise([statistic for samples in clips.values() for statistic in samples])
-        named = dict(value) if isinstance(value, dict) else {"score": value}
-        per_step.append(named.pop("score"))
-        details.append({key: _plain(number) for key, number in named.items()})
-        intervals.append(_interval(metric, list(clips.values())))
+        ordered = [clips[clip] for clip in sorted(clips)]  # whatever the order of rows
+        try:
+            value = metric.finalise([statistic for samples in ordered for statistic in samples])
+            named = dict(value) if isinstance(value, dict) else {"score": value}
+            per_step.append(float(named.pop("score")))
+            details.append({key: _plain(number) for key, number in named.items()})
+            intervals.append(_interval(metric, ordered))
+        except Exception as error:
+            raise MetricError(
+                f"metric {metric.info.name!r} makes no score of its statistics: {type(error).__name__}: {error}"
+            ) from error
     means = [_mean(per_step[: k + 1]) for k in range(len(per_step))] if cumulative else []
     return {
         "per_step": [_plain(value) for value in per_step],
@@ -115,7 +122,10 @@ def _interval(metric: Metric, statistics: list[list[Statistic]]) -> list[float] 
     """Return the 95 % percentile interval of the score over resamples of clips; None for fewer than two clips."""
     if len(statistics) < 2:
         return None
-    scores = np.concatenate([metric.resample(statistics, draws) for draws in _draws(len(statistics))])
+    parts = [(draws, metric.resample(statistics, draws)) for draws in _draws(len(statistics))]
+    if wrong := [scores.shape for draws, scores in parts if scores.shape != (len(draws),)]:
+        raise ValueError(f"resample gave {wrong[0]}, not one score per resample")
+    scores = np.concatenate([scores for _, scores in parts])
     scores = scores[np.isfinite(scores)]
     if not len(scores):
         return None

@@ -1,0 +1,25 @@
+"""Human3.6M (Ionescu et al. 2014): people acting in a studio, seen by four cameras, and CDNet's protocol on it."""
+
+from __future__ import annotations
+
+from vpbench.plugin.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Register the reader of the extracted images and the original videos."""
+    register(
+        "human36m",
+        "vpbench_human36m.dataset:Human36M",
+        summary="Human3.6M: extracted images or the original videos, about 1000x1000",
+    )
+
+
+@hookimpl
+def register_protocols(register: Register) -> None:
+    """Register the setting of CDNet's Tables 1, 2 and 4."""
+    register(
+        "human36m",
+        "vpbench_human36m:protocols/human36m.toml",
+        summary="Human3.6M Walking, 128x128, 4 -> 4 frames at 5 Hz, S9 and S11 (CDNet Table 1)",
+    )

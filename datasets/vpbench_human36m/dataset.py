@@ -1,0 +1,202 @@
+"""Reader of Human3.6M in the two forms that people have: extracted images (10 Hz), original videos (50 Hz)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vpbench.errors import DataError
+from vpbench.plugin.clip import Modality
+from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
+from vpbench.plugin.folders import data_file, evenly, walk_folders
+from vpbench.plugin.media import VideoReader, count_frames, file_stamp, read_image, stack
+
+__all__ = ["STEP", "Human36M"]
+
+STEP = 5
+"""Raw frames from one extracted image to the next: 50 Hz to 10 Hz."""
+_VIDEOS_EACH = {"Walking": 8}
+"""Videos of a subject in a scenario, two trials by four cameras, where it is known that none is missing."""
+
+_NAME = re.compile(r"(?P<subject>S\d+)_(?P<scenario>[A-Za-z]+)(?:_\d+)?\.\d{8}")
+_IMAGE = re.compile(rf"({_NAME.pattern})_(\d{{6}})\.jpg")
+_VIDEO = re.compile(r"([A-Za-z]+)(?: (\d+))?\.(\d{8})\.mp4")
+_SUBJECT = re.compile(r"S\d+")
+
+INFO = DatasetInfo(
+    modalities=("frames",),
+    splits=("train", "test"),
+    tree="""\
+ROOT/                                     either form, images in any folders, links to folders are not followed:
+  S11_Walking_1.54138969_000471.jpg       extracted images: <subject>_<scenario>[_<trial>].<camera>_<frame>, every 5th
+  S9/S9_Walking.54138969_000006.jpg         frame, counted from 1; all of a video in one folder
+  S11/Videos/Walking 1.54138969.mp4       original videos: <scenario>[ <trial>].<camera>.mp4, 50 Hz
+""",
+    obtain="Register at http://vision.imar.ro/human3.6m, download the videos of the subjects (train: S1, S5, S6, S7, "
+    "S8; test: S9, S11), or images extracted from them, and pass the folder that holds them",
+    homepage="http://vision.imar.ro/human3.6m",
+    licence="Human3.6M licence: academic use, no redistribution",
+    citation="C. Ionescu, D. Papava, V. Olaru, C. Sminchisescu. Human3.6M: Large Scale Datasets and Predictive Methods "
+    "for 3D Human Sensing in Natural Environments. TPAMI 2014",
+)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a sequence is read from: a video, or the ``numbers`` of images in a folder."""
+
+    path: Path
+    numbers: tuple[int, ...] = ()
+    problem: str = ""
+
+
+class Human36M:
+    """Videos of one subject, scenario, trial and camera, named ``S11_Walking_1.54138969`` in both forms.
+
+    Frame numbers are those of the extracted images: 1, 6, 11, ...; image i is frame i - 1 of the video. Where both
+    forms of a video are there, the images are read.
+    """
+
+    class Options(BaseModel):
+        """Options of the dataset, fixed by a protocol."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+        scenarios: tuple[str, ...] = Field(
+            default=("Walking",),
+            min_length=1,
+            description="Scenarios, by their whole names: Walking is neither WalkDog nor WalkTogether.",
+        )
+        train: tuple[str, ...] = Field(default=("S1", "S5", "S6", "S7", "S8"), description="Subjects to train on.")
+        test: tuple[str, ...] = Field(default=("S9", "S11"), min_length=1, description="Subjects to test on.")
+
+        @model_validator(mode="after")
+        def _apart(self) -> Human36M.Options:
+            if both := set(self.train) & set(self.test):
+                raise ValueError(f"subject {min(both)} stands in train and in test")
+            return self
+
+    info: ClassVar[DatasetInfo] = INFO
+
+    def __init__(self, root: Path, options: Human36M.Options | None = None) -> None:
+        self._root = Path(root).resolve()
+        self._options = options or self.Options()
+        self._reader: VideoReader | None = None
+
+    def sequences(self, split: str) -> Sequence[SequenceInfo]:
+        """Return the videos of the subjects of ``train`` or ``test`` in the chosen scenarios, sorted by name.
+
+        A video that does not open, or lies in two folders, has a ``problem``; so has, under ``<subject>_<scenario>``, a
+        scenario of which a subject has no video, or of Walking fewer than two trials by four cameras.
+
+        Raises:
+            DataError: an unknown split, nothing of Human3.6M below the root, or a folder that cannot be listed.
+        """
+        if split not in self.info.splits:
+            raise DataError(f"human36m has no split {split!r}; it has {' and '.join(self.info.splits)}")
+        if not self._sources:
+            raise DataError(
+                f"{self._root}: holds nothing of Human3.6M: no S11_Walking_1.54138969_000471.jpg, no "
+                f"S11/Videos/Walking 1.54138969.mp4. {self.info.obtain}"
+            )
+        found = []
+        for subject in self._options.train if split == "train" else self._options.test:
+            for scenario in self._options.scenarios:
+                names = self._of(subject, scenario)
+                found += [self._describe(name) for name in names]
+                expected = _VIDEOS_EACH.get(scenario, 1)
+                if len(names) < expected:
+                    problem = f"{self._root}: {len(names)} videos of {subject} {scenario}, expected {expected}"
+                    found.append(SequenceInfo(f"{subject}_{scenario}", range(0), f"{problem}; get the others"))
+        return sorted(found, key=lambda sequence: sequence.name)
+
+    def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
+        """Read frames as uint8 RGB [N,H,W,3], 1000x1000 or 1002x1000.
+
+        Raises:
+            DataError: an unknown video, a frame that is missing or does not decode, frames of several sizes, or another
+                modality than frames.
+        """
+        if modality != "frames":
+            raise DataError(f"human36m has no {modality}, only frames")
+        source = self._sources.get(sequence)
+        if source is None:
+            raise DataError(f"{self._root}: there is no video {sequence!r} of Human3.6M")
+        if source.numbers:
+            paths = [source.path / f"{sequence}_{number:06d}.jpg" for number in frames]
+            return stack([read_image(data_file(path, self._root, "get it again")) for path in paths], sequence)
+        if frames[0] < 1:
+            raise DataError(f"{source.path}: has no frame {frames[0]}; frames count from 1")
+        if self._reader is None or self._reader.path != source.path:
+            self._reader = VideoReader(source.path)
+        return self._reader.read([number - 1 for number in frames])
+
+    def check(self) -> Sequence[Finding]:
+        """Compare the numbers of videos of each split with two trials by four cameras per subject, for Walking."""
+        findings = []
+        for split, subjects in (("train", self._options.train), ("test", self._options.test)):
+            for scenario, each in _VIDEOS_EACH.items():
+                if scenario in self._options.scenarios:
+                    count, expected = sum(len(self._of(s, scenario)) for s in subjects), each * len(subjects)
+                    name = f"{split}: videos of {scenario}"
+                    findings.append(Finding(name, str(count), str(expected), count == expected))
+            gaps = sum(isinstance(s.frames, tuple) for s in self.sequences(split))
+            findings.append(Finding(f"{split}: videos with images missing in between", str(gaps), "0", gaps == 0))
+        return findings
+
+    @cached_property
+    def _sources(self) -> dict[str, _Source]:
+        """What each sequence is read from."""
+        images: dict[str, _Source] = {}
+        videos: dict[str, _Source] = {}
+        for folder, listing in walk_folders(self._root):
+            for name, numbers in _images(listing.files).items():
+                _add(images, name, _Source(folder, tuple(numbers)))
+            if folder.name == "Videos" and _SUBJECT.fullmatch(folder.parent.name):
+                for match in filter(None, map(_VIDEO.fullmatch, listing.files)):
+                    trial = f"_{match[2]}" if match[2] else ""
+                    name = f"{folder.parent.name}_{match[1]}{trial}.{match[3]}"
+                    _add(videos, name, _Source(folder / match[0]))
+        return videos | images
+
+    def _of(self, subject: str, scenario: str) -> list[str]:
+        matches = ((name, _NAME.fullmatch(name)) for name in self._sources)
+        return [name for name, m in matches if m is not None and (m["subject"], m["scenario"]) == (subject, scenario)]
+
+    def _describe(self, name: str) -> SequenceInfo:
+        source = self._sources[name]
+        if source.problem:
+            return SequenceInfo(name, range(0), source.problem)
+        try:
+            numbers = evenly(source.numbers) or range(1, count_frames(source.path) + 1, STEP)
+            return SequenceInfo(name, numbers, stamp=file_stamp(source.path))
+        except DataError as error:
+            return SequenceInfo(name, range(0), problem=str(error))
+
+
+def _images(files: Sequence[str]) -> dict[str, list[int]]:
+    """Return the frame numbers of each sequence among sorted names of files."""
+    found: dict[str, list[int]] = {}
+    for name, number in _parsed(files):
+        found.setdefault(name, []).append(number)
+    return found
+
+
+def _parsed(files: Sequence[str]) -> Iterator[tuple[str, int]]:
+    for match in map(_IMAGE.fullmatch, files):
+        if match is not None:
+            yield match[1], int(match[4])
+
+
+def _add(found: dict[str, _Source], name: str, source: _Source) -> None:
+    if name in found:
+        both = f"{found[name].path} and {source.path}"
+        source = _Source(source.path, source.numbers, f"{name} lies in two places, {both}; remove one")
+    found[name] = source

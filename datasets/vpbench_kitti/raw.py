@@ -1,0 +1,154 @@
+"""Reader of KITTI raw, synced and rectified: ``ROOT/<date>/<date>_drive_<id>_sync/image_02/data/<frame>.png``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from vpbench.errors import DataError
+from vpbench.plugin.clip import Modality
+from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
+from vpbench.plugin.folders import data_file, evenly, list_folder
+from vpbench.plugin.media import file_stamp, read_image, stack
+
+__all__ = ["FVS24", "TEST", "KittiRaw"]
+
+Camera = Literal["image_02", "image_03"]
+
+
+def _drives(date: str, ids: str) -> tuple[str, ...]:
+    return tuple(f"{date}/{date}_drive_{number}_sync" for number in ids.split())
+
+
+TEST = _drives("2011_09_26", "0060 0084 0093 0096")
+"""The test drives of FVS (``doc/TestSetting.md``) and DMVFN: 78 + 383 + 433 + 475 frames."""
+FVS24 = (
+    *_drives("2011_09_26", "0001 0002 0005 0009 0011 0013 0014 0017 0018 0048"),
+    *_drives("2011_09_26", "0051 0056 0057 0059 0091 0095 0104 0106 0113 0117"),
+    *_drives("2011_09_28", "0001 0002"),
+    *_drives("2011_09_29", "0026 0071"),
+)
+"""The training drives of FVS and DMVFN."""
+
+_TEST_FRAMES = 1369
+_DATE = re.compile(r"\d{4}_\d\d_\d\d")
+_NAME = re.compile(r"(?P<date>\d{4}_\d\d_\d\d)/(?P=date)_drive_\d{4}_sync/image_0[23]")
+_FRAME = re.compile(r"(\d{10})\.png")
+
+INFO = DatasetInfo(
+    modalities=("frames",),
+    splits=("train", "test"),
+    tree="""\
+ROOT/
+  2011_09_26/
+    2011_09_26_drive_0060_sync/           test: drives 0060, 0084, 0093, 0096, 1,369 frames, about 1242x375, 10 Hz
+      image_02/data/0000000000.png        left colour camera; image_03 is the right one
+      image_02/data/0000000001.png
+  2011_09_28/ 2011_09_29/ ...
+""",
+    obtain="Register at https://www.cvlibs.net/datasets/kitti/raw_data.php, download the [synced+rectified data] of "
+    "each drive that `vpbench data check kitti-raw` names, unpack all in one folder and pass that folder",
+    homepage="https://www.cvlibs.net/datasets/kitti/raw_data.php",
+    licence="CC BY-NC-SA 3.0",
+    citation="A. Geiger, P. Lenz, C. Stiller, R. Urtasun. Vision meets Robotics: The KITTI Dataset. IJRR 2013",
+)
+
+
+class KittiRaw:
+    """Drives of KITTI raw, named ``<date>/<date>_drive_<id>_sync/<camera>``; frame numbers are those of the files."""
+
+    class Options(BaseModel):
+        """Options of the dataset, fixed by a protocol."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+        train_drives: Literal["fvs24", "all-minus-4"] = Field(
+            default="fvs24",
+            description="fvs24: the 24 drives that FVS and DMVFN train on. all-minus-4: every drive that is there but "
+            "the four of test (SADM: 152 drives).",
+        )
+        train_cameras: tuple[Camera, ...] = Field(
+            default=("image_02",), min_length=1, description="Cameras to train on; test is image_02 always."
+        )
+
+    info: ClassVar[DatasetInfo] = INFO
+
+    def __init__(self, root: Path, options: KittiRaw.Options | None = None) -> None:
+        self._root = Path(root).resolve()
+        self._options = options or self.Options()
+
+    def sequences(self, split: str) -> Sequence[SequenceInfo]:
+        """Return the drives of ``train`` or ``test``, sorted by name.
+
+        A drive of a list that is not there, or is without frames, has a ``problem``.
+
+        Raises:
+            DataError: an unknown split, no drive at all below the root, or a folder that cannot be listed.
+        """
+        if split not in self.info.splits:
+            raise DataError(f"kitti-raw has no split {split!r}; it has {' and '.join(self.info.splits)}")
+        present = self._present()
+        if not present:
+            raise DataError(self._nothing_found())
+        if split == "test":
+            drives, cameras = TEST, ["image_02"]
+        else:
+            every = [drive for drive in present if drive not in TEST]
+            drives = FVS24 if self._options.train_drives == "fvs24" else tuple(every)
+            cameras = sorted(set(self._options.train_cameras))
+        return [self._describe(f"{drive}/{camera}") for drive in sorted(drives) for camera in cameras]
+
+    def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
+        """Read frames as uint8 RGB [N,H,W,3], 375x1242 or a few pixels less.
+
+        Raises:
+            DataError: an unknown drive, a frame that is missing or does not decode, frames of several sizes, or another
+                modality than frames.
+        """
+        if modality != "frames":
+            raise DataError(f"kitti-raw has no {modality}, only frames")
+        if not _NAME.fullmatch(sequence):
+            raise DataError(f"{sequence!r} is not the name of a drive's camera, <date>/<date>_drive_<id>_sync/image_02")
+        paths = [self._root / sequence / "data" / f"{number:010d}.png" for number in frames]
+        again = "get the drive's [synced+rectified data] again"
+        return stack([read_image(data_file(path, self._root, again)) for path in paths], sequence)
+
+    def check(self) -> Sequence[Finding]:
+        """Compare the frames of the four test drives with the official number."""
+        count = sum(len(s.frames) for s in self.sequences("test"))
+        return [Finding("test: frames of the 4 drives", str(count), str(_TEST_FRAMES), count == _TEST_FRAMES)]
+
+    def _present(self) -> list[str]:
+        dates = [name for name in list_folder(self._root, self._root).folders if _DATE.fullmatch(name)]
+        return [f"{date}/{name}" for date in dates for name in self._in_date(date)]
+
+    def _in_date(self, date: str) -> Iterable[str]:
+        drive = re.compile(rf"{date}_drive_\d{{4}}_sync")
+        return filter(drive.fullmatch, list_folder(self._root / date, self._root).folders)
+
+    def _describe(self, name: str) -> SequenceInfo:
+        folder = self._root / name / "data"
+        try:
+            matches = map(_FRAME.fullmatch, list_folder(folder, self._root).files)
+        except DataError as error:
+            return SequenceInfo(name, range(0), problem=str(error))
+        numbers = [int(match[1]) for match in matches if match is not None]
+        if not numbers:
+            problem = f"{folder}: holds no frame; get this drive's [synced+rectified data] from {self.info.homepage}"
+            return SequenceInfo(name, range(0), problem)
+        return SequenceInfo(name, evenly(numbers), stamp=file_stamp(folder))
+
+    def _nothing_found(self) -> str:
+        if _DATE.fullmatch(self._root.name):
+            return (
+                f"{self._root}: the data root of kitti-raw is the folder that holds {self._root.name}/: pass its parent"
+            )
+        return (
+            f"{self._root}: holds no drive of KITTI raw, ROOT/<date>/<date>_drive_<id>_sync/; symbolic links to "
+            f"folders are not followed. {self.info.obtain}"
+        )

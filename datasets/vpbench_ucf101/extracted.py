@@ -1,0 +1,60 @@
+"""Clips of UCF101 as folders of extracted frames: every frame of a clip, numbered in its name without gaps."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from vpbench.errors import DataError
+from vpbench.plugin.folders import list_folder
+from vpbench.plugin.media import IMAGE_SUFFIXES
+
+__all__ = ["find_extracted", "frame_files"]
+
+_CLIP = re.compile(r"v_(\w+)_g(?:0[1-9]|1\d|2[0-5])_c\d\d")
+_PICTURE = re.compile(rf"(?:[^.].*?)??(\d+)(?:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})", re.IGNORECASE)
+_DEPTH = 3
+_FOLDER_OF = {"HandStandPushups": "HandstandPushups"}
+"""The class whose clips are spelled unlike its folder."""
+
+
+def find_extracted(root: Path) -> dict[str, Path]:
+    """Return the folder of each clip's frames, by the clip's name ``<Class>/v_<Class>_gXX_cYY``.
+
+    A folder is known by its own name and may lie in the root or at most two folders below: ``UCF-101/<Class>/``,
+    ``<Class>/``, ``jpegs/``. What it holds is not looked at.
+
+    Raises:
+        DataError: a folder cannot be listed, or a clip has two.
+    """
+    found: dict[str, Path] = {}
+    level = [root]
+    for _ in range(_DEPTH):
+        below = [folder / name for folder in level for name in list_folder(folder, root).folders]
+        level = []
+        for folder in below:
+            match = _CLIP.fullmatch(folder.name)
+            if match is None:
+                level.append(folder)
+                continue
+            name = f"{_FOLDER_OF.get(match[1], match[1])}/{folder.name}"
+            if name in found:
+                raise DataError(f"{folder}: holds frames of a clip that {found[name]} holds too; remove one")
+            found[name] = folder
+    return found
+
+
+def frame_files(folder: Path, root: Path) -> list[str]:
+    """Return the names of a folder's pictures in the order of their numbers, which stand before the suffix.
+
+    Raises:
+        DataError: there is none, a number is missing in between or stands twice, or the folder cannot be listed.
+    """
+    matches = map(_PICTURE.fullmatch, list_folder(folder, root).files)
+    numbered = sorted((int(match[1]), match[0]) for match in matches if match is not None)
+    if not numbered:
+        raise DataError(f"{folder}: holds no numbered picture; extract every frame of the clip into it")
+    for expected, (number, name) in enumerate(numbered, start=numbered[0][0]):
+        if number != expected:
+            raise DataError(f"{folder}: frame {expected} is missing or stands there twice (found {name})")
+    return [name for _, name in numbered]

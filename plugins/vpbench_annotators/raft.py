@@ -1,0 +1,134 @@
+"""Optical flow by RAFT, torchvision's networks and weights.
+
+Teed, Deng: RAFT: Recurrent All-Pairs Field Transforms for Optical Flow, ECCV 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn import functional
+from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights, raft_large, raft_small
+
+from vpbench.errors import DataError
+from vpbench.plugin import weights
+from vpbench.plugin.annotator import AnnotatorInfo
+from vpbench_annotators.inference import inference
+
+__all__ = ["NETWORKS", "Raft", "enlargement"]
+
+NETWORKS: Final = {
+    "large": (raft_large, Raft_Large_Weights.C_T_SKHT_V2.url),
+    "small": (raft_small, Raft_Small_Weights.C_T_V2.url),
+}
+"""What builds each network, and where its weights are: torchvision's defaults."""
+_SMALLEST: Final = 128
+"""Pixels per side: a pyramid of four levels over features at an eighth needs 16 of them."""
+_MOST_ENLARGED: Final = 8
+
+
+class Raft:
+    """Backward flow by RAFT, from each sampled frame to the one before.
+
+    Frames are padded with their border to multiples of 8, as the authors do. Those under 128 pixels on a side, which
+    the network cannot take, are enlarged by a whole factor (bilinear) and the flow is brought back to their size.
+
+    On the CPU, in one thread, one pair of frames at a time: a pair's flow depends on nothing else.
+    """
+
+    class Options(BaseModel):
+        """Which network, and how often it improves its flow."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+        network: Literal["large", "small"] = "large"
+        updates: int = Field(default=12, ge=1, le=100, description="iterations (torchvision's default: 12)")
+
+    presets: Final = {name: {"network": name} for name in NETWORKS}
+    info = AnnotatorInfo(gives="flow")
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of the weights.
+
+        Raises:
+            DataError: they cannot be had, or are not what their name says.
+        """
+        return weights.sha256(self._file())
+
+    def _file(self) -> Path:
+        return weights.obtain(NETWORKS[self.options.network][1])
+
+    def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[np.float32]:
+        """Return the flow, float32 [N-1,H,W,2] in pixels, of frames uint8 RGB [N,H,W,3].
+
+        Raises:
+            DataError: the weights cannot be had, or the frames have fewer than 16 pixels on a side.
+        """
+        frames = window["frames"]
+        if len(frames) < 2:
+            return np.zeros((0, *frames.shape[1:3], 2), np.float32)
+        factor = enlargement(frames.shape[1], frames.shape[2])
+        network = _network(self.options.network, path := self._file(), weights.sha256(path))
+        tensor = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+        with inference():
+            pairs = pairwise(tensor.split(1))
+            flows = [_flow(network, frame, before, factor, self.options.updates) for before, frame in pairs]
+            return torch.cat(flows).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def enlargement(height: int, width: int) -> int:
+    """Return the whole factor by which frames are enlarged for RAFT, 1 from 121 pixels on (padding does the rest).
+
+    Raises:
+        DataError: it would be more than 8.
+    """
+    side = -(-min(height, width) // 8) * 8
+    factor = 1 if side >= _SMALLEST else -(-_SMALLEST // min(height, width))
+    if factor > _MOST_ENLARGED:
+        raise DataError(
+            f"RAFT needs frames of at least {_SMALLEST // _MOST_ENLARGED} pixels per side; these are {height}x{width}: "
+            f"use larger frames, or another flow"
+        )
+    return factor
+
+
+def _flow(
+    network: torch.nn.Module,
+    frame: Float[Tensor, "1 3 h w"],
+    before: Float[Tensor, "1 3 h w"],
+    factor: int,
+    updates: int,
+) -> Float[Tensor, "1 2 h w"]:
+    """Return the backward flow of one pair of frames in [-1,1], in pixels."""
+    height, width = frame.shape[-2] * factor, frame.shape[-1] * factor
+    down, right = -height % 8, -width % 8
+    pad = (right // 2, right - right // 2, down // 2, down - down // 2)
+    views = []
+    for view in (frame, before):
+        if factor > 1:
+            view = functional.interpolate(view, scale_factor=factor, mode="bilinear", align_corners=False)
+        views.append(functional.pad(view, pad, mode="replicate"))
+    flow = network(*views, num_flow_updates=updates)[-1]
+    flow = flow[..., pad[2] : pad[2] + height, pad[0] : pad[0] + width]
+    return functional.avg_pool2d(flow, factor) / factor
+
+
+@lru_cache(maxsize=2)
+def _network(name: str, path: Path, digest: str) -> torch.nn.Module:
+    """Build the network once per process; ``digest`` is of the file at ``path``."""
+    with torch.device("meta"):
+        network = NETWORKS[name][0](weights=None)
+    return weights.load_network(network, weights.read(path), path)

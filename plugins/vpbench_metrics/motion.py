@@ -1,0 +1,188 @@
+"""How well motion is predicted: flow end-point error, dis-occlusion, and whether the prediction only repeats."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vpbench.errors import MetricError
+from vpbench.plugin.clip import Comparison
+from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, PooledCounts, Undefined
+from vpbench_metrics.engines import engine, one_pass
+
+__all__ = ["CopyIndex", "DisocclusionPrecision", "DisocclusionRecall", "EndPointError"]
+
+
+class EndPointError(ClipMean):
+    """Mean over pixels of the distance between predicted and true backward flow, in pixels, 0 or more.
+
+    Pixels whose true flow is not finite (unknown) are left out; those that come from outside of the frame are not.
+    """
+
+    info = MetricInfo(
+        name="epe",
+        revision=1,
+        higher_is_better=False,
+        summary="end-point error of the backward flow, mean over pixels",
+        unit="px",
+        decimals=3,
+        needs=("flow",),
+        source="Baker et al.: A Database and Evaluation Methodology for Optical Flow, IJCV 92, 2011, section 4.1",
+    )
+    engine = "torch"
+
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return the end-point error of each frame; undefined where no true flow is known.
+
+        Raises:
+            MetricError: no flow on either side, or of another shape or dtype; a predicted flow that is not finite.
+        """
+        predicted, true = _pair(comparison, "flow", self.info.name, torch.float32)
+        finite = torch.isfinite(predicted).flatten(2).all(dim=2)
+        if not finite.all():
+            clip, step = (int(v) for v in (~finite).nonzero()[0])
+            future = comparison.future
+            raise MetricError(
+                f"epe: the predicted flow of clip {future.clips[clip]!r}, step {future.steps[step]} holds NaN or inf"
+            )
+        return [[_distance(p, t) for p, t in zip(*clip, strict=True)] for clip in zip(predicted, true, strict=True)]
+
+
+class _Disocclusion(PooledCounts):
+    counted: ClassVar[str]
+    """What the true positives are divided by: "predicted" or "true" pixels."""
+    engine = "torch"
+
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return true positives, false positives and false negatives of each frame, in pixels.
+
+        Raises:
+            MetricError: no dis-occlusion on either side, or of another shape or dtype.
+        """
+        predicted, true = _pair(comparison, "disocclusion", self.info.name, torch.bool)
+
+        def counts() -> list[list[list[int]]]:
+            table = [(a & b).sum(dim=(2, 3)) for a, b in ((predicted, true), (predicted, ~true), (~predicted, true))]
+            return torch.stack(table, dim=-1).tolist()
+
+        return comparison.cached("vpbench_metrics.disocclusion", counts)
+
+    def ratio(self, counts: NDArray[np.int64]) -> dict[str, float]:
+        """Return the share of true positives (NaN where there is nothing to divide by)."""
+        tp, fp, fn = counts.tolist()
+        total = tp + (fp if self.counted == "predicted" else fn)
+        return {"score": tp / total if total else math.nan}
+
+
+class DisocclusionPrecision(_Disocclusion):
+    """Share of the pixels predicted as dis-occluded that are, pooled over all clips."""
+
+    info = MetricInfo(
+        name="disocclusion-precision",
+        revision=1,
+        higher_is_better=True,
+        summary="share of the pixels predicted as newly visible that are, pooled over all clips",
+        needs=("disocclusion",),
+    )
+    counted = "predicted"
+
+
+class DisocclusionRecall(_Disocclusion):
+    """Share of the dis-occluded pixels that are predicted as such, pooled over all clips."""
+
+    info = MetricInfo(
+        name="disocclusion-recall",
+        revision=1,
+        higher_is_better=True,
+        summary="share of the newly visible pixels that are predicted as such, pooled over all clips",
+        needs=("disocclusion",),
+    )
+    counted = "true"
+
+
+class CopyIndex(ClipMean):
+    """RMSE of the prediction to the last context frame over its RMSE to the true frame.
+
+    0 for a model that repeats the last frame; 1 where the prediction is as far from it as from the truth; it grows
+    without bound as the prediction nears the truth, where it is undefined.
+    """
+
+    info = MetricInfo(
+        name="copy-index",
+        revision=1,
+        higher_is_better=True,
+        summary="RMSE to the last context frame over RMSE to the truth: 0 for a model that only repeats",
+        decimals=3,
+    )
+
+    @property
+    def engine(self) -> str:
+        """What computes it: "numba", "opencv" or "torch"."""
+        return engine(self.device)
+
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return the index of each frame; undefined where the prediction equals the truth.
+
+        Raises:
+            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
+        """
+        errors = one_pass(comparison, self.info.name, self.device).mse.tolist()
+        predicted, last = comparison.frames[0], comparison.future.last
+        if last.shape != predicted[:, 0].shape:
+            raise MetricError(
+                f"copy-index: the last context frame is {list(last.shape)}, the predicted ones {list(predicted.shape)}"
+            )
+        return [
+            [_index(frame, before, mse) for frame, mse in zip(clip, row, strict=True)]
+            for clip, before, row in zip(predicted, last, errors, strict=True)
+        ]
+
+
+def _index(frame: Float[Tensor, "3 h w"], last: Float[Tensor, "3 h w"], mse: float) -> float | Undefined:
+    if mse == 0:
+        return Undefined("the prediction equals the truth")
+    return math.sqrt((frame.double() - last.double()).square().mean().item() / mse)
+
+
+def _distance(predicted: Float[Tensor, "2 h w"], true: Float[Tensor, "2 h w"]) -> float | Undefined:
+    known = torch.isfinite(true).all(dim=0)
+    if not known.any():
+        return Undefined("no pixel's true flow is known")
+    difference = predicted[:, known].double() - true[:, known].double()
+    return float(torch.linalg.vector_norm(difference, dim=0).mean())
+
+
+def _pair(comparison: Comparison, modality: str, metric: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return what is predicted and true of a modality of one dtype.
+
+    Raises:
+        MetricError: it is not there, or the two do not fit; names the metric and says what they are.
+    """
+    found = []
+    clips = (len(comparison.future.clips), len(comparison.future.steps))
+    for whose, value in (
+        ("predicted", getattr(comparison.prediction, modality)),
+        ("true", getattr(comparison.future, modality)),
+    ):
+        if value is None:
+            raise MetricError(f"{metric}: there is no {whose} {modality}")
+        if value.dtype != dtype:
+            raise MetricError(f"{metric}: the {whose} {modality} must be {dtype}; it is {value.dtype}")
+        if tuple(value.shape[:2]) != clips or not value.numel():
+            raise MetricError(
+                f"{metric}: the {whose} {modality} must be of {clips[0]} clips and {clips[1]} steps; it is "
+                f"{list(value.shape)}"
+            )
+        found.append(value)
+    predicted, true = found
+    if predicted.shape != true.shape:
+        raise MetricError(
+            f"{metric}: the predicted {modality} is {list(predicted.shape)}, the true one {list(true.shape)}"
+        )
+    return predicted, true

@@ -1,0 +1,144 @@
+"""`vpbench run` with annotators that estimate, and with weights of the user's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vpbench.results.result import find_results
+
+MSE = ["--metric", "mse"]
+SIZE = {"size": [32, 48], "sequences": 18}
+ONE_STEP = 'kind = "first"\ncontext = 2\nhorizon = 1\n'
+
+
+def units(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.rglob("units/*.jsonl"))]
+
+
+@pytest.fixture(autouse=True)
+def _no_weights(monkeypatch):
+    from vpbench.plugin import weights
+
+    monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights, "reachable", lambda url: False)
+
+
+def test_flow_that_a_dataset_lacks_is_estimated(vpbench, toy, tmp_path):
+    args = ["run", *toy(dataset="toy-frames", **SIZE), "-m", "needs-flow", *MSE]
+    done = vpbench(*args, "--out", tmp_path / "none")
+    assert done.code == 1
+    assert "requires flow, which 'toy-frames' lacks: add --annotate flow=NAME" in done.error
+    done = vpbench(*args, "--annotate", "flow=dis", "--out", tmp_path / "r")
+    assert (done.code, done.err) == (0, "")
+    (folder,) = find_results(tmp_path / "r")
+    named = json.loads((folder / "run.json").read_text())["identity"]["annotators"]
+    assert json.loads(named["flow"]) == {"name": "dis", "options": {"quality": "medium"}, "fingerprint": ""}
+    assert vpbench("verify", folder).code == 0
+
+
+def test_processes_that_read_ahead_and_batches_change_nothing(vpbench, toy, tmp_path):
+    args = ["run", *toy(dataset="toy-frames", **SIZE), "-m", "needs-flow", *MSE, "--annotate", "flow=dis"]
+    assert vpbench(*args, "--out", tmp_path / "a", "--batch-size", "1").code == 0
+    assert vpbench(*args, "--out", tmp_path / "b", "--batch-size", "1", "--workers", "2").code == 0
+    assert len(units(tmp_path / "a")) == 2
+    assert units(tmp_path / "a") == units(tmp_path / "b")
+
+
+def test_a_network_is_run_in_any_process_and_its_weights_are_part_of_the_identity(vpbench, toy, tmp_path, monkeypatch):
+    from torchvision.models.optical_flow import raft_small
+
+    from vpbench_annotators import raft
+
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(tmp_path))
+    monkeypatch.setitem(raft.NETWORKS, "small", (raft_small, "https://example.org/mine.pth"))
+    args = ["run", *toy(dataset="toy-frames", sampling=ONE_STEP, sequences=3, size=[16, 24]), "-m", "needs-flow"]
+    args += [*MSE, "--annotate", "flow=raft:small", "-o", "raft.updates=1"]
+    for seed in (0, 1, 0):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            torch.save(raft_small(weights=None).state_dict(), tmp_path / "mine.pth")
+        for workers in (0, 1):
+            done = vpbench(*args, "--workers", workers, "--out", tmp_path / f"r{workers}")
+            assert (done.code, done.err) == (0, "")
+    found = [[folder.name for folder in find_results(tmp_path / f"r{workers}")] for workers in (0, 1)]
+    assert len(found[0]) == 2, "as many results as weights"
+    assert found[0] == found[1]
+    assert units(tmp_path / "r0") == units(tmp_path / "r1")
+
+
+def test_presets_are_other_results_and_what_is_not_shown_is_not_in_the_identity(vpbench, toy, tmp_path):
+    args = ["run", *toy(dataset="toy-frames", **SIZE), "-m", "needs-flow", "-m", "last", *MSE, "--out", tmp_path / "r"]
+    for preset in ("", ":fast"):
+        assert vpbench(*args, "--annotate", f"flow=dis{preset}").code == 0
+    assert sorted(folder.parent.name for folder in find_results(tmp_path / "r")) == ["last", "needs-flow", "needs-flow"]
+
+
+def test_an_estimate_is_near_the_true_flow(vpbench, toy, tmp_path):
+    """flow-extrapolation, shown DIS, equals itself without: its own flow is the same."""
+    args = ["run", *toy(dataset="toy-frames", **SIZE), "-m", "flow-extrapolation", *MSE]
+    assert vpbench(*args, "--out", tmp_path / "own").code == 0
+    assert vpbench(*args, "--out", tmp_path / "shown", "--annotate", "flow=dis").code == 0
+    assert units(tmp_path / "own") == units(tmp_path / "shown")
+
+
+def test_weights_that_cannot_be_had_stop_the_run_before_any_work(vpbench, toy, tmp_path, cache):
+    args = ["run", *toy(dataset="toy-frames", **SIZE), "-m", "last", *MSE, "--out", tmp_path / "r"]
+    for text, name in (
+        ("flow=raft:small", "raft_small_C_T_V2-01064c6d.pth"),
+        ("semantics=deeplabv3", "deeplabv3_resnet50_coco-cd0a2569.pth"),
+    ):
+        done = vpbench(*args, "--annotate", text)
+        assert done.code == 1
+        assert f"the weights {name} are not here" in done.error
+        assert str(cache / "weights") in done.error
+    assert not (tmp_path / "r").exists()
+
+
+# --- --weights ---
+
+
+@pytest.fixture
+def file(tmp_path):
+    save_file({"classifier.4.weight": torch.zeros(7, 256, 1, 1)}, tmp_path / "mine.safetensors")
+    return tmp_path / "mine.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        # Set as the option `weights` of that name: what the annotator says of the file shows that it got it.
+        (["-m", "last", "--annotate", "semantics=deeplabv3", "--weights", "deeplabv3=FILE"], "FILE: has 7 classes"),
+        (["-m", "last", "--weights", "deeplabv3=FILE"], "'deeplabv3' does not take part in this run; add it with -m"),
+        (["-m", "last", "--weights", "lats=FILE"], "'lats' does not take part in this run; did you mean 'last'?"),
+        (["-m", "last", "--weights", "FILE"], "'last' takes no options, so -o last.weights cannot be set"),
+        (["-m", "with-options", "--weights", "FILE"], "'with-options' has no option 'weights'"),
+        (["-m", "last", "-m", "short", "--weights", "FILE"], "FILE: whose? Write --weights NAME="),
+        (["-m", "last", "--weights", "FILE", "--weights", "last=FILE"], "given twice for last"),
+        (["-m", "last", "--weights", "last=FILE", "--weights", "last=FILE"], "given twice for last"),
+        (["-m", "last", "--weights", "last=FILE.not"], "FILE.not: there is no such file"),
+        (["-m", "last", "--weights", "last="], "write it as [NAME=]VALUE"),
+        (["-m", "last", "-o", "last.weights=x", "--weights", "FILE"], "-o last.weights=x says the same thing"),
+    ],
+)
+def test_weights_are_an_option_of_the_one_they_name(vpbench, toy, tmp_path, file, args, words):
+    args = [arg.replace("FILE", str(file)) for arg in args]
+    done = vpbench("run", *toy(dataset="toy-frames", **SIZE), *args, *MSE, "--out", tmp_path / "r")
+    assert done.code in (1, 2)
+    assert words.replace("FILE", str(file)) in done.error
+    assert not (tmp_path / "r").exists()
+
+
+def test_options_of_an_annotator_that_only_the_protocol_names(vpbench, toy, tmp_path):
+    args = toy(dataset="toy-frames", **SIZE)
+    path = Path(args[-1])
+    path.write_text(path.read_text().replace("[dataset]\n", '[annotate]\nflow = "dis"\n[dataset]\n', 1))
+    run = ["run", *args, "-m", "needs-flow", *MSE, "--out", tmp_path / "r"]
+    assert vpbench(*run, "-o", "dis.quality=fast").code == 0
+    (folder,) = find_results(tmp_path / "r")
+    assert '"quality":"fast"' in json.loads((folder / "run.json").read_text())["identity"]["annotators"]["flow"]
+    assert "'raft' does not take part" in vpbench(*run, "-o", "raft.updates=3").error

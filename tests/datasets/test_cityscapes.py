@@ -1,0 +1,372 @@
+"""Cityscapes on a synthetic twin: snippets by name, labels by the official table, and the three protocols."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from twins import cityscapes_snippet, cityscapes_val, label_ids, picture
+
+from vpbench.errors import DataError
+from vpbench.plugin.dataset import Dataset, check_array
+from vpbench.plugin.loader import load_plugins
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.transforms import transform
+from vpbench.protocol.units import build_manifest
+from vpbench_cityscapes.dataset import Cityscapes
+from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20, TRAIN_IDS
+from vpbench_cityscapes.snippets import cut
+from vpbench_scenes.labels import CITYSCAPES19 as SCENES
+
+LABELS = Cityscapes.Options(labels=True)
+SIZE = (20, 34)
+DRIVES = {"frankfurt_000000": [275, 305, 560], "munster_000000": [0], "munster_000173": [0]}
+FRAMES, GTFINE = "leftImg8bit_sequence", "gtFine"
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Path:
+    """Five snippets of val, two of them adjoining, and one of train."""
+    root = tmp_path / "cityscapes"
+    for drive, firsts in DRIVES.items():
+        for first in firsts:
+            cityscapes_snippet(root, "val", drive, first, SIZE)
+    cityscapes_snippet(root, "train", "aachen_000003", 0, SIZE)
+    return root
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VPBENCH_PLUGINS", "")
+    return load_plugins(["vpbench_cityscapes"])
+
+
+def frame_file(root: Path, name: str, number: int) -> Path:
+    city, drive = name.split("/")[0], name.split("/")[1].rpartition("_")[0]
+    return root / FRAMES / "val" / city / f"{drive}_{number:06d}_leftImg8bit.png"
+
+
+class TestSnippets:
+    @settings(max_examples=60)
+    @given(st.lists(st.integers(30, 90), min_size=1, max_size=8), st.integers(0, 400), st.data())
+    def test_names_and_annotations_say_the_same(self, gaps: list[int], start: int, data: st.DataObject) -> None:
+        firsts = (start + np.cumsum([0, *gaps])).tolist()
+        whole = {first: list(range(first, first + 30)) for first in firsts}
+        frames = [number for numbers in whole.values() for number in numbers]
+        anchors = [first + 19 for first in firsts]
+        known = data.draw(st.lists(st.sampled_from(anchors), unique=True))
+        assert cut(frames, anchors) == cut(frames, known) == cut(frames[::-1], []) == whole
+
+    @settings(max_examples=60)
+    @given(st.lists(st.integers(30, 60), min_size=1, max_size=5), st.data())
+    def test_annotations_hold_the_snippets_where_frames_are_missing(self, gaps, data: st.DataObject) -> None:
+        firsts = np.cumsum([7, *gaps]).tolist()
+        frames = [number for first in firsts for number in range(first, first + 30)]
+        lost = set(data.draw(st.lists(st.sampled_from(frames), max_size=9)))
+        found = cut([n for n in frames if n not in lost], [first + 19 for first in firsts])
+        assert found == {first: [n for n in range(first, first + 30) if n not in lost] for first in firsts}
+
+    def test_without_annotations_a_missing_frame_does_not_split_a_snippet(self) -> None:
+        frames = [n for n in range(275, 335) if n != 280]
+        assert {first: len(numbers) for first, numbers in cut(frames, []).items()} == {275: 29, 305: 30}
+
+
+class TestSequences:
+    def test_is_a_dataset(self, twin: Path) -> None:
+        assert isinstance(Cityscapes(twin), Dataset)
+
+    @pytest.mark.parametrize("annotated", [True, False])
+    def test_snippets_by_name(self, twin: Path, annotated: bool) -> None:
+        if not annotated:
+            (twin / GTFINE).rename(twin.parent / "elsewhere")
+        found = Cityscapes(twin).sequences("val")
+        expected = {f"{d.split('_')[0]}/{d}_{first:06d}": first for d, firsts in DRIVES.items() for first in firsts}
+        assert "frankfurt/frankfurt_000000_000275" in expected
+        assert [(s.name, s.frames, s.problem) for s in found] == [
+            (name, range(first, first + 30), "") for name, first in sorted(expected.items())
+        ]
+        assert [s.name for s in Cityscapes(twin).sequences("train")] == ["aachen/aachen_000003_000000"]
+
+    def test_500_snippets_in_val(self, tmp_path: Path, plugins) -> None:
+        drives = cityscapes_val(tmp_path)
+        found = Cityscapes(tmp_path, options=LABELS).sequences("val")
+        assert len(found) == 500
+        assert not any(s.problem for s in found)
+        assert [s.frames[0] for s in found if "frankfurt_000001" in s.name] == drives["frankfurt_000001"]
+        assert {s.name for s in found} == {
+            f"{d.rpartition('_')[0]}/{d}_{first:06d}" for d, firsts in drives.items() for first in firsts
+        }
+        clips = {name: build_manifest(*opened(plugins, name, tmp_path)).clips for name in PROTOCOLS}
+        assert {name: len(found) for name, found in clips.items()} == {
+            "cityscapes-video": 500, "cityscapes-semantic": 2000, "cityscapes-semantic-stride3": 1000,
+        }  # fmt: skip
+        assert [f.holds for f in Cityscapes(tmp_path, options=LABELS).check()] == [False, False, True, True]
+        # The same without annotations, but for the protocols that need them.
+        (tmp_path / GTFINE).rename(tmp_path / "elsewhere")
+        assert build_manifest(*opened(plugins, "cityscapes-video", tmp_path)).clips == clips["cityscapes-video"]
+        missing = Cityscapes(tmp_path, options=LABELS).sequences("val")
+        assert [s.name for s in missing] == [s.name for s in found]
+        assert all("_gtFine_labelIds.png: is missing; unpack gtFine" in s.problem for s in missing)
+
+    def test_an_incomplete_snippet_is_told(self, twin: Path) -> None:
+        frame_file(twin, "frankfurt/frankfurt_000000_000275", 275).unlink()
+        frame_file(twin, "frankfurt/frankfurt_000000_000275", 290).unlink()
+        found = {s.name: s for s in Cityscapes(twin).sequences("val")}
+        assert len(found) == 5
+        broken = found.pop("frankfurt/frankfurt_000000_000275")
+        assert "000275_leftImg8bit.png: is missing (28 of the snippet's 30 frames are there)" in broken.problem
+        assert not any(s.problem for s in found.values())
+
+    def test_a_snippet_that_only_its_annotation_tells_of(self, twin: Path) -> None:
+        for path in (twin / FRAMES / "val/munster").glob("munster_000173_*"):
+            path.unlink()
+        (problem,) = [s.problem for s in Cityscapes(twin).sequences("val") if s.problem]
+        assert "munster_000173_000000_leftImg8bit.png: is missing (0 of the snippet's 30" in problem
+
+    def test_a_missing_annotation(self, twin: Path) -> None:
+        (twin / GTFINE / "val/munster/munster_000000_000019_gtFine_labelIds.png").unlink()
+        assert not any(s.problem for s in Cityscapes(twin).sequences("val"))
+        (broken,) = [s for s in Cityscapes(twin, options=LABELS).sequences("val") if s.problem]
+        assert broken.name == "munster/munster_000000_000000"
+        assert "munster_000000_000019_gtFine_labelIds.png: is missing; unpack gtFine_trainvaltest.zip" in broken.problem
+
+    def test_other_files_are_passed_over(self, twin: Path) -> None:
+        before = [(s.name, s.frames, s.problem) for s in Cityscapes(twin).sequences("val")]
+        for stray in (
+            "munster/._munster_000000_000003_leftImg8bit.png",
+            "munster/munster_000000_000030_rightImg8bit.png",
+            "munster/frankfurt_000000_000030_leftImg8bit.png",
+            "munster/munster_000000_00030_leftImg8bit.png",
+            "munster/munster_000000_000030_leftImg8bit.png.part",
+            "readme.txt",
+        ):
+            (twin / FRAMES / "val" / stray).touch()
+        (twin / GTFINE / "val/munster/munster_000000_000025_gtFine_instanceIds.png").touch()
+        assert [(s.name, s.frames, s.problem) for s in Cityscapes(twin).sequences("val")] == before
+
+    def test_the_stamp_changes_with_the_files(self, twin: Path) -> None:
+        stamps = [{s.name: s.stamp for s in Cityscapes(twin).sequences("val")}]
+        for part in (FRAMES, GTFINE):
+            (twin / part / "val/munster/new").touch()
+            stamps.append({s.name: s.stamp for s in Cityscapes(twin).sequences("val")})
+        for name in stamps[0]:
+            assert len({of[name] for of in stamps}) == (3 if name.startswith("munster") else 1)
+
+    def test_links_out_of_the_root_are_not_followed(self, twin: Path, tmp_path: Path) -> None:
+        path = frame_file(twin, "munster/munster_000000_000000", 3)
+        path.rename(tmp_path / "outside.png")
+        path.symlink_to(tmp_path / "outside.png")
+        (broken,) = [s for s in Cityscapes(twin).sequences("val") if s.problem]
+        assert "munster_000000_000003_leftImg8bit.png: is missing (29 of" in broken.problem
+        with pytest.raises(DataError, match=r"000003_leftImg8bit\.png: is a symbolic link out of the data root"):
+            Cityscapes(twin).read(broken.name, [3], "frames")
+        (twin / FRAMES).rename(tmp_path / "frames")
+        (twin / FRAMES).symlink_to(tmp_path / "frames")
+        with pytest.raises(DataError, match="leftImg8bit_sequence/train: is reached by a symbolic link out of"):
+            Cityscapes(twin).sequences("val")
+
+    def test_errors(self, twin: Path, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="no split 'test'; it has train and val"):
+            Cityscapes(twin).sequences("test")
+        with pytest.raises(
+            DataError, match=r"holds no frame of Cityscapes, .*cityscapes-dataset\.com.*sequence_trainval"
+        ):
+            Cityscapes(tmp_path / "empty").sequences("val")
+        with pytest.raises(DataError, match="pass its parent"):
+            Cityscapes(twin / FRAMES).sequences("val")
+
+    def test_nothing_is_decoded_or_written(self, twin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise AssertionError("a file was opened")
+
+        before = sorted((p, p.stat().st_mtime_ns) for p in twin.rglob("*"))
+        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        assert len(Cityscapes(twin, options=LABELS).sequences("val")) == 5
+        assert sorted((p, p.stat().st_mtime_ns) for p in twin.rglob("*")) == before
+
+    def test_train_and_val_share_no_snippet(self, twin: Path) -> None:
+        data = Cityscapes(twin)
+        assert not {s.name for s in data.sequences("train")} & {s.name for s in data.sequences("val")}
+
+
+class TestRead:
+    def test_frames(self, twin: Path) -> None:
+        array = Cityscapes(twin).read("frankfurt/frankfurt_000000_000305", [305, 320, 334], "frames")
+        check_array(array, "frames", 3, "cityscapes")
+        names = [f"frankfurt_000000_{n:06d}_leftImg8bit.png" for n in (305, 320, 334)]
+        np.testing.assert_array_equal(array, [picture(name, SIZE) for name in names])
+
+    def test_labels_equal_an_independent_computation(self, twin: Path) -> None:
+        # cityscapesScripts' labels.py, the rows that are evaluated, in the order of their train ids.
+        evaluated = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+        array = Cityscapes(twin, options=LABELS).read("frankfurt/frankfurt_000000_000275", [294], "semantics")
+        check_array(array, "semantics", 1, "cityscapes")
+        file = twin / GTFINE / "val/frankfurt/frankfurt_000000_000294_gtFine_labelIds.png"
+        raw = np.array(Image.open(file))
+        assert sorted(set(raw.flat)) == list(range(34))
+        for label in range(34):
+            expected = evaluated.index(label) if label in evaluated else 255
+            assert set(array[0][raw == label]) == {expected}
+
+    def test_only_the_annotated_frame_has_labels(self, twin: Path) -> None:
+        data = Cityscapes(twin, options=LABELS)
+        with pytest.raises(
+            DataError, match=r"frame 18 has no labels: only the 20th .*, here 19, .*--annotate semantics"
+        ):
+            data.read("munster/munster_000000_000000", [18, 19], "semantics")
+        with pytest.raises(DataError, match="has no semantics, only frames; its option labels"):
+            Cityscapes(twin).read("munster/munster_000000_000000", [19], "semantics")
+        assert Cityscapes(twin).info.label_space is None
+        assert data.info.label_space is CITYSCAPES19
+
+    def test_a_label_outside_the_table(self, twin: Path) -> None:
+        file = twin / GTFINE / "val/munster/munster_000000_000019_gtFine_labelIds.png"
+        ids = label_ids("x", SIZE)
+        data = Cityscapes(twin, options=LABELS)
+        for wrong in (34, 255):
+            ids[3, 5] = wrong
+            cv2.imwrite(str(file), ids)
+            with pytest.raises(DataError, match=rf"000019_gtFine_labelIds\.png: holds the label id {wrong}, .*0 to 33"):
+                data.read("munster/munster_000000_000000", [19], "semantics")
+        cv2.imwrite(str(file), picture("colour", SIZE))
+        with pytest.raises(DataError, match=r"labelIds\.png: is a coloured picture"):
+            data.read("munster/munster_000000_000000", [19], "semantics")
+
+    def test_broken_files(self, twin: Path) -> None:
+        data, name = Cityscapes(twin), "munster/munster_000000_000000"
+        path = frame_file(twin, name, 4)
+        path.write_bytes(path.read_bytes()[:-40])
+        with pytest.raises(DataError, match=r"000004_leftImg8bit\.png: is not a picture that decodes"):
+            data.read(name, [4], "frames")
+        cv2.imwrite(str(path), picture("x", (10, 10)))
+        with pytest.raises(DataError, match=r"munster_000000_000000: the frame size changes .*10x10 and 34x20"):
+            data.read(name, [3, 4], "frames")
+        path.unlink()
+        with pytest.raises(DataError, match=r"000004_leftImg8bit\.png: is missing; unpack leftImg8bit_sequence"):
+            data.read(name, [4], "frames")
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [("berlin/berlin_000000_000000", "no snippet"), ("../secret", "no snippet"), ("munster/x", "no snippet")],
+    )
+    def test_unknown_snippets(self, twin: Path, name: str, message: str) -> None:
+        with pytest.raises(DataError, match=message):
+            Cityscapes(twin).read(name, [0], "frames")
+
+    def test_frames_of_another_snippet(self, twin: Path) -> None:
+        with pytest.raises(DataError, match="has no frame 305, only 275 to 304"):
+            Cityscapes(twin).read("frankfurt/frankfurt_000000_000275", [304, 305], "frames")
+
+    def test_pickles(self, twin: Path) -> None:
+        copy = pickle.loads(pickle.dumps(Cityscapes(twin, options=LABELS)))
+        assert copy.info.modalities == ("frames", "semantics")
+        assert len(copy.sequences("val")) == 5
+
+
+class TestLabelSpaces:
+    def test_the_official_table(self) -> None:
+        assert len(CITYSCAPES19) == 19 == len(CITYSCAPES19.palette)
+        assert sorted(TRAIN_IDS) == list(range(34))
+        assert sorted(set(TRAIN_IDS.values())) == [*range(19), 255]
+        assert CITYSCAPES19 == SCENES  # one space, whoever names it
+
+    def test_the_papers_merge(self) -> None:
+        """SADM, supplement 6.2: 12 static classes (with void) into one, 8 moving ones as they are."""
+        assert len(CITYSCAPES20) == 20
+        assert len(CITYSCAPES9) == 9 == len(CITYSCAPES9.palette)
+        merged = CITYSCAPES20.into["cityscapes9"]
+        assert [sum(k == new for k in merged) for new in range(9)] == [12, 1, 1, 1, 1, 1, 1, 1, 1]
+        assert [CITYSCAPES9.names[k] for k in merged[11:19]] == list(CITYSCAPES20.names[11:19])
+        assert merged[CITYSCAPES20.names.index("void")] == 0
+        assert CITYSCAPES19.into["cityscapes9"] == merged[:19]
+
+    @pytest.mark.parametrize("space", [CITYSCAPES19, CITYSCAPES20])
+    def test_mappings_fit_their_spaces(self, space) -> None:
+        spaces = {s.name: s for s in (CITYSCAPES9, CITYSCAPES19, CITYSCAPES20)}
+        for name, table in space.into.items():
+            assert len(table) == len(space)
+            assert set(table) - {255} == set(range(len(spaces[name]))) - ({19} if name == "cityscapes20" else set())
+            same = [(k, new) for k, new in enumerate(table) if new not in (0, 255)]
+            assert all(space.names[k] == spaces[name].names[new] for k, new in same)
+
+
+PROTOCOLS = ("cityscapes-video", "cityscapes-semantic", "cityscapes-semantic-stride3")
+
+
+def opened(plugins, name: str, root: Path) -> tuple[Protocol, Cityscapes]:
+    protocol = Protocol.read(plugins.load("protocol", name))
+    kind = plugins.load("dataset", protocol.dataset.name)
+    return protocol, kind(root, options=kind.Options(**protocol.dataset.options))
+
+
+class TestProtocols:
+    def test_is_light(self) -> None:
+        code = "import sys, vpbench_cityscapes; print(*sys.modules)"
+        env = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run([sys.executable, "-c", code], check=True, env=env, capture_output=True, text=True)
+        assert not set(done.stdout.split()) & {"torch", "numpy", "cv2", "av", "pydantic", "jaxtyping"}
+
+    @pytest.mark.parametrize("name", PROTOCOLS)
+    def test_is_registered_with_its_choices(self, plugins, name: str, tmp_path: Path) -> None:
+        protocol, _ = opened(plugins, name, tmp_path)
+        assert (protocol.name, protocol.reference, protocol.dataset.split) == (name, "repeat", "val")
+        assert len(protocol.notes) >= 4
+
+    def test_video(self, plugins, twin: Path) -> None:
+        protocol, data = opened(plugins, "cityscapes-video", twin)
+        assert (protocol.size, protocol.quantise, protocol.report) == ((512, 1024), True, (1, 3, 5))
+        assert protocol.display == {"ms-ssim": 100, "lpips": 100}
+        manifest = build_manifest(protocol, data, allow_partial=True)
+        assert manifest.partial == "5 of 500 clips"
+        assert [c.id for c in manifest.clips][:2] == [
+            "frankfurt/frankfurt_000000_000275@275",
+            "frankfurt/frankfurt_000000_000305@305",
+        ]
+        assert manifest.clips[1].frames == tuple(range(305, 319))
+        assert manifest.clips[1].context == 4
+
+    def test_video_frames_at_the_official_size(self, plugins, tmp_path: Path) -> None:
+        cityscapes_snippet(tmp_path, "val", "lindau_000012", 0, labels=False)
+        protocol, data = opened(plugins, "cityscapes-video", tmp_path)
+        (ref,) = build_manifest(protocol, data, allow_partial=True).clips
+        expected = []
+        for number in range(14):
+            path = frame_file(tmp_path, "lindau/lindau_000012_000000", number)
+            cv2.imwrite(str(path), picture(path.name, (1024, 2048)), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            expected.append(cv2.resize(cv2.imread(str(path)), (1024, 512))[..., ::-1])
+        frames = transform(data.read(ref.sequence, ref.frames, "frames"), protocol.pixels, "frames")
+        np.testing.assert_array_equal(frames, expected)
+
+    def test_semantics_move_the_context(self, plugins, twin: Path) -> None:
+        found = {}
+        for name in PROTOCOLS[1:]:
+            protocol, data = opened(plugins, name, twin)
+            assert (protocol.size, protocol.metrics, protocol.display) == ((1024, 2048), ("miou",), {"miou": 100})
+            clips = build_manifest(protocol, data, allow_partial=True).clips
+            found[name] = {c.steps: c.frames for c in clips if c.sequence.endswith("_000275")}
+        given = {name: {s: [f - 275 for f in frames[:4]] for (s,), frames in of.items()} for name, of in found.items()}
+        assert all(frames[-1] == 294 for of in found.values() for frames in of.values())
+        assert given["cityscapes-semantic"] == {
+            1: [15, 16, 17, 18], 3: [13, 14, 15, 16], 5: [11, 12, 13, 14], 9: [7, 8, 9, 10],
+        }  # fmt: skip
+        assert given["cityscapes-semantic-stride3"] == {1: [7, 10, 13, 16], 3: [1, 4, 7, 10]}
+
+    def test_the_scored_labels(self, plugins, tmp_path: Path) -> None:
+        cityscapes_snippet(tmp_path, "val", "lindau_000012", 0, (16, 32))
+        file = tmp_path / GTFINE / "val/lindau/lindau_000012_000019_gtFine_labelIds.png"
+        ids = label_ids("official", (1024, 2048))
+        cv2.imwrite(str(file), ids)
+        protocol, data = opened(plugins, "cityscapes-semantic", tmp_path)
+        ref = build_manifest(protocol, data, allow_partial=True).clips[-1]
+        labels = transform(data.read(ref.sequence, ref.frames[-1:], "semantics"), protocol.pixels, "semantics")
+        np.testing.assert_array_equal(labels, np.vectorize(TRAIN_IDS.get)(ids)[None])

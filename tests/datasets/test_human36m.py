@@ -1,0 +1,275 @@
+"""Human3.6M on synthetic twins: both forms that people have, exactly one scenario, and MIM's windows."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from tiny_video import known_frames
+from twins import human36m_images, human36m_video, walking
+
+from vpbench.errors import DataError
+from vpbench.plugin.dataset import Dataset, SequenceInfo, check_array
+from vpbench.plugin.loader import load_plugins
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.sampling import sample
+from vpbench.protocol.transforms import transform
+from vpbench.protocol.units import build_manifest
+from vpbench_human36m.dataset import Human36M
+
+TRAIN, TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
+NAME = "S11_Walking_1.54138969"
+ONE = Human36M.Options(train=(), test=("S11",))
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VPBENCH_PLUGINS", "")
+        yield load_plugins(["vpbench_human36m"])
+
+
+@pytest.fixture(scope="module")
+def protocol(plugins) -> Protocol:
+    return Protocol.read(plugins.load("protocol", "human36m"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """All 56 videos of Walking as extracted images, in one folder, beside scenarios that only begin so."""
+    root = tmp_path / "images"
+    for name in walking((*TRAIN, *TEST)):
+        human36m_images(root, name, range(1, 92, 5))
+    for scenario in ("WalkDog_1", "WalkTogether", "WalkingDog", "WalkingTogether_1", "Walk", "Directions"):
+        human36m_images(root, f"S9_{scenario}.54138969", range(1, 92, 5))
+    return root
+
+
+def mim_starts(files: list[str], advance: int) -> list[tuple[str, int]]:
+    """The windows of MIM and MotionRNN (``human.py``) over the sorted images of one video: video, first frame."""
+    found, index, interval, length, step = [], 0, 2, 8, 5
+    while index + interval * (length - 1) < len(files):
+        first, last = files[index], files[index + interval * (length - 1)]
+        numbers = [int(name.removesuffix(".jpg").split("_")[-1]) for name in (first, last)]
+        if first[:-11] == last[:-11] and numbers[1] - numbers[0] == step * interval * (length - 1):
+            found.append((first[:-11], numbers[0]))
+        index += advance
+    return found
+
+
+class TestSequences:
+    def test_is_a_dataset(self, images: Path) -> None:
+        assert isinstance(Human36M(images), Dataset)
+
+    def test_exactly_walking(self, images: Path) -> None:
+        data = Human36M(images)
+        assert [s.name for s in data.sequences("test")] == sorted(walking(TEST))
+        assert [s.name for s in data.sequences("train")] == sorted(walking(TRAIN))
+        assert {s.frames for split in ("train", "test") for s in data.sequences(split)} == {range(1, 92, 5)}
+        assert all(f.holds for f in data.check())
+        found = Human36M(images, options=Human36M.Options(scenarios=("WalkDog",))).sequences("test")
+        assert [(s.name, bool(s.problem)) for s in found] == [
+            ("S11_WalkDog", True),
+            ("S9_WalkDog_1.54138969", False),
+        ]
+
+    def test_no_subject_is_on_both_sides(self, images: Path) -> None:
+        data = Human36M(images)
+        sides = [{s.name.split("_")[0] for s in data.sequences(split)} for split in ("train", "test")]
+        assert sides == [set(TRAIN), set(TEST)]
+        with pytest.raises(ValidationError, match="subject S9 stands in train and in test"):
+            Human36M.Options(train=("S1", "S9"))
+
+    def test_missing_videos_are_told(self, images: Path) -> None:
+        for path in images.glob("S9_Walking_1.*"):
+            path.unlink()
+        data = Human36M(images)
+        found = {s.name: s.problem for s in data.sequences("test")}
+        assert len(found) == 13
+        assert "4 videos of S9 Walking, expected 8; get the others" in found.pop("S9_Walking")
+        assert not any(found.values())
+        assert [(f.found, f.expected, f.holds) for f in data.check()][2:] == [("12", "16", False), ("0", "0", True)]
+
+    def test_both_forms_give_the_same_sequences(self, tmp_path: Path) -> None:
+        forms = {"images": tmp_path / "images", "videos": tmp_path / "videos"}
+        for stem in ("Walking 1.54138969", "Walking.54138969", "WalkDog.54138969", "WalkTogether 1.54138969"):
+            name = f"S11_{stem.replace(' ', '_')}"
+            human36m_images(forms["images"], name, range(1, 24, 5))
+            human36m_video(forms["videos"], "S11", stem, known_frames(23))
+        human36m_video(forms["videos"], "S11", "_ALL.54138969", known_frames(2))
+        found = [Human36M(root, options=ONE).sequences("test") for root in forms.values()]
+        assert [(s.name, s.frames) for s in found[0] if not s.problem] == [
+            ("S11_Walking.54138969", range(1, 22, 5)),
+            (NAME, range(1, 22, 5)),
+        ]
+        assert [(s.name, list(s.frames)) for s in found[0]] == [(s.name, list(s.frames)) for s in found[1]]
+
+    @pytest.mark.parametrize("where", [".", "S11", "deep/er/S11", "S11/Images/Walking"])
+    def test_images_in_any_folder(self, tmp_path: Path, where: str) -> None:
+        human36m_images(tmp_path / where, NAME, (1, 6, 11), (8, 8))
+        data = Human36M(tmp_path, options=ONE)
+        assert data.sequences("test")[1].frames == range(1, 12, 5)
+        assert data.read(NAME, [6], "frames").shape == (1, 8, 8, 3)
+
+    def test_a_video_in_two_folders(self, tmp_path: Path) -> None:
+        human36m_images(tmp_path / "a", NAME, (1, 6))
+        human36m_images(tmp_path / "b", NAME, (11, 16))
+        human36m_images(tmp_path / "b", "S11_Walking.54138969", (11, 16))
+        found = {s.name: s.problem for s in Human36M(tmp_path, options=ONE).sequences("test")}
+        assert f"{NAME} lies in two places, " in found[NAME]
+        assert not found["S11_Walking.54138969"]
+
+    def test_images_come_before_videos(self, tmp_path: Path) -> None:
+        human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(11))
+        human36m_images(tmp_path / "S11", NAME, (1, 6), (8, 8))
+        data = Human36M(tmp_path, options=ONE)
+        assert data.sequences("test")[1].frames == range(1, 7, 5)
+        np.testing.assert_array_equal(
+            data.read(NAME, [6], "frames")[0], cv2.imread(str(tmp_path / f"S11/{NAME}_000006.jpg"))[..., ::-1]
+        )
+
+    def test_gaps_are_told(self, images: Path) -> None:
+        (images / f"{NAME}_000046.jpg").unlink()
+        data = Human36M(images)
+        assert len(next(s for s in data.sequences("test") if s.name == NAME).frames) == 18
+        assert [f.holds for f in data.check()] == [True, True, True, False]
+
+    def test_the_stamp_changes_with_the_files(self, tmp_path: Path) -> None:
+        human36m_images(tmp_path / "images", "S11_Walking.54138969", (1, 6))
+        human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(3))
+        before = {s.name: s.stamp for s in Human36M(tmp_path, options=ONE).sequences("test") if not s.problem}
+        human36m_images(tmp_path / "images", "S11_Walking.54138969", (11,))
+        human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(4))
+        after = {s.name: s.stamp for s in Human36M(tmp_path, options=ONE).sequences("test") if not s.problem}
+        assert len(before) == 2
+        assert all(before[name] != after[name] for name in after)
+
+    def test_links_out_of_the_root_are_not_followed(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        human36m_images(root, NAME, (1, 6), (8, 8))
+        human36m_images(tmp_path / "outside", "S11_Walking.54138969", (1, 6), (8, 8))
+        (root / "more").symlink_to(tmp_path / "outside")
+        (root / "loop").symlink_to(root)
+        path = root / f"{NAME}_000006.jpg"
+        path.rename(tmp_path / "outside/6.jpg")
+        path.symlink_to(tmp_path / "outside/6.jpg")
+        found = [s for s in Human36M(root, options=ONE).sequences("test") if not s.problem]
+        assert [(s.name, list(s.frames)) for s in found] == [(NAME, [1])]
+        with pytest.raises(DataError, match=r"000006\.jpg: is a symbolic link out of the data root"):
+            Human36M(root, options=ONE).read(NAME, [6], "frames")
+
+    def test_a_broken_video(self, tmp_path: Path) -> None:
+        path = human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(3))
+        path.write_bytes(b"")
+        problem = Human36M(tmp_path, options=ONE).sequences("test")[1].problem
+        assert "Walking 1.54138969.mp4: is not a video that opens (0 bytes" in problem
+
+    def test_errors(self, images: Path, tmp_path: Path) -> None:
+        data = Human36M(images)
+        with pytest.raises(DataError, match="no split 'val'; it has train and test"):
+            data.sequences("val")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(DataError, match=r"holds nothing of Human3\.6M.*vision\.imar\.ro"):
+            Human36M(tmp_path / "empty").sequences("test")
+        with pytest.raises(DataError, match="has no semantics, only frames"):
+            data.read(NAME, [1], "semantics")
+        with pytest.raises(DataError, match=r"there is no video '../secret'"):
+            data.read("../secret", [1], "frames")
+        with pytest.raises(DataError, match=r"000002\.jpg: is missing"):
+            data.read(NAME, [2], "frames")
+        with pytest.raises(DataError, match=r"000001\.jpg: is not a picture that decodes \(0 bytes\)"):
+            data.read(NAME, [1], "frames")
+
+
+class TestRead:
+    def test_an_image_is_the_videos_frame_one_before_its_number(self, tmp_path: Path) -> None:
+        human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(23))
+        array = Human36M(tmp_path, options=ONE).read(NAME, [1, 11, 21], "frames")
+        check_array(array, "frames", 3, "human36m")
+        np.testing.assert_array_equal(array, known_frames(23)[[0, 10, 20]])
+        with pytest.raises(DataError, match="has no frame 0; frames count from 1"):
+            Human36M(tmp_path, options=ONE).read(NAME, [0], "frames")
+        with pytest.raises(DataError, match=r"Walking 1\.54138969\.mp4: frame 25 was asked for, but it has 23"):
+            Human36M(tmp_path, options=ONE).read(NAME, [21, 26], "frames")
+
+    @pytest.mark.parametrize("size", [(1000, 1000), (1002, 1000)])
+    def test_pixels_as_in_the_code_of_mim(self, tmp_path: Path, protocol: Protocol, size: tuple[int, int]) -> None:
+        human36m_images(tmp_path, NAME, (1, 11), size)
+        frames = Human36M(tmp_path, options=ONE).read(NAME, [1, 11], "frames")
+        found = transform(frames, protocol.pixels, "frames")
+        for number, frame in zip((1, 11), found, strict=True):
+            image = cv2.imread(str(tmp_path / f"{NAME}_{number:06d}.jpg"))
+            assert image.shape == (*size, 3)
+            h, w = image.shape[:2]
+            image = cv2.resize(image[h // 4 : -h // 4, w // 4 : -w // 4], (128, 128))
+            np.testing.assert_array_equal(frame, image[..., ::-1])
+
+    def test_pickles_with_a_video_open(self, tmp_path: Path) -> None:
+        human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(12))
+        data = Human36M(tmp_path, options=ONE)
+        data.read(NAME, [1], "frames")
+        copy = pickle.loads(pickle.dumps(data))
+        np.testing.assert_array_equal(copy.read(NAME, [6], "frames"), known_frames(12)[[5]])
+
+
+class TestProtocol:
+    def test_is_light(self) -> None:
+        code = "import sys, vpbench_human36m; print(*sys.modules)"
+        env = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run([sys.executable, "-c", code], check=True, env=env, capture_output=True, text=True)
+        assert not set(done.stdout.split()) & {"torch", "numpy", "cv2", "av", "pydantic", "jaxtyping"}
+
+    def test_its_choices(self, plugins, protocol: Protocol) -> None:
+        assert plugins.load("dataset", protocol.dataset.name) is Human36M
+        assert Human36M.Options(**protocol.dataset.options) == Human36M.Options()
+        assert (protocol.sampling.context, protocol.sampling.horizon) == (4, 4)
+        assert (protocol.size, protocol.reference) == ((128, 128), "repeat")
+        # MSE* and MAE* of CDNet: a frame's sum over H*W*C, divided by 10 and by 100.
+        assert protocol.display == {"mse": pytest.approx(4915.2), "mae": pytest.approx(491.52), "lpips": 1000}
+
+    @settings(max_examples=40)
+    @given(st.integers(0, 120), st.integers(1, 50))
+    def test_windows_of_one_video_are_those_of_mim(self, protocol: Protocol, count: int, first: int) -> None:
+        numbers = range(first, first + 5 * count, 5)
+        expected = mim_starts([f"{NAME}_{number:06d}.jpg" for number in numbers], advance=5)
+        clips = sample(protocol.sampling, [SequenceInfo(NAME, numbers)]).clips
+        assert [(clip.sequence, clip.frames[0]) for clip in clips] == expected
+        assert all(b - a == 10 for clip in clips for a, b in zip(clip.frames, clip.frames[1:], strict=False))
+
+    def test_kept_and_dropped_windows(self, images: Path, protocol: Protocol) -> None:
+        """A window takes 15 images; one begins at every 5th: images 1 to 91 (19 of them) give 1, up to 96 give 2."""
+        data = Human36M(images)
+        assert len(build_manifest(protocol, data).clips) == 16
+        human36m_images(images, NAME, (96,))
+        (images / "S11_Walking.55011271_000041.jpg").unlink()  # in its window, sampled
+        (images / "S11_Walking.58860488_000046.jpg").unlink()  # between two sampled ones
+        found = build_manifest(protocol, Human36M(images))
+        assert [c.frames[0] for c in found.clips if c.sequence == NAME] == [1, 26]
+        assert found.dropped == ("S11_Walking.55011271",)
+        assert len(found.clips) == 16
+        assert found.clips[0].frames == tuple(range(1, 72, 10))
+
+    def test_the_same_clips_from_videos(self, tmp_path: Path, protocol: Protocol) -> None:
+        for length in (70, 71, 95, 96, 101):
+            numbers = range(1, length + 1, 5)
+            human36m_images(tmp_path / f"i{length}", NAME, numbers)
+            human36m_video(tmp_path / f"v{length}", "S11", "Walking 1.54138969", known_frames(length, 2, 2))
+            forms = [Human36M(tmp_path / f"{form}{length}", options=ONE).sequences("test") for form in "iv"]
+            clips = [sample(protocol.sampling, [s for s in form if not s.problem]).clips for form in forms]
+            assert clips[0] == clips[1]
+            assert len(clips[0]) == {70: 0, 71: 1, 95: 1, 96: 2, 101: 2}[length]
+
+    def test_an_incomplete_set_is_partial(self, tmp_path: Path, protocol: Protocol) -> None:
+        human36m_images(tmp_path, NAME, range(1, 92, 5))
+        with pytest.raises(DataError, match=r"1 videos of S11 Walking, expected 8; get the others .and 1 more"):
+            build_manifest(protocol, Human36M(tmp_path))
+        assert build_manifest(protocol, Human36M(tmp_path), allow_partial=True).partial

@@ -1,0 +1,290 @@
+"""KITTI raw and KITTI scene flow 2015: drives and scenes by name, the counts of the papers, the real frames."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from twins import KITTI_TEST, kitti_drive, kitti_scenes, picture
+
+from vpbench.errors import DataError
+from vpbench.plugin.dataset import Dataset, check_array
+from vpbench.plugin.loader import load_plugins
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.transforms import transform
+from vpbench.protocol.units import Manifest, build_manifest
+from vpbench_kitti.flow import KittiFlow
+from vpbench_kitti.raw import FVS24, TEST, KittiRaw
+
+SIZE = (15, 50)
+ALL = KittiRaw.Options(train_drives="all-minus-4")
+SIXTY = "2011_09_26/2011_09_26_drive_0060_sync/image_02"
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VPBENCH_PLUGINS", "")
+    return load_plugins(["vpbench_kitti"])
+
+
+@pytest.fixture
+def drives(tmp_path: Path) -> Path:
+    """Two test drives, two of the 24 training drives, and one of neither."""
+    root = tmp_path / "kitti"
+    kitti_drive(root, "0060", range(12), SIZE)
+    kitti_drive(root, "0084", range(10), SIZE)
+    kitti_drive(root, "0060", range(12), camera=3)
+    for camera in (2, 3):
+        kitti_drive(root, "0001", range(11), camera=camera)
+        kitti_drive(root, "0071", range(9), date="2011_09_29", camera=camera)
+        kitti_drive(root, "0015", range(9), camera=camera)
+    return root
+
+
+def manifest(plugins, name: str, root: Path, *, partial: bool = False) -> tuple[Protocol, Dataset, Manifest]:
+    protocol = Protocol.read(plugins.load("protocol", name))
+    kind = plugins.load("dataset", protocol.dataset.name)
+    options = {"options": kind.Options(**protocol.dataset.options)} if hasattr(kind, "Options") else {}
+    data = kind(root, **options)
+    return protocol, data, build_manifest(protocol, data, allow_partial=partial)
+
+
+def short(sequences) -> list[str]:
+    return [s.name.replace("_sync/image", "").partition("drive_")[2] for s in sequences]
+
+
+class TestRaw:
+    def test_is_a_dataset(self, drives: Path) -> None:
+        assert isinstance(KittiRaw(drives), Dataset)
+
+    def test_the_published_lists(self) -> None:
+        assert len(set(FVS24)) == 24
+        assert len(set(TEST)) == 4
+        assert not set(FVS24) & set(TEST)
+        assert {name.split("/")[0] for name in TEST} == {"2011_09_26"}
+
+    def test_the_test_drives(self, drives: Path) -> None:
+        found = KittiRaw(drives).sequences("test")
+        assert [(s.name, s.frames) for s in found][:2] == [
+            (SIXTY, range(12)),
+            (SIXTY.replace("0060", "0084"), range(10)),
+        ]
+        assert short(found) == ["0060_02", "0084_02", "0093_02", "0096_02"]
+        for sequence in found[2:]:
+            assert f"{sequence.name}/data: holds no frame; get this drive's [synced+rect" in sequence.problem
+
+    def test_the_training_drives(self, drives: Path) -> None:
+        found = KittiRaw(drives).sequences("train")
+        assert [s.name.rpartition("/")[0] for s in found] == sorted(FVS24)
+        assert short(s for s in found if not s.problem) == ["0001_02", "0071_02"]
+        assert short(KittiRaw(drives, options=ALL).sequences("train")) == ["0001_02", "0015_02", "0071_02"]
+        both = KittiRaw.Options(train_drives="all-minus-4", train_cameras=("image_03", "image_02"))
+        found = KittiRaw(drives, options=both).sequences("train")
+        assert short(found) == ["0001_02", "0001_03", "0015_02", "0015_03", "0071_02", "0071_03"]
+        assert short(KittiRaw(drives, options=both).sequences("test")) == ["0060_02", "0084_02", "0093_02", "0096_02"]
+
+    @pytest.mark.parametrize("options", [KittiRaw.Options(), ALL])
+    def test_no_drive_is_on_both_sides(self, drives: Path, options: KittiRaw.Options) -> None:
+        data = KittiRaw(drives, options=options)
+        sides = [{s.name.split("/")[1] for s in data.sequences(split)} for split in ("train", "test")]
+        assert not sides[0] & sides[1]
+
+    def test_1337_clips(self, tmp_path: Path, plugins) -> None:
+        for number, count in KITTI_TEST.items():
+            kitti_drive(tmp_path, number, range(count))
+        _, data, found = manifest(plugins, "kitti-raw", tmp_path)
+        assert len(found.clips) == 1337 == sum(count - 8 for count in KITTI_TEST.values())
+        assert found.partial == ""
+        assert [f.holds for f in data.check()] == [True]
+        assert found.clips[0].id == f"{SIXTY}@0"
+        kitti_drive(tmp_path, "0093", []).joinpath(f"{100:010d}.png").unlink()
+        with pytest.raises(DataError, match="has 1337 clips, the data give 1328"):
+            manifest(plugins, "kitti-raw", tmp_path)
+        assert manifest(plugins, "kitti-raw", tmp_path, partial=True)[2].partial == "1328 of 1337 clips"
+        assert [(f.found, f.expected, f.holds) for f in data.check()] == [("1368", "1369", False)]
+
+    def test_frames(self, drives: Path) -> None:
+        array = KittiRaw(drives).read(SIXTY, [3, 11], "frames")
+        check_array(array, "frames", 2, "kitti-raw")
+        np.testing.assert_array_equal(array, [picture(f"{n:010d}.png", SIZE) for n in (3, 11)])
+
+    def test_real_frames_equal_opencv(self, shared: Path, plugins) -> None:
+        root = shared / "data/kitti_raw"
+        with pytest.raises(DataError, match=r"drive_0084_sync.* holds no frame.*2 more.*--allow-partial"):
+            manifest(plugins, "kitti-raw", root)
+        protocol, data, found = manifest(plugins, "kitti-raw", root, partial=True)
+        assert found.partial == "3 unreadable sequences left out; 12 of 1337 clips"
+        assert [clip.frames for clip in found.clips] == [tuple(range(first, first + 9)) for first in range(12)]
+        frames = []
+        for number in range(20):
+            image = cv2.imread(str(root / SIXTY / "data" / f"{number:010d}.png"))
+            assert image.shape == (375, 1242, 3)
+            frames.append(cv2.cvtColor(cv2.resize(image, (832, 256)), cv2.COLOR_BGR2RGB))
+        for clip in (found.clips[0], found.clips[7], found.clips[11]):
+            array = transform(data.read(clip.sequence, clip.frames, "frames"), protocol.pixels, "frames")
+            np.testing.assert_array_equal(array, np.stack(frames)[list(clip.frames)])
+
+    def test_protocol(self, plugins) -> None:
+        protocol = Protocol.read(plugins.load("protocol", "kitti-raw"))
+        assert (protocol.sampling.context, protocol.sampling.horizon, protocol.sampling.stride) == (4, 5, 1)
+        assert (protocol.size, protocol.quantise, protocol.report) == ((256, 832), True, (1, 3, 5))
+        assert protocol.reference == "repeat"
+
+    def test_other_files_are_passed_over(self, drives: Path) -> None:
+        def found() -> list[tuple[object, ...]]:
+            data = KittiRaw(drives, options=ALL)
+            return [(s.name, s.frames, s.problem) for split in ("train", "test") for s in data.sequences(split)]
+
+        before = found()
+        for stray in ("0000000012.jpg", "._0000000012.png", "12.png", "0000000012.png.part"):
+            (drives / SIXTY / "data" / stray).touch()
+        (drives / "2011_09_26/2011_09_28_drive_0001_sync/image_02/data").mkdir(parents=True)
+        (drives / "2011_09_26/2011_09_26_drive_0002_extract").mkdir()
+        (drives / "devkit").mkdir()
+        assert found() == before
+
+    def test_the_stamp_changes_with_the_files(self, drives: Path) -> None:
+        def stamps() -> list[str]:
+            return [data.sequences("test")[0].stamp for data in (KittiRaw(drives), KittiFlow(drives))]
+
+        kitti_scenes(drives, "testing", [0])
+        before = stamps()
+        for folder in (drives / SIXTY / "data", drives / "testing/image_2"):
+            (folder / "new").touch()
+        assert all(a != b for a, b in zip(before, stamps(), strict=True))
+
+    def test_links_out_of_the_root_are_not_followed(self, drives: Path, tmp_path: Path) -> None:
+        outside = tmp_path / "outside"
+        (drives / SIXTY).rename(outside)
+        (drives / SIXTY).symlink_to(outside)
+        assert "image_02/data: is reached by a symbolic link" in KittiRaw(drives).sequences("test")[0].problem
+        with pytest.raises(DataError, match="symbolic link out of the data root"):
+            KittiRaw(drives).read(SIXTY, [0], "frames")
+
+    def test_errors(self, drives: Path, tmp_path: Path) -> None:
+        data = KittiRaw(drives)
+        with pytest.raises(DataError, match="no split 'val'; it has train and test"):
+            data.sequences("val")
+        with pytest.raises(DataError, match=r"holds no drive of KITTI raw.*cvlibs\.net.*synced"):
+            KittiRaw(tmp_path / "empty").sequences("test")
+        with pytest.raises(DataError, match="pass its parent"):
+            KittiRaw(drives / "2011_09_26").sequences("test")
+        with pytest.raises(DataError, match="has no flow, only frames"):
+            data.read(SIXTY, [0, 1], "flow")
+        with pytest.raises(DataError, match=r"0000000012\.png: is missing; get the drive's"):
+            data.read(SIXTY, [11, 12], "frames")
+        with pytest.raises(DataError, match="is not the name of a drive"):
+            data.read("../secret", [0], "frames")
+        with pytest.raises(DataError, match=r"0000000000\.png: is not a picture that decodes \(0 bytes\)"):
+            data.read(SIXTY.replace("0060", "0001"), [0], "frames")
+        with pytest.raises(ValidationError, match="train_drives"):
+            KittiRaw.Options(train_drives="all")  # type: ignore[arg-type]
+
+
+class TestFlow:
+    @pytest.fixture
+    def scenes(self, tmp_path: Path) -> Path:
+        root = tmp_path / "flow"
+        kitti_scenes(root, "testing", (0, 7), SIZE)
+        kitti_scenes(root, "training", (0,))
+        return root
+
+    def test_is_a_dataset(self, scenes: Path) -> None:
+        assert isinstance(KittiFlow(scenes), Dataset)
+
+    def test_4000_and_3400_clips(self, tmp_path: Path, plugins) -> None:
+        kitti_scenes(tmp_path, "testing", range(200))
+        _, data, found = manifest(plugins, "kitti-flow", tmp_path)
+        assert len(found.clips) == len({c.id for c in found.clips}) == 4000
+        targets = [(c.sequence, c.frames[-1]) for c in found.clips]
+        assert targets == [(f"testing/{scene:06d}", k) for scene in range(200) for k in range(1, 21)]
+        assert [c.frames for c in found.clips[:3]] == [(0, 0, 0, 0, 1), (0, 0, 0, 1, 2), (0, 0, 1, 2, 3)]
+        _, _, four = manifest(plugins, "kitti-flow-4ctx", tmp_path)
+        assert len(four.clips) == 3400
+        assert four.clips == tuple(c for c in found.clips if c.frames[-1] >= 4)
+        assert [(f.found, f.holds) for f in data.check()] == [
+            ("0 scenes, 0 frames", False),
+            ("200 scenes, 4200 frames", True),
+        ]
+
+    def test_scenes(self, scenes: Path) -> None:
+        found = KittiFlow(scenes).sequences("test")
+        assert [s.name for s in found] == [f"testing/{scene:06d}" for scene in range(200)]
+        there = [s for s in found if not s.problem]
+        assert [(s.name, s.frames) for s in there] == [("testing/000000", range(21)), ("testing/000007", range(21))]
+        assert "testing/image_2/000001_00.png: is missing (0 of the scene's 21 frames" in found[1].problem
+        train = KittiFlow(scenes).sequences("train")
+        assert not {s.name for s in train} & {s.name for s in found}
+
+    def test_frames_10_and_11_alone_are_not_enough(self, tmp_path: Path) -> None:
+        kitti_scenes(tmp_path, "testing", [0])
+        for path in (tmp_path / "testing/image_2").glob("*_0[0-9].png"):
+            path.unlink()
+        for path in (tmp_path / "testing/image_2").glob("*_1[2-9].png"):
+            path.unlink()
+        problem = KittiFlow(tmp_path).sequences("test")[0].problem
+        assert (
+            "000000_00.png: is missing (3 of the scene's 21 frames are there); unpack data_scene_flow_mult" in problem
+        )
+
+    def test_frames_of_both_protocols(self, scenes: Path, plugins) -> None:
+        protocol, data, found = manifest(plugins, "kitti-flow", scenes, partial=True)
+        assert found.partial == "198 unreadable sequences left out; 40 of 4000 clips"
+        expected = []
+        for number in range(21):
+            path = scenes / "testing/image_2" / f"000007_{number:02d}.png"
+            cv2.imwrite(str(path), picture(path.name, (375, 1242)))
+            expected.append(cv2.resize(cv2.imread(str(path)), (424, 128))[:, 84:340, ::-1])
+        for clip in (found.clips[21], found.clips[-1]):
+            array = transform(data.read(clip.sequence, clip.frames, "frames"), protocol.pixels, "frames")
+            assert array.shape[1:] == (128, 256, 3)
+            np.testing.assert_array_equal(array, np.stack(expected)[list(clip.frames)])
+        four = Protocol.read(plugins.load("protocol", "kitti-flow-4ctx"))
+        assert four.pixels == protocol.pixels
+        assert (four.sampling.context, four.sampling.horizon, four.sampling.pad) == (4, 1, None)
+        assert four.display == protocol.display == {"ssim": 100, "lpips": 100}
+
+    def test_errors(self, scenes: Path, tmp_path: Path) -> None:
+        data = KittiFlow(scenes)
+        with pytest.raises(DataError, match="no split 'val'; it has train and test"):
+            data.sequences("val")
+        with pytest.raises(DataError, match=r"holds no frame of KITTI scene flow 2015.*data_scene_flow_multiview"):
+            KittiFlow(tmp_path / "empty").sequences("test")
+        with pytest.raises(DataError, match="has no semantics, only frames"):
+            data.read("testing/000000", [0], "semantics")
+        with pytest.raises(DataError, match=r"000000_21\.png: is missing; unpack data_scene_flow_multiview"):
+            data.read("testing/000000", [20, 21], "frames")
+        for name in ("testing/000200", "testing/image_2/000000", "../000000"):
+            with pytest.raises(DataError, match="is not the name of a scene"):
+                data.read(name, [0], "frames")
+        cv2.imwrite(str(scenes / "testing/image_2/000000_04.png"), picture("x", (10, 10)))
+        with pytest.raises(DataError, match="testing/000000: the frame size changes"):
+            data.read("testing/000000", [3, 4], "frames")
+
+
+class TestBoth:
+    def test_is_light(self) -> None:
+        code = "import sys, vpbench_kitti; print(*sys.modules)"
+        env = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run([sys.executable, "-c", code], check=True, env=env, capture_output=True, text=True)
+        assert not set(done.stdout.split()) & {"torch", "numpy", "cv2", "av", "pydantic", "jaxtyping"}
+
+    @pytest.mark.parametrize("make", [lambda r: KittiRaw(r, options=ALL), KittiFlow])
+    def test_pickles_decodes_nothing_and_writes_nothing(self, make, drives: Path, monkeypatch) -> None:
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise AssertionError("a file was opened")
+
+        kitti_scenes(drives, "testing", [0])
+        before = sorted((p, p.stat().st_mtime_ns) for p in drives.rglob("*"))
+        data = pickle.loads(pickle.dumps(make(drives)))
+        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        assert any(not s.problem for s in data.sequences("test"))
+        assert sorted((p, p.stat().st_mtime_ns) for p in drives.rglob("*")) == before

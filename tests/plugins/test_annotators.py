@@ -1,0 +1,410 @@
+"""dis, raft and deeplabv3: the convention of the flow, what the networks are shown, and weights that do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import urllib.error
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models._meta import _VOC_CATEGORIES
+from torchvision.models.optical_flow import raft_small
+from torchvision.models.segmentation import deeplabv3_resnet50
+from torchvision.transforms._presets import OpticalFlow, SemanticSegmentation
+
+from vpbench.errors import DataError
+from vpbench.plugin import weights
+from vpbench.plugin.dataset import check_array
+from vpbench_annotators import deeplab, raft
+from vpbench_annotators.deeplab import DeepLabV3
+from vpbench_annotators.dis import Dis, dis_flow
+from vpbench_annotators.labels import FOREGROUND2, VOC21
+from vpbench_annotators.raft import Raft, enlargement
+
+LAST = "classifier.4."
+"""Where the names of the last layer begin."""
+
+
+def moving(x: int, y: int, count: int, size=(64, 96)) -> np.ndarray:
+    """Frames uint8 [N,H,W,3] of a texture that moves by (x, y) whole pixels per frame."""
+    picture = cv2.GaussianBlur(np.random.default_rng(0).random((size[0] + 80, size[1] + 80, 3)), (0, 0), 1.5)
+    picture = ((picture - picture.min()) / np.ptp(picture) * 255).astype(np.uint8)
+    return np.stack([picture[40 - y * t :, 40 - x * t :][: size[0], : size[1]] for t in range(count)])
+
+
+def noise(count: int, *size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, *size, 3), dtype=np.uint8)
+
+
+def save_published(state: dict, folder, name: str) -> str:
+    """Save as torchvision publishes, named by the hash, and return an address that ends in the name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(state, folder / "plain")
+    digest = hashlib.sha256((folder / "plain").read_bytes()).hexdigest()
+    path = (folder / "plain").rename(folder / f"{name}-{digest[:8]}.pth")
+    return f"https://example.org/{path.name}"
+
+
+def varied(network: torch.nn.Module, frames: np.ndarray) -> torch.nn.Module:
+    """Give a random network the batch statistics of some frames: then its labels vary from pixel to pixel."""
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.train()(SemanticSegmentation(resize_size=None)(torch.from_numpy(frames).permute(0, 3, 1, 2)))
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """Random networks and the folder of their files."""
+    folder = tmp_path_factory.mktemp("published")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        flow = raft_small(weights=None).eval()
+        labels = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=True)
+        varied(labels, np.concatenate([moving(20, 9, 3), noise(2, 64, 96)]))
+    urls = {name: save_published(net.state_dict(), folder, name) for name, net in (("r", flow), ("d", labels))}
+    return folder, urls, flow, labels
+
+
+@pytest.fixture(autouse=True)
+def _offline(cache, monkeypatch):
+    """No test finds weights by accident, or asks a network."""
+
+    def refuse(*args, **kwargs):
+        raise urllib.error.URLError("no network in tests")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
+    weights.reachable.cache_clear()
+    raft._network.cache_clear()
+    deeplab._network.cache_clear()
+
+
+@pytest.fixture
+def here(published, monkeypatch):
+    """The random networks in place of torchvision's."""
+    folder, urls, flow, labels = published
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(folder))
+    monkeypatch.setitem(raft.NETWORKS, "small", (raft_small, urls["r"]))
+    monkeypatch.setitem(deeplab.NETWORKS, "resnet50", (deeplabv3_resnet50, urls["d"]))
+    return flow, labels
+
+
+def dis(**options):
+    return Dis(Dis.Options(**options))
+
+
+def raft_of(network="small", **options):
+    return Raft(Raft.Options(network=network, **{"updates": 2, **options}))
+
+
+def deeplab_of(**options):
+    return DeepLabV3(DeepLabV3.Options(**{"side": 0, **options}))
+
+
+# --- dis ---
+
+
+@pytest.mark.parametrize("quality", ["ultrafast", "fast", "medium"])
+@pytest.mark.parametrize(("x", "y"), [(4, 0), (0, -3), (-2, 1)])
+def test_dis_leads_back_in_pixels_with_x_first(quality, x, y):
+    flow = dis(quality=quality).annotate({"frames": moving(x, y, 3, (96, 128))}, "clip@0")
+    check_array(flow, "flow", 3, "dis")
+    inside, most = flow[:, 12:-12, 12:-12], 0.05 if quality == "medium" else 0.2
+    assert inside.mean(axis=(0, 1, 2)).tolist() == pytest.approx([-x, -y], abs=most)
+    assert np.median(np.abs(inside - [-x, -y])) < most
+
+
+def test_dis_of_sampled_frames_spans_what_lies_between():
+    flow = dis().annotate({"frames": moving(2, 0, 5)[::2]}, "clip@0")
+    assert flow[:, 12:-12, 12:-12, 0].mean() == pytest.approx(-4, abs=0.15)
+
+
+def test_entry_i_leads_from_frame_i_plus_1_to_frame_i():
+    frames = moving(3, 0, 3)
+    flow = dis().annotate({"frames": frames[[0, 1, 1]]}, "clip@0")
+    assert flow[0, 12:-12, 12:-12, 0].mean() == pytest.approx(-3, abs=0.15)
+    assert np.abs(flow[1]).max() == 0
+    assert np.array_equal(flow[0], dis_flow(frames[1], frames[0]))
+
+
+def test_dis_sees_gray_of_rgb():
+    red, blue = np.zeros((2, 64, 96, 3), np.uint8)
+    texture = moving(0, 0, 1)[0, :, :, 0]
+    red[..., 0], blue[..., 2] = texture, texture
+    gray = [np.repeat((w * texture).round().astype(np.uint8)[..., None], 3, -1) for w in (0.299, 0.114)]
+    np.testing.assert_allclose(dis_flow(red, blue), dis_flow(*gray), atol=0.05)
+
+
+def test_presets_of_dis_differ_and_the_default_is_medium():
+    frames = {"frames": moving(3, 2, 2)}
+    flows = {name: Dis(Dis.Options(**options)).annotate(frames, "c@0") for name, options in Dis.presets.items()}
+    assert list(flows) == ["ultrafast", "fast", "medium"]
+    assert len({flow.tobytes() for flow in flows.values()}) == 3
+    assert np.array_equal(dis().annotate(frames, "c@0"), flows["medium"])
+
+
+def test_dis_does_not_depend_on_opencvs_threads():
+    frames, before = {"frames": moving(3, 2, 2, (160, 224))}, cv2.getNumThreads()
+    try:
+        flows = [(cv2.setNumThreads(n), dis().annotate(frames, "c@0"))[1] for n in (1, 2, 5)]
+    finally:
+        cv2.setNumThreads(before)
+    assert all(np.array_equal(flow, flows[0]) for flow in flows)
+
+
+def test_frames_too_small_for_dis():
+    with pytest.raises(DataError, match=r"DIS finds no optical flow in frames of 8x10 .*; use larger frames"):
+        dis().annotate({"frames": noise(2, 8, 10)}, "clip@0")
+
+
+# --- all of them ---
+
+
+@pytest.fixture(params=["dis", "raft", "deeplabv3"])
+def annotator(request, here):
+    return {"dis": dis, "raft": raft_of, "deeplabv3": deeplab_of}[request.param]()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("size", [(64, 96), (45, 70)])
+def test_the_contract_of_an_annotator(annotator, count, size):
+    window = {"frames": noise(count, *size)}
+    array = annotator.annotate(window, "clip@0")
+    check_array(array, annotator.info.gives, count, "annotator")
+    assert array.shape[1:3] == size
+    assert np.array_equal(window["frames"], noise(count, *size)), "the frames are not changed"
+
+
+def test_the_same_alone_and_among_others_in_any_process(annotator):
+    windows = [{"frames": noise(3, 64, 96, seed=seed)} for seed in range(3)]
+    arrays = [annotator.annotate(window, f"clip@{i}") for i, window in enumerate(windows)]
+    again = pickle.loads(pickle.dumps(annotator))
+    assert np.array_equal(again.annotate(windows[1], "another@7"), arrays[1])
+    part = annotator.annotate({"frames": windows[1]["frames"][1:]}, "clip@1")
+    assert np.array_equal(part, arrays[1][1:])
+    assert not np.array_equal(arrays[0], arrays[1])
+
+
+@pytest.mark.parametrize("make", [raft_of, deeplab_of])
+def test_the_threads_of_the_process_do_not_matter_and_stay(make, here):
+    """Processes that read ahead have one."""
+    frames, before = {"frames": moving(3, 2, 2, (96, 128))}, torch.get_num_threads()
+    arrays, seen = [], []
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            arrays.append(make().annotate(frames, "clip@0"))
+            assert torch.get_num_threads() == threads
+    finally:
+        hook.remove()
+        torch.set_num_threads(before)
+    assert np.array_equal(*arrays)
+    assert set(seen) == {1}
+
+
+def test_annotators_leave_the_random_state_alone(annotator):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    annotator.annotate({"frames": noise(2, 64, 96)}, "clip@0")
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_networks_are_built_once(here, monkeypatch):
+    windows = [{"frames": noise(2, 64, 96)}] * 2
+    for annotate, module in ((raft_of().annotate, raft), (deeplab_of().annotate, deeplab)):
+        for window in windows:
+            annotate(window, "clip@0")
+        assert module._network.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("make", [raft_of, deeplab_of])
+def test_the_fingerprint_is_the_hash_of_the_weights(make, here, published):
+    url = published[1]["r" if make is raft_of else "d"]
+    digest = hashlib.sha256((published[0] / url.rpartition("/")[2]).read_bytes()).hexdigest()
+    assert make().fingerprint() == digest
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: raft_of("large"), "raft_large_C_T_SKHT_V2-ff5fadd5.pth"),
+        (lambda: raft_of("small"), "raft_small_C_T_V2-01064c6d.pth"),
+        (lambda: deeplab_of(), "deeplabv3_resnet50_coco-cd0a2569.pth"),
+        (lambda: deeplab_of(backbone="resnet101"), "deeplabv3_resnet101_coco-586e9e4e.pth"),
+    ],
+)
+def test_without_weights_and_network_the_file_is_named(make, name, cache, tmp_path, monkeypatch):
+    """Before any clip is read: the fingerprint is asked for first."""
+    with pytest.raises(DataError, match=rf"the weights {name} are not here.*into \$VPBENCH_WEIGHTS or {cache}"):
+        make().fingerprint()
+    with pytest.raises(DataError, match=rf"the weights {name} are not here"):
+        make().annotate({"frames": noise(2, 64, 96)}, "clip@0")
+    (tmp_path / name).write_bytes(b"half of it")
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(tmp_path))
+    with pytest.raises(DataError, match=rf"{name}: its sha256 does not begin with"):
+        make().fingerprint()
+
+
+# --- raft ---
+
+
+def test_raft_is_torchvisions_with_its_preprocessing(here):
+    frames = moving(3, -2, 2, (128, 136))
+    tensors = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        theirs = here[0](*OpticalFlow()(tensors[1:], tensors[:1]), num_flow_updates=2)[-1]
+    flow = raft_of().annotate({"frames": frames}, "clip@0")
+    np.testing.assert_allclose(flow[0], theirs[0].permute(1, 2, 0), atol=1e-3)
+    assert np.abs(flow).max() > 0.1
+
+
+def test_more_updates_are_another_flow(here):
+    frames = {"frames": moving(3, -2, 2, (128, 136))}
+    assert not np.array_equal(raft_of(updates=1).annotate(frames, "c@0"), raft_of(updates=3).annotate(frames, "c@0"))
+
+
+class Echo(torch.nn.Module):
+    """Gives back, as flow, the first channel of both frames: what lies where, after padding and cropping."""
+
+    def forward(self, frame, before, num_flow_updates):
+        self.seen = tuple(frame.shape[-2:]), num_flow_updates
+        return [torch.zeros(1), torch.cat([frame[:, :1], before[:, :1]], dim=1)]
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"), [((128, 128), (128, 128)), ((121, 130), (128, 136)), ((375, 1242), (376, 1248))]
+)
+def test_padding_is_cut_off_where_it_was_put(size, seen):
+    frame, before = torch.rand(2, 1, 3, *size, generator=torch.Generator().manual_seed(0))
+    flow = raft._flow(network := Echo(), frame, before, enlargement(*size), 7)
+    assert network.seen == (seen, 7)
+    assert torch.equal(flow, torch.cat([frame[:, :1], before[:, :1]], dim=1))
+
+
+@pytest.mark.parametrize(("size", "factor"), [((64, 88), 2), ((120, 160), 2), ((30, 50), 5), ((16, 500), 8)])
+def test_small_frames_are_enlarged_and_the_flow_is_brought_back(size, factor):
+    assert enlargement(*size) == factor
+    ramp = torch.arange(size[1], dtype=torch.float32).expand(1, 3, *size)
+    flow = raft._flow(network := Echo(), ramp, 2 * ramp, factor, 1)
+    assert all(side >= 128 and side % 8 == 0 for side in network.seen[0])
+    assert flow.shape == (1, 2, *size)
+    inner = torch.cat([ramp[:, :1], 2 * ramp[:, :1]], dim=1)[..., 1:-1]
+    torch.testing.assert_close(flow[..., 1:-1] * factor, inner, atol=1e-3, rtol=0)
+
+
+def test_frames_too_small_for_raft(here):
+    with pytest.raises(DataError, match=r"RAFT needs frames of at least 16 pixels per side; these are 15x96"):
+        raft_of().annotate({"frames": noise(2, 15, 96)}, "clip@0")
+
+
+# --- deeplabv3 ---
+
+
+@pytest.mark.parametrize("side", [0, 72])
+def test_deeplab_is_torchvisions_with_its_preprocessing(here, side):
+    """Scores are brought to the frame's size before the best is taken."""
+    frames = moving(3, -2, 2, (48, 60))
+    labels = deeplab_of(side=side).annotate({"frames": frames}, "clip@0")
+    for frame, label in zip(torch.from_numpy(frames).permute(0, 3, 1, 2).split(1), labels, strict=True):
+        with torch.inference_mode():
+            scores = here[1](SemanticSegmentation(resize_size=side or None)(frame))["out"]
+        theirs = torch.nn.functional.interpolate(scores, (48, 60), mode="bilinear").argmax(1)
+        assert np.array_equal(label, theirs[0].numpy())
+    assert len(np.unique(labels)) > 1
+
+
+@pytest.mark.parametrize(("given", "seen"), [({}, 520), ({"side": 0}, 0), ({"side": 256}, 256)])
+def test_torchvisions_weights_see_the_size_that_they_were_evaluated_at(given, seen):
+    assert DeepLabV3(DeepLabV3.Options(**given)).side == seen
+
+
+@pytest.fixture(scope="session")
+def checkpoint(published, tmp_path_factory):
+    """Save the random network with another count of classes, without its auxiliary head."""
+
+    def make(classes: int):
+        path = tmp_path_factory.mktemp("checkpoint") / "mine.safetensors"
+        state = {k: v for k, v in published[3].state_dict().items() if not k.startswith("aux_classifier.")}
+        save_file(state | {name: state[name][:classes].clone() for name in state if name.startswith(LAST)}, path)
+        return path
+
+    return make
+
+
+def test_a_checkpoint_of_19_classes_gives_cityscapes_labels(checkpoint, published):
+    one = DeepLabV3(DeepLabV3.Options(weights=(path := checkpoint(19))))
+    assert one.info.label_space.name == "cityscapes19"
+    assert one.info.label_space.names[13] == "car"
+    assert one.side == 0
+    assert DeepLabV3.info.label_space is VOC21
+    frames = noise(1, 48, 60)
+    labels = one.annotate({"frames": frames}, "clip@0")
+    with torch.inference_mode():
+        scores = published[3](SemanticSegmentation(resize_size=None)(torch.from_numpy(frames).permute(0, 3, 1, 2)))
+    assert np.array_equal(labels, scores["out"][:, :19].argmax(1).numpy())
+    assert one.fingerprint() == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "weights" not in one.options.model_dump(), "where a file lies is no part of the identity"
+
+
+def test_a_checkpoint_of_21_classes_gives_voc_labels(checkpoint):
+    assert DeepLabV3(DeepLabV3.Options(weights=checkpoint(21))).info.label_space is VOC21
+
+
+def test_checkpoints_that_do_not_fit(tmp_path):
+    def refused(path, words, tensors=None, **options):
+        if tensors is not None:
+            save_file(tensors, path)
+        with pytest.raises(DataError, match=words) as caught:
+            deeplab_of(weights=path, **options).annotate({"frames": noise(1, 32, 32)}, "clip@0")
+        assert str(path) in str(caught.value)
+
+    def last(classes):
+        return {f"{LAST}weight": torch.zeros(classes, 256, 1, 1)}
+
+    path = tmp_path / "mine.safetensors"
+    refused(path, "there is no such file")
+    refused(path, "has 20 classes; known are 19 .* and 21", last(20))
+    refused(path, r"resnet50, not a resnet101: choose it with deeplabv3:resnet50", last(19), backbone="resnet101")
+    refused(path, r"no tensor 'classifier.4.weight'.*'head.weight'", {"head.weight": torch.zeros(1)})
+    refused(path, r"no tensor 'classifier.4.weight'.*'none at all'", {})
+    refused(path, r"has no tensor 'backbone.conv1.weight'", last(21))
+    conv1 = {"backbone.conv1.weight": torch.zeros(64, 4, 7, 7)}
+    refused(path, r"is \[64, 4, 7, 7\], not \[64, 3, 7, 7\]", last(21) | conv1)
+    path.write_bytes(b"bad")
+    refused(path, "is not a safetensors file")
+    (tmp_path / "mine.pth").touch()
+    refused(tmp_path / "mine.pth", r"make it one with `vpbench weights convert .*mine.pth`")
+
+
+# --- label spaces ---
+
+
+def test_voc21_has_the_order_of_torchvisions_weights_and_the_published_colours():
+    assert VOC21.names[0] == "background"
+    assert list(VOC21.names[1:]) == _VOC_CATEGORIES[1:]
+    assert len(VOC21) == len(VOC21.palette) == 21
+    colours = dict(zip(VOC21.names, VOC21.palette, strict=True))
+    # From the VOC development kit's documentation and widely printed tables.
+    assert colours["background"] == (0, 0, 0)
+    assert colours["aeroplane"] == (128, 0, 0)
+    assert colours["bottle"] == (128, 0, 128)
+    assert colours["cat"] == (64, 0, 0)
+    assert colours["person"] == (192, 128, 128)
+    assert colours["pottedplant"] == (0, 64, 0)
+    assert colours["tvmonitor"] == (0, 64, 128)
+
+
+def test_voc21_maps_into_foreground2():
+    ids = VOC21.into["foreground2"]
+    assert len(ids) == 21
+    assert [FOREGROUND2.names[i] for i in ids] == ["background"] + ["foreground"] * 20
+    assert len(FOREGROUND2) == len(FOREGROUND2.palette) == 2

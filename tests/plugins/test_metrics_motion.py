@@ -1,0 +1,204 @@
+"""Flow, dis-occlusion, moving classes and the copy index: oracles, a shifted truth and noise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vpbench.errors import MetricError
+from vpbench.plugin.clip import Comparison, Future, LabelSpace, Prediction
+from vpbench.plugin.metric import Setting, Undefined
+from vpbench_metrics.motion import CopyIndex, DisocclusionPrecision, DisocclusionRecall, EndPointError
+from vpbench_metrics.semantic import MOVING, MIoU, MovingMIoU
+
+
+def rand(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def future(shape=(2, 3, 3, 8, 10), **truth):
+    frames = truth.pop("frames", rand(*shape, seed=9))
+    clips, steps = frames.shape[:2]
+    return Future(
+        frames=frames,
+        steps=truth.pop("steps", tuple(range(1, steps + 1))),
+        clips=tuple(f"clip{i}@0" for i in range(clips)),
+        last=truth.pop("last", frames[:, 0]),
+        **truth,
+    )
+
+
+class TestEndPointError:
+    def measure(self, predicted, true):
+        return EndPointError().measure(Comparison(Prediction(flow=predicted), future(flow=true)))
+
+    def test_truth_shifted_truth_and_noise(self):
+        true = 4 * rand(2, 3, 2, 8, 10) - 2
+        assert self.measure(true, true) == [[0.0] * 3] * 2
+        shifted = true + torch.tensor([3.0, -4.0])[:, None, None]
+        np.testing.assert_allclose(self.measure(shifted, true), 5.0, rtol=1e-6)
+        noise = 4 * rand(2, 3, 2, 8, 10, seed=1) - 2
+        p, t = noise.numpy().astype(np.float64), true.numpy().astype(np.float64)
+        expected = np.hypot(*np.moveaxis(p - t, 2, 0)).mean(axis=(2, 3))
+        np.testing.assert_allclose(self.measure(noise, true), expected, rtol=1e-12)
+
+    def test_unknown_flow_is_left_out(self):
+        true = torch.zeros(2, 3, 2, 8, 10)
+        predicted = torch.zeros(2, 3, 2, 8, 10)
+        predicted[:, :, 0, 0, 0] = 80.0
+        true[0, 1, 0, 0, 0] = float("nan")
+        true[1, 2] = float("inf")
+        rows = self.measure(predicted, true)
+        assert rows == [[1.0, 0.0, 1.0], [1.0, 1.0, Undefined("no pixel's true flow is known")]]
+
+    def test_bad_flow(self):
+        true = torch.zeros(2, 3, 2, 8, 10)
+        wrong = true.clone()
+        wrong[1, 1, 0, 2, 2] = float("nan")
+        for predicted, message in (
+            (wrong, "epe: the predicted flow of clip 'clip1@0', step 2 holds NaN"),
+            (true[:1], "epe: the predicted flow must be of 2 clips and 3 steps"),
+            (true.double(), "epe: the predicted flow must be torch.float32"),
+            (true[..., :4], r"epe: the predicted flow is \[2, 3, 2, 8, 4\], the true one"),
+            (None, "epe: there is no predicted flow"),
+        ):
+            with pytest.raises(MetricError, match=message):
+                self.measure(predicted, true)
+
+
+class TestDisocclusion:
+    def scores(self, predicted, true):
+        comparison = Comparison(Prediction(disocclusion=predicted), future(disocclusion=true))
+        found = []
+        for metric in (DisocclusionPrecision(), DisocclusionRecall()):
+            rows = metric.measure(comparison)
+            found.append(metric.finalise([counts for clip in rows for counts in clip])["score"])
+        return found
+
+    def test_truth_shifted_truth_noise_and_nothing(self):
+        true = torch.zeros(2, 3, 8, 10, dtype=torch.bool)
+        true[..., :4] = True
+        assert self.scores(true, true) == [1.0, 1.0]
+        assert self.scores(true.roll(1, -1), true) == [0.75, 0.75]
+        everything = torch.ones_like(true)
+        assert self.scores(everything, true) == [pytest.approx(0.4), 1.0]
+        precision, recall = self.scores(torch.zeros_like(true), true)
+        assert math.isnan(precision) and recall == 0.0
+        noise = rand(2, 3, 8, 10) > 0.5
+        hits = (noise & true).sum().item()
+        assert self.scores(noise, true) == pytest.approx([hits / noise.sum().item(), hits / true.sum().item()])
+
+    def test_needs_masks(self):
+        true = torch.zeros(2, 3, 8, 10, dtype=torch.bool)
+        with pytest.raises(MetricError, match=r"-precision: the predicted disocclusion must be torch\.bool"):
+            self.scores(true.float(), true)
+        both = frozenset({"disocclusion"})
+        assert DisocclusionRecall().why_not(Setting(None, both, frozenset())) == "the predictor gives no disocclusion"
+
+
+class TestCopyIndex:
+    def measure(self, predicted, true, last):
+        return CopyIndex().measure(Comparison(Prediction(frames=predicted), future(frames=true, last=last)))
+
+    def test_repeating_is_zero_and_the_truth_is_undefined(self):
+        true, last = rand(2, 3, 3, 8, 10), rand(2, 3, 8, 10, seed=1)
+        repeated = last[:, None].expand_as(true)
+        assert self.measure(repeated, true, last) == [[0.0] * 3] * 2
+        assert self.measure(true, true, last) == [[Undefined("the prediction equals the truth")] * 3] * 2
+
+    def test_the_way_from_the_last_frame_to_the_truth(self):
+        last = torch.zeros(1, 3, 8, 10)
+        true = torch.full((1, 1, 3, 8, 10), 0.8)
+        for value, expected in ((0.2, 1 / 3), (0.4, 1.0), (0.6, 3.0)):
+            rows = self.measure(torch.full_like(true, value), true, last)
+            assert rows[0][0] == pytest.approx(expected, rel=1e-6)
+
+
+def space(name, *names):
+    return LabelSpace(name, names, tuple((i, i, i) for i in range(len(names))))
+
+
+FULL = space("cityscapes", "road", "sky", *MOVING)
+MERGED = space("merged", "static", *MOVING)
+
+
+class TestMovingClasses:
+    def score(self, predicted, true, spaces=(None, FULL)):
+        frames = torch.zeros(*true.shape[:2], 3, *true.shape[2:])
+        truth = future(frames=frames, semantics=true, label_space=spaces[1])
+        prediction = Prediction(semantics=predicted, label_space=spaces[0])
+        metric = MovingMIoU()
+        rows = [value for clip in metric.measure(Comparison(prediction, truth)) for value in clip]
+        return metric.finalise([v for v in rows if not isinstance(v, Undefined)]), rows
+
+    def labels(self, high, seed=0):
+        return torch.randint(0, high, (2, 2, 6, 7), generator=torch.Generator().manual_seed(seed))
+
+    def test_models_of_9_and_of_all_classes_stand_on_one_ground(self):
+        true, guess = self.labels(len(FULL)), self.labels(len(FULL), seed=1)
+        full, _ = self.score(guess, true)
+        merged, _ = self.score((guess - 1).clamp(min=0), true, (MERGED, FULL))
+        assert merged == full
+        logits = torch.nn.functional.one_hot((guess - 1).clamp(min=0), 9).movedim(-1, 2).float()
+        assert self.score(logits, true, (MERGED, FULL))[0] == full
+        g, t = guess.numpy(), true.numpy()
+        expected = {
+            name: ((g == i) & (t == i)).sum() / ((g == i) | (t == i)).sum() for i, name in enumerate(FULL.names)
+        }
+        assert {name: full[name] for name in MOVING} == pytest.approx({name: expected[name] for name in MOVING})
+        assert full["score"] == pytest.approx(np.mean([expected[name] for name in MOVING]))
+
+    def test_truth_scores_one_and_static_classes_do_not_count(self):
+        true = self.labels(len(FULL))
+        assert self.score(true, true)[0]["score"] == 1.0
+        swapped = torch.where(true < 2, 1 - true, true)
+        assert self.score(swapped, true)[0]["score"] == 1.0
+        details, _ = self.score(torch.full_like(true, 255), true)
+        assert details["score"] == 0.0
+
+    def test_a_class_the_dataset_does_not_name_is_left_out(self):
+        few = space("few", "ground", "person", "car")
+        true = self.labels(3)
+        predicted = torch.tensor([0, 1 + MOVING.index("person"), 1 + MOVING.index("car")])[true]
+        predicted[0, 0, 0] = 1 + MOVING.index("train")
+        details, _ = self.score(predicted, true, (MERGED, few))
+        assert 0 < details["score"] < 1
+        assert math.isnan(details["train"]) and not math.isnan(details["car"])
+
+    def test_without_moving_classes(self):
+        indoor = space("indoor", "wall", "chair")
+        reason = "the label space 'indoor' names no moving class"
+        both = frozenset({"semantics"})
+        assert MovingMIoU().why_not(Setting(None, both, both, indoor)) == reason
+        _, rows = self.score(self.labels(2), self.labels(len(FULL)), (indoor, FULL))
+        assert rows == [Undefined(reason)] * 4
+
+    @pytest.mark.parametrize(
+        ("predicted", "message"),
+        [
+            (torch.zeros(2, 2, 6, 7, dtype=torch.bool), "miou@moving: the predicted labels must be integers"),
+            (torch.zeros(2, 2, 6, 8, dtype=torch.int64), "miou@moving: the predicted labels must be"),
+            (torch.full((2, 2, 6, 7), 10), "clip clip0@0, step 1: the predicted label 10 is not among the 10"),
+            (torch.full((2, 2, 10, 6, 7), math.nan), "miou@moving: the scores of clip 'clip0@0' hold NaN"),
+            (torch.zeros(2, 2, 9, 6, 7), "scores of 9 classes"),
+        ],
+    )
+    def test_bad_labels(self, predicted, message):
+        with pytest.raises(MetricError, match=message):
+            self.score(predicted, self.labels(len(FULL)))
+
+
+def test_miou_of_a_shifted_truth_and_of_noise():
+    true = torch.zeros(1, 1, 4, 8, dtype=torch.int64)
+    true[..., 4:] = 1
+    two = space("two", "left", "right")
+    truth = future(frames=torch.zeros(1, 1, 3, 4, 8), semantics=true, label_space=two)
+    scores = []
+    for predicted in (true, true.roll(1, -1), torch.randint(0, 2, true.shape)):
+        rows = MIoU().measure(Comparison(Prediction(semantics=predicted), truth))
+        scores.append(MIoU().finalise(rows[0])["score"])
+    assert scores[:2] == [1.0, pytest.approx(3 / 5)]
+    assert scores[2] < 1

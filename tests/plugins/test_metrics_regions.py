@@ -1,0 +1,236 @@
+"""Where the error is: regions from flow, masks and frames, and errors restricted to them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vpbench.errors import MetricError
+from vpbench.plugin.clip import Comparison, Future, LabelSpace, Prediction
+from vpbench.plugin.metric import Setting, Undefined, Value
+from vpbench_metrics import regional
+from vpbench_metrics.pixels import MAE, MSE, PSNR
+from vpbench_metrics.regions import region
+
+EMPTY = Undefined("the region is empty")
+
+
+def rand(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def future(frames, **truth):
+    clips, steps = frames.shape[:2]
+    return Future(
+        frames=frames,
+        steps=truth.pop("steps", tuple(range(1, steps + 1))),
+        clips=tuple(f"clip{i}@0" for i in range(clips)),
+        last=truth.pop("last", frames[:, 0]),
+        **truth,
+    )
+
+
+def sliding(steps=3, height=4, width=8, speed=1):
+    """A world that moves to the right: what enters at the left is new."""
+    flow = torch.zeros(1, steps, 2, height, width)
+    flow[:, :, 0] = -speed
+    hidden = torch.zeros(1, steps, height, width, dtype=torch.bool)
+    hidden[..., :speed] = True
+    return future(rand(1, steps, 3, height, width), flow=flow, disocclusion=hidden)
+
+
+def test_what_the_last_context_frame_did_not_show_accumulates():
+    truth = sliding()
+    masks = region(truth, "disoccluded", "mse/disoccluded")
+    for k, mask in enumerate(masks[0], 1):
+        expected = torch.zeros(4, 8, dtype=torch.bool)
+        expected[:, :k] = True
+        assert torch.equal(mask, expected)
+    covisible = region(truth, "covisible", "mse/covisible")
+    assert all(torch.equal(a, ~b) for a, b in zip(covisible[0], masks[0], strict=True))
+
+
+def test_what_comes_from_outside_was_not_visible_even_where_no_mask_says_so():
+    truth = sliding()
+    truth.disocclusion.zero_()
+    assert [int(mask.sum()) for mask in region(truth, "disoccluded", "m")[0]] == [4, 8, 12]
+
+
+def test_a_pixel_uncovered_once_stays_new_where_it_goes():
+    flow = torch.zeros(1, 3, 2, 1, 6)
+    hidden = torch.zeros(1, 3, 1, 6, dtype=torch.bool)
+    hidden[0, 0, 0, 2] = True  # uncovered at step 1, then moves right by 1.4, then by 1
+    flow[0, 1, 0, 0, 3] = -1.4
+    flow[0, 2, 0, 0, 4] = -1.0
+    truth = future(rand(1, 3, 3, 1, 6), flow=flow, disocclusion=hidden)
+    found = [mask[0].nonzero().flatten().tolist() for mask in region(truth, "disoccluded", "m")[0]]
+    assert found == [[2], [2, 3], [2, 3, 4]]
+
+
+def test_steps_between_must_be_scored():
+    truth = sliding(steps=2)
+    gap = Future(
+        **{**{k: getattr(truth, k) for k in ("frames", "clips", "last", "flow", "disocclusion")}, "steps": (1, 3)}
+    )
+    value = region(gap, "covisible", "m")[0][1]
+    assert isinstance(value, Undefined) and "every step from the first" in value.reason
+
+
+def test_moving_is_what_differs_from_the_camera():
+    frames = rand(1, 1, 3, 2, 3)
+    camera = torch.full((1, 1, 2, 2, 3), 5.0)
+    flow = camera.clone()
+    flow[0, 0, 0, 0, 0] += 1.01
+    flow[0, 0, 1, 1, 2] -= 0.99
+    truth = future(frames, flow=flow, camera_flow=camera)
+    assert region(truth, "moving", "m")[0][0].nonzero().tolist() == [[0, 0]]
+    assert int(region(truth, "static", "m")[0][0].sum()) == 5
+
+
+def test_moving_without_the_cameras_flow_is_a_difference_of_frames():
+    last = torch.full((1, 3, 2, 3), 0.5)
+    frames = last[:, None].repeat(1, 2, 1, 1, 1)
+    frames[0, 0, 2, 0, 1] = 0.56
+    frames[0, 1, :, 1, 0] = 0.54
+    truth = future(frames, last=last)
+    first, second = region(truth, "moving", "m")[0]
+    assert first.nonzero().tolist() == [[0, 1]]
+    assert second.nonzero().tolist() == [[0, 1]]  # it moved back
+    gap = future(frames, last=last, steps=(2, 3))
+    values = region(gap, "static", "m")[0]
+    assert isinstance(values[0], Undefined) and values[1].sum() == 5
+
+
+@pytest.mark.parametrize("where", ["disoccluded", "covisible", "moving", "static"])
+@pytest.mark.parametrize("metric", ["MSE", "MAE", "PSNR"])
+def test_errors_of_regions_by_hand(metric, where):
+    truth = sliding()
+    predicted = rand(1, 3, 3, 4, 8, seed=5)
+    rows = getattr(regional, f"{metric}{where.capitalize()}")().measure(Comparison(Prediction(frames=predicted), truth))
+    for k, (value, mask) in enumerate(zip(rows[0], region(truth, where, "m")[0], strict=True)):
+        d = (predicted[0, k] - truth.frames[0, k]).double().numpy()[:, mask.numpy()]
+        if not d.size:
+            assert value == EMPTY
+            continue
+        expected = {"MSE": (d**2).mean(), "MAE": np.abs(d).mean(), "PSNR": -10 * math.log10((d**2).mean())}[metric]
+        assert value == pytest.approx(expected, rel=1e-6)
+
+
+def test_two_regions_make_the_whole():
+    truth = sliding()
+    comparison = Comparison(Prediction(frames=rand(1, 3, 3, 4, 8, seed=5)), truth)
+    new, old, whole = (m().measure(comparison)[0] for m in (regional.MSEDisoccluded, regional.MSECovisible, MSE))
+    shares = [float(mask.double().mean()) for mask in region(truth, "disoccluded", "m")[0]]
+    together = [s * n + (1 - s) * o for s, n, o in zip(shares, new, old, strict=True)]
+    assert together == pytest.approx(whole, rel=1e-6)
+
+
+def test_an_empty_region_is_undefined_and_the_truth_is_perfect_elsewhere():
+    frames = torch.full((1, 2, 3, 4, 5), 0.3)
+    comparison = Comparison(Prediction(frames=frames.clone()), future(frames))
+    assert regional.MSEMoving().measure(comparison) == [[EMPTY, EMPTY]]
+    assert regional.PSNRStatic().measure(comparison) == [[Value(100.0, note="floored")] * 2]
+    assert regional.MAEStatic().measure(comparison) == [[0.0, 0.0]]
+
+
+SPACE = LabelSpace("three", ("a", "b", "c"), ((0, 0, 0),) * 3)
+
+
+def test_errors_by_class_are_means_over_the_frames_that_show_it():
+    frames = torch.zeros(2, 1, 3, 1, 4)
+    labels = torch.tensor([[[[0, 0, 1, 255]]], [[[0, 255, 255, 255]]]])
+    predicted = frames.clone()
+    predicted[0, 0, :, 0] = torch.tensor([0.1, 0.3, 0.5, 1.0])
+    predicted[1, 0, :, 0, 0] = 0.4
+    truth = future(frames, semantics=labels, label_space=SPACE)
+    metric = regional.MAEByClass()
+    rows = [clip[0] for clip in metric.measure(Comparison(Prediction(frames=predicted), truth))]
+    assert rows == [pytest.approx([0.2, 0.5, 0, 1, 1, 0]), pytest.approx([0.4, 0, 0, 1, 0, 0])]
+    details = metric.finalise(rows)
+    assert (details["class 0"], details["class 1"]) == (pytest.approx(0.3), pytest.approx(0.5))
+    assert math.isnan(details["class 2"]) and details["score"] == pytest.approx(0.4)
+    scores = metric.resample([[row] for row in rows], np.array([[0, 1], [0, 0], [1, 1]]))
+    np.testing.assert_allclose(scores, [0.4, 0.35, 0.4], rtol=1e-6)
+    assert math.isnan(metric.finalise([])["score"])
+
+
+def test_a_frame_without_labels_is_undefined():
+    frames = torch.zeros(1, 1, 3, 1, 2)
+    truth = future(frames, semantics=torch.full((1, 1, 1, 2), 255), label_space=SPACE)
+    rows = regional.MSEByClass().measure(Comparison(Prediction(frames=frames), truth))
+    assert rows == [[Undefined("no pixel of the true frame is labelled")]]
+
+
+def test_spatial_lpips_is_the_packages_and_regions_average_it(shared, monkeypatch):
+    from vpbench_metrics.perceptual import LPIPS
+
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))
+    frames = rand(1, 2, 3, 40, 44)
+    frames[..., :20] = 0.5  # half of it stands still
+    truth = future(frames, last=frames[:, 1])
+    comparison = Comparison(Prediction(frames=rand(1, 2, 3, 40, 44, seed=1)), truth)
+    metric = LPIPS()
+    spatial = torch.stack(list(metric.spatial(comparison)))
+    network = metric._network()
+    network.spatial = True
+    with torch.no_grad():
+        theirs = network(comparison.prediction.frames[0], frames[0], normalize=True)[:, 0]
+    assert torch.allclose(spatial, theirs, atol=1e-6)
+    masks = region(truth, "static", "m")[0]
+    rows = regional.LPIPSStatic().measure(comparison)[0]
+    assert rows == pytest.approx([float(s[m].mean()) for s, m in zip(spatial, masks, strict=True)], rel=1e-5)
+    small = rand(1, 1, 3, 8, 8)
+    (value,) = regional.LPIPSMoving().measure(Comparison(Prediction(frames=small), future(small)))[0]
+    assert isinstance(value, Undefined) and "31 pixels" in value.reason
+
+
+def test_where_they_cannot_apply():
+    frames = frozenset({"frames"})
+    masks = frozenset({"frames", "flow", "disocclusion"})
+    assert regional.MSEDisoccluded().why_not(Setting(None, frames, frames)) == "the dataset has no flow"
+    assert regional.MSEDisoccluded().why_not(Setting(None, masks, frames)) == ""
+    assert regional.MSEMoving().why_not(Setting(None, frames, frames)) == ""
+    assert regional.MSEMoving.info.truth == ("flow", "camera_flow")
+    assert regional.MSEByClass().why_not(Setting(None, frames, frames)) == "the dataset has no semantics"
+    named = frozenset({"frames", "semantics"})
+    assert regional.MSEByClass().why_not(Setting(None, named, frames)) == "the dataset names no label space"
+
+
+def test_truth_that_does_not_fit_is_named():
+    truth = sliding()
+    predicted = Prediction(frames=truth.frames)
+    lacking = future(truth.frames, flow=truth.flow)
+    with pytest.raises(MetricError, match="mse/covisible: the truth has no disocclusion"):
+        regional.MSECovisible().measure(Comparison(predicted, lacking))
+    small = future(truth.frames, flow=truth.flow[..., :4], disocclusion=truth.disocclusion)
+    with pytest.raises(MetricError, match=r"mae/disoccluded: the true flow must be \[1, 3, 2, 4, 8\]"):
+        regional.MAEDisoccluded().measure(Comparison(predicted, small))
+    bad = Prediction(frames=truth.frames + 1)
+    with pytest.raises(MetricError, match="psnr/moving: the predicted frame of clip 'clip0@0', step 1 must lie in"):
+        regional.PSNRMoving().measure(Comparison(bad, truth))
+
+
+def test_from_the_command_line(tmp_path, monkeypatch):
+    """The toy's pictures slide by one pixel: what a repeated frame cannot know is one more column per step."""
+    import vpbench as api
+    from vpbench.plugin.loader import load_plugins
+
+    plugins = load_plugins(["tests/toys.py"])
+    protocol = tmp_path / "toy.toml"
+    protocol.write_text(
+        'schema = 1\nname = "toy-2to3"\nversion = 1\n[dataset]\nname = "toy"\n'
+        '[sampling]\nkind = "first"\ncontext = 2\nhorizon = 3\n'
+    )
+    names = ("mse", "mse/disoccluded", "mse/covisible", "mse/moving", "psnr/static", "mae/classes", "copy-index")
+    result = api.evaluate(
+        "last", str(protocol), plugins=plugins, out=tmp_path / "out", metrics=names, clips=4, device="cpu"
+    )
+    for step in (1, 2, 3):
+        share = step / 24
+        parts = result.at("mse/disoccluded", step) * share + result.at("mse/covisible", step) * (1 - share)
+        assert parts == pytest.approx(result.at("mse", step), rel=1e-6)
+        assert result.at("copy-index", step) == 0.0
+    assert MAE.info.name == "mae" and PSNR.info.unit == "dB"
