@@ -75,7 +75,8 @@ class Cityscapes:
         self._root = Path(root).resolve()
         self._labels = (options or self.Options()).labels
         if self._labels:
-            self.info = DatasetInfo(**vars(INFO) | {"modalities": ("frames", "semantics"), "label_space": CITYSCAPES19})
+            labels = {"modalities": ("frames", "semantics"), "truth_only": ("semantics",), "label_space": CITYSCAPES19}
+            self.info = DatasetInfo(**vars(INFO) | labels)
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
         """Return the snippets of ``train`` or ``val``, sorted by name.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
+from vpbench.plugin.folders import walk_folders
 from vpbench.plugin.media import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -39,6 +40,17 @@ ROOT                    one video file, or a folder:
 """,
     obtain="It is your own: pass a video, or a folder with videos or pictures in it",
 )
+
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The pictures of one folder, in their order."""
+
+    folder: Path
+    names: tuple[str, ...]
 
 
 class Folder:
@@ -83,24 +95,24 @@ class Folder:
             if self._reader is None or self._reader.path != source:
                 self._reader = VideoReader(source)
             return self._reader.read(frames)
-        if frames[-1] >= len(source):
-            raise DataError(f"{sequence}: frame {frames[-1]} was asked for, but it has {len(source)} pictures")
-        return stack([read_image(source[number]) for number in frames], sequence)
+        if frames[-1] >= len(source.names):
+            raise DataError(f"{sequence}: frame {frames[-1]} was asked for, but it has {len(source.names)} pictures")
+        return stack([read_image(source.folder / source.names[number]) for number in frames], sequence)
 
     @cached_property
-    def _sources(self) -> dict[str, Path | tuple[Path, ...]]:
+    def _sources(self) -> dict[str, Path | _Pictures]:
         """What each sequence is read from: a video, or pictures in their order."""
-        found: dict[str, Path | tuple[Path, ...]] = {}
-        if self._root.is_file() and _is_video(self._root):
+        found: dict[str, Path | _Pictures] = {}
+        if self._root.is_file() and _suffix(self._root.name) in VIDEO_SUFFIXES:
             found[self._root.name] = self._root
-        for folder, names in self._folders():
-            files = [folder / name for name in names if (folder / name).resolve().is_relative_to(self._root)]
-            for video in filter(_is_video, files):
+        for folder, listing in walk_folders(self._root) if self._root.is_dir() else ():
+            files = [(name, _suffix(name)) for name in listing.files if not name.startswith(".")]
+            for video in (folder / name for name, suffix in files if suffix in VIDEO_SUFFIXES):
                 _add(found, video.relative_to(self._root).as_posix(), video)
-            pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+            pictures = sorted((name for name, suffix in files if suffix in IMAGE_SUFFIXES), key=_natural)
             if pictures:
                 name = self._root.name if folder == self._root else folder.relative_to(self._root).as_posix()
-                _add(found, name, tuple(sorted(pictures, key=_natural)))
+                _add(found, name, _Pictures(folder, tuple(pictures)))
         if not found:
             raise DataError(
                 f"{self._root}: no video ({' '.join(sorted(VIDEO_SUFFIXES))}) and no folder of pictures "
@@ -108,35 +120,29 @@ class Folder:
             )
         return found
 
-    def _folders(self) -> list[tuple[Path, list[str]]]:
-        found = []
-        for folder, subfolders, names in os.walk(self._root):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            found.append((Path(folder), [name for name in names if not name.startswith(".")]))
-        return found
-
     def _describe(self, name: str) -> SequenceInfo:
         source = self._sources[name]
         if not isinstance(source, Path):
-            return SequenceInfo(name, range(len(source)), stamp=file_stamp(source[0].parent))
+            return SequenceInfo(name, range(len(source.names)), stamp=file_stamp(source.folder))
         try:
             return SequenceInfo(name, range(count_frames(source)), stamp=file_stamp(source))
         except DataError as error:
             return SequenceInfo(name, range(0), problem=str(error))
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def _suffix(name: str) -> str:
+    return f".{name.rpartition('.')[2].lower()}"
 
 
-def _add(found: dict[str, Path | tuple[Path, ...]], name: str, source: Path | tuple[Path, ...]) -> None:
+def _add(found: dict[str, Path | _Pictures], name: str, source: Path | _Pictures) -> None:
     if name in found:
-        where = source if isinstance(source, Path) else source[0].parent
+        where = source if isinstance(source, Path) else source.folder
         raise DataError(f"{where}: a second sequence named {name!r}; pass the folder above the data root instead")
     found[name] = source
 
 
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+def _natural(name: str) -> tuple[list[str | int], str]:
     """Return a key that puts frame2.png before frame10.png."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
+    parts: list[str | int] = list(_DIGITS.split(name))  # text, digits, text, ...
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name

@@ -8,6 +8,7 @@ called, for one kind of CPU, and kept on disk.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -255,11 +256,12 @@ def coarser(x: NDArray[np.float32], y: NDArray[np.float32], scales: int, threads
 
 
 def _in_parts(kernel: Callable[..., None], x: Any, y: Any, out: Any, threads: int) -> None:
+    with contextlib.suppress(OSError):  # compiled, but not kept: the disk is full
+        kernel(x[:0], y[:0], out[:0])  # before threads would all wait for it
     if threads == 1 or len(x) == 1:
         kernel(x, y, out)
         return
     count = min(len(x), 4 * threads)
     parts = [np.array_split(a, count) for a in (x, y, out)]
-    kernel(x[:0], y[:0], out[:0])  # compiled before threads would all wait for it
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(kernel, *parts))

@@ -87,7 +87,9 @@ class ClipSource:
         context: Arrays = {"frames": frames[: ref.context]}
         future: Arrays = {"frames": frames[ref.context :]}
         sources = {m for a in self.annotators.values() for m in a.info.needs}
-        for modality in sorted((self.context - set(self.annotators)) | (sources & set(self.dataset.info.modalities))):
+        for modality in sorted(
+            (self.context - set(self.annotators)) | (sources & self.dataset.info.context_modalities)
+        ):
             if modality != "frames":
                 context[modality] = self._read(ref, given, modality)
         for modality, annotator in sorted(self.annotators.items()):

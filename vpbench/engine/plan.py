@@ -99,7 +99,7 @@ class Plan:
     @property
     def context(self) -> frozenset[Modality]:
         """The modalities that some predictor's context holds."""
-        has = {*self.dataset.info.modalities, *self.annotators}
+        has = {*self.dataset.info.context_modalities, *self.annotators}
         seen = {m for cell in self.cells for m in (*_info(cell).requires, *_info(cell).uses)}
         return frozenset(seen & has)
 
@@ -132,7 +132,8 @@ def make_plan(protocol: Protocol, predictors: Sequence[Chosen], plugins: Plugins
         if isinstance(chosen.value, torch.nn.Module):
             chosen.value.to(device).eval()
         given = _given(chosen, protocol, dataset, annotators)
-        outputs = chosen.value.info.expected({*dataset.info.modalities, *annotators})
+        has = dataset.info.modalities if chosen.value.info.oracle else dataset.info.context_modalities
+        outputs = chosen.value.info.expected({*has, *annotators})
         usable, skipped = _usable(chosen, protocol, dataset, metrics, outputs, named=bool(settings.metrics))
         cells.append(_cell(chosen, protocol, manifest, settings, usable, skipped, given, outputs))
     folders = [cell.folder for cell in cells]
@@ -148,7 +149,7 @@ def _info(cell: Cell) -> Any:
 def _defaults(protocol: Protocol, dataset: Dataset, predictors: Sequence[Chosen]) -> dict[str, str]:
     """Return the protocol's annotators for what the dataset lacks and some predictor requires."""
     required = {m for chosen in predictors for m in chosen.value.info.requires}
-    return {m: name for m, name in protocol.annotate.items() if m in required - set(dataset.info.modalities)}
+    return {m: name for m, name in protocol.annotate.items() if m in required - dataset.info.context_modalities}
 
 
 def _given(
@@ -163,7 +164,7 @@ def _given(
         )
     if info.oracle and (lacks := set(info.requires) - set(dataset.info.modalities)):
         raise DataError(f"the oracle {chosen.name!r} needs the true {min(lacks)}; {protocol.dataset.name!r} has none")
-    has = {*dataset.info.modalities, *annotators}
+    has = {*dataset.info.context_modalities, *annotators}
     for modality in info.requires:
         if modality not in has:
             raise DataError(

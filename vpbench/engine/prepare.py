@@ -33,6 +33,7 @@ from vpbench.paths import cache_dir
 from vpbench.plugin.clip import PAIRWISE, Modality
 from vpbench.plugin.dataset import Dataset, SequenceInfo, check_array
 from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import Manifest
 from vpbench.results.store import explained, read_json, write_atomic
@@ -80,20 +81,21 @@ def prepare(
         return there.folder
     folder = store_folder(protocol, manifest)
     part = folder.with_name(f"{folder.name}.part")
-    windows: dict[str, list[Key]] = {}
+    windows: dict[str, list[ClipRef]] = {}
     for clip in manifest.clips:
-        windows.setdefault(clip.sequence, []).append(clip.frames)
-    for done, (sequence, frames) in enumerate(windows.items()):
+        windows.setdefault(clip.sequence, []).append(clip)
+    for done, (sequence, refs) in enumerate(windows.items()):
         progress(done, len(windows))
         for modality in modalities:
             if not (path := _part_file(part, sequence, modality)).is_file():
                 buffer = io.BytesIO()
-                np.save(buffer, _read(protocol, dataset, sequence, _keys(frames, modality), modality))
+                np.save(buffer, _read(protocol, dataset, sequence, _keys(refs, dataset, modality), modality))
                 write_atomic(path, buffer.getvalue())
     progress(len(windows), len(windows))
     with explained(folder):
         try:
-            _publish(folder, part, windows, modalities)
+            keys = {sequence: {m: _keys(refs, dataset, m) for m in modalities} for sequence, refs in windows.items()}
+            _publish(folder, part, keys)
         except FileNotFoundError:  # another process has published, and removed the parts that both made
             if find_prepared(protocol, dataset, manifest, modalities) is None:
                 raise
@@ -145,11 +147,13 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
     return np.memmap(path, dtype=np.uint8, mode="r")
 
 
-def _keys(windows: Sequence[Key], modality: Modality) -> list[Key]:
+def _keys(refs: Sequence[ClipRef], dataset: Dataset, modality: Modality) -> list[Key]:
     """Return what is stored of a sequence, ascending and once each."""
     if modality in PAIRWISE:
-        return sorted({pair for window in windows for pair in pairwise(window)}, key=lambda pair: pair[::-1])
-    return sorted({(frame,) for window in windows for frame in window})
+        return sorted({pair for ref in refs for pair in pairwise(ref.frames)}, key=lambda pair: pair[::-1])
+    if modality in dataset.info.truth_only:
+        return sorted({(ref.frames[ref.context + step - 1],) for ref in refs for step in ref.steps})
+    return sorted({(frame,) for ref in refs for frame in ref.frames})
 
 
 def _read(protocol: Protocol, dataset: Dataset, sequence: str, keys: Sequence[Key], modality: Modality) -> NDArray[Any]:
@@ -170,26 +174,26 @@ def _part_file(part: Path, sequence: str, modality: str) -> Path:
     return part / f"{hashlib.sha256(sequence.encode()).hexdigest()[:32]}.{modality}.npy"
 
 
-def _publish(folder: Path, part: Path, windows: Mapping[str, Sequence[Key]], modalities: Sequence[Modality]) -> None:
+def _publish(folder: Path, part: Path, keys: Mapping[str, Mapping[Modality, list[Key]]]) -> None:
     """Put the parts together in a folder of this process's own, and rename it into place."""
     own = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
     own.mkdir(parents=True)
+    modalities = list(next(iter(keys.values())))
     try:
-        places: dict[str, dict[str, Any]] = {sequence: {} for sequence in windows}
+        places: dict[str, dict[str, Any]] = {sequence: {} for sequence in keys}
         for modality in modalities:
             with (own / f"{modality}.bin").open("wb") as file:
-                for sequence, frames in windows.items():
+                for sequence, stored in keys.items():
                     array = np.load(_part_file(part, sequence, modality), mmap_mode="r")
-                    keys = _keys(frames, modality)
                     places[sequence][modality] = {
                         "start": file.tell(),
                         "shape": list(array.shape),
                         "dtype": array.dtype.str,
-                        "keys": keys,
+                        "keys": stored[modality],
                     }
                     file.write(array.data)
                     file.write(bytes(-file.tell() % 64))
-        index = {"schema": SCHEMA, "modalities": list(modalities), "sequences": places}
+        index = {"schema": SCHEMA, "modalities": modalities, "sequences": places}
         write_atomic(own / "index.json", json.dumps(index))
         if folder.exists():  # with other modalities, or by another process a moment ago
             shutil.rmtree(folder)

@@ -26,6 +26,8 @@ class DatasetInfo:
     """
 
     modalities: tuple[Modality, ...] = ("frames",)
+    truth_only: tuple[Modality, ...] = ()
+    """Those of them that exist for a sequence's target frame only: scored, never part of a context."""
     splits: tuple[str, ...] = ("test",)
     needs_root: bool = True
     """False for a dataset that makes its clips itself."""
@@ -35,6 +37,11 @@ class DatasetInfo:
     homepage: str = ""
     licence: str = ""
     citation: str = ""
+
+    @property
+    def context_modalities(self) -> frozenset[Modality]:
+        """The modalities that every frame has."""
+        return frozenset(self.modalities) - frozenset(self.truth_only)
 
 
 @dataclass(frozen=True)

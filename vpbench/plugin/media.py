@@ -117,7 +117,7 @@ class VideoReader:
             self._restart()
         self._held = {number: image for number, image in self._held.items() if number >= frames[0]}
         found = {number: self._held[number] for number in frames if number in self._held}
-        missing = [number for number in frames if number not in found]
+        missing = [number for number in dict.fromkeys(frames) if number not in found]
         if missing and missing[0] < self._next:
             self._restart()
         for number in missing:
