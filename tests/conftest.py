@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["vpbench_metrics", "vpbench_baselines"], "beartype.beartype")
+install_import_hook(["vpbench_metrics", "vpbench_baselines", "vpbench_annotators"], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
 from vpbench_annotators.inference import inference
 from vpbench_annotators.labels import VOC21
+from vpbench_cityscapes.labels import CITYSCAPES19
 
 __all__ = ["NETWORKS", "DeepLabV3"]
 
@@ -153,10 +154,6 @@ def _label_space(classes: int, path: Path) -> LabelSpace:
         case 21:
             return VOC21
         case 19:
-            try:
-                from vpbench_cityscapes.labels import CITYSCAPES19
-            except ImportError:
-                from vpbench_scenes.labels import CITYSCAPES19
             return CITYSCAPES19
         case _:
             raise DataError(

@@ -25,7 +25,6 @@ from vpbench.protocol.units import build_manifest
 from vpbench_cityscapes.dataset import Cityscapes
 from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20, TRAIN_IDS
 from vpbench_cityscapes.snippets import cut
-from vpbench_scenes.labels import CITYSCAPES19 as SCENES
 
 LABELS = Cityscapes.Options(labels=True)
 SIZE = (20, 34)
@@ -278,7 +277,6 @@ class TestLabelSpaces:
         assert len(CITYSCAPES19) == 19 == len(CITYSCAPES19.palette)
         assert sorted(TRAIN_IDS) == list(range(34))
         assert sorted(set(TRAIN_IDS.values())) == [*range(19), 255]
-        assert CITYSCAPES19 == SCENES  # one space, whoever names it
 
     def test_the_papers_merge(self) -> None:
         """SADM, supplement 6.2: 12 static classes (with void) into one, 8 moving ones as they are."""
