@@ -75,10 +75,13 @@ class MIoU(PooledCounts):
 
     def _match(self, theirs: LabelSpace, space: LabelSpace) -> tuple[Labels, Labels, int] | str:
         """Return the scored class of each predicted and of each true id, and the number of scored classes."""
-        if theirs.name != space.name:
-            return f"the predicted labels are of {theirs.name!r}, the true ones of {space.name!r}"
         ids = np.arange(len(space))
-        return ids, ids, len(space)
+        if theirs.name == space.name:
+            return ids, ids, len(space)
+        if space.name not in theirs.into:
+            return f"the predicted labels are of {theirs.name!r}, the true ones of {space.name!r}; no mapping is declared"
+        into = np.array(theirs.into[space.name])
+        return np.where(into == IGNORE, len(space), into), ids, len(space)
 
 
 class MovingMIoU(MIoU):

@@ -95,7 +95,17 @@ def test_nothing_to_score(measure):
 def test_label_spaces_of_other_names_are_not_compared(measure):
     other = LabelSpace("indoor", SPACE.names, SPACE.palette)
     [[value]] = measure([[[[0]]]], [[[[0]]]], (other, SPACE))
-    assert value == Undefined("the predicted labels are of 'indoor', the true ones of 'street'")
+    assert value == Undefined(
+        "the predicted labels are of 'indoor', the true ones of 'street'; no mapping is declared"
+    )
+
+
+def test_labels_of_another_space_are_mapped_where_the_mapping_is_declared(measure):
+    finer = LabelSpace("finer", ("lane", "kerb", "car", "void"), ((0, 0, 0),) * 4, into={"street": (0, 0, 1, 255)})
+    true = [[[[0, 0, 1, 2]]]]
+    [[counts]] = measure([[[[0, 1, 2, 3]]]], true, (finer, SPACE))
+    # lane and kerb are road, a car is a car, and void is a miss of the sky and no false alarm of anything.
+    assert counts == [2, 1, 0, 0, 0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
