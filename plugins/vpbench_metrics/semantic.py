@@ -79,7 +79,8 @@ class MIoU(PooledCounts):
         if theirs.name == space.name:
             return ids, ids, len(space)
         if space.name not in theirs.into:
-            return f"the predicted labels are of {theirs.name!r}, the true ones of {space.name!r}; no mapping is declared"
+            named = f"the predicted labels are of {theirs.name!r}, the true ones of {space.name!r}"
+            return f"{named}; no mapping is declared"
         into = np.array(theirs.into[space.name])
         return np.where(into == IGNORE, len(space), into), ids, len(space)
 
