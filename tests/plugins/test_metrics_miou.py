@@ -95,9 +95,7 @@ def test_nothing_to_score(measure):
 def test_label_spaces_of_other_names_are_not_compared(measure):
     other = LabelSpace("indoor", SPACE.names, SPACE.palette)
     [[value]] = measure([[[[0]]]], [[[[0]]]], (other, SPACE))
-    assert value == Undefined(
-        "the predicted labels are of 'indoor', the true ones of 'street'; no mapping is declared"
-    )
+    assert value == Undefined("the predicted labels are of 'indoor', the true ones of 'street'; no mapping is declared")
 
 
 def test_labels_of_another_space_are_mapped_where_the_mapping_is_declared(measure):
