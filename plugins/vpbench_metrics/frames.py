@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import Comparison
 
-__all__ = ["check_layout", "check_values", "checked_frames", "everywhere", "per_frame", "too_small"]
+__all__ = ["check_layout", "check_values", "checked_frames", "everywhere", "too_small"]
 
 T = TypeVar("T")
 
@@ -74,15 +73,6 @@ def check_values(comparison: Comparison, metric: str) -> None:
                 raise MetricError(f"{where} holds NaN or inf")
             low, high = (float(v) for v in torch.aminmax(clip[step]))
             raise MetricError(f"{where} must lie in [0,1]; it spans [{low:.4g}, {high:.4g}]")
-
-
-def per_frame(comparison: Comparison, score: Callable[[Tensor, Tensor], T]) -> list[list[T]]:
-    """Return ``score(predicted, true)`` of every pair of frames [3,H,W], by clip and scored step.
-
-    A frame at a time bounds the memory, and makes a value independent of the batch it came in, to the last bit.
-    """
-    predicted, true = comparison.frames
-    return [[score(*pair) for pair in zip(*clip, strict=True)] for clip in zip(predicted, true, strict=True)]
 
 
 def everywhere(comparison: Comparison, value: T) -> list[list[T]]:

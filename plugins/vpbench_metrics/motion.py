@@ -174,11 +174,9 @@ def _pair(comparison: Comparison, modality: str, metric: str, dtype: torch.dtype
             raise MetricError(f"{metric}: there is no {whose} {modality}")
         if value.dtype != dtype:
             raise MetricError(f"{metric}: the {whose} {modality} must be {dtype}; it is {value.dtype}")
-        if tuple(value.shape[:2]) != clips or not value.numel():
-            raise MetricError(
-                f"{metric}: the {whose} {modality} must be of {clips[0]} clips and {clips[1]} steps; it is "
-                f"{list(value.shape)}"
-            )
+        shape = (*clips, *((2,) if modality == "flow" else ()), *comparison.future.frames.shape[-2:])
+        if tuple(value.shape) != shape or not value.numel():
+            raise MetricError(f"{metric}: the {whose} {modality} must be {list(shape)}; it is {list(value.shape)}")
         found.append(value)
     predicted, true = found
     if predicted.shape != true.shape:

@@ -31,6 +31,8 @@ def region(future: Future, name: str, metric: str) -> Masks:
     - ``moving``: the true flow is more than 1 pixel from the camera's; where the dataset has not both, some channel
       differs from the true frame before by more than 0.05. ``static``: the others.
 
+    A pixel whose true flow is not known (NaN) is in none of them.
+
     Raises:
         MetricError: the truth lacks a modality, or it has another shape than the frames; names the metric.
     """
@@ -46,7 +48,19 @@ def region(future: Future, name: str, metric: str) -> Masks:
         value = getattr(future, modality)
         if value is not None and tuple(value.shape) != shape:
             raise MetricError(f"{metric}: the true {modality} must be {list(shape)}; it is {list(value.shape)}")
-    return future.cached(f"vpbench_metrics.region.{name}", lambda: REGIONS[name](future))
+    return future.cached(f"vpbench_metrics.region.{name}", lambda: _known(REGIONS[name](future), name, future))
+
+
+def _known(masks: Masks, name: str, future: Future) -> Masks:
+    """Leave out pixels whose true flow is not finite, where the region was made from flow."""
+    flows = [getattr(future, modality) for modality in (*NEEDS[name], *USES[name]) if modality != "disocclusion"]
+    if not flows or any(flow is None for flow in flows):
+        return masks
+    finite = torch.stack([torch.isfinite(flow).all(dim=2) for flow in flows]).all(dim=0)
+    return [
+        [mask if isinstance(mask, Undefined) else mask & known for mask, known in zip(*pair, strict=True)]
+        for pair in zip(masks, finite, strict=True)
+    ]
 
 
 def _covisible(future: Future) -> Masks:

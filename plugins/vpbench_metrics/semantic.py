@@ -77,11 +77,14 @@ class MIoU(PooledCounts):
         """Return the scored class of each predicted and of each true id, and the number of scored classes."""
         ids = np.arange(len(space))
         if theirs.name == space.name:
-            return ids, ids, len(space)
+            same = theirs.names == space.names
+            return (ids, ids, len(space)) if same else f"two label spaces are called {space.name!r}"
         if space.name not in theirs.into:
             named = f"the predicted labels are of {theirs.name!r}, the true ones of {space.name!r}"
             return f"{named}; no mapping is declared"
         into = np.array(theirs.into[space.name])
+        if len(into) != len(theirs) or ((into >= len(space)) & (into != IGNORE)).any():
+            return f"the mapping of {theirs.name!r} into {space.name!r} does not fit their classes"
         return np.where(into == IGNORE, len(space), into), ids, len(space)
 
 
@@ -135,6 +138,11 @@ def checked_labels(future: Future, metric: str) -> tuple[Labels, LabelSpace]:
     if future.label_space is None:
         raise MetricError(f"{metric}: the truth has labels without a label space; the dataset's info must name one")
     labels = _array(future.semantics, future, metric, "true")
+    if labels.shape[2:] != tuple(future.frames.shape[-2:]):
+        raise MetricError(
+            f"{metric}: the true labels of clip {future.clips[0]!r} are {'x'.join(map(str, labels.shape[2:]))}, its "
+            f"frames {'x'.join(map(str, future.frames.shape[-2:]))}"
+        )
     _check_range(labels, future, future.label_space, metric, "true")
     return labels, future.label_space
 
@@ -181,7 +189,7 @@ def _check_range(labels: Labels, future: Future, space: LabelSpace, metric: str,
     if strange.any():
         clip, step = np.argwhere(strange)[0][:2]
         raise MetricError(
-            f"{metric}: clip {future.clips[clip]}, step {future.steps[step]}: the {whose} label "
+            f"{metric}: clip {future.clips[clip]!r}, step {future.steps[step]}: the {whose} label "
             f"{labels[strange][0]} is not among the {len(space)} of {space.name!r} "
             f"(0 to {len(space) - 1}, {IGNORE} is ignored)"
         )

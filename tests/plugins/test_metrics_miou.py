@@ -109,7 +109,7 @@ def test_labels_of_another_space_are_mapped_where_the_mapping_is_declared(measur
 @pytest.mark.parametrize(
     ("predicted", "true", "message"),
     [
-        (3, 0, r"miou: clip clip0@0, step 1: the predicted label 3 is not among the 3 of 'street'"),
+        (3, 0, r"miou: clip 'clip0@0', step 1: the predicted label 3 is not among the 3 of 'street'"),
         (-1, 0, "the predicted label -1"),
         (0, 254, "the true label 254"),
     ],

@@ -60,9 +60,9 @@ class TestEndPointError:
         wrong[1, 1, 0, 2, 2] = float("nan")
         for predicted, message in (
             (wrong, "epe: the predicted flow of clip 'clip1@0', step 2 holds NaN"),
-            (true[:1], "epe: the predicted flow must be of 2 clips and 3 steps"),
+            (true[:1], r"epe: the predicted flow must be \[2, 3, 2, 8, 10\]; it is \[1"),
             (true.double(), "epe: the predicted flow must be torch.float32"),
-            (true[..., :4], r"epe: the predicted flow is \[2, 3, 2, 8, 4\], the true one"),
+            (true[..., :4], r"epe: the predicted flow must be \[2, 3, 2, 8, 10\]; it is \[2, 3, 2, 8, 4\]"),
             (None, "epe: there is no predicted flow"),
         ):
             with pytest.raises(MetricError, match=message):
@@ -181,7 +181,7 @@ class TestMovingClasses:
         [
             (torch.zeros(2, 2, 6, 7, dtype=torch.bool), "miou@moving: the predicted labels must be integers"),
             (torch.zeros(2, 2, 6, 8, dtype=torch.int64), "miou@moving: the predicted labels must be"),
-            (torch.full((2, 2, 6, 7), 10), "clip clip0@0, step 1: the predicted label 10 is not among the 10"),
+            (torch.full((2, 2, 6, 7), 10), "clip 'clip0@0', step 1: the predicted label 10 is not among the 10"),
             (torch.full((2, 2, 10, 6, 7), math.nan), "miou@moving: the scores of clip 'clip0@0' hold NaN"),
             (torch.zeros(2, 2, 9, 6, 7), "scores of 9 classes"),
         ],

@@ -234,3 +234,18 @@ def test_from_the_command_line(tmp_path, monkeypatch):
         assert parts == pytest.approx(result.at("mse", step), rel=1e-6)
         assert result.at("copy-index", step) == 0.0
     assert MAE.info.name == "mae" and PSNR.info.unit == "dB"
+
+
+@pytest.mark.parametrize("name", ["moving", "static", "covisible", "disoccluded"])
+def test_a_pixel_whose_true_flow_is_unknown_is_in_no_region(name):
+    flow = torch.zeros(1, 1, 2, 4, 6)
+    flow[..., 0, 0] = float("nan")
+    frames = torch.rand(1, 1, 3, 4, 6)
+    future = Future(
+        frames=frames, steps=(1,), clips=("a@0",), last=frames[:, 0], flow=flow, camera_flow=torch.zeros_like(flow),
+        disocclusion=torch.zeros(1, 1, 4, 6, dtype=torch.bool),
+    )  # fmt: skip
+    [[mask]] = region(future, name, "mse")
+    assert not mask[0, 0]
+    [[other]] = region(future, {"moving": "static", "static": "moving"}.get(name, "covisible"), "mse")
+    assert other[1:].any() or mask[1:].any()

@@ -115,8 +115,14 @@ def _check(name: str, outputs: Sequence[Modality], prediction: Prediction, batch
             raise PredictorError(f"predictor {name!r}: {modality} must be {list(shapes[modality])}; they are {shape}")
         if tensor.is_floating_point():
             _check_finite(name, modality, tensor, batch)
+    raw = prediction
+    prediction = replace(
+        prediction,
+        label_space=prediction.label_space or batch.context.label_space,
+        flow=None if prediction.flow is None else prediction.flow.to(torch.float32),
+    )
     if prediction.frames is None:
-        return Checked(prediction, prediction, None)
+        return Checked(raw, prediction, None)
     frames = prediction.frames.to(torch.float32)
     low, high = frames.amin(dim=(2, 3, 4)), frames.amax(dim=(2, 3, 4))
     excess = torch.maximum(-low, high - 1)
@@ -129,7 +135,7 @@ def _check(name: str, outputs: Sequence[Modality], prediction: Prediction, batch
     clamped = excess > 0
     if clamped.any():
         frames = frames.clamp(0, 1)
-    return Checked(prediction, replace(prediction, frames=frames), clamped)
+    return Checked(raw, replace(prediction, frames=frames), clamped)
 
 
 _DTYPES = {
