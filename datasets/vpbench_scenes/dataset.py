@@ -37,8 +37,8 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     size: Annotated[tuple[Side, Side], Field(strict=False)] = (192, 256)
-    """(H, W) in pixels: even, 32 to 1024; the width at most four times the height."""
-    length: int = Field(default=9, ge=2, le=64)
+    """(H, W) in pixels: even, 32 to 1024; the width half to three times the height."""
+    length: int = Field(default=9, ge=2, le=24)
     """Frames of a clip; a longer clip begins with the same frames."""
     variant: Variant = "street"
     """``street``; ``static`` (fixed camera); ``same-look`` (appearance does not tell the class); ``shuffled`` (dynamics
@@ -54,8 +54,8 @@ class Options(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Options:
         h, w = self.size
-        if not h <= 2 * w or not w <= 4 * h:
-            raise ValueError(f"size: {h}x{w} is too long and thin; the width may be half to four times the height")
+        if not h <= 2 * w or not w <= 3 * h:
+            raise ValueError(f"size: {h}x{w} is too long and thin; the width may be half to three times the height")
         if self.branch and self.branch_at >= self.length:
             raise ValueError(f"branch_at: branch {self.branch} would begin at frame {self.branch_at}, but a clip has "
                              f"{self.length} frames")  # fmt: skip
@@ -200,6 +200,7 @@ class Scenes:
     def _check(self, sequence: str, frames: Sequence[int]) -> None:
         length = self.options.length
         if wrong := [f for f in frames if not 0 <= f < length]:
-            raise DataError(f"scenes: {sequence} has frames 0 to {length - 1}, not {wrong[0]}; raise the option length")
+            hint = "; raise the option length" if wrong[0] >= length else ""
+            raise DataError(f"scenes: {sequence} has frames 0 to {length - 1}, not {wrong[0]}{hint}")
         if any(b <= a for a, b in pairwise(frames)):
             raise DataError(f"scenes: frames of {sequence} must be ascending, got {list(frames)}")

@@ -6,6 +6,7 @@ holes with something behind them, futures that neither repeating nor constant ve
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class Figure:
     def finding(self) -> Finding:
         """Return the figure as a line of ``vpbench data check``."""
         unit = f" {self.unit}" if self.unit else ""
-        return Finding(self.name, f"{self.value:.2f}{unit}", f"{self.sense} {self.threshold:g}{unit}", self.holds)
+        promised = "reported" if math.isinf(self.threshold) else f"{self.sense} {self.threshold:g}{unit}"
+        return Finding(self.name, f"{self.value:.2f}{unit}", promised, self.holds)
 
     def __str__(self) -> str:
         mark = "yes" if self.holds else "NO"
@@ -109,7 +111,7 @@ def figures_of(seen: Sequence[Observation]) -> list[Figure]:
         Figure("object pixels off by 1 px at constant velocity, t+5", veered, ">=", 30.0, "%"),
         Figure("picture energy above 6 px wavelength", 100 * mean([o.coarse for o in seen]), ">=", 50.0, "%"),
         Figure("warp error on smooth areas, of 255", percent([o.smooth for o in seen]) / 100, "<=", 1.0, ""),
-        Figure("warp error at edges, of 255 (reported)", percent([o.edges for o in seen]) / 100, "<=", 255.0, ""),
+        Figure("warp error at edges, of 255", percent([o.edges for o in seen]) / 100, "<=", math.inf, ""),
     ]  # fmt: skip
 
 

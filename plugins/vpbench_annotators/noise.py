@@ -48,7 +48,7 @@ class FlowNoise:
         flow = window["flow"]
         if self.options.zero:
             return np.zeros_like(flow)
-        draw = _draws(clip, self.options.seed)
+        draw = _draws("flow", clip, self.options.seed)
         errors = [_smooth(draw, flow.shape[1:3]) for _ in range(2 * len(flow))]
         field = np.stack(errors).reshape(len(flow), 2, *flow.shape[1:3]).transpose(0, 2, 3, 1)
         return np.asarray(flow + self.options.sigma * field, dtype=np.float32)
@@ -84,7 +84,7 @@ class LabelNoise:
 
     def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[np.uint8]:
         """Return the noisy labels, uint8 [N,H,W]."""
-        draw = _draws(clip, self.options.seed)
+        draw = _draws("labels", clip, self.options.seed)
         return np.stack([self._spoil(labels, draw) for labels in window["semantics"]])
 
     def _spoil(self, labels: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:
@@ -103,8 +103,8 @@ class LabelNoise:
         return np.where(wrong, other, shaken).astype(np.uint8)
 
 
-def _draws(clip: str, seed: int) -> np.random.Generator:
-    digest = hashlib.sha256(f"{seed}/{clip}".encode()).digest()
+def _draws(kind: str, clip: str, seed: int) -> np.random.Generator:
+    digest = hashlib.sha256(f"{kind}/{seed}/{clip}".encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
 
 

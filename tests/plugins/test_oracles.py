@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Future
 from vpbench_baselines.oracles import Oracle, OracleFlow
 
@@ -31,6 +29,7 @@ def moving_right(steps: tuple[int, ...] = (1, 2, 3)) -> Context:
         last=view(wide, 0),
         semantics=torch.stack([view(labels, k) for k in steps], 1),
         flow=flow,
+        flow_to_last=torch.stack([flow[:, 0] * k for k in steps], 1),
         disocclusion=new,
     )
     return Context(frames=view(wide, 0)[:, None], clips=("a", "b"), semantics=view(labels, 0)[:, None], future=future)
@@ -59,6 +58,7 @@ def test_true_motion_is_wrong_only_where_something_new_has_appeared():
         assert not torch.allclose(prediction.frames[new], context.future.frames[new], atol=0.01)
 
 
-def test_true_motion_needs_every_step():
-    with pytest.raises(PredictorError, match="scores some steps only"):
-        OracleFlow().predict(moving_right((3,)), K, [])
+def test_true_motion_reaches_the_scored_step_of_an_anchored_clip():
+    context = moving_right((3,))
+    prediction = OracleFlow().predict(context, K, [])
+    assert torch.equal(prediction.frames[:, 2, ..., 3:], context.future.frames[:, 0, ..., 3:])

@@ -55,7 +55,6 @@ def command(
     data_roots: tuple[str, ...],
     annotate: tuple[str, ...],
     as_json: bool,
-    pictures: int | None,
     **values: Any,
 ) -> None:
     """Evaluate predictors on protocols.
@@ -90,7 +89,7 @@ def command(
     documents: list[dict[str, Any]] = []
     for name in protocols:
         try:
-            outcome = _run_one(plugins, name, predictors, settings, pictures)
+            outcome = _run_one(plugins, name, predictors, settings)
         except VpbenchError as error:
             if state.debug or len(protocols) == 1:
                 raise
@@ -111,9 +110,7 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _run_one(
-    plugins: Plugins, name: str, predictors: tuple[str, ...], settings: Settings, pictures: int | None
-) -> Outcome:
+def _run_one(plugins: Plugins, name: str, predictors: tuple[str, ...], settings: Settings) -> Outcome:
     from vpbench.engine.choose import choose_predictor, open_protocol
     from vpbench.engine.evaluate import run
     from vpbench.engine.plan import make_plan
@@ -123,10 +120,10 @@ def _run_one(
         chosen = [choose_predictor(plugins, text, settings.options) for text in predictors]
         plan = make_plan(protocol, chosen, plugins, settings)
     keepers: list[Keeper] = []
-    if pictures:
+    if settings.pictures:
         from vpbench.pages.strips import PictureKeeper
 
-        keepers.append(PictureKeeper(plan.manifest, pictures))
+        keepers.append(PictureKeeper(plan.manifest, settings.pictures))
     with progress_bar(protocol.name) as progress:
         return run(plan, settings, progress, keepers)
 

@@ -58,6 +58,8 @@ class ClipSource:
     future: frozenset[Modality]
     """Modalities of the truth that some metric or oracle looks at."""
     annotators: Mapping[Modality, Annotator]
+    flow_to_last: bool = False
+    """Whether an oracle wants the true flow from each scored step straight to the last context frame."""
 
     @property
     def context_labels(self) -> LabelSpace | None:
@@ -96,6 +98,9 @@ class ClipSource:
             context[modality] = self._annotate(annotator, context, ref)
         for modality in sorted(self.future - {"frames"}):
             future[modality] = self._read_future(ref, scored, modality)
+        if self.flow_to_last:
+            last = ref.frames[ref.context - 1]
+            future["flow_to_last"] = np.concatenate([self._read(ref, [last, frame], "flow") for frame in scored])
         return ClipArrays(ref, {m: context[m] for m in sorted({*self.context, "frames"})}, future)
 
     def _read(self, ref: ClipRef, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
@@ -185,6 +190,7 @@ def _stack(clips: Sequence[ClipArrays], device: str, source: ClipSource) -> Batc
             last=context["frames"][:, -1],
             semantics=future.get("semantics"),
             flow=future.get("flow"),
+            flow_to_last=future.get("flow_to_last"),
             camera_flow=future.get("camera_flow"),
             disocclusion=future.get("disocclusion"),
             instances=future.get("instances"),
@@ -199,7 +205,7 @@ def _tensor(arrays: Sequence[NDArray[Any]], modality: str, device: str) -> torch
     match modality:
         case "frames":
             return tensor.permute(0, 1, 4, 2, 3).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-        case "flow" | "camera_flow":
+        case "flow" | "camera_flow" | "flow_to_last":
             return tensor.permute(0, 1, 4, 2, 3).contiguous()
         case "disocclusion":
             return tensor

@@ -47,6 +47,8 @@ class Settings:
     shard: str | None = None
     allow_partial: bool = False
     save_predictions: bool = False
+    pictures: int | None = None
+    """Strips of that many clips are wanted: all truth is read, to be drawn."""
 
     def __post_init__(self) -> None:
         """Check what a Python program may have got wrong.
@@ -54,7 +56,7 @@ class Settings:
         Raises:
             UsageError: names the setting.
         """
-        least = {"clips": 1, "samples": 1, "batch_size": 1, "workers": 0, "seed": 0}
+        least = {"clips": 1, "pictures": 1, "samples": 1, "batch_size": 1, "workers": 0, "seed": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < bound):
@@ -95,6 +97,8 @@ class Plan:
     device: str
     rank: int
     world: int
+    pictured: bool = False
+    """Whether all truth is read, to be drawn."""
 
     @property
     def context(self) -> frozenset[Modality]:
@@ -104,12 +108,18 @@ class Plan:
         return frozenset(seen & has)
 
     @property
+    def flow_to_last(self) -> bool:
+        """Whether some predictor is an oracle that requires flow."""
+        return any(_info(cell).oracle and "flow" in _info(cell).requires for cell in self.cells)
+
+    @property
     def future(self) -> frozenset[Modality]:
         """The modalities of the truth that some metric or oracle looks at."""
         infos = [metric.info for cell in self.cells for metric in cell.metrics.values()]
         seen: set[Modality] = {m for info in infos for m in (*info.needs, *info.truth)}
         seen |= {m for cell in self.cells if _info(cell).oracle for m in _info(cell).outputs}
-        return frozenset(seen & set(self.dataset.info.modalities))
+        has = frozenset(self.dataset.info.modalities)
+        return has if self.pictured else frozenset(seen & has)
 
 
 def make_plan(protocol: Protocol, predictors: Sequence[Chosen], plugins: Plugins, settings: Settings) -> Plan:
@@ -139,7 +149,9 @@ def make_plan(protocol: Protocol, predictors: Sequence[Chosen], plugins: Plugins
     folders = [cell.folder for cell in cells]
     if twice := [c.label for c in cells if folders.count(c.folder) > 1]:
         raise UsageError(f"{twice[0]!r} is asked for twice with the same options")
-    return Plan(protocol, dataset, manifest, cells, annotators, device, shard.rank, shard.world)
+    return Plan(
+        protocol, dataset, manifest, cells, annotators, device, shard.rank, shard.world, settings.pictures is not None
+    )
 
 
 def _info(cell: Cell) -> Any:

@@ -147,6 +147,8 @@ class Evaluation:
             plan.dataset.info.modalities
         )
         prepared = find_prepared(plan.protocol, plan.dataset, plan.manifest, wanted)
+        if plan.flow_to_last:  # pairs of frames that no store holds
+            prepared = None
         return ClipSource(
             prepared or plan.dataset,
             plan.protocol.dataset.name,
@@ -154,6 +156,7 @@ class Evaluation:
             plan.context,
             plan.future,
             annotators,
+            plan.flow_to_last,
         )
 
     def _load(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -49,9 +50,11 @@ def labels_row(title: str, labels: Tensor, space: LabelSpace, before: int = 0) -
     return Row(title, [*[None] * before, *table[labels.cpu().numpy()]])
 
 
-def flow_row(title: str, flow: Tensor, before: int = 0) -> Row:
-    """Make a row of flow [T,2,H,W]; the fastest pixel of the row has full saturation."""
-    wheel = flow_to_image(flow.float().cpu()).permute(0, 2, 3, 1).numpy()
+def flow_row(title: str, flow: Tensor, before: int = 0, *, fastest: float = 0.0) -> Row:
+    """Make a row of flow [T,2,H,W]; the fastest pixel of the row, or ``fastest`` pixels, has full saturation."""
+    scale = torch.zeros_like(flow[:1].float().cpu())
+    scale[0, 0, 0, 0] = fastest  # a picture that sets the wheel's scale and is not shown
+    wheel = flow_to_image(torch.cat([flow.float().cpu(), scale])).permute(0, 2, 3, 1).numpy()[:-1]
     return Row(title, [*[None] * before, *wheel])
 
 
@@ -115,10 +118,12 @@ def clip_strip(batch: Batch, index: int, prediction: Prediction | None) -> Image
     if prediction is not None and prediction.semantics is not None and theirs is not None:
         labels = prediction.semantics[index]
         rows.append(labels_row("predicted labels", labels.argmax(1) if labels.ndim == 4 else labels, theirs, given))
+    flows = [f[index] for f in (future.flow, prediction.flow if prediction else None) if f is not None]
+    fastest = max((float(torch.linalg.vector_norm(f, dim=1).max()) for f in flows), default=0.0)
     if future.flow is not None:
-        rows.append(future_row("flow", future.flow[index], flow_row))
+        rows.append(future_row("flow", future.flow[index], lambda t, x: flow_row(t, x, fastest=fastest)))
     if prediction is not None and prediction.flow is not None:
-        rows.append(flow_row("predicted flow", prediction.flow[index], given))
+        rows.append(flow_row("predicted flow", prediction.flow[index], given, fastest=fastest))
     if future.disocclusion is not None:
         rows.append(future_row("dis-occluded", future.disocclusion[index], mask_row))
     if prediction is not None and prediction.disocclusion is not None:

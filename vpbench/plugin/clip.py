@@ -84,6 +84,8 @@ class Future:
     """The last context frame."""
     semantics: Int64[Tensor, "b s h w"] | None = None
     flow: Float[Tensor, "b s 2 h w"] | None = None
+    flow_to_last: Float[Tensor, "b s 2 h w"] | None = None
+    """Flow from each step straight to the last context frame: only where an oracle asks for it."""
     camera_flow: Float[Tensor, "b s 2 h w"] | None = None
     disocclusion: Bool[Tensor, "b s h w"] | None = None
     instances: Int64[Tensor, "b s h w"] | None = None

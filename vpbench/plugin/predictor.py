@@ -31,7 +31,8 @@ class PredictorInfo:
     causal: bool = True
     """Whether the first k of K predicted steps equal a prediction of k steps."""
     oracle: bool = False
-    """Whether it is shown the truth (``context.future``): a ceiling, never ranked."""
+    """Whether it is shown the truth (``context.future``): a ceiling, never ranked. Its required flow comes as the true
+    flow of each step, and as ``flow_to_last`` straight to the last context frame."""
     paper: str = ""
     licence: str = ""
     trained_on: tuple[str, ...] = ()
