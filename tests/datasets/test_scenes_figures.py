@@ -208,7 +208,7 @@ def test_a_figure_says_whether_it_holds():
 def test_the_check_holds_every_figure_once():
     found = Scenes(options=Options(size=(64, 96), test=2)).check()
     names = [finding.name for finding in found]
-    assert len(names) == len(set(names)) == 22
+    assert len(names) == len(set(names)) == 23
     assert {finding.holds for finding in found} <= {True, False}
     assert found[0].expected == ">= 20 %"
 
