@@ -13,10 +13,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-import threading
-import urllib.request
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -27,6 +24,7 @@ from torchvision.models import AlexNet_Weights
 
 from vpbench.errors import MetricError
 from vpbench.paths import cache_dir, weights_dirs
+from vpbench.plugin.weights import reachable
 
 __all__ = ["FILE", "SHAPES", "TORCHVISION_FILE", "find_or_download"]
 
@@ -44,7 +42,6 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
     for name in ("weight", "bias")
 }
 """The ten tensors, by torchvision's names."""
-_PROBE_SECONDS = 5.0
 
 
 def find_or_download() -> tuple[Path, dict[str, Tensor]] | str:
@@ -60,7 +57,7 @@ def find_or_download() -> tuple[Path, dict[str, Tensor]] | str:
             if (path := folder / name).is_file():
                 return path, _checked(read(path), path)
     into = cache_dir() / "weights" / FILE
-    if not _reachable():
+    if not reachable(AlexNet_Weights.IMAGENET1K_V1.url):
         return _absent("cannot be downloaded")
     try:
         return into, _download(into)
@@ -102,25 +99,6 @@ def _read_torchvision(path: Path) -> Mapping[str, Tensor]:
     tensors = torch.load(path, map_location="cpu", weights_only=True)
     assert isinstance(tensors, Mapping)  # the hash says what it is
     return tensors
-
-
-@cache
-def _reachable() -> bool:
-    """Return whether the weights' host answers. In a thread, since no timeout bounds the look-up of a host's name."""
-    answers: list[int] = []
-
-    def ask() -> None:
-        request = urllib.request.Request(AlexNet_Weights.IMAGENET1K_V1.url, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=_PROBE_SECONDS) as answer:
-                answers.append(answer.status)
-        except (OSError, ValueError):  # every kind of "no": nothing to do but to say that it cannot be had
-            pass
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_PROBE_SECONDS + 3)
-    return bool(answers)
 
 
 def _download(into: Path) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ def _offline(cache, monkeypatch):
         raise urllib.error.URLError("no network in tests")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    probe = backbone._reachable
+    probe = backbone.reachable
     probe.cache_clear()
     yield
     probe.cache_clear()
@@ -202,21 +202,6 @@ def test_what_else_is_lacking_is_said_before_anything_is_looked_for():
     assert LPIPS().why_not(Setting((8, 8), FRAMES, FRAMES)).startswith("needs at least 31 pixels")
 
 
-def test_a_host_whose_name_is_not_resolved_does_not_block(monkeypatch):
-    from threading import Event
-
-    monkeypatch.setattr(backbone, "_PROBE_SECONDS", -2.9)
-    never = Event()
-
-    def look_up(*args, **kwargs):
-        never.wait(60)
-        raise urllib.error.URLError("no such host")
-
-    monkeypatch.setattr("urllib.request.urlopen", look_up)
-    assert not backbone._reachable()
-    never.set()
-
-
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\x00" * 64])
 def test_a_corrupt_file_is_an_error_that_names_it(folder, content):
     (folder / backbone.FILE).write_bytes(content)
@@ -254,7 +239,7 @@ def test_torchvisions_own_file_is_taken_when_its_hash_fits(folder, shared, monke
 class TestDownload:
     @pytest.fixture(autouse=True)
     def _online(self, monkeypatch):
-        monkeypatch.setattr(backbone, "_reachable", lambda: True)
+        monkeypatch.setattr(backbone, "reachable", lambda url: True)
 
     def serve(self, monkeypatch, answer):
         monkeypatch.setattr(type(backbone.AlexNet_Weights.IMAGENET1K_V1), "get_state_dict", answer)
