@@ -60,12 +60,12 @@ class ResultError(VpbenchError):
     """A result folder cannot be read, written or trusted."""
 
 
-def did_you_mean(name: str, known: Iterable[str], *, flag: str = "") -> str:
-    """Return ``"; did you mean 'repeat'?"`` or, without a near name, the list of what is known."""
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'NAME'?"`` or, without a near name, the list of what is known."""
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
-        return f"; did you mean {flag}{near[0]!r}?"
+        return f"; did you mean {near[0]!r}?"
     if not names:
         return "; there are none"
     return "; known: " + ", ".join(names)

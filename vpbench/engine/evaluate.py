@@ -44,7 +44,7 @@ def evaluate(
     """Evaluate one predictor on one protocol.
 
     Args:
-        predictor: a name (``"repeat"``, ``"cdnet:tiny"``) or an object with ``info`` and ``predict``.
+        predictor: a name (``"NAME"``, ``"NAME:PRESET"``) or an object with ``info`` and ``predict``.
         protocol: a name, a path to a TOML file, or a :class:`vpbench.Protocol`.
         plugins: loaded plugins; by default the installed ones.
         progress: called with (clips done, clips to do).
