@@ -2,9 +2,9 @@
 
     python benchmarks/metrics.py [--quick] [--json FILE]
 
-Everything runs in one process, interleaved, and what counts is the ratio of medians. Peak memory is measured in a
-process of its own, above what inputs and loaded libraries take. Needs the extra ``dev``; LPIPS its backbone
-(``docs/metrics.md``).
+All timed runs are in one process, interleaved, and what counts is the ratio of medians. Then peak memory is measured,
+each time in a process of its own, on one thread, above what inputs and loaded libraries take. Needs the extra ``dev``;
+LPIPS its backbone (``docs/metrics.md``).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cv2
 import lpips
 import numpy as np
 import piqa
@@ -93,6 +94,7 @@ def peers(predicted: Tensor, true: Tensor, *, multiscale: bool) -> dict[str, Run
     """Return what the libraries do for MSE, MAE, PSNR and SSIM, or for MS-SSIM too, each in its faster ways."""
     clips = list(zip(predicted, true, strict=True))
     frames = [(p[i : i + 1], t[i : i + 1]) for p, t in clips for i in range(len(p))]
+    whole = [(predicted.flatten(0, 1), true.flatten(0, 1))]
     piqa_ssim, piqa_ms = piqa.SSIM(reduction="none"), piqa.MS_SSIM(reduction="none")
 
     def scikit_image() -> None:
@@ -127,12 +129,14 @@ def peers(predicted: Tensor, true: Tensor, *, multiscale: bool) -> dict[str, Run
 
     if multiscale:
         return {
+            "pytorch-msssim, whole batch": over(whole, msssim, ms_msssim),
             "pytorch-msssim, frame by frame": over(frames, msssim, ms_msssim),
             "torchmetrics, frame by frame": over(frames, tm, ms_tm),
             "piqa, frame by frame": over(frames, piqa_ssim, piqa_ms),
         }
     return {
         "scikit-image, uniform 7x7": scikit_image,
+        "pytorch-msssim, whole batch": over(whole, msssim),
         "pytorch-msssim, clip by clip": over(clips, msssim),
         "pytorch-msssim, frame by frame": over(frames, msssim),
         "torchmetrics, clip by clip": over(clips, tm),
@@ -194,21 +198,19 @@ def interleave(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def memory(name: str, size: Size, *, multiscale: bool) -> float:
+def memory(name: str, size: Size, kind: str) -> float:
     """Return the MiB that one run takes at its peak above its inputs, in a process of its own."""
-    words = [name, *map(str, (size.clips, size.frames, size.height, size.width, int(multiscale)))]
+    words = [name, *map(str, (size.clips, size.frames, size.height, size.width)), kind]
     done = subprocess.run([sys.executable, __file__, "--peak", *words], check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 
 def peak(words: Sequence[str]) -> None:
     """Print what :func:`memory` asks for."""
-    torch.set_num_threads(1)
-    name, multiscale = words[0], bool(int(words[5]))
-    small = Size(1, 1, 192, 192) if multiscale else Size(1, 1, 32, 32)  # loads and compiles everything
-    pair = make(Size(*map(int, words[1:5])))
-    for frames in (make(small), pair):
-        run = (peers(*frames, multiscale=multiscale) | ours(*frames, multiscale=multiscale))[name]
+    use_threads(1)
+    name, kind = words[0], words[5]
+    for size in (Size(1, 1, 192, 192), Size(*map(int, words[1:5]))):  # the small one loads and compiles everything
+        run = runs_of(kind, size)[name]
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew (Linux)
         before = high_water()
         run()
@@ -221,32 +223,44 @@ def high_water() -> float:
     return int(line.split()[1]) / 1024
 
 
-def compare(size: Size, threads: int, rounds: int, *, multiscale: bool, memories: bool) -> dict[str, Any]:
-    """Return seconds, MiB and ratios of one comparison."""
+def runs_of(kind: str, size: Size) -> dict[str, Run]:
+    """Return everything that is compared: of the kind "frames", "multiscale" or "lpips"."""
+    if kind == "lpips":
+        return {name: run for name, (run, _) in perceptual(size).items()}
+    frames = make(size)
+    multiscale = kind == "multiscale"
+    return peers(*frames, multiscale=multiscale) | ours(*frames, multiscale=multiscale)
+
+
+def use_threads(threads: int) -> None:
+    """Give torch, OpenCV and, through torch's number, numba that many threads."""
     torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+
+
+def compare(size: Size, threads: int, rounds: int, *, multiscale: bool) -> dict[str, Any]:
+    """Return seconds and ratios of one comparison."""
+    use_threads(threads)
     frames = make(size)
     libraries = peers(*frames, multiscale=multiscale)
     seconds = interleave(libraries | ours(*frames, multiscale=multiscale), rounds)
     fastest = min(libraries, key=lambda name: seconds[name])
-    peaks = {name: memory(name, size, multiscale=multiscale) for name in seconds} if memories else {}
     print(f"\nMSE, MAE, PSNR, SSIM{', MS-SSIM' if multiscale else ''}: {size}, {threads} thread(s)")
     for name, value in seconds.items():
-        took = f", {peaks[name]:7.0f} MiB" if peaks else ""
-        print(f"  {name:32s} {seconds[fastest] / value:7.2f} x the fastest peer{took}", flush=True)
+        print(f"  {name:32s} {seconds[fastest] / value:7.2f} x the fastest peer", flush=True)
     return {
         "size": str(size),
         "threads": threads,
         "multiscale": multiscale,
         "fastest_peer": fastest,
         "seconds": seconds,
-        "peak_mib": peaks,
         "ratio": {name: seconds[fastest] / value for name, value in seconds.items()},
     }
 
 
 def compare_lpips(size: Size, threads: int, rounds: int) -> dict[str, Any]:
     """Return seconds per predictor and their ratios."""
-    torch.set_num_threads(threads)
+    use_threads(threads)
     runs = perceptual(size)
     seconds = interleave({name: run for name, (run, _) in runs.items()}, rounds)
     seconds = {name: value / runs[name][1] for name, value in seconds.items()}
@@ -257,12 +271,22 @@ def compare_lpips(size: Size, threads: int, rounds: int) -> dict[str, Any]:
     return {"size": str(size), "threads": threads, "seconds_per_predictor": seconds, "ratio": ratio}
 
 
+def compare_memory(size: Size, kind: str) -> dict[str, Any]:
+    """Return the peak MiB of each."""
+    print(f"\npeak memory, {kind}: {size}, 1 thread")
+    peaks = {}
+    for name in runs_of(kind, Size(1, 1, 192, 192)):
+        peaks[name] = memory(name, size, kind)
+        print(f"  {name:32s} {peaks[name]:7.0f} MiB", flush=True)
+    return {"kind": kind, "size": str(size), "mib": peaks}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer frames, three rounds, memory of the largest only")
+    parser.add_argument("--quick", action="store_true", help="fewer frames, three rounds")
     parser.add_argument("--json", metavar="FILE", help="write everything there too")
-    parser.add_argument("--rounds", type=int, help="rounds whose median is taken (default: 7)")
+    parser.add_argument("--rounds", type=int, help="rounds whose median is taken (default: 5)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--peak", nargs=6, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -270,18 +294,20 @@ def main() -> None:
         peak(args.peak)
         return
     clips = 6 if args.quick else 64
-    rounds = args.rounds or (3 if args.quick else 7)
+    rounds = args.rounds or (3 if args.quick else 5)
     large = Size(1, 3 if args.quick else 8, 512, 1024)
-    found: dict[str, list[Any]] = {"frames": [], "lpips": []}
+    sizes = [Size(clips, 10, 64, 88), Size(clips, 10, 128, 128), large]
+    fewer = 4 if args.quick else 8
+    lpips_sizes = [Size(fewer, 10, 64, 88), Size(fewer, 10, 128, 128), Size(1, fewer // 2, 512, 1024)]
+    found: dict[str, list[Any]] = {"frames": [], "lpips": [], "memory": []}
     for threads in args.threads:
-        for size in (Size(clips, 10, 64, 88), Size(clips, 10, 128, 128), large):
-            found["frames"].append(
-                compare(size, threads, rounds, multiscale=False, memories=threads == 1 and not args.quick)
-            )
-        found["frames"].append(compare(large, threads, rounds, multiscale=True, memories=threads == 1))
-        for size in (Size(4 if args.quick else 8, 10, 64, 88), Size(4 if args.quick else 8, 10, 128, 128)):
-            found["lpips"].append(compare_lpips(size, threads, rounds))
-        found["lpips"].append(compare_lpips(Size(1, 2 if args.quick else 4, 512, 1024), threads, rounds))
+        found["frames"] += [compare(size, threads, rounds, multiscale=False) for size in sizes]
+        found["frames"].append(compare(large, threads, rounds, multiscale=True))
+        found["lpips"] += [compare_lpips(size, threads, rounds) for size in lpips_sizes]
+    print("\nall timings are done", file=sys.stderr, flush=True)
+    found["memory"] += [compare_memory(size, "frames") for size in sizes]
+    found["memory"].append(compare_memory(large, "multiscale"))
+    found["memory"].append(compare_memory(lpips_sizes[-1], "lpips"))
     if args.json:
         Path(args.json).write_text(json.dumps(found, indent=1), encoding="utf-8")
 

@@ -2,16 +2,19 @@
 
 Rows of four maps (half sum, difference, their squares, see :mod:`vpbench_metrics.moments`) go into a ring of 16; four
 output rows at a time are filtered down the columns, then each along its row, where the formula is applied: every pixel
-is read twice (its plane's means come first) and no map of a plane is ever stored. Sums are float64. Compiled when first
-called, for one kind of CPU, and kept on disk.
+is read twice (its plane's means come first) and no map of a plane is ever stored. Errors are summed in float64; SSIM's
+terms along a row in float32, in many lanes, and rows in float64. Compiled when first called, for one kind of CPU, and
+kept on disk.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numba
@@ -94,11 +97,15 @@ def _errors(x, y):  # noqa: ANN001, ANN202
 
 
 @_compiled(reassociate=True)
-def _sum(row, count):  # noqa: ANN001, ANN202
-    total = 0.0
+def _sums(terms, count):  # noqa: ANN001, ANN202
+    ssim = _ZERO
+    contrast = _ZERO
+    error = _ZERO
     for j in range(count):
-        total += np.float64(row[j])
-    return total
+        ssim += terms[0, j]
+        contrast += terms[1, j]
+        error += terms[2, j]
+    return ssim, contrast, error
 
 
 @_compiled
@@ -177,9 +184,10 @@ def _structure(x, y, mean_p, mean_d, ring, rows, terms):  # noqa: ANN001, ANN202
             _down(ring[m], top, rows[0, m], rows[1, m], rows[2, m], rows[3, m])
         for i in range(min(4, height - 10 - top)):
             _terms(mean_p, mean_d, rows[i, 0], rows[i, 1], rows[i, 2], rows[i, 3], terms[0], terms[1], terms[2])
-            ssim += _sum(terms[0], width - 10)
-            contrast += _sum(terms[1], width - 10)
-            error += _sum(terms[2], width - 10)
+            row_ssim, row_contrast, row_error = _sums(terms, width - 10)
+            ssim += row_ssim
+            contrast += row_contrast
+            error += row_error
     count = (height - 10) * (width - 10)
     return ssim / count, contrast / count, error / count * 2.0**-24
 
@@ -263,5 +271,12 @@ def _in_parts(kernel: Callable[..., None], x: Any, y: Any, out: Any, threads: in
         return
     count = min(len(x), 4 * threads)
     parts = [np.array_split(a, count) for a in (x, y, out)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(kernel, *parts))
+    list(_pool(threads).map(kernel, *parts))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of its parent's threads
