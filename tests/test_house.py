@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,16 @@ def test_all_lists_what_exists(path):
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     module = importlib.import_module(name)
     assert all(hasattr(module, public) for public in getattr(module, "__all__", []))
+
+
+def test_the_matrix_forgets_no_plugin():
+    """Every first-party predictor that runs without an argument, on every protocol; only ceilings may be narrowed."""
+    plugins = load_plugins()
+    suite = tomllib.loads((ROOT / "suites" / "matrix.toml").read_text())
+    ours = {kind: [e for e in plugins.of(kind) if e.plugin == "vpbench"] for kind in ("protocol", "predictor")}
+    targets = {entry.name: entry.load() for entry in ours["predictor"]}
+    runnable = {name for name, target in targets.items() if not getattr(target, "argument", "")}
+    listed = [(entry["name"].partition(":")[0], entry) for entry in suite["predictors"]]
+    assert sorted(suite["protocols"]) == [entry.name for entry in ours["protocol"]]
+    assert {name for name, _ in listed} == runnable
+    assert [name for name, entry in listed if "protocols" in entry and not targets[name].info.oracle] == []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vpbench.engine.evaluate import evaluate as evaluate
+    from vpbench.engine.train import train as train
     from vpbench.errors import DataError as DataError
     from vpbench.errors import MetricError as MetricError
     from vpbench.errors import PluginError as PluginError
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from vpbench.plugin.metric import PooledCounts as PooledCounts
     from vpbench.plugin.metric import Undefined as Undefined
     from vpbench.plugin.predictor import PredictorInfo as PredictorInfo
+    from vpbench.plugin.training import Recipe as Recipe
+    from vpbench.plugin.training import Trainable as Trainable
+    from vpbench.plugin.training import TrainingBatch as TrainingBatch
     from vpbench.protocol.protocol import Protocol as Protocol
     from vpbench.results.result import Result as Result
     from vpbench.results.result import load as load
@@ -49,8 +53,11 @@ _HOME = {
     "Prediction": "vpbench.plugin.clip",
     "PredictorInfo": "vpbench.plugin.predictor",
     "Protocol": "vpbench.protocol.protocol",
+    "Recipe": "vpbench.plugin.training",
     "Result": "vpbench.results.result",
     "SequenceInfo": "vpbench.plugin.dataset",
+    "Trainable": "vpbench.plugin.training",
+    "TrainingBatch": "vpbench.plugin.training",
     "Undefined": "vpbench.plugin.metric",
     "MetricError": "vpbench.errors",
     "PluginError": "vpbench.errors",
@@ -61,6 +68,7 @@ _HOME = {
     "evaluate": "vpbench.engine.evaluate",
     "hookimpl": "vpbench.plugin.hookspecs",
     "load": "vpbench.results.result",
+    "train": "vpbench.engine.train",
 }
 
 __all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]

@@ -99,7 +99,7 @@ class Cityscapes:
             stamp = self._stamp(split, city)
             for first, numbers in cut(frames.get(drive, ()), labelled).items():
                 problem = self._problem(split, drive, first, numbers, first + ANCHOR in labelled)
-                found.append(SequenceInfo(f"{city}/{drive}_{first:06d}", evenly(numbers), problem, stamp))
+                found.append(SequenceInfo(f"{city}/{drive}_{first:06d}", evenly(numbers), problem, stamp, drive))
         return sorted(found, key=lambda sequence: sequence.name)
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:

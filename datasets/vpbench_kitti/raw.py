@@ -132,16 +132,16 @@ class KittiRaw:
         return filter(drive.fullmatch, list_folder(self._root / date, self._root).folders)
 
     def _describe(self, name: str) -> SequenceInfo:
-        folder = self._root / name / "data"
+        folder, drive = self._root / name / "data", name.rpartition("/")[0]
         try:
             matches = map(_FRAME.fullmatch, list_folder(folder, self._root).files)
         except DataError as error:
-            return SequenceInfo(name, range(0), problem=str(error))
+            return SequenceInfo(name, range(0), str(error), source=drive)
         numbers = [int(match[1]) for match in matches if match is not None]
         if not numbers:
             problem = f"{folder}: holds no frame; get this drive's [synced+rectified data] from {self.info.homepage}"
-            return SequenceInfo(name, range(0), problem)
-        return SequenceInfo(name, evenly(numbers), stamp=file_stamp(folder))
+            return SequenceInfo(name, range(0), problem, source=drive)
+        return SequenceInfo(name, evenly(numbers), stamp=file_stamp(folder), source=drive)
 
     def _nothing_found(self) -> str:
         if _DATE.fullmatch(self._root.name):

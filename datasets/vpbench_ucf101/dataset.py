@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
-from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
+from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.plugin.folders import data_file
 from vpbench.plugin.media import VideoReader, count_frames, file_stamp, read_image, stack
 from vpbench_ucf101.extracted import find_extracted, frame_files
-from vpbench_ucf101.splits import CLIP, SplitRule, frnn_test, is_test
+from vpbench_ucf101.splits import CLIP, CLIPS, SplitRule, frnn_test, is_test, source_video
 
 __all__ = ["UCF101"]
 
@@ -41,6 +42,15 @@ or, where there is no video of a clip, every frame of it, at 320x240:
     "UCF101.rar`, and pass the folder that then holds UCF-101/",
     homepage="https://www.crcv.ucf.edu/data/UCF101.php",
     licence="none stated; the clips come from YouTube",
+    known_leaks=(
+        Finding(
+            "random split frnn-seed0, complete data: clips of a video in train",
+            "3345 of 3363",
+            "some, by design",
+            None,
+            ("FRNN's rule, of ucf101-64x88-10to10; groups-19, of ucf101-120x160-4to10, has none",),
+        ),
+    ),
     citation="K. Soomro, A. R. Zamir, M. Shah. UCF101: A Dataset of 101 Human Actions Classes From Videos in The Wild. "
     "CRCV-TR-12-01, 2012",
 )
@@ -60,11 +70,14 @@ class UCF101:
             "(FRNN's rule, drawn once with seed 0); clips of one source video lie on both sides.",
         )
 
-    info: ClassVar[DatasetInfo] = INFO
+    info: DatasetInfo = INFO
 
     def __init__(self, root: Path, options: UCF101.Options | None = None) -> None:
         self._root = Path(root).resolve()
         self._rule: SplitRule = (options or self.Options()).split_rule
+        if self._rule == "frnn-seed0":
+            why = "FRNN divides clips at random, so that those of one source video lie on both sides"
+            self.info = replace(INFO, shared_recordings=why)
         self._reader: VideoReader | None = None
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
@@ -100,6 +113,14 @@ class UCF101:
             self._reader = VideoReader(path)
         return self._reader.read(frames)
 
+    def check(self) -> Sequence[Finding]:
+        """Compare the numbers of clips of each split with the official ones."""
+        findings = []
+        for split, expected in CLIPS[self._rule].items():
+            found = sum(not s.problem for s in self.sequences(split))
+            findings.append(Finding(f"{split}: clips", str(found), str(expected), found == expected))
+        return findings
+
     def _names(self) -> Iterator[str]:
         for path in self._root.glob(f"{_FOLDER}/*/*.avi"):
             name = f"{path.parent.name}/{path.stem}"
@@ -134,9 +155,9 @@ class UCF101:
         try:
             path = self._path(name)
             count = len(frame_files(path, self._root)) if path.is_dir() else count_frames(path)
-            return SequenceInfo(name, range(count), stamp=file_stamp(path))
+            return SequenceInfo(name, range(count), stamp=file_stamp(path), source=source_video(name))
         except DataError as error:
-            return SequenceInfo(name, range(0), problem=str(error))
+            return SequenceInfo(name, range(0), str(error), source=source_video(name))
 
     def _nothing_found(self) -> str:
         if self._root.name == _FOLDER:

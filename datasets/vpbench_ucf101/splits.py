@@ -6,17 +6,22 @@ import functools
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["CLIP", "SplitRule", "draw_frnn_test", "frnn_test", "is_test"]
+__all__ = ["CLIP", "CLIPS", "SplitRule", "draw_frnn_test", "frnn_test", "is_test", "source_video"]
 
 SplitRule = Literal["groups-19", "frnn-seed0"]
 
 # The class is compared without case: of HandstandPushups, the files are named v_HandStandPushups_*.
 CLIP = re.compile(r"(?P<folder>\w+)/v_(?P<file>\w+)_g(?P<group>0[1-9]|1\d|2[0-5])_c(?P<clip>\d\d)")
 
+CLIPS: Mapping[SplitRule, Mapping[str, int]] = {
+    "groups-19": {"train": 10160, "test": 3160},
+    "frnn-seed0": {"train": 9957, "test": 3363},
+}
+"""Clips on each side of the complete data."""
 _FIRST_TEST_GROUP = 20
 _FRNN_LIST = Path(__file__).with_name("frnn_seed0_test.txt")
 
@@ -33,6 +38,11 @@ def is_test(name: str, rule: SplitRule) -> bool:
     match = CLIP.fullmatch(name)
     assert match is not None, name
     return int(match["group"]) >= _FIRST_TEST_GROUP
+
+
+def source_video(name: str) -> str:
+    """Return the name of the video that a clip was cut from: the clip's own without its last part, ``_cYY``."""
+    return name.rpartition("_")[0]
 
 
 @functools.cache

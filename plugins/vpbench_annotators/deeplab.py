@@ -25,13 +25,13 @@ from torchvision.models.segmentation import (
     deeplabv3_resnet101,
 )
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, UsageError, did_you_mean
 from vpbench.plugin import weights
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
 from vpbench_annotators.inference import inference
-from vpbench_annotators.labels import VOC21
-from vpbench_cityscapes.labels import CITYSCAPES19
+from vpbench_annotators.labels import FOREGROUND2, VOC21
+from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20
 
 __all__ = ["NETWORKS", "DeepLabV3"]
 
@@ -40,6 +40,7 @@ NETWORKS: Final = {
     "resnet101": (deeplabv3_resnet101, DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1.url),
 }
 """What builds each network, and where torchvision's weights are (of COCO's images with VOC's classes)."""
+_MAPPED: Final = {space.name: space for space in (FOREGROUND2, CITYSCAPES9, CITYSCAPES20)}
 _TRAINED_SIDE: Final = 520
 """Pixels of the short side in torchvision's own evaluation of its weights."""
 _LAST: Final = "classifier.4.weight"
@@ -52,7 +53,9 @@ class DeepLabV3:
     """Labels by DeepLabV3: Pascal VOC's 21 classes, or those of a user's checkpoint (19: Cityscapes').
 
     A checkpoint is a state dict of the same network as torchvision's, trained with ImageNet's normalisation, in
-    safetensors (``vpbench weights convert``). Its class count says its label space.
+    safetensors (``vpbench weights convert``). Its class count says its label space. The option ``into`` maps labels as
+    their space declares: VOC's into ``foreground2``, Cityscapes' into ``cityscapes9`` (SADM's merge) or
+    ``cityscapes20``.
 
     On the CPU, in one thread, one frame at a time: a frame's labels depend on nothing else.
     """
@@ -76,8 +79,11 @@ class DeepLabV3:
             description="short side that the network sees, 0: the frames' own; none: 520 for torchvision's weights, "
             "0 for a checkpoint",
         )
+        into: Literal["foreground2", "cityscapes9", "cityscapes20"] | None = Field(
+            default=None, description="map the labels into that space; none: the network's own classes"
+        )
 
-    presets: Final = {name: {"backbone": name} for name in NETWORKS}
+    presets: Final = {**{name: {"backbone": name} for name in NETWORKS}, "foreground2": {"into": "foreground2"}}
     info = AnnotatorInfo(gives="semantics", label_space=VOC21)
 
     def __init__(self, options: Options) -> None:
@@ -85,12 +91,20 @@ class DeepLabV3:
 
         Raises:
             DataError: it is not there, not safetensors, of another network, or of a class count without label space.
+            UsageError: its label space has no mapping into the one that is asked for.
         """
         self.options = options
         self.side = options.side if options.side is not None else 0 if options.weights else _TRAINED_SIDE
+        self._own = VOC21
         if options.weights is not None:
-            space = _label_space(_classes(options.weights, options.backbone), options.weights)
-            self.info = AnnotatorInfo(gives="semantics", label_space=space)
+            self._own = _label_space(_classes(options.weights, options.backbone), options.weights)
+        given = self._own
+        if options.into is not None:
+            if options.into not in self._own.into:
+                hint = did_you_mean(options.into, self._own.into)
+                raise UsageError(f"deeplabv3: {self._own.name!r} has no mapping into {options.into!r}{hint}")
+            given = _MAPPED[options.into]
+        self.info = AnnotatorInfo(gives="semantics", label_space=given)
 
     def fingerprint(self) -> str:
         """Return the sha256 of the weights.
@@ -109,13 +123,14 @@ class DeepLabV3:
         Raises:
             DataError: the weights cannot be had.
         """
-        assert self.info.label_space is not None
         path = self._file()
-        network = _network(self.options.backbone, len(self.info.label_space), path, weights.sha256(path))
+        network = _network(self.options.backbone, len(self._own), path, weights.sha256(path))
         frames = torch.from_numpy(window["frames"]).permute(0, 3, 1, 2)
         with inference():
-            labels = [_labels(network, frame, self.side) for frame in frames.split(1)]
-        return torch.cat(labels).numpy()
+            labels = torch.cat([_labels(network, frame, self.side) for frame in frames.split(1)]).numpy()
+        if self.options.into is None:
+            return labels
+        return np.array(self._own.into[self.options.into], dtype=np.uint8)[labels]
 
 
 def _labels(network: torch.nn.Module, frame: UInt8[Tensor, "1 3 h w"], side: int) -> UInt8[Tensor, "1 h w"]:

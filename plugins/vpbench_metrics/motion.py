@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, PooledCounts, Undefined
-from vpbench_metrics.engines import engine, one_pass
+from vpbench_metrics.engines import one_pass
+from vpbench_metrics.pixels import OfPass
+from vpbench_metrics.regions import checked_last, checked_motion
 
 __all__ = ["CopyIndex", "DisocclusionPrecision", "DisocclusionRecall", "EndPointError"]
 
@@ -43,7 +46,7 @@ class EndPointError(ClipMean):
         Raises:
             MetricError: no flow on either side, or of another shape or dtype; a predicted flow that is not finite.
         """
-        predicted, true = _pair(comparison, "flow", self.info.name, torch.float32)
+        predicted, true = _pair(comparison, "flow", self.info.name)
         finite = torch.isfinite(predicted).flatten(2).all(dim=2)
         if not finite.all():
             clip, step = (int(v) for v in (~finite).nonzero()[0])
@@ -65,7 +68,7 @@ class _Disocclusion(PooledCounts):
         Raises:
             MetricError: no dis-occlusion on either side, or of another shape or dtype.
         """
-        predicted, true = _pair(comparison, "disocclusion", self.info.name, torch.bool)
+        predicted, true = _pair(comparison, "disocclusion", self.info.name)
 
         def counts() -> list[list[list[int]]]:
             table = [(a & b).sum(dim=(2, 3)) for a, b in ((predicted, true), (predicted, ~true), (~predicted, true))]
@@ -96,17 +99,15 @@ class DisocclusionPrecision(_Disocclusion):
 class DisocclusionRecall(_Disocclusion):
     """Share of the dis-occluded pixels that are predicted as such, pooled over all clips."""
 
-    info = MetricInfo(
+    info = replace(
+        DisocclusionPrecision.info,
         name="disocclusion-recall",
-        revision=1,
-        higher_is_better=True,
         summary="share of the newly visible pixels that are predicted as such, pooled over all clips",
-        needs=("disocclusion",),
     )
     counted = "true"
 
 
-class CopyIndex(ClipMean):
+class CopyIndex(OfPass):
     """RMSE of the prediction to the last context frame over its RMSE to the true frame.
 
     0 for a model that repeats the last frame; 1 where the prediction is as far from it as from the truth; it grows
@@ -121,26 +122,18 @@ class CopyIndex(ClipMean):
         decimals=3,
     )
 
-    @property
-    def engine(self) -> str:
-        """What computes it: "numba", "opencv" or "torch"."""
-        return engine(self.device)
-
     def measure(self, comparison: Comparison) -> Measurements:
         """Return the index of each frame; undefined where the prediction equals the truth.
 
         Raises:
-            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
+            MetricError: frames, the last context frame among them, that are not float32 [B,S,3,H,W] in [0,1], or none
+                at all.
         """
         errors = one_pass(comparison, self.info.name, self.device).mse.tolist()
-        predicted, last = comparison.frames[0], comparison.future.last
-        if last.shape != predicted[:, 0].shape:
-            raise MetricError(
-                f"copy-index: the last context frame is {list(last.shape)}, the predicted ones {list(predicted.shape)}"
-            )
+        lasts = checked_last(comparison.future, self.info.name)
         return [
-            [_index(frame, before, mse) for frame, mse in zip(clip, row, strict=True)]
-            for clip, before, row in zip(predicted, last, errors, strict=True)
+            [_index(frame, last, mse) for frame, mse in zip(clip, row, strict=True)]
+            for clip, last, row in zip(comparison.frames[0], lasts, errors, strict=True)
         ]
 
 
@@ -158,29 +151,10 @@ def _distance(predicted: Float[Tensor, "2 h w"], true: Float[Tensor, "2 h w"]) -
     return float(torch.linalg.vector_norm(difference, dim=0).mean())
 
 
-def _pair(comparison: Comparison, modality: str, metric: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return what is predicted and true of a modality of one dtype.
-
-    Raises:
-        MetricError: it is not there, or the two do not fit; names the metric and says what they are.
-    """
-    found = []
-    clips = (len(comparison.future.clips), len(comparison.future.steps))
-    for whose, value in (
-        ("predicted", getattr(comparison.prediction, modality)),
-        ("true", getattr(comparison.future, modality)),
-    ):
-        if value is None:
-            raise MetricError(f"{metric}: there is no {whose} {modality}")
-        if value.dtype != dtype:
-            raise MetricError(f"{metric}: the {whose} {modality} must be {dtype}; it is {value.dtype}")
-        shape = (*clips, *((2,) if modality == "flow" else ()), *comparison.future.frames.shape[-2:])
-        if tuple(value.shape) != shape or not value.numel():
-            raise MetricError(f"{metric}: the {whose} {modality} must be {list(shape)}; it is {list(value.shape)}")
-        found.append(value)
-    predicted, true = found
-    if predicted.shape != true.shape:
-        raise MetricError(
-            f"{metric}: the predicted {modality} is {list(predicted.shape)}, the true one {list(true.shape)}"
-        )
-    return predicted, true
+def _pair(comparison: Comparison, modality: str, metric: str) -> tuple[Tensor, Tensor]:
+    """Return what is predicted and true of a modality (raises as :func:`checked_motion`)."""
+    predicted, true = getattr(comparison.prediction, modality), getattr(comparison.future, modality)
+    return (
+        checked_motion(predicted, modality, "predicted", comparison.future, metric),
+        checked_motion(true, modality, "true", comparison.future, metric),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vpbench.errors import MetricError
+from vpbench.paths import weights_dirs
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Undefined
 from vpbench_metrics.backbone import find_or_download
@@ -30,6 +31,7 @@ _PIXELS_AT_ONCE = 2**19  # 32 frames of 128x128: fewer would wait for the weight
 _EPSILON = 1e-10  # of lpips.normalize_tensor
 _BYTES_KEPT = 512 << 20
 _CHECK = 0.51094  # the distance of _check_pair, with the backbone that gives the published example (0.722, 0.138)
+_networks: dict[tuple[str | Path, ...], lpips.LPIPS] = {}
 Features = list[Tensor]
 """Of n frames, after each of the five ReLUs, [n,C,H',W'], of unit length along C."""
 Maps = list[Tensor]
@@ -122,8 +124,7 @@ class LPIPS(ClipMean):
 
     def _network(self) -> lpips.LPIPS | str:
         if self._found is None:
-            found = find_or_download()
-            self._found = found if isinstance(found, str) else _build(*found).to(self.device)
+            self._found = _shared(self.device)
         return self._found
 
 
@@ -160,13 +161,33 @@ class _Kept:
 
 @contextmanager
 def _exact(device: str) -> Iterator[None]:
-    """Keep float32 what it is: no autocast, no TF32."""
-    kind = torch.device(device).type
-    with ExitStack() as stack:
-        stack.enter_context(torch.autocast(kind, enabled=False))
-        if kind == "cuda":
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-        yield
+    """Keep float32 what it is: no autocast, no TF32 or bfloat16 in convolutions and products; then all as before."""
+    cuda, cudnn, mkldnn = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
+    if hasattr(cuda, "fp32_precision"):
+        switches = [(part, "fp32_precision", "ieee") for part in (cuda, cudnn.conv, mkldnn.conv, mkldnn.matmul)]
+    else:  # before torch 2.9
+        switches = [(cuda, "allow_tf32", False), (cudnn, "allow_tf32", False)]
+    before = [getattr(part, name) for part, name, _ in switches]
+    try:
+        for part, name, exact in switches:
+            setattr(part, name, exact)
+        with torch.autocast(torch.device(device).type, enabled=False):
+            yield
+    finally:
+        for (part, name, _), value in zip(switches, before, strict=True):
+            setattr(part, name, value)
+
+
+def _shared(device: str) -> lpips.LPIPS | str:
+    """Return the network, one per device for all metrics; or why the backbone cannot be had, looked for each time."""
+    key = (device, *weights_dirs())
+    if key not in _networks:
+        found = find_or_download()
+        if isinstance(found, str):
+            return found
+        with _exact("cpu"):
+            _networks[key] = _build(*found).to(device)
+    return _networks[key]
 
 
 def _build(path: Path, backbone: Mapping[str, Tensor]) -> lpips.LPIPS:

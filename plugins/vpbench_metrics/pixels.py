@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +14,39 @@ from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Statistic, Value
 from vpbench_metrics.engines import engine, one_pass
 
-__all__ = ["MAE", "MSE", "PSNR", "PSNR_FLOOR", "PooledPSNR", "decibels"]
+__all__ = ["MAE", "MSE", "PSNR", "PSNR_FLOOR", "OfPass", "PooledPSNR", "decibels"]
 
 PSNR_FLOOR = 1e-10
 """The smallest MSE that PSNR tells apart from none: 100 dB."""
 
 
-class _Pixels(ClipMean):
+class OfPass(ClipMean):
+    """A metric of the pass over all frames that MSE, SSIM and others share."""
+
     @property
     def engine(self) -> str:
         """What computes it: "numba", "opencv" or "torch"."""
         return engine(self.device)
 
 
-class MSE(_Pixels):
+class _Errors(OfPass):
+    error: ClassVar[Literal["mse", "mae"]] = "mse"
+    """The error that the value is made from."""
+
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return the value of each frame.
+
+        Raises:
+            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
+        """
+        errors = getattr(one_pass(comparison, self.info.name, self.device), self.error)
+        return [[self._value(error) for error in clip] for clip in errors.tolist()]
+
+    def _value(self, error: float) -> float | Value:
+        return error
+
+
+class MSE(_Errors):
     """Mean squared error per value, in [0,1]. Papers that print sums over the frame differ by the factor H*W*C."""
 
     info = MetricInfo(
@@ -36,34 +57,15 @@ class MSE(_Pixels):
         decimals=5,
     )
 
-    def measure(self, comparison: Comparison) -> Measurements:
-        """Return the MSE of each frame.
 
-        Raises:
-            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
-        """
-        table: list[list[float]] = one_pass(comparison, self.info.name, self.device).mse.tolist()
-        return table
-
-
-class MAE(_Pixels):
+class MAE(_Errors):
     """Mean absolute error per value, in [0,1]."""
 
-    info = MetricInfo(
-        name="mae",
-        revision=1,
-        higher_is_better=False,
-        summary="mean absolute error per value of RGB frames in [0,1]",
-        decimals=5,
-    )
-
-    def measure(self, comparison: Comparison) -> Measurements:
-        """Return the MAE of each frame (raises as :meth:`MSE.measure`)."""
-        table: list[list[float]] = one_pass(comparison, self.info.name, self.device).mae.tolist()
-        return table
+    info = replace(MSE.info, name="mae", summary="mean absolute error per value of RGB frames in [0,1]")
+    error = "mae"
 
 
-class PSNR(_Pixels):
+class PSNR(_Errors):
     """Peak signal-to-noise ratio of each frame, peak 1, in dB: the score is a mean of dB, not the dB of a mean.
 
     The MSE is floored at 1e-10, so (near-)identical frames give 100 dB, with the note ``floored`` that is counted.
@@ -78,25 +80,20 @@ class PSNR(_Pixels):
         decimals=2,
     )
 
-    def measure(self, comparison: Comparison) -> Measurements:
-        """Return the PSNR of each frame, in dB (raises as :meth:`MSE.measure`)."""
-        mse = one_pass(comparison, self.info.name, self.device).mse
-        return [[decibels(value) for value in clip] for clip in mse.tolist()]
+    def _value(self, error: float) -> float | Value:
+        return decibels(error)
 
 
-class PooledPSNR(MSE):
+class PooledPSNR(_Errors):
     """PSNR of the MSE pooled over all clips, as ``torchmetrics`` has it by default: at most the mean of the frames' dB.
 
     The statistic is the frame's MSE.
     """
 
-    info = MetricInfo(
+    info = replace(
+        PSNR.info,
         name="psnr@pooled",
-        revision=1,
-        higher_is_better=True,
         summary="10 log10(1 / mean MSE): the dB of a mean; at most 100 dB",
-        unit="dB",
-        decimals=2,
         source="torchmetrics.image.PeakSignalNoiseRatio without dim",
     )
 

@@ -12,13 +12,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vpbench.errors import MetricError
 from vpbench.plugin.clip import IGNORE, Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Statistic, Undefined, Value
 from vpbench_metrics.frames import checked_frames, everywhere, too_small
 from vpbench_metrics.perceptual import LPIPS, SMALLEST
 from vpbench_metrics.pixels import MAE, MSE, PSNR, decibels
 from vpbench_metrics.regions import NEEDS, USES, region
-from vpbench_metrics.semantic import checked_labels
+from vpbench_metrics.semantic import checked_labels, over_classes
 
 __all__ = [
     "LPIPSByClass",
@@ -57,15 +58,11 @@ class _Regional(ClipMean):
 
     whole: ClassVar[type[ClipMean]]
     """The metric of whole frames."""
+    engine = "torch"
 
     def __init__(self, device: str = "cpu") -> None:
         super().__init__(device)
         self._whole = self.whole(device)
-
-    @property
-    def engine(self) -> str:
-        """What computes it."""
-        return "torch"
 
     def why_not(self, setting: Setting) -> str:
         """Return what is lacking for the whole frame, or for telling where the region is."""
@@ -120,26 +117,37 @@ class _ByClass(_Regional):
     """The score is the mean over classes of each class's mean over the frames that show it.
 
     The statistic of a frame is 2*C numbers: of each of the C classes its mean error (0 where the frame does not show
-    it), then of each whether the frame shows it (1 or 0).
+    it), then of each whether the frame shows it (1 or 0). PSNR's has one more: 1 where some class's MSE was floored,
+    which the details count as ``"floored"``.
     """
 
     def _needed(self) -> Sequence[str]:
         return ("semantics",)
 
     def why_not(self, setting: Setting) -> str:
-        """Return what is lacking for the whole frame, or for telling the classes apart."""
-        return super().why_not(setting) or ("" if setting.label_space else "the dataset names no label space")
+        """Return what is lacking for the whole frame, or for telling the classes of its pixels apart."""
+        if reason := super().why_not(setting):
+            return reason
+        if setting.label_size not in (None, setting.size):
+            return f"the labels are {_by(setting.label_size)} and the frames {_by(setting.size)}"
+        return "" if setting.label_space else "the dataset names no label space"
 
     def measure(self, comparison: Comparison) -> Measurements:
         """Return each class's mean error in each frame; undefined where no pixel is labelled.
 
         Raises:
-            MetricError: as for regions; a label that is not in the label space.
+            MetricError: as for regions; a label that is not in the label space, labels of another size than the frames.
         """
         maps = self._maps(comparison)
         if isinstance(maps, Undefined):
             return everywhere(comparison, maps)
-        labels, space = checked_labels(comparison.future, self.info.name)
+        future = comparison.future
+        labels, space = checked_labels(future, self.info.name)
+        if labels.shape[2:] != tuple(future.frames.shape[-2:]):
+            raise MetricError(
+                f"{self.info.name}: the true labels of clip {future.clips[0]!r} are {_by(labels.shape[2:])}, its "
+                f"frames {_by(future.frames.shape[-2:])}"
+            )
         return [[self._of(next(maps), frame, len(space)) for frame in clip] for clip in labels]
 
     def _of(self, error: Float[Tensor, "h w"], labels: NDArray[np.integer], classes: int) -> list[float] | Undefined:
@@ -149,19 +157,20 @@ class _ByClass(_Regional):
         ids = labels[counted]
         sums = np.bincount(ids, weights=error.double().cpu().numpy()[counted], minlength=classes)
         counts = np.bincount(ids, minlength=classes)
-        means = [self._score(s / n) if n else 0.0 for s, n in zip(sums.tolist(), counts.tolist(), strict=True)]
-        return [*(m.value if isinstance(m, Value) else m for m in means), *(counts > 0).astype(float).tolist()]
+        scores = [self._score(s / n) if n else 0.0 for s, n in zip(sums.tolist(), counts.tolist(), strict=True)]
+        means = [score.value if isinstance(score, Value) else score for score in scores]
+        floored = [float(any(isinstance(score, Value) for score in scores))] if issubclass(self.whole, PSNR) else []
+        return [*means, *(counts > 0).astype(float).tolist(), *floored]
 
     def finalise(self, statistics: Sequence[Statistic]) -> dict[str, float]:  # type: ignore[override]
         """Return the mean over classes, and each class's under ``"class <id>"`` (NaN where no frame shows it)."""
         if not statistics:
             return {"score": math.nan}
         columns = [math.fsum(column) for column in zip(*statistics, strict=True)]  # type: ignore[arg-type]
-        half = len(columns) // 2
-        means = [s / n if n else math.nan for s, n in zip(columns[:half], columns[half:], strict=True)]
-        shown = [mean for mean in means if not math.isnan(mean)]
-        score = math.fsum(shown) / len(shown) if shown else math.nan
-        return {"score": score} | {f"class {i}": mean for i, mean in enumerate(means)}
+        classes = len(columns) // 2
+        sums, shown, floored = columns[:classes], columns[classes : 2 * classes], columns[2 * classes :]
+        means = [s / n if n else math.nan for s, n in zip(sums, shown, strict=True)]
+        return over_classes(means) | ({"floored": floored[0]} if floored else {})
 
     def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the mean over classes of each resample, [R]."""
@@ -169,10 +178,14 @@ class _ByClass(_Regional):
         out = np.empty(len(draws))
         for i, draw in enumerate(draws):
             total = sums[draw].sum(axis=0)
-            half = len(total) // 2
-            shown = total[half:] > 0
-            out[i] = (total[:half][shown] / total[half:][shown]).mean()
+            classes = len(total) // 2
+            means, frames = total[:classes], total[classes : 2 * classes]
+            out[i] = (means[frames > 0] / frames[frames > 0]).mean()
         return out
+
+
+def _by(size: Sequence[int] | None) -> str:
+    return "of their own size" if size is None else "x".join(map(str, size))
 
 
 def _in_region(whole: type[ClipMean], where: str) -> type[_InRegion]:
@@ -196,7 +209,7 @@ def _by_class(whole: type[ClipMean]) -> type[_ByClass]:
     info: MetricInfo = replace(
         whole.info,
         name=f"{whole.info.name}/classes",
-        revision=1,
+        revision=2 if whole is PSNR else 1,
         summary=f"{_NAMES[whole]} of each true semantic class, and the mean over classes",
         truth=("semantics",),
     )

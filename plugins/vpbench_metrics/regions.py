@@ -12,7 +12,17 @@ from vpbench.errors import MetricError
 from vpbench.plugin.clip import Future, Modality
 from vpbench.plugin.metric import Undefined
 
-__all__ = ["FRAME_DIFFERENCE", "FRAME_MOTION", "NEEDS", "REGIONS", "USES", "Masks", "region"]
+__all__ = [
+    "FRAME_DIFFERENCE",
+    "FRAME_MOTION",
+    "NEEDS",
+    "REGIONS",
+    "USES",
+    "Masks",
+    "checked_last",
+    "checked_motion",
+    "region",
+]
 
 FRAME_MOTION = 1.0
 """Pixels between a pixel's flow and the camera's above which what it shows moves."""
@@ -34,21 +44,49 @@ def region(future: Future, name: str, metric: str) -> Masks:
     A pixel whose true flow is not known (NaN) is in none of them.
 
     Raises:
-        MetricError: the truth lacks a modality, or it has another shape than the frames; names the metric.
+        MetricError: the truth lacks a modality, or it has another shape or dtype than it should; names the metric.
     """
-    for modality in NEEDS[name]:
-        if getattr(future, modality) is None:
-            raise MetricError(f"{metric}: the truth has no {modality}; the dataset must give it")
-    clips, steps, _, height, width = future.frames.shape
-    for modality, shape in {
-        "flow": (clips, steps, 2, height, width),
-        "camera_flow": (clips, steps, 2, height, width),
-        "disocclusion": (clips, steps, height, width),
-    }.items():
-        value = getattr(future, modality)
-        if value is not None and tuple(value.shape) != shape:
-            raise MetricError(f"{metric}: the true {modality} must be {list(shape)}; it is {list(value.shape)}")
+    checked_last(future, metric)
+    for modality in (*NEEDS[name], *USES[name]):
+        if modality in NEEDS[name] or getattr(future, modality) is not None:
+            checked_motion(getattr(future, modality), modality, "true", future, metric)
     return future.cached(f"vpbench_metrics.region.{name}", lambda: _known(REGIONS[name](future), name, future))
+
+
+def checked_motion(value: Tensor | None, modality: str, whose: str, future: Future, metric: str) -> Tensor:
+    """Return flow, the camera's flow or dis-occlusion, "predicted" or "true", which is laid out as it should be.
+
+    Raises:
+        MetricError: it is not there, or of another dtype or shape; names the metric and says what it is.
+    """
+    if value is None:
+        raise MetricError(f"{metric}: there is no {whose} {modality}")
+    dtype, channels = (torch.bool, ()) if modality == "disocclusion" else (torch.float32, (2,))
+    if value.dtype != dtype:
+        raise MetricError(f"{metric}: the {whose} {modality} must be {dtype}; it is {value.dtype}")
+    shape = (len(future.clips), len(future.steps), *channels, *future.frames.shape[-2:])
+    if tuple(value.shape) != shape or not value.numel():
+        raise MetricError(f"{metric}: the {whose} {modality} must be {list(shape)}; it is {list(value.shape)}")
+    return value
+
+
+def checked_last(future: Future, metric: str) -> Tensor:
+    """Return the last context frames, float32 [B,3,H,W], which lie in [0,1].
+
+    Raises:
+        MetricError: they do not; names the metric and, where it is one, the clip.
+    """
+    last, shape = future.last, (len(future.clips), *future.frames.shape[2:])
+    if last.dtype != torch.float32 or tuple(last.shape) != shape:
+        raise MetricError(
+            f"{metric}: the last context frames must be torch.float32 {list(shape)}; they are {last.dtype} "
+            f"{list(last.shape)}"
+        )
+    fine = ((last >= 0) & (last <= 1)).flatten(1).all(dim=1)  # NaN is neither
+    if not fine.all():
+        clip = future.clips[int((~fine).nonzero()[0])]
+        raise MetricError(f"{metric}: the last context frame of clip {clip!r} must lie in [0,1], without NaN")
+    return last
 
 
 def _known(masks: Masks, name: str, future: Future) -> Masks:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from vpbench.plugin.clip import IGNORE, Comparison, Future, LabelSpace
 from vpbench.plugin.metric import Measurements, MetricInfo, PooledCounts, Setting, Undefined
 from vpbench_metrics.frames import everywhere
 
-__all__ = ["MOVING", "MIoU", "MovingMIoU", "checked_labels"]
+__all__ = ["MOVING", "MIoU", "MovingMIoU", "checked_labels", "over_classes"]
 
 MOVING = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
 """Cityscapes' names of the classes that move by themselves (train ids 11 to 18)."""
@@ -39,6 +41,8 @@ class MIoU(PooledCounts):
         source="Everingham et al.: The PASCAL Visual Object Classes Challenge, IJCV 111, 2015, section 4.3.2",
     )
     engine = "numpy"
+    _names: ClassVar[Sequence[str]] = ()
+    """Of the scored classes, where they are the same for every label space."""
 
     def why_not(self, setting: Setting) -> str:
         """Return what is lacking: labels on either side, or their names."""
@@ -66,12 +70,7 @@ class MIoU(PooledCounts):
         """Return the mean IoU and each class's, under ``"class <id>"`` (NaN where no pixel is of it)."""
         tp, fp, fn = counts.reshape(3, -1).tolist()
         iou = [t / (t + p + n) if t + p + n else math.nan for t, p, n in zip(tp, fp, fn, strict=True)]
-        present = [value for value in iou if not math.isnan(value)]
-        score = math.fsum(present) / len(present) if present else math.nan
-        return {"score": score} | dict(zip(self._names(len(iou)), iou, strict=True))
-
-    def _names(self, classes: int) -> Sequence[str]:
-        return [f"class {i}" for i in range(classes)]
+        return over_classes(iou, self._names)
 
     def _match(self, theirs: LabelSpace, space: LabelSpace) -> tuple[Labels, Labels, int] | str:
         """Return the scored class of each predicted and of each true id, and the number of scored classes."""
@@ -95,22 +94,18 @@ class MovingMIoU(MIoU):
     the dataset's label space lacks are left out; a class that only the predictor's space lacks has an IoU of 0.
     """
 
-    info = MetricInfo(
+    info = replace(
+        MIoU.info,
         name="miou@moving",
-        revision=1,
-        higher_is_better=True,
         summary="mIoU over person, rider, car, truck, bus, train, motorcycle and bicycle, matched by name",
-        needs=("semantics",),
         source="Bei, Yang, Soatto: Learning Semantic-Aware Dynamics for Video Prediction, CVPR 2021, section 5",
     )
+    _names = MOVING
 
     def why_not(self, setting: Setting) -> str:
         """Return what is lacking: labels on either side, their names, or a moving class among them."""
         reason = super().why_not(setting)
         return reason or ("" if setting.label_space is None else _without_moving(setting.label_space))
-
-    def _names(self, classes: int) -> Sequence[str]:
-        return MOVING
 
     def _match(self, theirs: LabelSpace, space: LabelSpace) -> tuple[Labels, Labels, int] | str:
         if reason := _without_moving(theirs) or _without_moving(space):
@@ -121,6 +116,17 @@ class MovingMIoU(MIoU):
             return np.array([MOVING.index(name) if name in named else len(MOVING) for name in labels.names])
 
         return scored(theirs), scored(space), len(MOVING)
+
+
+def over_classes(values: Sequence[float], names: Sequence[str] = ()) -> dict[str, float]:
+    """Return the mean of the classes that have a value (not NaN), under ``"score"``, and each class's.
+
+    A class's name is by default ``"class <id>"``, for which the summary puts the name that the label space gives it.
+    """
+    present = [value for value in values if not math.isnan(value)]
+    score = math.fsum(present) / len(present) if present else math.nan
+    named = names or [f"class {i}" for i in range(len(values))]
+    return {"score": score} | dict(zip(named, values, strict=True))
 
 
 def _without_moving(space: LabelSpace) -> str:
@@ -138,11 +144,6 @@ def checked_labels(future: Future, metric: str) -> tuple[Labels, LabelSpace]:
     if future.label_space is None:
         raise MetricError(f"{metric}: the truth has labels without a label space; the dataset's info must name one")
     labels = _array(future.semantics, future, metric, "true")
-    if labels.shape[2:] != tuple(future.frames.shape[-2:]):
-        raise MetricError(
-            f"{metric}: the true labels of clip {future.clips[0]!r} are {'x'.join(map(str, labels.shape[2:]))}, its "
-            f"frames {'x'.join(map(str, future.frames.shape[-2:]))}"
-        )
     _check_range(labels, future, future.label_space, metric, "true")
     return labels, future.label_space
 

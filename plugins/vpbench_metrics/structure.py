@@ -7,30 +7,29 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vpbench.plugin.clip import Comparison
-from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Undefined
-from vpbench_metrics.engines import engine, one_pass, scales, windowed
+from vpbench.plugin.metric import Measurements, MetricInfo, Setting, Undefined
+from vpbench_metrics.engines import one_pass, scales, windowed
 from vpbench_metrics.frames import checked_frames, everywhere, too_small
-from vpbench_metrics.moments import GAUSSIAN, UNIFORM7
+from vpbench_metrics.moments import GAUSSIAN, UNIFORM7, halve, structure_torch
+from vpbench_metrics.pixels import OfPass
 
 __all__ = ["MSSSIM", "MSSSIM_WEIGHTS", "SSIM", "MSSSIMofPNG", "OpenSTLSSIM", "Uint8SSIM", "UniformSSIM"]
 
 MSSSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """The exponent of each scale, finest first (Wang et al. 2003, section 3.2)."""
+_NEAR_ZERO = 1e-3
+"""Mean terms nearer to zero have powers of so steep a slope that float32's rounding would show in them."""
 _WANG = "Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, IEEE TIP 13(4), 2004, section III.B"
 
 
-class _Structure(ClipMean):
+class _Structure(OfPass):
     smallest: ClassVar[int]
     """Pixels per side that the window needs."""
-
-    @property
-    def engine(self) -> str:
-        """What computes it: "numba", "opencv" or "torch"."""
-        return engine(self.device)
 
     def why_not(self, setting: Setting) -> str:
         """Return what is lacking, or that the window is larger than the frames."""
@@ -82,12 +81,13 @@ class MSSSIM(_Structure):
     Per channel, the product over scales of the mean contrast-structure term (the mean SSIM at the last scale), floored
     at 0, to the power of :data:`MSSSIM_WEIGHTS`; then the mean of the channels. Between scales 2x2 means, an odd side
     being extended by repeating its last row or column (zeros there, as in pytorch-msssim, are off by 5e-4). In [0,1];
-    identical frames give exactly 1. The first scale is SSIM's own pass.
+    identical frames give exactly 1. The first scale is SSIM's own pass. Planes with a mean near zero are computed again
+    in float64.
     """
 
     info = MetricInfo(
         name="ms-ssim",
-        revision=2,
+        revision=3,
         higher_is_better=True,
         summary="MS-SSIM over 5 scales, Gaussian 11x11 window (sigma 1.5), data range 1, mean of RGB",
         source="Wang, Simoncelli, Bovik: Multi-scale structural similarity, Asilomar 2003; tf.image.ssim_multiscale",
@@ -99,9 +99,21 @@ class MSSSIM(_Structure):
         first = one_pass(comparison, self.info.name, self.device).structure
         assert first is not None
         coarser = scales(*comparison.frames, len(MSSSIM_WEIGHTS) - 1, self.device)
-        terms = np.concatenate([first[..., None, 1], coarser[..., :-1, 1], coarser[..., -1:, 0]], axis=-1)
-        product = np.prod(np.maximum(1.0 - terms, 0.0) ** np.array(MSSSIM_WEIGHTS), axis=-1)
+        terms = 1.0 - np.concatenate([first[..., None, 1], coarser[..., :-1, 1], coarser[..., -1:, 0]], axis=-1)
+        for plane in map(tuple, np.argwhere((np.abs(terms) < _NEAR_ZERO).any(axis=-1))):
+            terms[plane] = _exact_terms(*(frames[plane].to(self.device) for frames in comparison.frames))
+        product = np.prod(np.maximum(terms, 0.0) ** np.array(MSSSIM_WEIGHTS), axis=-1)
         return np.asarray(product.mean(axis=-1))
+
+
+def _exact_terms(predicted: Float[Tensor, "h w"], true: Float[Tensor, "h w"]) -> NDArray[np.float64]:
+    """Return the mean contrast-structure term of each scale (SSIM's at the last), all of it in float64, [scales]."""
+    x, y = predicted[None].double(), true[None].double()
+    terms = [1.0 - structure_torch(x, y, exact=True)[0, 0]]
+    for _ in MSSSIM_WEIGHTS[1:]:
+        x, y = halve(x), halve(y)
+        terms.append(1.0 - structure_torch(x, y, exact=True)[0, 0])
+    return np.array([*(contrast for _, contrast in terms[:-1]), terms[-1][0]])
 
 
 class UniformSSIM(_Structure):
@@ -141,10 +153,9 @@ class OpenSTLSSIM(UniformSSIM):
     pass.
     """
 
-    info = MetricInfo(
+    info = replace(
+        UniformSSIM.info,
         name="ssim@openstl",
-        revision=1,
-        higher_is_better=True,
         summary="SSIM with a uniform 7x7 window and data range 2, as OpenSTL, MIM and PhyDNet print it",
         source="OpenSTL, openstl/core/metrics.py with scikit-image <= 0.19.3",
     )
@@ -154,10 +165,9 @@ class OpenSTLSSIM(UniformSSIM):
 class Uint8SSIM(UniformSSIM):
     """SSIM of PredRNN: uniform 7x7 on frames truncated to 8 bits."""
 
-    info = MetricInfo(
+    info = replace(
+        UniformSSIM.info,
         name="ssim@uint8",
-        revision=1,
-        higher_is_better=True,
         summary="SSIM with a uniform 7x7 window on frames truncated to 8 bits, as PredRNN prints it",
         source="predrnn-pytorch, core/trainer.py",
     )
@@ -170,10 +180,10 @@ class Uint8SSIM(UniformSSIM):
 class MSSSIMofPNG(MSSSIM):
     """MS-SSIM of the FVS family (SADM, WALDO): predictions are rounded to 8 bits first, as saved pictures are."""
 
-    info = MetricInfo(
+    info = replace(
+        MSSSIM.info,
         name="ms-ssim@fvs",
-        revision=1,
-        higher_is_better=True,
+        revision=2,
         summary="MS-SSIM of predictions rounded to 8 bits",
         source="FutureVideoSynthesis, evaluation/demo_cityscape.py",
     )

@@ -142,3 +142,116 @@ def test_options_of_an_annotator_that_only_the_protocol_names(vpbench, toy, tmp_
     (folder,) = find_results(tmp_path / "r")
     assert '"quality":"fast"' in json.loads((folder / "run.json").read_text())["identity"]["annotators"]["flow"]
     assert "'raft' does not take part" in vpbench(*run, "-o", "raft.updates=3").error
+
+
+# --- vpbench data prepare --annotate ---
+
+
+SLIDING = 'kind = "sliding"\ncontext = 3\nhorizon = 1\nstride = 1\n'
+
+
+def never(annotator, monkeypatch):
+    """Let an annotator fail from here on: whoever needs its work has it already."""
+    monkeypatch.setattr(annotator, "annotate", lambda *args: pytest.fail("it was annotated again"))
+
+
+@pytest.mark.parametrize("annotator", ["flow=dis:fast", "flow=flow-noise:strong"])
+def test_runs_with_and_without_preparation_are_equal_to_the_byte(vpbench, toy, tmp_path, monkeypatch, annotator):
+    from vpbench_annotators.dis import Dis
+    from vpbench_annotators.noise import FlowNoise
+
+    protocol = toy(sampling=SLIDING, sequences=3, length=9, size=[32, 48])
+    args = ["run", *protocol, "-m", "needs-flow", "-m", "flow-extrapolation", *MSE, "--annotate", annotator]
+    for name, workers in (("plain", 0), ("ahead", 2)):
+        done = vpbench(*args, "--workers", workers, "--batch-size", "3", "--out", tmp_path / name)
+        assert (done.code, done.err) == (0, "")
+    prepared = vpbench("data", "prepare", *protocol[:2], protocol[-1], "--annotate", annotator)
+    assert (prepared.code, prepared.err) == (0, "")
+    assert [line.partition(": ")[2].split(",")[0] for line in prepared.out.splitlines()] == ["18 clips", "18 clips"]
+    never(Dis, monkeypatch)
+    never(FlowNoise, monkeypatch)
+    monkeypatch.setattr("toys.Toy.read", lambda *args: pytest.fail("the original was read"))
+    for name, workers in (("prepared", 0), ("prepared-ahead", 2)):
+        done = vpbench(*args, "--workers", workers, "--batch-size", "3", "--out", tmp_path / name)
+        assert (done.code, done.err) == (0, "")
+    found = {
+        name: {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*.json*")
+            if path.parent.name != "attempts"
+        }
+        for name in ("plain", "ahead", "prepared", "prepared-ahead")
+    }
+    assert len(found["plain"]) == 2 * (2 + 2)
+    assert found["plain"] == found["ahead"] == found["prepared"] == found["prepared-ahead"]
+
+
+def test_what_was_prepared_with_other_options_is_not_used(vpbench, toy, tmp_path, monkeypatch):
+    from vpbench_annotators.dis import Dis
+
+    protocol = toy(dataset="toy-frames", **SIZE)
+    prepare = ["data", "prepare", *protocol[:2], protocol[-1], "--annotate", "flow=dis", "-o", "dis.quality=fast"]
+    assert vpbench(*prepare).code == 0
+    run = ["run", *protocol, "-m", "needs-flow", *MSE, "--out", tmp_path / "r"]
+    calls = []
+    annotate = Dis.annotate
+    monkeypatch.setattr(Dis, "annotate", lambda *args: calls.append(args) or annotate(*args))
+    assert vpbench(*run, "--annotate", "flow=dis:fast").code == 0
+    assert calls == []
+    assert vpbench(*run, "--annotate", "flow=dis").code == 0
+    assert len(calls) == 18 * 2
+
+
+def test_annotations_of_other_weights_are_not_used(vpbench, toy, tmp_path, monkeypatch):
+    from torchvision.models.optical_flow import raft_small
+
+    from vpbench_annotators import raft
+
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(tmp_path))
+    monkeypatch.setitem(raft.NETWORKS, "small", (raft_small, "https://example.org/mine.pth"))
+    protocol = toy(dataset="toy-frames", sampling=ONE_STEP, sequences=2, size=[16, 24])
+    annotate = ["--annotate", "flow=raft:small", "-o", "raft.updates=1"]
+    stores = []
+    for seed in (0, 1):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            torch.save(raft_small(weights=None).state_dict(), tmp_path / "mine.pth")
+        done = vpbench("data", "prepare", *protocol[:2], protocol[-1], *annotate)
+        assert (done.code, done.err) == (0, "")
+        stores.append(done.out.splitlines()[1].split(":")[0])
+    assert stores[0] != stores[1]
+    assert all("-flow-raft-" in Path(store).name and Path(store).is_dir() for store in stores)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--annotate", "flow=diss"], "did you mean 'dis'?"),
+        (["--annotate", "flow"], "--annotate flow: write it as NAME=VALUE"),
+        (["--annotate", "flow=dis", "-o", "raft.updates=3"], "option raft.updates: 'raft' does not annotate here"),
+        (["-o", "dis.quality=fast"], "option dis.quality: 'dis' does not annotate here"),
+        (["--weights", "FILE"], "add the annotator that they are for with --annotate"),
+        (["--annotate", "semantics=deeplabv3", "--weights", "FILE"], "FILE: has 7 classes"),
+        (["--annotate", "semantics=deeplabv3", "--weights", "deeplabv3=FILE.not"], "FILE.not: there is no such file"),
+        (["--annotate", "semantics=deeplabv3"], "the weights deeplabv3_resnet50_coco-cd0a2569.pth are not here"),
+        (["--annotate", "semantics=label-noise"], "needs semantics, which dataset 'toy-frames', sequence"),
+    ],
+)
+def test_what_cannot_be_annotated_is_one_line(vpbench, toy, file, args, words):
+    protocol = toy(dataset="toy-frames", **SIZE)
+    done = vpbench("data", "prepare", *protocol[:2], protocol[-1], *(arg.replace("FILE", str(file)) for arg in args))
+    assert done.code in (1, 2)
+    assert words.replace("FILE", str(file)) in done.error
+
+
+def test_annotations_that_were_cut_off_are_said_and_made_anew(vpbench, toy, tmp_path):
+    protocol = toy(dataset="toy-frames", **SIZE)
+    prepare = ["data", "prepare", *protocol[:2], protocol[-1], "--annotate", "flow=dis"]
+    store = Path(vpbench(*prepare).out.splitlines()[1].split(":")[0])
+    whole = (store / "flow.bin").read_bytes()
+    (store / "flow.bin").write_bytes(whole[:1000])
+    run = ["run", *protocol, "-m", "needs-flow", *MSE, "--out", tmp_path / "r", "--annotate", "flow=dis"]
+    assert f"{store} was cut off: make it anew with `vpbench data prepare`" in vpbench(*run).error
+    assert vpbench(*prepare).code == 0
+    assert (store / "flow.bin").read_bytes() == whole
+    assert vpbench(*run).code == 0

@@ -22,7 +22,7 @@ def test_it_counts_the_sequences_of_each_split(vpbench):
 def test_what_does_not_hold_is_said_and_fails(vpbench):
     done = vpbench("data", "check", "toy", *TOYS, "-o", "toy.unreadable=2")
     assert done.code == 1
-    assert "1, the first: seq is broken" in done.out
+    assert "\ntest: missing or unreadable:\n  seq is broken\n" in done.out
     assert "NO" in done.out
 
 

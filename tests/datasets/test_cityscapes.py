@@ -349,7 +349,8 @@ class TestProtocols:
         found = {}
         for name in PROTOCOLS[1:]:
             protocol, data = opened(plugins, name, twin)
-            assert (protocol.size, protocol.metrics, protocol.display) == ((1024, 2048), ("miou",), {"miou": 100})
+            assert (protocol.size, protocol.label_size) == ((512, 1024), (1024, 2048))
+            assert (protocol.version, protocol.metrics, protocol.display) == (2, ("miou",), {"miou": 100})
             clips = build_manifest(protocol, data, allow_partial=True).clips
             found[name] = {c.steps: c.frames for c in clips if c.sequence.endswith("_000275")}
         given = {name: {s: [f - 275 for f in frames[:4]] for (s,), frames in of.items()} for name, of in found.items()}
@@ -366,5 +367,6 @@ class TestProtocols:
         cv2.imwrite(str(file), ids)
         protocol, data = opened(plugins, "cityscapes-semantic", tmp_path)
         ref = build_manifest(protocol, data, allow_partial=True).clips[-1]
-        labels = transform(data.read(ref.sequence, ref.frames[-1:], "semantics"), protocol.pixels, "semantics")
+        operations = protocol.operations("semantics")
+        labels = transform(data.read(ref.sequence, ref.frames[-1:], "semantics"), operations, "semantics")
         np.testing.assert_array_equal(labels, np.vectorize(TRAIN_IDS.get)(ids)[None])

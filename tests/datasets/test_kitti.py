@@ -264,6 +264,11 @@ class TestFlow:
         for name in ("testing/000200", "testing/image_2/000000", "../000000"):
             with pytest.raises(DataError, match="is not the name of a scene"):
                 data.read(name, [0], "frames")
+        path = scenes / "testing/image_2/000007_04.png"
+        path.symlink_to(path.rename(tmp_path / "outside.png"))
+        assert "000007_04.png: is missing (20 of" in data.sequences("test")[7].problem
+        with pytest.raises(DataError, match="is a symbolic link out of the data root"):
+            data.read("testing/000007", [4], "frames")
         cv2.imwrite(str(scenes / "testing/image_2/000000_04.png"), picture("x", (10, 10)))
         with pytest.raises(DataError, match="testing/000000: the frame size changes"):
             data.read("testing/000000", [3, 4], "frames")

@@ -132,7 +132,7 @@ def test_an_annotator_replaces_what_the_dataset_has_in_the_context_only():
     (batch,) = load(source, REF)
     assert batch.context.flow.unique().tolist() == [9]
     assert batch.future.flow[0, :, 0].unique().item() == -1, "the truth is the dataset's, half as wide"
-    assert shout.seen == ({"frames": (3, 8, 12, 3), "semantics": (3, 8, 12)}, REF.id)
+    assert shout.seen == ({"frames": (2, 8, 12, 3), "semantics": (2, 8, 12)}, "test/seq000@3-5")
     assert batch.context.semantics is None, "read for the annotator, not for predictors"
 
 
@@ -153,8 +153,8 @@ def test_an_annotators_label_space_is_the_contexts():
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda n, h, w: np.zeros((n - 1, h, w, 2)), r"float32 \[N,H,W,2\] with N = 2; it gave float64"),
-        (lambda n, h, w: np.zeros((n, h, w, 2), np.float32), r"N = 2; it gave float32 \[3, 16, 24, 2\]"),
+        (lambda n, h, w: np.zeros((n - 1, h, w, 2)), r"float32 \[N,H,W,2\] with N = 1; it gave float64"),
+        (lambda n, h, w: np.zeros((n, h, w, 2), np.float32), r"N = 1; it gave float32 \[2, 16, 24, 2\]"),
         (lambda n, h, w: np.zeros((n - 1, h, w + 1, 2), np.float32), r"not of the frames' size"),
         (lambda n, h, w: {}["model"], r"clip 'test/seq000@1': KeyError: 'model'"),
     ],

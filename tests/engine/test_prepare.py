@@ -1,15 +1,16 @@
-"""Prepared stores: the same bytes as reading, made atomically, gone on with after a stop, never used for other data."""
+"""Prepared stores: the same bytes as reading, gone on with after a stop, never used for other data or by other code."""
 
 from __future__ import annotations
 
-import json
+import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from toys import Options, Toy
 
-from vpbench.engine.prepare import PreparedDataset, find_prepared, prepare, store_folder
+from vpbench.engine.prepare import find_prepared, prepare, store_folder, store_key
 from vpbench.errors import DataError
 from vpbench.plugin.clip import MODALITIES
 from vpbench.protocol.protocol import Protocol
@@ -17,6 +18,7 @@ from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import build_manifest
 
 TOY = [m for m in MODALITIES if m in Toy.info.modalities]
+SLIDING = {"kind": "sliding", "context": 2, "horizon": 2, "stride": 2, "frame_step": 2}
 
 
 def protocol(**changes):
@@ -25,7 +27,7 @@ def protocol(**changes):
         "name": "p",
         "version": 1,
         "dataset": {"name": "toy"},
-        "sampling": {"kind": "sliding", "context": 2, "horizon": 2, "stride": 2, "frame_step": 2},
+        "sampling": SLIDING,
         "pixels": [{"op": "resize", "size": [20, 16]}, {"op": "centre-crop", "size": [10, 12]}],
     }
     return Protocol.parse(value | changes, "test")
@@ -42,25 +44,36 @@ class Counting(Toy):
         return super().read(sequence, frames, modality)
 
 
-@pytest.fixture
-def make(cache):
+def counting(**options):
+    return Counting(None, Options(**{"sequences": 5, "length": 10} | options))
+
+
+def make(one, dataset, modalities=TOY, progress=lambda done, total: None):
+    manifest = build_manifest(one, dataset)
+    return prepare(one, dataset, manifest, modalities, progress), manifest
+
+
+@pytest.fixture(autouse=True)
+def _fresh(cache):
     Counting.reads, Counting.fail_at = 0, -1
 
-    def make(dataset=None, one=None, modalities=TOY):
-        one = one or protocol()
-        dataset = dataset or Counting(None, Options(sequences=5, length=10))
-        manifest = build_manifest(one, dataset)
-        prepare(one, dataset, manifest, modalities, lambda done, total: None)
-        return one, dataset, manifest
 
-    return make
-
-
-def test_every_array_is_what_reading_and_transforming_give(make):
-    one, dataset, manifest = make()
-    prepared = find_prepared(one, dataset, manifest, TOY)
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SLIDING,
+        {"kind": "sliding", "context": 3, "horizon": 2, "stride": 1, "frame_step": 3},
+        {"kind": "sliding", "context": 3, "horizon": 1, "stride": 1, "pad": "replicate"},
+        {"kind": "anchored", "context": 2, "target": 8, "steps": [1, 4]},
+        {"kind": "random", "context": 2, "horizon": 3, "count": 3, "seed": 1},
+    ],
+)
+def test_every_array_is_what_reading_and_transforming_give(sampling):
+    one, dataset = protocol(sampling=sampling), counting(length=60)
+    prepared, manifest = make(one, dataset)
+    prepared = pickle.loads(pickle.dumps(prepared))  # as a process that reads ahead gets it
     for ref in manifest.clips:
-        for frames in (ref.frames, ref.frames[:2], ref.frames[1:], ref.frames[-1:]):
+        for frames in (ref.frames, ref.frames[: ref.context], ref.frames[-2:], ref.frames[-1:]):
             for modality in TOY:
                 expected = transform(dataset.read(ref.sequence, frames, modality), one.pixels, modality)
                 array = prepared.read(ref.sequence, frames, modality)
@@ -69,99 +82,146 @@ def test_every_array_is_what_reading_and_transforming_give(make):
                 array[...] = 0  # a copy: writing to it changes nothing
 
 
-def test_it_goes_on_where_it_stopped(make):
-    Counting.reads = 0
-    make()
+def test_each_frame_and_pair_is_stored_once():
+    one, dataset = protocol(sampling=SLIDING | {"stride": 1}, pixels=[]), counting(length=60)
+    prepared, manifest = make(one, dataset, ["frames", "flow"])
+    assert len(manifest.clips) > 5 * 50
+    frame = 16 * 24 * 3
+    for name, size in (("frames", 5 * 60 * frame), ("flow", 5 * 58 * 16 * 24 * 2 * 4)):
+        assert size <= (prepared.folder / f"{name}.bin").stat().st_size < size + 5 * 64
+
+
+def test_what_exists_for_target_frames_only_is_stored_of_those():
+    class Anchored(Toy):
+        info = replace(Toy.info, truth_only=("semantics",))
+
+        def read(self, sequence, frames, modality):
+            assert modality != "semantics" or set(frames) == {8}
+            return super().read(sequence, frames, modality)
+
+    sampling = {"kind": "anchored", "context": 2, "target": 8, "steps": [1, 4]}
+    prepared, _ = make(protocol(sampling=sampling), Anchored(None, Options(sequences=5, length=10)))
+    assert len(prepared.read("test/seq001", [8], "semantics")) == 1
+    with pytest.raises(DataError, match=r"prepared without semantics of 'test/seq001', frame 3"):
+        prepared.read("test/seq001", [3], "semantics")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_it_goes_on_where_it_stopped(share):
+    one, dataset = protocol(), counting()
+    prepared, manifest = make(one, dataset)
     undisturbed = Counting.reads
-    shutil.rmtree(store_folder(protocol(), build_manifest(protocol(), Toy(None, Options(sequences=5, length=10)))))
-    Counting.reads, Counting.fail_at = 0, undisturbed // 2
-    dataset = Counting(None, Options(sequences=5, length=10))
-    manifest = build_manifest(protocol(), dataset)
+    shutil.rmtree(prepared.folder)
+    Counting.reads, Counting.fail_at = 0, int(undisturbed * share)
     with pytest.raises(KeyboardInterrupt):
-        prepare(protocol(), dataset, manifest, TOY, lambda done, total: None)
-    assert find_prepared(protocol(), dataset, manifest, TOY) is None
+        make(one, dataset)
+    assert find_prepared(one, dataset, manifest, TOY) is None
     Counting.fail_at = -1
-    prepare(protocol(), dataset, manifest, TOY, lambda done, total: None)
-    assert Counting.reads < undisturbed * 1.25
-    assert find_prepared(protocol(), dataset, manifest, TOY) is not None
+    make(one, dataset)
+    assert undisturbed < Counting.reads <= undisturbed + 10, "one part at most is read again"
+    assert find_prepared(one, dataset, manifest, TOY) is not None
 
 
-def test_a_second_time_reads_nothing(make):
-    one, dataset, manifest = make()
+def test_a_stop_within_a_long_sequence_loses_one_part_of_it():
+    one = protocol(sampling={"kind": "sliding", "context": 2, "horizon": 2, "stride": 1})
+    dataset = counting(sequences=1, length=64)
+    Counting.fail_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        make(one, dataset, ["frames"])
+    make(one, dataset, ["frames"])
+    assert Counting.reads == 1 + 1 + 1
+
+
+def test_a_second_time_reads_nothing():
+    one, dataset = protocol(), counting()
+    make(one, dataset)
     before = Counting.reads
-    prepare(one, dataset, manifest, TOY, lambda done, total: None)
+    make(one, dataset)
     assert Counting.reads == before
 
 
-def test_nothing_but_the_store_is_left(make, cache):
-    one, _, manifest = make()
+def test_progress_goes_from_nothing_to_all():
+    seen = []
+    make(protocol(), counting(), ["frames", "flow"], lambda done, total: seen.append((done, total)))
+    counts = [done for done, _ in seen]
+    assert {total for _, total in seen} == {5 * (5 + 4)}
+    assert (counts[0], counts[-1]) == (0, 5 * (5 + 4))
+    assert counts == sorted(counts)
+
+
+def test_nothing_but_the_store_is_left(cache):
+    dataset = counting()
+    prepared, manifest = make(protocol(), dataset)
     (folder,) = (cache / "prepared").iterdir()
-    assert folder == store_folder(one, manifest)
+    assert folder == prepared.folder == store_folder(protocol(), dataset, manifest)
     assert {p.name for p in folder.iterdir()} == {"index.json", *(f"{m}.bin" for m in TOY)}
 
 
-def test_a_process_that_finishes_after_another_one_spoils_nothing(make, monkeypatch):
-    """Both made all parts; the other one has published and cleaned up."""
-    one, dataset, manifest = make()
-    with monkeypatch.context() as patch:
-        patch.setattr("vpbench.engine.prepare.find_prepared", lambda *a: None)
-        prepare(one, dataset, manifest, TOY, lambda done, total: None)
-    prepared = find_prepared(one, dataset, manifest, TOY)
-    ref = manifest.clips[0]
-    expected = transform(dataset.read(ref.sequence, ref.frames, "frames"), one.pixels, "frames")
-    assert np.array_equal(prepared.read(ref.sequence, ref.frames, "frames"), expected)
-
-
-def test_a_store_is_not_used_for_another_protocol_other_data_or_more_modalities(make):
-    one, dataset, manifest = make(modalities=["frames"])
+def test_a_store_is_not_used_for_another_protocol_other_data_or_more_modalities():
+    one, dataset = protocol(), counting()
+    _, manifest = make(one, dataset, ["frames"])
     assert find_prepared(one, dataset, manifest, ["frames"]) is not None
     assert find_prepared(one, dataset, manifest, ["frames", "flow"]) is None
     assert find_prepared(protocol(version=2), dataset, manifest, ["frames"]) is None
 
-    class Changed(Toy):
+    class Changed(Counting):
         def sequences(self, split):
-            from dataclasses import replace
-
             return [replace(s, stamp="later") for s in super().sequences(split)]
 
-    changed = Changed(None, Options(sequences=5, length=10))
+    changed = Changed(None, dataset.options)
     assert find_prepared(one, changed, build_manifest(one, changed), ["frames"]) is None
 
 
-def test_a_few_clips_use_the_store_of_all(make):
-    one, dataset, manifest = make()
-    few = build_manifest(one, dataset, limit=2)
-    assert store_folder(one, few) == store_folder(one, manifest)
+def test_a_store_of_fewer_modalities_is_replaced():
+    one, dataset = protocol(), counting()
+    make(one, dataset, ["frames"])
+    _, manifest = make(one, dataset)
+    assert find_prepared(one, dataset, manifest, TOY) is not None
 
 
-def test_a_store_that_was_cut_off_is_said(make):
-    one, dataset, manifest = make()
-    path = store_folder(one, manifest) / "frames.bin"
-    path.write_bytes(path.read_bytes()[:100])
-    prepared = PreparedDataset(path.parent, dataset)
-    with pytest.raises(DataError, match="is cut off: remove it and prepare again"):
-        prepared.read(manifest.clips[-1].sequence, manifest.clips[-1].frames, "frames")
+def test_a_reader_whose_code_changed_reads_anew(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "somebodys_reader"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "reader.py").write_text("class Reader: ...\n")
+    (package / "helper.py").write_text("")
+    from somebodys_reader.reader import Reader
+
+    before = store_key(Reader(), "x")
+    assert store_key(Reader(), "x") == before != store_key(Reader(), "y")
+    (package / "helper.py").write_text("FIXED = True\n")
+    assert store_key(Reader(), "x") != before
+    assert store_key(Toy(None, Options()), "x") != before, "a reader in a file that is no package"
 
 
-def test_runs_with_and_without_it_are_equal_to_the_byte(cache, tmp_path, monkeypatch):
-    from vpbench.cli.main import _run
+def test_a_few_clips_use_the_store_of_all():
+    one, dataset = protocol(), counting()
+    manifest, few = build_manifest(one, dataset), build_manifest(one, dataset, limit=2)
+    assert store_folder(one, dataset, few) == store_folder(one, dataset, manifest)
 
-    path = tmp_path / "p.toml"
-    path.write_text(
-        'schema = 1\nname = "p"\nversion = 1\n[dataset]\nname = "toy"\n[sampling]\nkind = "first"\ncontext = 3\n'
-        'horizon = 4\n[[pixels]]\nop = "resize"\nsize = [32, 40]\n'
-    )
-    args = ["run", "--plugin", "toys", "-p", str(path), "-m", "needs-flow", "-m", "seer"]
-    metrics = ["--metric", "mse", "--metric", "ssim"]
-    assert _run([*args, *metrics, "--out", str(tmp_path / "a")]) == 0
-    assert _run(["data", "prepare", "--plugin", "toys", str(path)]) == 0
-    monkeypatch.setattr("toys.Toy.read", lambda *a: pytest.fail("the original was read"))
-    assert (
-        _run([*args[:1], *args[3:], *metrics, "--out", str(tmp_path / "b"), "--plugin", "toys", "--workers", "2"]) == 0
-    )
-    results = [{p.relative_to(r): p.read_bytes() for p in r.rglob("*.json*")} for r in (tmp_path / "a", tmp_path / "b")]
-    for result in results:
-        for path in [path for path in result if path.parent.name == "attempts"]:
-            del result[path]
-    assert results[0] == results[1]
-    assert json.loads(next((tmp_path / "b").rglob("summary.json")).read_text())["clips"] == 20
+
+def test_frames_that_no_clip_needs_are_not_there():
+    prepared, _ = make(protocol(sampling={"kind": "first", "context": 2, "horizon": 1, "start": 4}), counting())
+    with pytest.raises(DataError, match=r"prepared without flow of 'test/seq000', frame 1\Z"):
+        prepared.read("test/seq000", [0, 1], "flow")
+
+
+def test_an_exception_of_the_reader_is_one_line_with_the_place():
+    class Fails(Toy):
+        def read(self, sequence, frames, modality):
+            return {}["model"]
+
+    with pytest.raises(DataError, match="sequence 'test/seq000', frames from 0 to 8: KeyError: 'model'"):
+        make(protocol(), Fails(None, Options(sequences=5, length=10)))
+
+
+def test_a_sequence_that_changes_its_size_is_said_whatever_part_it_does_it_in():
+    class Grows(Toy):
+        def read(self, sequence, frames, modality):
+            array = super().read(sequence, frames, modality)
+            return array if frames[0] < 32 else array[:, :8]
+
+    one = protocol(pixels=[], sampling={"kind": "sliding", "context": 2, "horizon": 2, "stride": 1})
+    with pytest.raises(DataError, match="'test/seq000': the frame size changes within the sequence"):
+        make(one, Grows(None, Options(sequences=2, length=40)), ["frames"])

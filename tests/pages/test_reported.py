@@ -25,7 +25,7 @@ PROTOCOLS = {  # names of the transcription to ours, with height and width of a 
     "cityscapes_fvs": ("cityscapes-video", 512, 1024),
     "kitti_raw_fvs": ("kitti-raw", 256, 832),
     "kitti_flow_dpg": ("kitti-flow", 128, 256),
-    "cityscapes_semantic_f20": ("cityscapes-semantic", 1024, 2048),
+    "cityscapes_semantic_f20": ("cityscapes-semantic", 512, 1024),
 }
 METRICS = {"ms_ssim": "ms-ssim", "params": "parameters", "params_reduction": "parameters-saved"}
 

@@ -16,7 +16,7 @@ from torchvision.models.optical_flow import raft_small
 from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.transforms._presets import OpticalFlow, SemanticSegmentation
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, UsageError
 from vpbench.plugin import weights
 from vpbench.plugin.dataset import check_array
 from vpbench_annotators import deeplab, raft
@@ -24,6 +24,7 @@ from vpbench_annotators.deeplab import DeepLabV3
 from vpbench_annotators.dis import Dis, dis_flow
 from vpbench_annotators.labels import FOREGROUND2, VOC21
 from vpbench_annotators.raft import Raft, enlargement
+from vpbench_cityscapes.labels import CITYSCAPES19
 
 LAST = "classifier.4."
 """Where the names of the last layer begin."""
@@ -357,6 +358,45 @@ def test_a_checkpoint_of_19_classes_gives_cityscapes_labels(checkpoint, publishe
 
 def test_a_checkpoint_of_21_classes_gives_voc_labels(checkpoint):
     assert DeepLabV3(DeepLabV3.Options(weights=checkpoint(21))).info.label_space is VOC21
+
+
+def test_voc_labels_as_foreground(here, monkeypatch):
+    """A network that gives every pixel's red as its class."""
+    monkeypatch.setattr(deeplab, "_labels", lambda network, frame, side: frame[:, 0])
+    frames = np.repeat(np.arange(21, dtype=np.uint8).reshape(1, 3, 7, 1), 3, axis=-1)
+    one = DeepLabV3(DeepLabV3.Options(**DeepLabV3.presets["foreground2"]))
+    assert one.info.label_space is FOREGROUND2
+    labels = one.annotate({"frames": frames}, "c@0")
+    check_array(labels, "semantics", 1, "deeplabv3")
+    assert labels.ravel().tolist() == [0] + [1] * 20
+    assert deeplab_of().annotate({"frames": frames}, "c@0").ravel().tolist() == list(range(21))
+    assert one.fingerprint() == deeplab_of().fingerprint()
+
+
+@pytest.mark.parametrize("into", ["cityscapes9", "cityscapes20"])
+def test_cityscapes_labels_in_the_spaces_of_sadm(checkpoint, into):
+    path, frames = checkpoint(19), {"frames": noise(1, 48, 60)}
+    plain = DeepLabV3(DeepLabV3.Options(weights=path)).annotate(frames, "c@0")
+    one = DeepLabV3(DeepLabV3.Options(weights=path, into=into))
+    labels = one.annotate(frames, "c@0")
+    assert one.info.label_space.name == into
+    moving_only = {name: i for i, name in enumerate(one.info.label_space.names)}
+    expected = [moving_only.get(name, 0) for name in CITYSCAPES19.names]
+    assert np.array_equal(labels, np.array(expected)[plain])
+    assert len(np.unique(plain)) > 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "into", "words"),
+    [
+        (None, "cityscapes9", "'voc21' has no mapping into 'cityscapes9'; known: foreground2"),
+        (19, "foreground2", "'cityscapes19' has no mapping into 'foreground2'"),
+    ],
+)
+def test_a_space_without_a_mapping(checkpoint, classes, into, words):
+    path = checkpoint(classes) if classes else None
+    with pytest.raises(UsageError, match=words):
+        DeepLabV3(DeepLabV3.Options(weights=path, into=into))
 
 
 def test_checkpoints_that_do_not_fit(tmp_path):

@@ -262,6 +262,7 @@ def test_what_is_registered_exists_and_is_light():
     assert {name: default for name, (_, default) in seen.items()} == {
         "repeat": True,
         "flow-extrapolation": True,
+        "convlstm": False,
         "saved": False,
         "oracle": False,
         "oracle-flow": False,

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from vpbench.errors import MetricError
 from vpbench.plugin.metric import Setting, Undefined
-from vpbench_metrics import backbone
+from vpbench_metrics import backbone, perceptual
 from vpbench_metrics.perceptual import LPIPS, SMALLEST, PredRNNLPIPS
 
 FRAMES = frozenset({"frames"})
@@ -34,6 +34,7 @@ def _offline(cache, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     probe = backbone.reachable
     probe.cache_clear()
+    perceptual._networks.clear()
     yield
     probe.cache_clear()
 
@@ -154,8 +155,51 @@ def test_predrnn_feeds_the_network_without_scaling(shared, monkeypatch, compare,
 def test_autocast_changes_nothing(metric, compare):
     comparison = [compare(noise(1, 1, 3, 40, 40), noise(1, 1, 3, 40, 40, seed=1)) for _ in range(2)]
     expected = metric.measure(comparison[0])
+    perceptual._networks.clear()  # the network is built under it, too
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert metric.measure(comparison[1]) == expected
+        layer = metric._network().net.slice1
+        assert layer(torch.zeros(1, 3, 40, 40)).dtype == torch.bfloat16  # what it would be
+        assert LPIPS().measure(comparison[1]) == expected
+
+
+def test_reduced_precision_is_off_while_it_computes_and_as_before_after(metric, compare, monkeypatch):
+    switches = {
+        name: part
+        for name, part in {
+            "cuda.matmul": torch.backends.cuda.matmul,
+            "cudnn.conv": getattr(torch.backends.cudnn, "conv", None),
+            "mkldnn.conv": getattr(torch.backends.mkldnn, "conv", None),
+            "mkldnn.matmul": getattr(torch.backends.mkldnn, "matmul", None),
+        }.items()
+        if hasattr(part, "fp32_precision")
+    }
+    if not switches:
+        pytest.skip("torch before 2.9 has no fp32_precision")
+    before = {name: part.fp32_precision for name, part in switches.items()}
+    seen = []
+    network = metric._network().net
+    forward = network.forward
+    monkeypatch.setattr(
+        network, "forward", lambda x: seen.append([part.fp32_precision for part in switches.values()]) or forward(x)
+    )
+    try:
+        for part in switches.values():
+            part.fp32_precision = "tf32"
+        metric.measure(compare(noise(1, 1, 3, 40, 40), noise(1, 1, 3, 40, 40, seed=1)))
+        assert seen == [["ieee"] * len(switches)] * 2
+        assert [part.fp32_precision for part in switches.values()] == ["tf32"] * len(switches)
+    finally:
+        for name, part in switches.items():
+            part.fp32_precision = before[name]
+
+
+def test_all_lpips_of_a_device_share_one_network(metric, monkeypatch):
+    from vpbench_metrics.regional import LPIPSByClass, LPIPSStatic
+
+    network = metric._network()
+    monkeypatch.setattr(perceptual, "_build", lambda *found: pytest.fail("built twice"))
+    for other in (LPIPS(), PredRNNLPIPS(), LPIPSStatic()._whole, LPIPSByClass()._whole):
+        assert other._network() is network
 
 
 def test_more_noise_is_farther_away(metric, compare):
@@ -263,6 +307,7 @@ class TestDownload:
         assert kept.keys() == tensors.keys()
         assert all(torch.equal(kept[key], tensors[key]) for key in tensors)
         monkeypatch.setattr(backbone, "_download", lambda into: pytest.fail("downloaded twice"))
+        perceptual._networks.clear()
         assert LPIPS().why_not(SETTING) == ""
 
     @pytest.mark.parametrize("error", [RuntimeError("invalid hash value"), urllib.error.URLError("connection reset")])

@@ -91,6 +91,17 @@ class TestDisocclusion:
         hits = (noise & true).sum().item()
         assert self.scores(noise, true) == pytest.approx([hits / noise.sum().item(), hits / true.sum().item()])
 
+    def test_bad_masks(self):
+        true = torch.zeros(2, 3, 8, 10, dtype=torch.bool)
+        for predicted, real, message in (
+            (None, true, "disocclusion-precision: there is no predicted disocclusion"),
+            (true, None, "disocclusion-precision: there is no true disocclusion"),
+            (true[:, :2], true, r"the predicted disocclusion must be \[2, 3, 8, 10\]; it is \[2, 2, 8, 10\]"),
+            (true, true.byte(), "the true disocclusion must be torch.bool; it is torch.uint8"),
+        ):
+            with pytest.raises(MetricError, match=message):
+                self.scores(predicted, real)
+
     def test_needs_masks(self):
         true = torch.zeros(2, 3, 8, 10, dtype=torch.bool)
         with pytest.raises(MetricError, match=r"-precision: the predicted disocclusion must be torch\.bool"):
@@ -115,6 +126,24 @@ class TestCopyIndex:
         for value, expected in ((0.2, 1 / 3), (0.4, 1.0), (0.6, 3.0)):
             rows = self.measure(torch.full_like(true, value), true, last)
             assert rows[0][0] == pytest.approx(expected, rel=1e-6)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                lambda last: last[..., :4],
+                r"the last context frames must be torch.float32 \[2, 3, 8, 10\]; they are .*4\]",
+            ),
+            (lambda last: last[:1], r"they are torch.float32 \[1, 3, 8, 10\]"),
+            (lambda last: last.double(), "they are torch.float64"),
+            (lambda last: last + torch.tensor([0.0, 2.0])[:, None, None, None], "frame of clip 'clip1@0' must lie in"),
+            (lambda last: last * torch.tensor([1.0, math.nan])[:, None, None, None], "'clip1@0' must .* without NaN"),
+        ],
+    )
+    def test_a_bad_last_frame(self, change, message):
+        true = rand(2, 3, 3, 8, 10)
+        with pytest.raises(MetricError, match=f"copy-index: .*{message}"):
+            self.measure(true, true, change(rand(2, 3, 8, 10, seed=1)))
 
 
 def space(name, *names):
@@ -197,7 +226,11 @@ def test_miou_of_a_shifted_truth_and_of_noise():
     two = space("two", "left", "right")
     truth = future(frames=torch.zeros(1, 1, 3, 4, 8), semantics=true, label_space=two)
     scores = []
-    for predicted in (true, true.roll(1, -1), torch.randint(0, 2, true.shape)):
+    for predicted in (
+        true,
+        true.roll(1, -1),
+        torch.randint(0, 2, true.shape, generator=torch.Generator().manual_seed(0)),
+    ):
         rows = MIoU().measure(Comparison(Prediction(semantics=predicted), truth))
         scores.append(MIoU().finalise(rows[0])["score"])
     assert scores[:2] == [1.0, pytest.approx(3 / 5)]

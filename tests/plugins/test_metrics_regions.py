@@ -174,10 +174,9 @@ def test_spatial_lpips_is_the_packages_and_regions_average_it(shared, monkeypatc
     comparison = Comparison(Prediction(frames=rand(1, 2, 3, 40, 44, seed=1)), truth)
     metric = LPIPS()
     spatial = torch.stack(list(metric.spatial(comparison)))
-    network = metric._network()
-    network.spatial = True
+    monkeypatch.setattr(metric._network(), "spatial", True)
     with torch.no_grad():
-        theirs = network(comparison.prediction.frames[0], frames[0], normalize=True)[:, 0]
+        theirs = metric._network()(comparison.prediction.frames[0], frames[0], normalize=True)[:, 0]
     assert torch.allclose(spatial, theirs, atol=1e-6)
     masks = region(truth, "static", "m")[0]
     rows = regional.LPIPSStatic().measure(comparison)[0]
@@ -185,6 +184,24 @@ def test_spatial_lpips_is_the_packages_and_regions_average_it(shared, monkeypatc
     small = rand(1, 1, 3, 8, 8)
     (value,) = regional.LPIPSMoving().measure(Comparison(Prediction(frames=small), future(small)))[0]
     assert isinstance(value, Undefined) and "31 pixels" in value.reason
+
+
+def test_floored_frames_are_counted_by_class_too():
+    frames = torch.full((2, 1, 3, 1, 4), 0.5)
+    labels = torch.tensor([[[[0, 0, 1, 1]]], [[[0, 0, 0, 255]]]])
+    predicted = frames.clone()
+    predicted[0, 0, :, 0, 2:] = 0.6
+    predicted[1, 0, :, 0, 0] = 0.6
+    truth = future(frames, semantics=labels, label_space=SPACE)
+    metric = regional.PSNRByClass()
+    rows = [clip[0] for clip in metric.measure(Comparison(Prediction(frames=predicted), truth))]
+    third = -10 * math.log10(0.01 / 3)
+    assert rows == [pytest.approx([100, 20, 0, 1, 1, 0, 1], rel=1e-6), pytest.approx([third, 0, 0, 1, 0, 0, 0])]
+    details = metric.finalise(rows)
+    assert details["floored"] == 1
+    assert details["score"] == pytest.approx(((100 + third) / 2 + 20) / 2)
+    np.testing.assert_allclose(metric.resample([[row] for row in rows], np.array([[0, 1]])), [details["score"]])
+    assert "floored" not in regional.MSEByClass().finalise([[0.1, 0, 0, 1, 0, 0]])
 
 
 def test_where_they_cannot_apply():
@@ -197,17 +214,32 @@ def test_where_they_cannot_apply():
     assert regional.MSEByClass().why_not(Setting(None, frames, frames)) == "the dataset has no semantics"
     named = frozenset({"frames", "semantics"})
     assert regional.MSEByClass().why_not(Setting(None, named, frames)) == "the dataset names no label space"
+    space = LabelSpace("two", ("a", "b"), ((0, 0, 0), (1, 1, 1)))
+    larger = Setting((64, 96), named, frames, space, label_size=(128, 192))
+    assert regional.MSEByClass().why_not(larger) == "the labels are 128x192 and the frames 64x96"
+    assert regional.MSEByClass().why_not(Setting((64, 96), named, frames, space, label_size=(64, 96))) == ""
 
 
 def test_truth_that_does_not_fit_is_named():
     truth = sliding()
     predicted = Prediction(frames=truth.frames)
     lacking = future(truth.frames, flow=truth.flow)
-    with pytest.raises(MetricError, match="mse/covisible: the truth has no disocclusion"):
+    with pytest.raises(MetricError, match="mse/covisible: there is no true disocclusion"):
         regional.MSECovisible().measure(Comparison(predicted, lacking))
     small = future(truth.frames, flow=truth.flow[..., :4], disocclusion=truth.disocclusion)
     with pytest.raises(MetricError, match=r"mae/disoccluded: the true flow must be \[1, 3, 2, 4, 8\]"):
         regional.MAEDisoccluded().measure(Comparison(predicted, small))
+    for name, changed in {
+        "flow": truth.flow.double(),
+        "camera_flow": truth.flow.int(),
+        "disocclusion": truth.disocclusion.float(),
+    }.items():
+        given = {"flow": truth.flow, "camera_flow": truth.flow, "disocclusion": truth.disocclusion} | {name: changed}
+        metric = regional.MSEMoving if name == "camera_flow" else regional.MSEDisoccluded
+        with pytest.raises(MetricError, match=rf"{metric.info.name}: the true {name} must be torch\.\w+; it is"):
+            metric().measure(Comparison(predicted, future(truth.frames, **given)))
+    with pytest.raises(MetricError, match="mse/static: the last context frame of clip 'clip0@0' must lie in"):
+        regional.MSEStatic().measure(Comparison(predicted, future(truth.frames, last=truth.frames[:, 0] + 1)))
     bad = Prediction(frames=truth.frames + 1)
     with pytest.raises(MetricError, match="psnr/moving: the predicted frame of clip 'clip0@0', step 1 must lie in"):
         regional.PSNRMoving().measure(Comparison(bad, truth))
@@ -240,7 +272,7 @@ def test_from_the_command_line(tmp_path, monkeypatch):
 def test_a_pixel_whose_true_flow_is_unknown_is_in_no_region(name):
     flow = torch.zeros(1, 1, 2, 4, 6)
     flow[..., 0, 0] = float("nan")
-    frames = torch.rand(1, 1, 3, 4, 6)
+    frames = rand(1, 1, 3, 4, 6)
     future = Future(
         frames=frames, steps=(1,), clips=("a@0",), last=frames[:, 0], flow=flow, camera_flow=torch.zeros_like(flow),
         disocclusion=torch.zeros(1, 1, 4, 6, dtype=torch.bool),

@@ -65,6 +65,8 @@ def parse(value=BASE, **changes):
         ({"pixels": [{"op": "centre-crop"}]}, "pixels.0.centre-crop: .*either size or fraction"),
         ({"pixels": [{"op": "centre-crop", "size": [1, 1], "fraction": 0.5}]}, "either size or fraction"),
         ({"pixels": [{"op": "centre-crop", "fraction": 1.5}]}, "pixels.0.centre-crop.fraction"),
+        ({"label_size": [64]}, "label_size"),
+        ({"label_size": [8, 8], "pixels": [{"op": "centre-crop", "size": [1, 1]}]}, "label_size: .*must not crop"),
         ({"quantise": 1}, "quantise"),
         ({"clips": 0}, "clips"),
         ({"report": [1, 11]}, "report: step 11 is not among the scored steps"),
@@ -108,6 +110,7 @@ DECIDES = {
     "sampling__start": 1,
     "sampling__short": "drop",
     "pixels": [{"op": "resize", "size": [120, 160]}],
+    "label_size": [64, 128],
     "quantise": True,
     "clips": 7,
     "annotate": {"flow": "dis"},
@@ -120,6 +123,7 @@ PROSE = {
     "report": [1, 5],
     "reference": "last",
     "display": {"mse": 5760.0},
+    "training": {"split": "other", "clips": 100},
 }
 
 

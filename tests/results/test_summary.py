@@ -48,7 +48,7 @@ def table(values, **more):
     return [row(f"c{i:03d}", k, v, **more) for i, line in enumerate(values) for k, v in enumerate(line, 1)]
 
 
-def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, partial=""):
+def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, partial="", classes=()):
     return summarise(
         rows,
         metrics or {"err": Mean()},
@@ -57,6 +57,7 @@ def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, 
         cumulative=cumulative,
         skipped=skipped or {},
         partial=partial,
+        classes=classes,
     )
 
 
@@ -132,6 +133,15 @@ def test_pooled_counts_are_pooled_and_resampled_by_clip():
     assert score["details"] == [{"every": 20.0}]
     low, high = score["ci95"][0]
     assert low == 0 and high == 0.5
+
+
+def test_details_of_a_class_stand_under_its_name():
+    class ByClass(Ratio):
+        def ratio(self, counts):
+            return {"score": 0.5, "class 0": 0.25, "class 1": math.nan, "every": 2.0}
+
+    score = summarised(table([[[1, 2]]]), {"err": ByClass()}, steps=(1,), classes=("road", "sky"))["scores"]["err"]
+    assert score["details"] == [{"road": 0.25, "sky": None, "every": 2.0}]
 
 
 def test_one_clip_has_no_interval():

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import click
 
-from vpbench.cli.common import State, common_options, json_option, print_json, progress_bar, roots
+from vpbench.cli.common import State, common_options, json_option, pairs, print_json, progress_bar, roots
 
 if TYPE_CHECKING:
-    from vpbench.plugin.dataset import Dataset, Finding
+    from vpbench.plugin.dataset import Dataset, DatasetInfo, Finding
+    from vpbench.plugin.loader import Plugins
+    from vpbench.protocol.protocol import Protocol
 
 __all__ = ["command"]
+
+_NAMED = 3  # offenders that are named
 
 
 @click.group("data")
@@ -21,77 +27,174 @@ def command() -> None:
 
 
 @command.command("check")
-@click.argument("dataset")
+@click.argument("name", metavar="DATASET|PROTOCOL|FILE.toml")
 @click.option(
     "-o", "--option", "options", multiple=True, metavar="DATASET.OPTION=VALUE", help="An option of the dataset."
 )
 @click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Where it lies.")
+@click.option("--leaks", is_flag=True, help="Decode all frames, and tell whether a test frame is a training frame.")
 @json_option
 @common_options
 @click.pass_obj
-def check(state: State, /, dataset: str, options: tuple[str, ...], data_roots: tuple[str, ...], as_json: bool) -> None:
+def check(
+    state: State, /, name: str, options: tuple[str, ...], data_roots: tuple[str, ...], leaks: bool, as_json: bool
+) -> None:
     """Tell what of a dataset is there, what is missing or unreadable, and what it promises and keeps.
 
-    Exits with 1 where something does not hold.
+    Of a protocol, only what it needs is looked at: its split and its clips. A name that a dataset and a protocol share
+    is the dataset's; protocol/NAME is the other. Exits with 1 where something does not hold.
     """
-    from vpbench.engine.choose import open_dataset, parse_assignments
+    from vpbench.engine.choose import open_dataset, open_protocol, open_protocol_dataset, parse_assignments
+    from vpbench.engine.leaks import find_leaks
     from vpbench.errors import UsageError
 
-    state.plugins.entry("dataset", dataset)
+    kind, text = _kind(state.plugins, name)
     values = parse_assignments(options, "-o")
-    if strange := [name for name in values if name != dataset]:
-        raise UsageError(f"-o {strange[0]}....: this checks {dataset!r}; write -o {dataset}.OPTION=VALUE")
-    opened = open_dataset(state.plugins, dataset, values.get(dataset, {}), roots(data_roots))
-    findings = [*_sequences(opened), *getattr(opened, "check", lambda: [])()]
+    if kind == "protocol":
+        if values:
+            raise UsageError(f"-o: the protocol {text!r} fixes the options of its dataset")
+        protocol = open_protocol(state.plugins, text)
+        opened, split = open_protocol_dataset(state.plugins, protocol, roots(data_roots)), protocol.dataset.split
+        shown, clips = _clips(protocol, opened)
+        findings = [*_sequences(opened, [split]), clips]
+    else:
+        if strange := [other for other in values if other != text]:
+            raise UsageError(f"-o {strange[0]}....: this checks {text!r}; write -o {text}.OPTION=VALUE")
+        opened, split, shown = open_dataset(state.plugins, text, values.get(text, {}), roots(data_roots)), "", {}
+        findings = [*_sequences(opened, opened.info.splits), *getattr(opened, "check", lambda: [])()]
+    incomplete = any(finding.holds is False for finding in findings)
+    if leaks:
+        with progress_bar(f"reading {text}") as progress:
+            findings += find_leaks(opened, progress, split=split, shown=shown if split else None)
     if as_json:
         print_json([vars(finding) for finding in findings])
     else:
         _print(findings)
-    if not all(finding.holds for finding in findings):
+        if incomplete:
+            _print_source(opened.info)
+    if any(finding.holds is False for finding in findings):
         raise click.exceptions.Exit(1)
 
 
 @command.command("prepare")
 @click.argument("protocol", metavar="PROTOCOL|FILE.toml")
 @click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Where the dataset lies.")
+@click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Annotate the contexts, too.")
+@click.option(
+    "-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of an annotator."
+)
+@click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Weights of an annotator.")
 @click.option("--allow-partial", is_flag=True, help="Prepare what is there.")
 @common_options
 @click.pass_obj
-def prepare(state: State, /, protocol: str, data_roots: tuple[str, ...], allow_partial: bool) -> None:
-    """Decode, crop and resize the clips of a protocol once; runs then read them from the cache.
+def prepare(
+    state: State,
+    /,
+    protocol: str,
+    data_roots: tuple[str, ...],
+    annotate: tuple[str, ...],
+    options: tuple[str, ...],
+    weights: tuple[str, ...],
+    allow_partial: bool,
+) -> None:
+    """Decode, crop and resize the clips of a protocol once, and annotate them; runs then read them from the cache.
 
     Goes on where it stopped. Results are the same, to the byte, with and without.
     """
-    from vpbench.engine.choose import open_protocol, open_protocol_dataset
+    from vpbench.cli.run import _weights, _with_weights
+    from vpbench.engine.annotate import prepare_annotations
+    from vpbench.engine.choose import choose_annotators, open_protocol, open_protocol_dataset, parse_assignments
     from vpbench.engine.prepare import prepare as make
+    from vpbench.errors import UsageError, did_you_mean
     from vpbench.protocol.units import build_manifest
 
+    wanted = pairs(annotate, "--annotate")
+    names = [text.partition(":")[0] for text in wanted.values()]
+    if weights and not names:
+        raise UsageError(f"--weights {weights[0]}: add the annotator that they are for with --annotate")
+    own = _with_weights(parse_assignments(options, "-o"), _weights(weights, names))
+    for name in own:
+        if name not in names:
+            option = f"option {name}.{next(iter(own[name]))}"
+            raise UsageError(f"{option}: {name!r} does not annotate here{did_you_mean(name, names)}")
     chosen = open_protocol(state.plugins, protocol)
+    annotators = choose_annotators(state.plugins, wanted, own)
     opened = open_protocol_dataset(state.plugins, chosen, roots(data_roots))
     manifest = build_manifest(chosen, opened, allow_partial=allow_partial)
     with progress_bar(f"preparing {chosen.name}") as progress:
-        folder = make(chosen, opened, manifest, opened.info.modalities, progress)
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    click.echo(f"{folder}: {len(manifest.clips)} clips, {size / 2**20:.0f} MiB")
+        prepared = make(chosen, opened, manifest, opened.info.modalities, progress)
+    stores = [prepared]
+    for kind, annotator in annotators.items():
+        with progress_bar(f"{kind} by {annotator.name}") as progress:
+            stores.append(prepare_annotations(chosen, prepared, manifest, annotator, progress))
+    for store in stores:
+        size = sum(path.stat().st_size for path in store.folder.iterdir())
+        click.echo(f"{store.folder}: {len(manifest.clips)} clips, {size / 2**20:.0f} MiB")
 
 
-def _sequences(dataset: Dataset) -> list[Finding]:
+def _kind(plugins: Plugins, text: str) -> tuple[str, str]:
+    """Return whether a text names a dataset or a protocol, and the name."""
+    kind, slash, name = text.partition("/")
+    if slash and kind in ("dataset", "protocol"):
+        return kind, name
+    if text.endswith(".toml"):
+        return "protocol", text
+    if ("dataset", text) not in plugins.entries and ("protocol", text) in plugins.entries:
+        return "protocol", text
+    plugins.entry("dataset", text)
+    return "dataset", text
+
+
+def _clips(protocol: Protocol, dataset: Dataset) -> tuple[dict[str, list[int]], Finding]:
+    """Return the frames that a protocol's clips show, by sequence, and how many clips there are."""
+    from vpbench.errors import DataError
+    from vpbench.plugin.dataset import Finding
+    from vpbench.protocol.units import build_manifest
+
+    name, expected = f"{protocol.name}: clips", str(protocol.clips or "some")
+    try:
+        manifest = build_manifest(protocol, dataset, allow_partial=True)
+    except DataError as error:
+        return {}, Finding(name, "0", expected, False, (str(error),))
+    count, short = len(manifest.clips), len(manifest.dropped)
+    frames: dict[str, set[int]] = {}
+    for clip in manifest.clips:
+        frames.setdefault(clip.sequence, set()).update(clip.frames)
+    found = f"{count} ({short} sequences too short)" if short else str(count)
+    shown = {sequence: sorted(numbers) for sequence, numbers in frames.items()}
+    return shown, Finding(name, found, expected, protocol.clips in (None, count))
+
+
+def _sequences(dataset: Dataset, splits: Sequence[str]) -> list[Finding]:
     from vpbench.plugin.dataset import Finding
 
     findings = []
-    for split in dataset.info.splits:
+    for split in splits:
         sequences = dataset.sequences(split)
-        broken = [s.problem for s in sequences if s.problem]
-        frames = sum(len(s.frames) for s in sequences)
-        findings.append(Finding(f"{split}: sequences", f"{len(sequences)} ({frames} frames)", "some", bool(sequences)))
+        good, broken = ([s for s in sequences if bool(s.problem) is bad] for bad in (False, True))
+        found = f"{len(good)} ({sum(len(s.frames) for s in good)} frames)"
+        findings.append(Finding(f"{split}: sequences", found, "some", bool(good)))
         if broken:
-            first = f"{len(broken)}, the first: {broken[0]}"
-            findings.append(Finding(f"{split}: missing or unreadable", first, "0", False))
+            more = [f"and {len(broken) - _NAMED} more"] if len(broken) > _NAMED else []
+            named = (*(s.problem for s in broken[:_NAMED]), *more)
+            findings.append(Finding(f"{split}: missing or unreadable", str(len(broken)), "0", False, named))
     return findings
 
 
 def _print(findings: list[Finding]) -> None:
     from tabulate import tabulate
 
-    rows = [[f.name, f.found, f.expected, "yes" if f.holds else "NO"] for f in findings]
+    words = {True: "yes", False: "NO", None: "-"}
+    rows = [[f.name, f.found, f.expected, words[f.holds]] for f in findings]
     click.echo(tabulate(rows, ["what", "found", "expected", "holds"], disable_numparse=True))
+    for finding in findings:
+        if finding.details:
+            click.echo(f"\n{finding.name}:")
+            for line in finding.details:
+                click.echo(f"  {line}")
+
+
+def _print_source(info: DatasetInfo) -> None:
+    for title, text in {"layout": info.tree, "how to get it": info.obtain, "licence": info.licence}.items():
+        if text:
+            click.echo(f"\n{title}:\n{indent(text.rstrip(), '  ')}")

@@ -18,6 +18,9 @@ __all__ = ["cli", "main"]
 
 _COMMANDS = {
     "run": ("vpbench.cli.run", "Evaluate predictors on protocols."),
+    "predict": ("vpbench.cli.predict", "Predict the future of any video, as pictures."),
+    "compare": ("vpbench.cli.compare", "Say whether one result is better than another, step by step."),
+    "train": ("vpbench.cli.train", "Train a predictor on a protocol's training clips."),
     "leaderboard": ("vpbench.cli.leaderboard", "Turn results into pages."),
     "data": ("vpbench.cli.data", "Check a dataset, or prepare a protocol's clips."),
     "list": ("vpbench.cli.listing", "List predictors, datasets, metrics, protocols and annotators."),

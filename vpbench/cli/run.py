@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,18 @@ from vpbench.cli.common import State, busy, common_options, json_option, pairs, 
 from vpbench.errors import DataError, UsageError, VpbenchError
 
 if TYPE_CHECKING:
-    from vpbench.engine.evaluate import Outcome
     from vpbench.engine.plan import Settings
     from vpbench.engine.save import Keeper
+    from vpbench.engine.suite import Planned
     from vpbench.plugin.loader import Plugins
+    from vpbench.protocol.suite import Job, Suite
+    from vpbench.results.result import Result
 
 __all__ = ["command"]
 
 
 @click.command("run")
+@click.argument("suite_file", metavar="[SUITE.toml]", required=False, type=click.Path(path_type=Path))
 @click.option("-p", "--protocol", "protocols", multiple=True, metavar="NAME|FILE.toml", help="What to evaluate on.")
 @click.option("-m", "--predictor", "predictors", multiple=True, metavar="NAME[:PRESET]", help="What to evaluate.")
 @click.option("-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of a predictor.")
@@ -31,11 +35,11 @@ __all__ = ["command"]
 )
 @click.option("--clips", type=click.IntRange(min=1), help="Take N clips, spread evenly: a look, never ranked.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Measure this (default: the protocol's).")
-@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Samples of stochastic ones.")
+@click.option("--samples", type=click.IntRange(min=1), show_default="1", help="Samples of stochastic ones.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Clips in memory at once.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), show_default="0")
 @click.option("--shard", metavar="I/N", help="Compute every N-th unit, from the I-th (I from 0).")
 @click.option("--allow-partial", is_flag=True, help="Evaluate what is there; the result is marked and never ranked.")
 @click.option(
@@ -48,87 +52,78 @@ __all__ = ["command"]
 def command(
     state: State,
     /,
+    suite_file: Path | None,
     protocols: tuple[str, ...],
     predictors: tuple[str, ...],
     options: tuple[str, ...],
     weights: tuple[str, ...],
     data_roots: tuple[str, ...],
     annotate: tuple[str, ...],
+    seed: int | None,
+    samples: int | None,
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Evaluate predictors on protocols.
+    """Evaluate predictors on protocols, those of SUITE.toml or those that -p and -m name.
 
-    Without -p and -m, runs what plugins registered as defaults. Results are published unit by unit: run the same
-    command again to go on after a stop.
+    Beside a suite, -p and -m take a part of it, and every other option holds for all of its entries. Without any, runs
+    what plugins registered as defaults. Results are published unit by unit: run the same command again to go on after a
+    stop.
     """
+    from vpbench.engine.choose import parse_assignments
+    from vpbench.engine.plan import Settings
+    from vpbench.engine.suite import group_jobs, plan_group
+    from vpbench.protocol.suite import Suite
+
     plugins = state.plugins
+    if suite_file is None:
+        suite = _suite_of(plugins, protocols, predictors)
+    else:
+        suite = Suite.read(suite_file).narrowed(protocols, predictors)
+    for name in values["metrics"]:
+        plugins.entry("metric", name)
+    folders = roots(data_roots)
+    for name in filter(None, folders):
+        plugins.entry("dataset", name)
+    names = [entry.name for entry in suite.predictors]
+    settings = Settings(
+        data_roots=folders,
+        options=_with_weights(parse_assignments(options, "-o"), _weights(weights, names)),
+        annotate=pairs(annotate, "--annotate"),
+        **values,
+    )
+    jobs = suite.jobs(seed, samples)
+    _check_option_names(settings, plugins, suite, jobs)
+    # What the user typed is one thing to do: an error stops it before any work. Of a list of things, the others go on.
+    strict = state.debug or (suite_file is None and len(suite.protocols) == 1)
+    results: dict[Job, Result] = {}
+    reasons: dict[Job, str] = {}
+    for group in group_jobs(jobs):
+        with busy(f"{group[0].protocol}: looking at data, weights and earlier results"):
+            planned, failed = plan_group(group, plugins, settings)
+        if failed and strict:
+            raise next(iter(failed.values()))
+        reasons |= {job: str(error) for job, error in failed.items()}
+        for one in planned:
+            _carry_out(one, results, reasons, strict=strict, quiet=as_json)
+    _report(suite.name if suite_file else "", jobs, results, reasons, as_json=as_json)
+
+
+def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[str, ...]) -> Suite:
+    """Return what -p and -m name, or the plugins' defaults, as a suite."""
+    from vpbench.protocol.suite import Entry, Suite
+
     protocols = protocols or tuple(plugins.defaults("protocol"))
     predictors = predictors or tuple(plugins.defaults("predictor"))
     if not protocols:
         raise UsageError("say what to evaluate on with -p (`vpbench list protocols`)")
     if not predictors:
         raise UsageError("say what to evaluate with -m (`vpbench list predictors`)")
-
-    from vpbench.engine.choose import parse_assignments
-    from vpbench.engine.plan import Settings
-
-    for name in values["metrics"]:
-        plugins.entry("metric", name)
-    folders = roots(data_roots)
-    for name in filter(None, folders):
-        plugins.entry("dataset", name)
-    settings = Settings(
-        data_roots=folders,
-        options=_with_weights(parse_assignments(options, "-o"), _weights(weights, predictors)),
-        annotate=pairs(annotate, "--annotate"),
-        **values,
-    )
-    _check_option_names(settings, plugins, protocols, predictors)
-    failures: list[str] = []
-    documents: list[dict[str, Any]] = []
-    for name in protocols:
-        try:
-            outcome = _run_one(plugins, name, predictors, settings)
-        except VpbenchError as error:
-            if state.debug or len(protocols) == 1:
-                raise
-            failures.append(str(error))
-            continue
-        for line in outcome.unreadable:
-            click.echo(f"vpbench: {line}", err=True)
-        failures += outcome.failures
-        if as_json:
-            documents += [_document(result) for result in outcome.results]
-        else:
-            _print(outcome)
-    if as_json:
-        print_json({"results": documents, "failures": failures})
-    for line in failures:
-        click.echo(f"vpbench: {' '.join(line.split())}", err=True)
-    if failures:
-        raise click.exceptions.Exit(1)
+    entries = tuple(Entry(name=name) for name in predictors)
+    return Suite(schema=1, name="run", protocols=protocols, predictors=entries)
 
 
-def _run_one(plugins: Plugins, name: str, predictors: tuple[str, ...], settings: Settings) -> Outcome:
-    from vpbench.engine.choose import choose_predictor, open_protocol
-    from vpbench.engine.evaluate import run
-    from vpbench.engine.plan import make_plan
-
-    protocol = open_protocol(plugins, name)
-    with busy(f"{protocol.name}: looking at data, weights and earlier results"):
-        chosen = [choose_predictor(plugins, text, settings.options) for text in predictors]
-        plan = make_plan(protocol, chosen, plugins, settings)
-    keepers: list[Keeper] = []
-    if settings.pictures:
-        from vpbench.pages.strips import PictureKeeper
-
-        keepers.append(PictureKeeper(plan.manifest, settings.pictures))
-    with progress_bar(protocol.name) as progress:
-        return run(plan, settings, progress, keepers)
-
-
-def _weights(texts: tuple[str, ...], predictors: tuple[str, ...]) -> dict[str, Path]:
+def _weights(texts: tuple[str, ...], predictors: Sequence[str]) -> dict[str, Path]:
     """Parse ``--weights [NAME=]FILE``; a bare file is the only predictor's."""
     files = {name: Path(text).expanduser() for name, text in pairs(texts, "--weights", bare=True).items()}
     if "" in files:
@@ -153,18 +148,19 @@ def _with_weights(options: dict[str, dict[str, Any]], files: dict[str, Path]) ->
     return options
 
 
-def _check_option_names(
-    settings: Settings, plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[str, ...]
-) -> None:
+def _check_option_names(settings: Settings, plugins: Plugins, suite: Suite, jobs: Sequence[Job]) -> None:
     """Refuse options of something that this run does not use: a typing error, most likely."""
     from vpbench.errors import did_you_mean
 
-    used = {text.partition(":")[0] for text in (*predictors, *settings.annotate.values())}
+    texts = [*settings.annotate.values(), *suite.annotate.values()]
+    for job in jobs:
+        texts += [job.entry.name, *job.entry.annotate.values()]
+    used = {text.partition(":")[0] for text in texts}
     if set(settings.options) - used:
         from vpbench.engine.choose import open_protocol
 
-        annotate = [text for name in protocols for text in open_protocol(plugins, name).annotate.values()]
-        used |= {text.partition(":")[0] for text in annotate}
+        opened = [open_protocol(plugins, name) for name in dict.fromkeys(job.protocol for job in jobs)]
+        used |= {text.partition(":")[0] for protocol in opened for text in protocol.annotate.values()}
     for name in settings.options:
         if name not in used:
             known = {e.name for kind in ("predictor", "annotator") for e in plugins.of(kind)}
@@ -173,19 +169,99 @@ def _check_option_names(
             raise UsageError(f"option {name}.{option}: {name!r} does not take part in this run{hint}")
 
 
-def _document(result: Any) -> dict[str, Any]:
-    complete = (result.path / "summary.json").is_file()
+def _carry_out(
+    planned: Planned, results: dict[Job, Result], reasons: dict[Job, str], *, strict: bool, quiet: bool
+) -> None:
+    """Evaluate what was planned together, into ``results`` and ``reasons``; print its scores unless ``quiet``."""
+    from vpbench.engine.evaluate import run
+    from vpbench.pages.terminal import print_results
+
+    plan, settings = planned.plan, planned.settings
+    keepers: list[Keeper] = []
+    if settings.pictures:
+        from vpbench.pages.strips import PictureKeeper
+
+        keepers.append(PictureKeeper(plan.manifest, settings.pictures))
+    try:
+        with progress_bar(plan.protocol.name) as progress:
+            outcome = run(plan, settings, progress, keepers)
+    except VpbenchError as error:
+        if strict:
+            raise
+        if len(planned.jobs) > 1:  # it may be the fault of one
+            for one in planned.apart():
+                _carry_out(one, results, reasons, strict=strict, quiet=quiet)
+        else:
+            reasons[planned.jobs[0]] = str(error)
+        return
+    for line in outcome.unreadable:
+        click.echo(f"vpbench: {line}", err=True)
+    done = {result.path: result for result in outcome.results}
+    failures = iter(outcome.failures)
+    for job, cell in zip(planned.jobs, plan.cells, strict=True):
+        if cell.folder in done:
+            results[job] = done[cell.folder]
+        else:
+            reasons[job] = next(failures).removeprefix(f"{plan.protocol.name}: ")
+    if not quiet:
+        print_results(outcome.results)
+
+
+def _report(
+    suite: str, jobs: Sequence[Job], results: dict[Job, Result], reasons: dict[Job, str], *, as_json: bool
+) -> None:
+    """Print what was done and what failed, and exit with 1 if anything did; ``suite`` is empty where there is none."""
+    failures = list(_failures(jobs, reasons))
+    if as_json:
+        documents = [_document(job, results.get(job), reasons.get(job)) for job in jobs if suite or job in results]
+        print_json(({"suite": suite} if suite else {}) | {"results": documents, "failures": failures})
+    elif suite:
+        _print_states(jobs, results)
+    for line in failures:
+        click.echo(f"vpbench: {line}", err=True)
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _failures(jobs: Sequence[Job], reasons: dict[Job, str]) -> Iterator[str]:
+    """Yield one line per protocol and reason; it names those that failed where others of the protocol did not."""
+    lines: dict[tuple[str, str], list[Job]] = {}
+    for job, reason in reasons.items():
+        lines.setdefault((job.protocol, " ".join(reason.split())), []).append(job)
+    for (protocol, reason), failed in lines.items():
+        some = len(failed) < sum(job.protocol == protocol for job in jobs)
+        who = f"{', '.join(job.label for job in failed)}: " if some else ""
+        yield f"{_title(protocol)}: {who}{reason}"
+
+
+def _title(protocol: str) -> str:
+    return Path(protocol).stem if protocol.endswith(".toml") else protocol
+
+
+def _document(job: Job, result: Result | None, reason: str | None) -> dict[str, Any]:
+    predictor, _, preset = job.entry.name.partition(":")
+    complete = result is not None and (result.path / "summary.json").is_file()
     return {
-        "path": str(result.path),
-        "protocol": result.run["protocol"]["name"],
-        "predictor": result.run["predictor"],
-        "preset": result.run["preset"],
+        "path": str(result.path) if result else None,
+        "protocol": result.run["protocol"]["name"] if result else _title(job.protocol),
+        "predictor": predictor,
+        "preset": result.run["preset"] if result else preset,
+        "seed": job.seed,
         "complete": complete,
-        "summary": result.summary if complete else None,
+        "summary": result.summary if result and complete else None,
+        "error": reason,
     }
 
 
-def _print(outcome: Outcome) -> None:
-    from vpbench.pages.terminal import print_results
+def _print_states(jobs: Sequence[Job], results: dict[Job, Result]) -> None:
+    """Print what became of each job: a row per protocol, a column per predictor."""
+    from tabulate import tabulate
 
-    print_results(outcome.results)
+    states: dict[str, dict[str, str]] = {}
+    for job in jobs:
+        result = results.get(job)
+        state = "failed" if result is None else "done" if (result.path / "summary.json").is_file() else "waiting"
+        states.setdefault(_title(job.protocol), {})[job.label] = state
+    labels = list(dict.fromkeys(job.label for job in jobs))
+    rows = [[protocol, *(row.get(label, "") for label in labels)] for protocol, row in states.items()]
+    click.echo(tabulate(rows, ["protocol", *labels]))

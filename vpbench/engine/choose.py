@@ -16,6 +16,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from vpbench.engine.fingerprint import fingerprint, fingerprint_object
+from vpbench.engine.trained import Trained, fit_weights, merge_options, open_trained
 from vpbench.errors import DataError, PluginError, UsageError, VpbenchError, did_you_mean
 from vpbench.paths import config_file
 from vpbench.plugin.annotator import Annotator
@@ -55,6 +56,8 @@ class Chosen:
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where each option's value comes from: default, preset or user."""
     fingerprint: str = ""
+    trained: Trained | None = None
+    """The file that its weights were read from, where the harness read them."""
 
     def describe(self) -> str:
         """Return one string that names the object, its options and what it reads: for the identity."""
@@ -82,6 +85,11 @@ def open_protocol_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[s
     if choice.split not in dataset.info.splits:
         hint = did_you_mean(choice.split, dataset.info.splits)
         raise UsageError(f"protocol {protocol.name}: {choice.name!r} has no split {choice.split!r}{hint}")
+    if protocol.label_size is not None and "semantics" not in dataset.info.truth_only:
+        raise UsageError(
+            f"protocol {protocol.name}: label_size is for datasets that label the target frame only, and "
+            f"{choice.name!r} with these options does not"
+        )
     return dataset
 
 
@@ -132,14 +140,21 @@ def _data_root(name: str, roots: Mapping[str, Path]) -> Path | None:
     return Path(base) / name if base else None
 
 
-def choose_predictor(plugins: Plugins, text: str, options: Options) -> Chosen:
+def choose_predictor(plugins: Plugins, text: str, options: Options, seed: int = 0) -> Chosen:
     """Build the predictor of ``NAME`` or ``NAME:PRESET`` (or ``NAME:ARGUMENT`` where it takes one).
 
+    Args:
+        plugins: where it is looked up.
+        text: what the user typed.
+        options: by name; ``weights`` of one that can be trained is a file, whose options hold where none are named.
+        seed: what untrained weights are drawn from.
+
     Raises:
-        UsageError: an unknown name, preset or option, or a value that does not fit.
+        UsageError: an unknown name, preset or option, a value that does not fit, weights of another predictor.
+        DataError: a file of weights that cannot be read, or is not of this shape.
     """
     name, _, argument = text.partition(":")
-    chosen = _choose(plugins, "predictor", name, argument, options.get(name, {}))
+    chosen = _choose(plugins, "predictor", name, argument, options.get(name, {}), seed)
     if not isinstance(chosen.value, Predictor):
         raise PluginError(f"the predictor {name!r} lacks `info` or `predict`")
     _check_info(chosen.value, repr(name))
@@ -220,7 +235,7 @@ def parse_assignments(texts: Sequence[str], flag: str) -> dict[str, dict[str, An
     return parsed
 
 
-def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapping[str, Any]) -> Chosen:
+def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapping[str, Any], seed: int = 0) -> Chosen:
     target = plugins.load(kind, name)
     presets: Mapping[str, Mapping[str, Any]] = getattr(target, "presets", {})
     where = f"{kind} {name!r}"
@@ -235,7 +250,15 @@ def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapp
     given.update(options)
     sources.update(dict.fromkeys(options, "user"))
     model = getattr(target, "Options", None)
-    if model is None and options:
+    trained: Trained | None = None
+    if "weights" in given and hasattr(target, "training_stages"):
+        trained = open_trained(Path(given.pop("weights")).expanduser())
+        recorded = merge_options(trained, name, given, getattr(target, "training_only", ()))
+        given.update(recorded)
+        sources.update(dict.fromkeys(recorded, "weights"))
+        if not set(options) - {"weights"}:
+            preset = preset or trained.about.get("preset", "")
+    elif model is None and options:
         raise UsageError(f"{where} takes no options, so -o {name}.{next(iter(options))} cannot be set")
     takes = getattr(target, "argument", "")
     if takes and takes not in given and model is not None and model.model_fields[takes].is_required():
@@ -244,15 +267,17 @@ def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapp
     try:
         # Untrained weights are drawn the same in every process: shards must agree.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             value = target() if validated is None else target(options=validated)
     except VpbenchError:
         raise
     except Exception as error:
         raise PluginError(f"{where} cannot be built: {type(error).__name__}: {error}") from error
+    if trained is not None:
+        fit_weights(value, trained.path, name)
     values = {} if validated is None else json.loads(validated.model_dump_json())
     every = {key: sources.get(key, "default") for key in values}
-    return Chosen(name, preset, value, values, every, fingerprint(value, plugins.entry(kind, name).plugin))
+    return Chosen(name, preset, value, values, every, fingerprint(value, plugins.entry(kind, name).plugin), trained)
 
 
 def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> BaseModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from vpbench.engine.annotate import annotate
+from vpbench.engine.prepared import Key, PreparedDataset, keys_of
 from vpbench.errors import DataError, VpbenchError
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import PAIRWISE, Context, Future, LabelSpace, Modality
@@ -20,7 +22,7 @@ from vpbench.protocol.protocol import PixelOp
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 
-__all__ = ["Batch", "ClipArrays", "ClipSource", "batches", "stack"]
+__all__ = ["Batch", "ClipArrays", "ClipSource", "as_tensor", "batches", "stack"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -60,6 +62,12 @@ class ClipSource:
     annotators: Mapping[Modality, Annotator]
     flow_to_last: bool = False
     """Whether an oracle wants the true flow from each scored step straight to the last context frame."""
+    label_pixels: Sequence[PixelOp] | None = None
+    """What ``pixels`` is, for labels, where they have a size of their own."""
+    annotated: Mapping[Modality, PreparedDataset] = field(default_factory=dict)
+    """What annotators have made already."""
+    _latest: dict[Modality, tuple[str, dict[Key, NDArray[Any]]]] = field(default_factory=dict, init=False, repr=False)
+    """The sequence and the annotations of the latest clip: the next one may overlap."""
 
     @property
     def context_labels(self) -> LabelSpace | None:
@@ -88,14 +96,13 @@ class ClipSource:
         frames = self._read(ref, [*given, *scored], "frames")
         context: Arrays = {"frames": frames[: ref.context]}
         future: Arrays = {"frames": frames[ref.context :]}
-        sources = {m for a in self.annotators.values() for m in a.info.needs}
+        sources = {m for kind, a in self.annotators.items() if kind not in self.annotated for m in a.info.needs}
         for modality in sorted(
             (self.context - set(self.annotators)) | (sources & self.dataset.info.context_modalities)
         ):
             if modality != "frames":
                 context[modality] = self._read(ref, given, modality)
-        for modality, annotator in sorted(self.annotators.items()):
-            context[modality] = self._annotate(annotator, context, ref)
+        context |= {modality: self._annotate(modality, context, ref) for modality in self.annotators}
         for modality in sorted(self.future - {"frames"}):
             future[modality] = self._read_future(ref, scored, modality)
         if self.flow_to_last:
@@ -106,7 +113,8 @@ class ClipSource:
     def _read(self, ref: ClipRef, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         array = self.dataset.read(ref.sequence, frames, modality)
         check_array(array, modality, len(frames), f"dataset {self.name!r}, clip {ref.id!r}")
-        return transform(array, self.pixels, modality)
+        other = self.label_pixels if modality == "semantics" else None
+        return transform(array, self.pixels if other is None else other, modality)
 
     def _read_future(self, ref: ClipRef, scored: Sequence[int], modality: Modality) -> NDArray[Any]:
         if modality not in PAIRWISE:
@@ -116,13 +124,21 @@ class ClipSource:
         pairs = [ref.frames[ref.context + step - 2 : ref.context + step] for step in ref.steps]
         return np.concatenate([self._read(ref, pair, modality) for pair in pairs])
 
-    def _annotate(self, annotator: Annotator, window: Arrays, ref: ClipRef) -> NDArray[Any]:
-        modality = annotator.info.gives
-        array = annotator.annotate(window, ref.id)
-        check_array(array, modality, ref.context, f"annotator of {modality}, clip {ref.id!r}")
-        if array.shape[1:3] != window["frames"].shape[1:3]:
-            raise DataError(f"annotator of {modality}, clip {ref.id!r}: not of the frames' size")
-        return array
+    def _annotate(self, modality: Modality, context: Arrays, ref: ClipRef) -> NDArray[Any]:
+        """Return the annotations of a context, of which ``context`` is what the dataset has."""
+        given = ref.frames[: ref.context]
+        if modality in self.annotated:
+            return self.annotated[modality].read(ref.sequence, given, modality)
+        keys = keys_of(given, modality) or [given]  # one frame has no flow
+        sequence, made = self._latest.get(modality, ("", {}))
+        known = dict(made) if sequence == ref.sequence else {}
+        for i, key in enumerate(keys):
+            if key not in known:
+                window = {m: a[i : i + len(keys_of(key, m))] for m, a in context.items()}
+                where = f"dataset {self.name!r}, clip {ref.id!r}"
+                known[key] = annotate(self.annotators[modality], window, ref.sequence, key, where)
+        self._latest[modality] = ref.sequence, {key: known[key] for key in keys}
+        return np.concatenate([known[key] for key in keys])
 
 
 class _Reads(TorchDataset[list[ClipArrays] | VpbenchError]):
@@ -201,7 +217,11 @@ def _stack(clips: Sequence[ClipArrays], device: str, source: ClipSource) -> Batc
 
 
 def _tensor(arrays: Sequence[NDArray[Any]], modality: str, device: str) -> torch.Tensor:
-    tensor = torch.from_numpy(np.stack(arrays)).to(device)
+    return as_tensor(torch.from_numpy(np.stack(arrays)).to(device), modality)
+
+
+def as_tensor(tensor: torch.Tensor, modality: str) -> torch.Tensor:
+    """Turn stacked arrays, [B,N,...] in a reader's layout and dtype, into what :mod:`vpbench.plugin.clip` says."""
     match modality:
         case "frames":
             return tensor.permute(0, 1, 4, 2, 3).to(torch.float32, memory_format=torch.contiguous_format).div_(255)

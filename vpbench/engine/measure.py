@@ -10,6 +10,7 @@ from numbers import Integral
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from vpbench.engine.loading import Batch
 from vpbench.errors import MetricError, PredictorError, VpbenchError
@@ -104,9 +105,11 @@ def _check(name: str, outputs: Sequence[Modality], prediction: Prediction, batch
     k = batch.horizon
     shapes = {"frames": (b, k, 3, h, w), "flow": (b, k, 2, h, w), "disocclusion": (b, k, h, w)}
     if "semantics" in given:
-        labels = given["semantics"]
+        labels, true = given["semantics"], batch.future.semantics
         classes = labels.shape[2:3] if labels.ndim == 5 else ()
-        shapes["semantics"] = (b, k, *classes, h, w)
+        # An oracle's are of the truth's size already.
+        own = true is not None and labels.shape[-2:] == true.shape[-2:]
+        shapes["semantics"] = (b, k, *classes, *(labels.shape[-2:] if own else (h, w)))
     for modality, tensor in given.items():
         if isinstance(tensor, Tensor) and not _fits(modality, tensor):
             raise PredictorError(f"predictor {name!r}: {modality} must be {_DTYPES[modality]}; they are {tensor.dtype}")
@@ -188,10 +191,14 @@ def measure(
         sample: the sample's number for a stochastic predictor, else None.
 
     Raises:
+        PredictorError: scores of another number of classes than the label space has.
         MetricError: a metric failed or returned something else than finite statistics per clip and step.
     """
     steps = batch.future.steps
     prediction = _at(checked.prediction, steps, batch.horizon, quantise)
+    if batch.future.semantics is not None:
+        size = batch.future.semantics.shape[-2:]
+        prediction = replace(prediction, semantics=_resized(name, prediction, (size[0], size[1])))
     # Copies made here count changes in place, which tensors made in inference mode do not.
     prediction = replace(prediction, **{m: t.clone() for m, t in prediction.given().items()})  # type: ignore[arg-type]
     comparison = Comparison(prediction, batch.future)
@@ -222,6 +229,33 @@ def measure(
                     row["clamped"] = True
                 rows.append(row)
     return rows
+
+
+def _resized(name: str, prediction: Prediction, size: tuple[int, int]) -> Tensor | None:
+    """Return the predicted semantics at the true labels' size: of class scores, brought there bilinearly, the largest.
+
+    Labels are taken from the nearest pixel. What has that size already is returned as it is.
+    """
+    semantics, space = prediction.semantics, prediction.label_space
+    if semantics is None or tuple(semantics.shape[-2:]) == size:
+        return semantics
+    if semantics.ndim == 4:
+        rows, columns = (
+            torch.arange(new, device=semantics.device) * old // new
+            for old, new in zip(semantics.shape[-2:], size, strict=True)
+        )
+        return semantics[..., rows[:, None], columns]
+    if space is not None and semantics.shape[2] != len(space):
+        raise PredictorError(
+            f"predictor {name!r} gives scores of {semantics.shape[2]} classes; "
+            f"the label space {space.name!r} has {len(space)}"
+        )
+    # A frame at a time: scores of many classes at the size of labels are large.
+    labels = [
+        interpolate(scores[None].float(), size, mode="bilinear", align_corners=False).argmax(1)
+        for scores in semantics.flatten(0, 1)
+    ]
+    return torch.stack(labels).view(*semantics.shape[:2], *size)
 
 
 def _fields(name: str, statistic: object) -> Row:

@@ -12,7 +12,7 @@ import torch
 from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_metrics, open_protocol_dataset
 from vpbench.engine.launch import choose_device, find_shard
 from vpbench.errors import DataError, MetricError, UsageError
-from vpbench.plugin.clip import Modality
+from vpbench.plugin.clip import LabelSpace, Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric, Setting
@@ -122,8 +122,14 @@ class Plan:
         return has if self.pictured else frozenset(seen & has)
 
 
-def make_plan(protocol: Protocol, predictors: Sequence[Chosen], plugins: Plugins, settings: Settings) -> Plan:
-    """Decide everything that can be decided before the data are read.
+def make_plan(
+    protocol: Protocol,
+    predictors: Sequence[Chosen],
+    plugins: Plugins,
+    settings: Settings,
+    dataset: Dataset | None = None,
+) -> Plan:
+    """Decide everything that can be decided before the data are read; ``dataset`` stands for the protocol's own.
 
     Raises:
         VpbenchError: the data are not there, a predictor does not fit the protocol, a metric that the user named
@@ -131,7 +137,7 @@ def make_plan(protocol: Protocol, predictors: Sequence[Chosen], plugins: Plugins
     """
     shard = find_shard(settings.shard)
     device = choose_device(settings.device, shard)
-    dataset = open_protocol_dataset(plugins, protocol, settings.data_roots)
+    dataset = dataset or open_protocol_dataset(plugins, protocol, settings.data_roots)
     manifest = build_manifest(protocol, dataset, limit=settings.clips, allow_partial=settings.allow_partial)
     wanted = {**_defaults(protocol, dataset, predictors), **settings.annotate}
     annotators = choose_annotators(plugins, wanted, settings.options)
@@ -145,7 +151,8 @@ def make_plan(protocol: Protocol, predictors: Sequence[Chosen], plugins: Plugins
         has = dataset.info.modalities if chosen.value.info.oracle else dataset.info.context_modalities
         outputs = chosen.value.info.expected({*has, *annotators})
         usable, skipped = _usable(chosen, protocol, dataset, metrics, outputs, named=bool(settings.metrics))
-        cells.append(_cell(chosen, protocol, manifest, settings, usable, skipped, given, outputs))
+        space = dataset.info.label_space
+        cells.append(_cell(chosen, protocol, manifest, settings, usable, skipped, given, outputs, space))
     folders = [cell.folder for cell in cells]
     if twice := [c.label for c in cells if folders.count(c.folder) > 1]:
         raise UsageError(f"{twice[0]!r} is asked for twice with the same options")
@@ -202,6 +209,7 @@ def _usable(
         truth=frozenset(dataset.info.modalities),
         outputs=frozenset(outputs),
         label_space=dataset.info.label_space,
+        label_size=protocol.label_size,
     )
     reasons = {name: metric.why_not(setting) for name, metric in metrics.items()}
     skipped = {name: reason for name, reason in reasons.items() if reason}
@@ -220,6 +228,7 @@ def _cell(
     skipped: Mapping[str, str],
     annotators: Mapping[str, str],
     outputs: Sequence[Modality],
+    space: LabelSpace | None,
 ) -> Cell:
     info = chosen.value.info
     samples = settings.samples if info.stochastic else 1
@@ -244,6 +253,9 @@ def _cell(
         "sees_truth": info.oracle,
         "stochastic": info.stochastic,
         "paper": info.paper,
+        "weights": chosen.trained and chosen.trained.seen(
+            protocol.dataset.name, (ref.sequence for ref in manifest.clips)
+        ),
         "protocol": protocol.model_dump(mode="json", by_alias=True),
         "cumulative": not isinstance(protocol.sampling, Anchored),
         "partial": manifest.partial,
@@ -258,6 +270,7 @@ def _cell(
             for name, metric in metrics.items()
         },
         "skipped": dict(skipped),
+        "classes": list(space.names) if space else [],
         "manifest": [[ref.id, list(ref.steps)] for ref in manifest.clips],
     }
     folder = settings.out / protocol.name / label(chosen.name, chosen.preset) / identity.hash[:12]

@@ -1,66 +1,55 @@
-"""The prepared store: a protocol's clips decoded, cropped and resized once, then read from memory-mapped files.
+"""Preparation: a protocol's clips are decoded, cropped and resized once, for all runs that follow.
 
-It holds exactly the arrays that reading and transforming give, so prepared and unprepared runs agree to the bit. One
-folder per protocol, split and state of the data, in the cache::
-
-    <cache>/prepared/<protocol>-<split>-<key>/
-      index.json                what is stored of each sequence, and where
-      frames.bin, ...           one file per modality
-    <the same>.part/            while it is made: one file per sequence and modality
-
-A store is used once it is complete, which one rename makes it. Making it may stop anywhere and goes on where it
-stopped; two processes that make the same one spoil nothing.
+What is stored are exactly the arrays that reading and transforming give, so prepared and unprepared runs agree to the
+bit. There is one store per protocol and split (:mod:`vpbench.engine.prepared`), named by all that decides its arrays:
+the protocol, the state of the data, and the code that reads them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import secrets
-import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache
-from itertools import pairwise
+import sys
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.errors import DataError
+from vpbench.engine.prepared import Key, PreparedDataset, cut, make_store, open_store
 from vpbench.paths import cache_dir
 from vpbench.plugin.clip import PAIRWISE, Modality
-from vpbench.plugin.dataset import Dataset, SequenceInfo, check_array
+from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import Manifest
-from vpbench.results.store import explained, read_json, write_atomic
 
-__all__ = ["PreparedDataset", "find_prepared", "prepare", "store_folder"]
+__all__ = ["by_sequence", "find_prepared", "prepare", "store_folder", "store_key"]
 
-SCHEMA = 1
-_CHUNK = 32  # original frames in memory at a time
-Key = tuple[int, ...]
-"""One frame, or (frame before, frame)."""
+_REVISION = "2"  # raised when the format changes, or what the harness does to pixels
 
 
-def store_folder(protocol: Protocol, manifest: Manifest) -> Path:
-    """Return where the store of a protocol's clips belongs: named by the protocol and the state of the data."""
-    key = hashlib.sha256(f"{SCHEMA} {protocol.hash} {manifest.data}".encode()).hexdigest()
-    return cache_dir() / "prepared" / f"{protocol.name}-{protocol.dataset.split}-{key[:16]}"
+def store_folder(protocol: Protocol, dataset: Dataset, manifest: Manifest) -> Path:
+    """Return where the store of a protocol's clips belongs."""
+    name = f"{protocol.name}-{protocol.dataset.split}-{store_key(dataset, protocol.hash, manifest.data)}"
+    return cache_dir() / "prepared" / name
+
+
+def store_key(maker: object, *given: str) -> str:
+    """Return the key of what the code of a plugin's object makes of what it is given."""
+    return hashlib.sha256("\n".join([_REVISION, _code(maker), *given]).encode()).hexdigest()[:16]
 
 
 def find_prepared(
     protocol: Protocol, dataset: Dataset, manifest: Manifest, modalities: Collection[str]
 ) -> PreparedDataset | None:
-    """Return the complete store of these clips, if there is one and it has these modalities."""
-    folder = store_folder(protocol, manifest)
-    if not (folder / "index.json").is_file():
-        return None
-    prepared = PreparedDataset(folder, dataset)
-    return prepared if set(modalities) <= prepared.modalities else None
+    """Return the complete store of these clips, if there is one and it has these modalities.
+
+    Raises:
+        DataError: it was cut off.
+    """
+    return open_store(store_folder(protocol, dataset, manifest), dataset, modalities)
 
 
 def prepare(
@@ -69,135 +58,40 @@ def prepare(
     manifest: Manifest,
     modalities: Sequence[Modality],
     progress: Callable[[int, int], None],
-) -> Path:
-    """Make the store, or finish making it, and return its folder.
+) -> PreparedDataset:
+    """Make the store of a protocol's clips, or finish making it (raises as :func:`make_store`)."""
 
-    What is in memory at a time is one sequence at the protocol's size, and a few frames of it at their original size.
+    def read(sequence: str, keys: Sequence[Key], modality: Modality) -> NDArray[Any]:
+        arrays = []
+        for frames in keys if modality in PAIRWISE else [[frame for (frame,) in keys]]:
+            array = dataset.read(sequence, frames, modality)
+            check_array(array, modality, len(frames), f"dataset {protocol.dataset.name!r}, sequence {sequence!r}")
+            arrays.append(transform(array, protocol.operations(modality), modality))
+        return np.concatenate(arrays)
 
-    Raises:
-        DataError: a sequence cannot be read. ResultError: the store cannot be written. What is done stays.
-    """
-    if (there := find_prepared(protocol, dataset, manifest, modalities)) is not None:
-        return there.folder
-    folder = store_folder(protocol, manifest)
-    part = folder.with_name(f"{folder.name}.part")
-    windows: dict[str, list[ClipRef]] = {}
+    def keys(refs: Sequence[ClipRef], modality: Modality) -> list[Key]:
+        if modality in dataset.info.truth_only and modality not in PAIRWISE:
+            return cut(([ref.frames[ref.context + step - 1] for step in ref.steps] for ref in refs), modality)
+        return cut((ref.frames for ref in refs), modality)
+
+    contents = {sequence: {m: keys(refs, m) for m in modalities} for sequence, refs in by_sequence(manifest).items()}
+    return make_store(store_folder(protocol, dataset, manifest), dataset, contents, read, progress)
+
+
+def by_sequence(manifest: Manifest) -> dict[str, list[ClipRef]]:
+    """Return the clips of each sequence."""
+    found: dict[str, list[ClipRef]] = {}
     for clip in manifest.clips:
-        windows.setdefault(clip.sequence, []).append(clip)
-    for done, (sequence, refs) in enumerate(windows.items()):
-        progress(done, len(windows))
-        for modality in modalities:
-            if not (path := _part_file(part, sequence, modality)).is_file():
-                buffer = io.BytesIO()
-                np.save(buffer, _read(protocol, dataset, sequence, _keys(refs, dataset, modality), modality))
-                write_atomic(path, buffer.getvalue())
-    progress(len(windows), len(windows))
-    with explained(folder):
-        try:
-            keys = {sequence: {m: _keys(refs, dataset, m) for m in modalities} for sequence, refs in windows.items()}
-            _publish(folder, part, keys)
-        except FileNotFoundError:  # another process has published, and removed the parts that both made
-            if find_prepared(protocol, dataset, manifest, modalities) is None:
-                raise
-    return folder
+        found.setdefault(clip.sequence, []).append(clip)
+    return found
 
 
-class PreparedDataset:
-    """A complete store as a dataset: the same sequences, at the protocol's size; its arrays need no transform."""
-
-    def __init__(self, folder: Path, dataset: Dataset) -> None:
-        self.folder = folder
-        self.info = dataset.info
-        self._sequences = dataset.sequences
-        self._index = read_json(folder / "index.json")
-        self.modalities = frozenset(self._index["modalities"])
-
-    def sequences(self, split: str) -> Sequence[SequenceInfo]:
-        """Return what the original dataset returns."""
-        return self._sequences(split)
-
-    def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
-        """Return a copy of prepared arrays, in the layout of :meth:`vpbench.plugin.dataset.Dataset.read`.
-
-        Raises:
-            DataError: frames that no clip of the protocol needs, or a store that was cut off.
-        """
-        place = self._index["sequences"][sequence][modality]
-        asked = list(pairwise(frames)) if modality in PAIRWISE else [(frame,) for frame in frames]
-        rows = {tuple(key): row for row, key in enumerate(place["keys"])}
-        if missing := [key for key in asked if key not in rows]:
-            raise DataError(f"{self.folder}: prepared without {modality} of {sequence!r}, frame {missing[0]}")
-        at = [rows[key] for key in asked]
-        array = self._array(modality, place)
-        if at and at == list(range(at[0], at[0] + len(at))):
-            return np.array(array[at[0] : at[0] + len(at)])
-        return np.array(array[at])
-
-    def _array(self, modality: str, place: Mapping[str, Any]) -> NDArray[Any]:
-        whole = _mapped(self.folder / f"{modality}.bin")
-        end = place["start"] + int(np.prod(place["shape"])) * np.dtype(place["dtype"]).itemsize
-        if end > len(whole):
-            raise DataError(f"{self.folder} is cut off: remove it and prepare again")
-        array: NDArray[Any] = whole[place["start"] : end].view(place["dtype"])
-        return array.reshape(place["shape"])
-
-
-@lru_cache(maxsize=32)
-def _mapped(path: Path) -> NDArray[np.uint8]:
-    return np.memmap(path, dtype=np.uint8, mode="r")
-
-
-def _keys(refs: Sequence[ClipRef], dataset: Dataset, modality: Modality) -> list[Key]:
-    """Return what is stored of a sequence, ascending and once each."""
-    if modality in PAIRWISE:
-        return sorted({pair for ref in refs for pair in pairwise(ref.frames)}, key=lambda pair: pair[::-1])
-    if modality in dataset.info.truth_only:
-        return sorted({(ref.frames[ref.context + step - 1],) for ref in refs for step in ref.steps})
-    return sorted({(frame,) for ref in refs for frame in ref.frames})
-
-
-def _read(protocol: Protocol, dataset: Dataset, sequence: str, keys: Sequence[Key], modality: Modality) -> NDArray[Any]:
-    """Read and transform what is stored of a sequence, a few original frames at a time."""
-    where = f"dataset {protocol.dataset.name!r}, sequence {sequence!r}"
-    parts = []
-    for start in range(0, len(keys), 1 if modality in PAIRWISE else _CHUNK):
-        frames = keys[start] if modality in PAIRWISE else [key[0] for key in keys[start : start + _CHUNK]]
-        array = dataset.read(sequence, frames, modality)
-        check_array(array, modality, len(frames), where)
-        parts.append(transform(array, protocol.pixels, modality))
-    if len({part.shape[1:] for part in parts}) > 1:
-        raise DataError(f"{where}: the frame size changes within the sequence")
-    return np.concatenate(parts)
-
-
-def _part_file(part: Path, sequence: str, modality: str) -> Path:
-    return part / f"{hashlib.sha256(sequence.encode()).hexdigest()[:32]}.{modality}.npy"
-
-
-def _publish(folder: Path, part: Path, keys: Mapping[str, Mapping[Modality, list[Key]]]) -> None:
-    """Put the parts together in a folder of this process's own, and rename it into place."""
-    own = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
-    own.mkdir(parents=True)
-    modalities = list(next(iter(keys.values())))
-    try:
-        places: dict[str, dict[str, Any]] = {sequence: {} for sequence in keys}
-        for modality in modalities:
-            with (own / f"{modality}.bin").open("wb") as file:
-                for sequence, stored in keys.items():
-                    array = np.load(_part_file(part, sequence, modality), mmap_mode="r")
-                    places[sequence][modality] = {
-                        "start": file.tell(),
-                        "shape": list(array.shape),
-                        "dtype": array.dtype.str,
-                        "keys": stored[modality],
-                    }
-                    file.write(array.data)
-                    file.write(bytes(-file.tell() % 64))
-        index = {"schema": SCHEMA, "modalities": modalities, "sequences": places}
-        write_atomic(own / "index.json", json.dumps(index))
-        if folder.exists():  # with other modalities, or by another process a moment ago
-            shutil.rmtree(folder)
-        own.rename(folder)
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
-    shutil.rmtree(part, ignore_errors=True)
+def _code(maker: object) -> str:
+    """Return a sha256 of the package, or the file, that defines an object's class: a fixed reader reads anew."""
+    names = [type(maker).__module__.partition(".")[0], type(maker).__module__]
+    package, module = (getattr(sys.modules.get(name), "__file__", None) for name in names)
+    if package and Path(package).name == "__init__.py":
+        files = sorted(Path(package).parent.rglob("*.py"))
+    else:
+        files = [Path(module)] if module else []
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()

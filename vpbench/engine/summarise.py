@@ -48,6 +48,7 @@ def _summary(store: Store, metrics: Mapping[str, Metric]) -> str:
         cumulative=store.run["cumulative"],
         skipped=store.run["skipped"],
         partial="; ".join(reasons),
+        classes=store.run.get("classes", ()),
     )
     return json.dumps(summary, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 

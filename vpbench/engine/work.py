@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from vpbench.engine import measure
+from vpbench.engine.annotate import find_annotations
 from vpbench.engine.loading import Batch, ClipSource, batches, stack
 from vpbench.engine.plan import Cell, Plan, Settings
 from vpbench.engine.prepare import find_prepared
@@ -101,7 +102,7 @@ class Evaluation:
         todo = [(unit, needing) for unit in mine if (needing := [t for t in self.tasks if self._needs(t, unit)])]
         size = self.settings.batch_size
         groups = [unit.clips[i : i + size] for unit, _ in todo for i in range(0, len(unit.clips), size)]
-        source = self._source()
+        source = self.source()
         arrays = batches(source, groups, self.settings.workers)
         done, total = 0, sum(len(unit.clips) * len(needing) for unit, needing in todo)
         progress(done, total)
@@ -138,11 +139,16 @@ class Evaluation:
             return True
         return not all(keeper.complete(task.store.folder, unit, task.cell.samples) for keeper in self.keepers)
 
-    def _source(self) -> ClipSource:
+    def source(self) -> ClipSource:
         """Read from the prepared store where there is one with all that is needed, else from the dataset."""
         plan = self.plan
         annotators = {modality: chosen.value for modality, chosen in plan.annotators.items()}
-        needs = {m for annotator in annotators.values() for m in annotator.info.needs}
+        found = {
+            modality: find_annotations(plan.protocol, plan.dataset, plan.manifest, chosen)
+            for modality, chosen in plan.annotators.items()
+        }
+        annotated = {modality: store for modality, store in found.items() if store}
+        needs = {m for modality, one in annotators.items() if modality not in annotated for m in one.info.needs}
         wanted = {"frames", *plan.future, *((plan.context - set(annotators)) | needs)} & set(
             plan.dataset.info.modalities
         )
@@ -157,6 +163,8 @@ class Evaluation:
             plan.future,
             annotators,
             plan.flow_to_last,
+            None if prepared else plan.protocol.operations("semantics"),
+            annotated,
         )
 
     def _load(

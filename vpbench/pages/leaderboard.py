@@ -1,7 +1,7 @@
 """Leaderboards: one markdown page per protocol and an index, from result folders and tables of papers alone.
 
-Ranked together are results of one protocol hash and one manifest hash, complete, not oracles. The same results give the
-same bytes.
+Ranked together are results of one protocol hash and one manifest hash, complete, not oracles, not trained on these
+clips. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,14 @@ def _index(by_protocol: Mapping[str, Sequence[Result]], reported: Sequence[Print
 
 
 def _ranked(result: Result) -> bool:
-    return not result.summary["partial"] and not result.run["sees_truth"]
+    return not result.summary["partial"] and not _apart(result)
+
+
+def _apart(result: Result) -> str:
+    """Return why a complete result stands among the others without a rank; "" where it has one."""
+    if result.run["sees_truth"]:
+        return "ceiling"
+    return "trained on these clips" if result.training == "overlap" else ""
 
 
 def _summary(results: Sequence[Result]) -> str:
@@ -138,6 +145,9 @@ def _group(results: Sequence[Result]) -> str:
         parts.append("Not measured: " + "; ".join(f"{metric} ({why})" for metric, why in reasons) + ".\n")
     remarks = [f"{r.label}: mixes {'; '.join(r.mixed())}" for r in results if r.mixed()]
     remarks += [
+        f"{r.label}: nothing is known of the clips that it was trained on" for r in results if r.training == "unknown"
+    ]
+    remarks += [
         f"{r.label}: {r.summary['clamped_frames']} frames clamped to [0,1]"
         for r in results
         if r.summary["clamped_frames"]
@@ -171,16 +181,16 @@ def _table(title: str, metric: str, measured: list[Result]) -> str:
 
     def order(result: Result) -> tuple[bool, bool, float, str]:
         mean = _overall(result, metric)
-        return (result.run["sees_truth"], mean is None, sign * (mean or 0.0), result.label)
+        return (bool(_apart(result)), mean is None, sign * (mean or 0.0), result.label)
 
     measured.sort(key=order)
     columns = _columns(metric, steps, bool(run["cumulative"]), protocol)
     reference = next((r for r in measured if r.label == protocol["reference"]), None)
-    contenders = [r for r in measured if not r.run["sees_truth"]]
+    contenders = [r for r in measured if not _apart(r)]
     best = {head: _best([value(r)[0] for r in contenders], spec["higher_is_better"]) for head, value in columns}
     rows = []
     for rank, result in enumerate(measured, 1):
-        cells: list[str] = ["ceiling" if result.run["sees_truth"] else str(rank), _name(result, measured)]
+        cells: list[str] = [_apart(result) or str(rank), _name(result, measured)]
         for head, value in columns:
             score, interval = value(result)
             cells.append(_cell(score, interval, spec["decimals"], bold=result in contenders and score == best[head]))

@@ -44,6 +44,12 @@ def _remarks(result: Result) -> list[str]:
     remarks = [f"not measured: {metric} ({why})" for metric, why in summary["skipped"].items()]
     if summary["partial"]:
         remarks.append(f"partial ({summary['partial_reason']}): never ranked")
+    if result.training == "overlap":
+        remarks.append(
+            f"{result.label}: {result.run['weights']['seen']} of these sequences were trained on: never ranked"
+        )
+    if result.training == "unknown":
+        remarks.append(f"{result.label}: nothing is known of the clips that its weights were trained on")
     if result.run["dropped"]:
         remarks.append(f"{len(result.run['dropped'])} sequences too short and dropped")
     if summary["clamped_frames"]:

@@ -34,11 +34,15 @@ class Annotator(Protocol):
         """What it needs and gives (a class attribute does)."""
 
     def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[Any]:
-        """Annotate consecutive sampled frames at the model's resolution.
+        """Annotate one frame at the protocol's size, or two consecutive sampled ones where ``info.gives`` is of pairs.
+
+        The result depends on nothing else: it is made once and shared by all clips with that frame (that pair).
 
         Args:
-            window: by modality, arrays as :meth:`vpbench.plugin.dataset.Dataset.read` gives them, N frames.
-            clip: the clip's id: whatever is random must follow from it.
+            window: what the dataset has of ``info.needs``, as :meth:`vpbench.plugin.dataset.Dataset.read` gives it;
+                N is 1, or 2 (1 where a context of one frame has no pair).
+            clip: the id of what is annotated, ``<sequence>@<frame>`` or ``<sequence>@<frame before>-<frame>``:
+                whatever is random must follow from it.
 
         Returns:
             The array of ``info.gives``, in the same layout.

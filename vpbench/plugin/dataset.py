@@ -37,6 +37,10 @@ class DatasetInfo:
     homepage: str = ""
     licence: str = ""
     citation: str = ""
+    shared_recordings: str = ""
+    """Why one recording has sequences in several splits, where those of a publication have it so; "": none has."""
+    known_leaks: tuple[Finding, ...] = ()
+    """Of splits that others publish: what leaks from training to test data. It is told, whatever splits are used."""
 
     @property
     def context_modalities(self) -> frozenset[Modality]:
@@ -54,6 +58,8 @@ class SequenceInfo:
     problem: str = ""
     stamp: str = ""
     """What changes when its files do (sizes, times): prepared data are made anew then."""
+    source: str = ""
+    """The recording that it was cut from, where several sequences may come from one (or show it from several sides)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,10 @@ class Finding:
     name: str
     found: str
     expected: str
-    holds: bool
+    holds: bool | None
+    """None: nothing is promised, it is only told."""
+    details: tuple[str, ...] = ()
+    """What does not hold, by name, the first few."""
 
 
 @runtime_checkable

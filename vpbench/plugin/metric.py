@@ -78,6 +78,8 @@ class Setting:
     truth: frozenset[str]
     outputs: frozenset[str]
     label_space: LabelSpace | None = None
+    label_size: tuple[int, int] | None = None
+    """(H, W) of labels, true and predicted, where the protocol gives them another than the frames'."""
 
 
 @runtime_checkable
@@ -97,7 +99,8 @@ class Metric(Protocol):
     def finalise(self, statistics: Sequence[Statistic]) -> float | dict[str, float]:
         """Return the score of one step from all its statistics; the order must not matter; no torch.
 
-        A dict has the key ``"score"`` and may add named details (IoU per class). NaN means undefined.
+        A dict has the key ``"score"`` and may add named details; one called ``"class <id>"`` stands in the summary
+        under the name that the dataset gives the class. NaN means undefined.
         """
 
     def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:

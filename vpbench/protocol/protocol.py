@@ -23,6 +23,7 @@ __all__ = [
     "Resize",
     "Sampling",
     "Sliding",
+    "Training",
     "validation_line",
 ]
 
@@ -132,6 +133,21 @@ class DatasetChoice(_Strict):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class Training(_Strict):
+    """What is trained and validated on, never the scored split. Not hashed: it decides no score of a given model."""
+
+    split: str = "train"
+    validation: str = ""
+    """Empty: ``val`` where the dataset has it and it is not the scored one, else a held-out part of ``split``."""
+    held_out: float = Field(default=0.05, gt=0, lt=1)
+    """The part of the training sequences, chosen by a hash of their names, that is validated on where there is no
+    split for it. They are not trained on."""
+    clips: int | None = Field(default=None, ge=1)
+    """Clips of an epoch; by default as many as the training sequences hold side by side."""
+    validation_clips: int = Field(default=64, ge=1)
+    """At most so many clips are validated on, spread evenly over all."""
+
+
 class Protocol(_Strict):
     """Everything that must be equal for two numbers to be comparable.
 
@@ -145,6 +161,9 @@ class Protocol(_Strict):
     sampling: Sampling
     pixels: tuple[PixelOp, ...] = Field(default=(), strict=False)
     """Applied in order, in uint8, to every frame of the clip; empty: as decoded."""
+    label_size: Size | None = None
+    """(height, width) of the true labels, and of the predicted ones when they are measured, where it is not that of
+    ``pixels``. For datasets that label the target frame only."""
     quantise: bool = False
     """Round predictions to 8 bits before measuring."""
     clips: int | None = Field(default=None, ge=1)
@@ -164,6 +183,14 @@ class Protocol(_Strict):
     """Factor per metric that turns the stored natural value into the one a paper prints."""
     annotate: dict[str, str] = Field(default_factory=dict)
     """Annotators (modality to name) for what the dataset lacks and a predictor requires."""
+    training: Training = Field(default_factory=Training)
+    """What ``vpbench train`` trains and validates on."""
+
+    @model_validator(mode="after")
+    def _labels_of_whole_frames(self) -> Protocol:
+        if self.label_size is not None and any(isinstance(op, CentreCrop) for op in self.pixels):
+            raise ValueError("label_size: the labels are of whole frames, so pixels must not crop")
+        return self
 
     @model_validator(mode="after")
     def _steps_exist(self) -> Protocol:
@@ -191,13 +218,20 @@ class Protocol(_Strict):
                 size = (round(size[0] * op.fraction), round(size[1] * op.fraction))
         return size
 
+    def operations(self, modality: str) -> tuple[Resize | CentreCrop, ...]:
+        """Return the pixel operations of a modality: ``pixels``, but for labels where they have a size of their own."""
+        if modality == "semantics" and self.label_size is not None:
+            return (Resize(op="resize", size=self.label_size),)
+        return self.pixels
+
     @property
     def hash(self) -> str:
         """sha256 of the canonical JSON of what decides the numbers."""
-        prose = {"summary", "source", "notes", "metrics", "report", "reference", "display"}
+        prose = {"summary", "source", "notes", "metrics", "report", "reference", "display", "training"}
         value = self.model_dump(mode="json", by_alias=True, exclude=prose)
-        if value["sampling"].get("pad") is None:  # came after the first hashes: counts only where it is used
-            value["sampling"].pop("pad", None)
+        for part, name in ((value["sampling"], "pad"), (value, "label_size")):
+            if part.get(name) is None:  # came after the first hashes: counts only where it is used
+                part.pop(name, None)
         return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @classmethod

@@ -85,6 +85,14 @@ class Result:
 
         return pd.DataFrame(list(self.rows()))
 
+    @property
+    def training(self) -> str:
+        """What is known of the clips that its weights were trained on: ``disjoint`` from these, ``overlap`` with them,
+        ``unknown``; "" where no weights were named.
+        """
+        weights = self.run.get("weights")  # results older than training lack it
+        return weights["clips"] if weights else ""
+
     def check(self) -> None:
         """Check that every file is what was published, but for the summary: ``vpbench verify`` computes that again.
 

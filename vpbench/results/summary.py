@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ def summarise(
     cumulative: bool,
     skipped: Mapping[str, str],
     partial: str,
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the content of ``summary.json``: natural values, in full precision.
 
@@ -41,6 +42,7 @@ def summarise(
         cumulative: whether a mean over steps 1 to k means anything (not for anchored sampling).
         skipped: metrics that could not apply at all, with the reason.
         partial: why this is not the whole protocol, or "".
+        classes: names of the true labels, for details that a metric calls ``class <id>``.
 
     Returns:
         Per metric: ``per_step`` (at(k)), ``mean_to`` (mean over steps 1 to k), ``mean``, ``ci95`` per step, ``clips``,
@@ -62,6 +64,7 @@ def summarise(
         if "note" in row:
             notes[name][row["note"]] += 1
         table[name][row["step"]].setdefault(clip, []).append(row["value"])
+    names = {f"class {i}": name for i, name in enumerate(classes)}
     scores: dict[str, Any] = {}
     out = dict(skipped)
     for name, metric in metrics.items():
@@ -70,7 +73,7 @@ def summarise(
         if len(reasons) == 1 and not any(by_step.values()):
             out[name] = next(iter(reasons))
             continue
-        scores[name] = _score(metric, by_step, cumulative) | {
+        scores[name] = _score(metric, by_step, cumulative, names) | {
             "clips": len(set().union(*by_step.values())),
             "undefined": dict(sorted(reasons.items())),
             "notes": dict(sorted(notes[name].items())),
@@ -88,7 +91,12 @@ def summarise(
     }
 
 
-def _score(metric: Metric, by_step: Mapping[int, Mapping[str, list[Statistic]]], cumulative: bool) -> dict[str, Any]:
+def _score(
+    metric: Metric,
+    by_step: Mapping[int, Mapping[str, list[Statistic]]],
+    cumulative: bool,
+    names: Mapping[str, str],
+) -> dict[str, Any]:
     per_step: list[float] = []
     intervals: list[list[float] | None] = []
     details: list[dict[str, float | None]] = []
@@ -98,7 +106,7 @@ def _score(metric: Metric, by_step: Mapping[int, Mapping[str, list[Statistic]]],
             value = metric.finalise([statistic for samples in ordered for statistic in samples])
             named = dict(value) if isinstance(value, dict) else {"score": value}
             per_step.append(float(named.pop("score")))
-            details.append({key: _plain(number) for key, number in named.items()})
+            details.append({names.get(key, key): _plain(number) for key, number in named.items()})
             intervals.append(_interval(metric, ordered))
         except Exception as error:
             raise MetricError(

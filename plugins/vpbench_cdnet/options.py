@@ -1,0 +1,123 @@
+"""CDNet's options: what the paper states, what it leaves open, and what makes it small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vpbench.plugin.training import Recipe
+
+__all__ = ["PRESETS", "TRAINING_ONLY", "Options"]
+
+
+def _stated(where: str, value: Any, description: str, **bounds: Any) -> Any:
+    """Return a field whose default the paper states; ``where`` is kept in the JSON schema as ``paper``."""
+    return Field(
+        default=value, description=f"{description} (paper: {where})", json_schema_extra={"paper": where}, **bounds
+    )
+
+
+class Options(BaseModel):
+    """The network, its losses, and how it trains. The defaults are the preset ``paper``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    context: int = _stated("section 4.1", 4, "frames that G is made of", ge=1)
+    hidden: int = _stated("section 4.2", 32, "channels of each state per colour channel", ge=1)
+    iterations: int = _stated("section 4.2", 5, "L, how often the refine cell is applied", ge=1)
+    norm: Literal["batch", "group"] = _stated("section 4.2", "batch", "normalisation in the autoencoder")
+    blocks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(4, 4, 4), min_length=1, description="blocks of each stage of the autoencoder; its stride is 2^stages"
+    )
+    integrator: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        default=(384, 192), description="channels within the global information integration"
+    )
+    window: Literal["replicate", "valid"] = Field(
+        default="replicate", description="whether the first frame is repeated so that each frame ends a window of three"
+    )
+    residual: bool = Field(default=False, description="add the last window's features to those that are decoded")
+    global_information: bool = _stated("section 3.1", True, "U sees G; else the motion features")
+    mask: Literal["tanh", "sigmoid"] | None = _stated("equation 5", "tanh", "what closes the mask B; None: no mask")
+
+    emit: Literal["motion"] | Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="the stage whose decoded frames are the prediction; None: the last iteration"
+    )
+
+    deep_supervision: bool = _stated("equation 7", True, "the pixel loss is on every iteration; else on the last")
+    decay: float = _stated("section 4.2", 0.8, "alpha: iteration l weighs alpha^(L-l) in the pixel loss", gt=0, le=1)
+    area_weight: float = _stated("section 4.2", 1e-4, "lambda_area, of the area loss summed over 128x128 pixels", ge=0)
+    area_threshold: float = _stated("section 4.2", 0.05, "theta: a pixel that changes by more is in the area", gt=0)
+    loss_frames: Literal["window", "last"] = Field(
+        default="window", description="pixel loss on all three decoded frames, or on the new one"
+    )
+    sampling_start: float = _stated("appendix A", 0.9, "first probability that a true frame is read next", ge=0, le=1)
+    sampling_decay: float = _stated("appendix A", 0.9, "its factor after each sampling_epochs", gt=0, le=1)
+    sampling_epochs: int = _stated("appendix A", 5, "epochs between the factors", ge=1)
+    sampling_end: float | None = Field(
+        default=None, gt=0, le=1, description="part of the training by which that probability falls to 0, linearly"
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="course of the learning rate; cosine: up over a twentieth, then down to 0"
+    )
+    recompute: bool = Field(
+        default=True, description="train with less memory: the autoencoder's activations are computed again"
+    )
+    recipe: Recipe = Recipe(epochs=100, batch_size=8, learning_rate=5e-4, clip=1.0)
+    """The learning rate is the paper's (section 4.2); it says nothing of epochs and batches."""
+
+    @model_validator(mode="after")
+    def _fit(self) -> Options:
+        if isinstance(self.emit, int) and self.emit > self.iterations:
+            raise ValueError(f"emit: there is no iteration {self.emit}, the last is {self.iterations}")
+        if self.window == "valid" and self.context < 3:
+            raise ValueError("window: a context under 3 frames has no window of three; take replicate")
+        return self
+
+
+TRAINING_ONLY: Final = (
+    "emit",
+    "deep_supervision",
+    "decay",
+    "area_weight",
+    "area_threshold",
+    "loss_frames",
+    "sampling_start",
+    "sampling_decay",
+    "sampling_epochs",
+    "sampling_end",
+    "schedule",
+    "recompute",
+    "recipe",
+)
+"""What may differ from what the weights were trained with. ``emit`` is among them: it chooses what is shown of them."""
+
+_TINY: Final[Mapping[str, Any]] = {
+    "hidden": 6,
+    "blocks": (2, 2),
+    "integrator": (48, 32),
+    "norm": "group",
+    "recompute": False,
+    "residual": True,
+    "loss_frames": "last",
+    "sampling_end": 0.6,
+    "schedule": "cosine",
+    "recipe": {"steps": 400, "batch_size": 2, "learning_rate": 2e-3, "clip": 1.0},
+}
+
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "paper": {},
+    "tiny": _TINY,
+    "l1-l2": {"deep_supervision": False},
+    "without-g": {"global_information": False},
+    "without-mask": {"mask": None},
+    "without-area-loss": {"area_weight": 0.0},
+    "iterations-3": {"iterations": 3},
+    "iterations-4": {"iterations": 4},
+    "hidden-16": {"hidden": 16},
+    "hidden-64": {"hidden": 64},
+    "emit-motion": {"emit": "motion"},
+    **{f"emit-{iteration}": {"emit": iteration} for iteration in range(1, 6)},
+}
+"""Tables 2 and 4 row by row, figure 5 stage by stage: each differs from the paper's model by what it says."""

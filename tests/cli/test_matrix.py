@@ -1,0 +1,47 @@
+"""`suites/matrix.toml` on synthetic twins of every tree: every predictor goes through every protocol."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from tiny_video import known_frames, write_video
+from twins import cityscapes_snippet, human36m_images, kitti_drive, kitti_scenes, walking
+
+from vpbench.results.result import find_results
+
+MATRIX = Path(__file__).parents[2] / "suites" / "matrix.toml"
+SIZE = (32, 64)
+
+
+@pytest.fixture
+def roots(tmp_path) -> list[str]:
+    """A small tree of every dataset that has files."""
+    root = tmp_path / "data"
+    write_video(root / "folder" / "a.mkv", known_frames(14, 32, 48))
+    for name in ("Archery/v_Archery_g21_c01", "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c05"):
+        write_video(root / "ucf101" / "UCF-101" / f"{name}.avi", known_frames(40, 32, 48))
+    for name in walking(["S9"])[:1]:
+        human36m_images(root / "human36m", name, range(1, 92, 5), SIZE)
+    kitti_drive(root / "kitti-raw", "0060", range(10), SIZE)
+    kitti_scenes(root / "kitti-flow", "testing", [0], SIZE)
+    cityscapes_snippet(root / "cityscapes", "val", "lindau_000000", 0, SIZE)
+    return [arg for folder in sorted(root.iterdir()) for arg in ("--data-root", f"{folder.name}={folder}")]
+
+
+def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path):
+    flags = ["--clips", "1", "--allow-partial", "--metric", "mse", "--out", tmp_path / "r", "--json"]
+    done = vpbench("run", MATRIX, *roots, *flags)
+    assert done.json["failures"] == []
+    assert done.code == 0
+    suite = tomllib.loads(MATRIX.read_text())
+    asked = {
+        (protocol, entry["name"])
+        for entry in suite["predictors"]
+        for protocol in entry.get("protocols", suite["protocols"])
+    }
+    results = done.json["results"]
+    assert {(r["protocol"], ":".join(filter(None, (r["predictor"], r["preset"])))) for r in results} == asked
+    assert all(r["complete"] and r["summary"]["scores"]["mse"]["clips"] == 1 for r in results)
+    assert len(find_results(tmp_path / "r")) == len(results) == len(asked)

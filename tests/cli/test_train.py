@@ -1,0 +1,151 @@
+"""``vpbench train``, and what ``run`` and the leaderboard make of its weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from vpbench.results.result import find_results, load
+
+TRAINABLE = str(Path(__file__).resolve().parents[1] / "toy_trainable.py")
+SHORT = ["--max-steps", "4", "--batch-size", "4", "--device", "cpu", "--workers", "0", "--pictures", "0"]
+
+
+@pytest.fixture
+def args(toy):
+    """What names the toy protocol, of 12 sequences, and both plugins."""
+    return [*toy(dataset="toy-frames", sequences=12), "--plugin", TRAINABLE, "--metric", "mse"]
+
+
+@pytest.fixture
+def trained(vpbench, args, tmp_path):
+    done = vpbench("train", *args, "-m", "learner", *SHORT, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    (weights,) = tmp_path.glob("out/training/toy/learner/*/weights.safetensors")
+    return weights
+
+
+def test_it_ends_with_the_command_that_uses_the_weights(vpbench, args, tmp_path):
+    command = ["train", *args, "-m", "learner", *SHORT, "--out", tmp_path / "out"]
+    first, second = vpbench(*command), vpbench(*command)
+    assert first.code == second.code == 0
+    assert "11 sequences of train, 11 clips per epoch; 1 clips to validate on" in first.out
+    assert re.search(r"stage 1 of 1, epoch 2, batch 4: mse 0\.\d+\n", first.out)
+    assert "this training is finished already" in second.out
+    last = first.out.splitlines()[-1]
+    assert last == second.out.splitlines()[-1]
+    words = last.removeprefix("evaluate them: vpbench ").split()
+    done = vpbench(*words, "--plugin", args[1], "--plugin", TRAINABLE, "--metric", "mse", "--out", tmp_path / "results")
+    assert done.code == 0, done.err
+    (folder,) = find_results(tmp_path / "results")
+    assert load(folder).run["weights"]["clips"] == "disjoint"
+    assert load(folder).training == "disjoint"
+
+
+def test_a_model_trained_on_the_scored_clips_is_not_ranked(vpbench, args, trained, tmp_path):
+    protocol = Path(args[3])
+    text = protocol.read_text().replace("[dataset.options]", 'split = "train"\n[dataset.options]')
+    protocol.write_text(text.replace('"toy"\nversion', '"toy-on-train"\nversion'))
+    unknown = tmp_path / "unknown.safetensors"
+    save_file({name: tensor * 0.5 for name, tensor in load_file(trained).items()}, unknown)
+    out = ["--out", tmp_path / "results"]
+    done = vpbench("run", *args, "-m", "learner", "-m", "last", "--weights", f"learner={trained}", *out)
+    assert done.code == 0, done.err
+    assert "learner: 12 of these sequences were trained on: never ranked" in done.out
+    done = vpbench("run", *args, "-m", "learner", "--weights", unknown, *out)
+    assert "learner: nothing is known of the clips that its weights were trained on" in done.out
+    assert vpbench("leaderboard", tmp_path / "results", "--out", tmp_path / "pages").code == 0
+    page = (tmp_path / "pages" / "toy-on-train.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("|")][2:]
+    marks = [(mark.strip(), name.split("(")[0].strip(" []")) for mark, name in rows]
+    assert [mark for mark, _ in marks[:2]] == ["1", "2"]
+    assert {name for _, name in marks[:2]} == {"last", "learner"}
+    assert marks[2] == ("trained on these clips", "learner")
+    assert "learner: nothing is known of the clips that it was trained on" in page
+    index = (tmp_path / "pages" / "README.md").read_text()
+    assert re.search(r"toy-on-train.*\|\s*2\s*\|\s*1\s*\|", index), index
+
+
+def start(args, **env):
+    command = [sys.executable, "-m", "vpbench", *map(str, args)]
+    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143)])
+def test_a_signal_stops_it_saved_and_slurm_is_asked_to_start_it_again(vpbench, args, tmp_path, name, code):
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/asked"\n')
+    scontrol.chmod(0o755)
+    env = {
+        "PATH": f"{scontrol.parent}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "7",
+        "PYTHONPATH": str(Path(TRAINABLE).parent),
+    }
+    command = ["train", *args, "-m", "learner", *SHORT]
+    done = start([*command, "--out", tmp_path / "out"], KILL_AFTER="2", KILL_SIGNAL=name, **env)
+    assert done.returncode == code, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("vpbench: ")]
+    (folder,) = tmp_path.glob("out/training/toy/learner/*")
+    assert [Path(line.partition(" in ")[2]) for line in lines] == [folder]
+    assert f"stopped by {name}; saved: the same command goes on in " in lines[0]
+    assert (tmp_path / "asked").is_file() == (name != "SIGINT")
+    if name != "SIGINT":
+        assert (tmp_path / "asked").read_text() == "requeue 7\n"
+    assert vpbench(*command, "--out", tmp_path / "out").code == 0
+    assert vpbench(*command, "--out", tmp_path / "undisturbed").code == 0
+    ends = [next(tmp_path.glob(f"{out}/**/{folder.name}/weights.safetensors")) for out in ("out", "undisturbed")]
+    tensors = [{name: t.numpy().tobytes() for name, t in load_file(end).items()} for end in ends]
+    assert tensors[0] == tensors[1]
+    assert (folder / "stage1" / "logs" / "attempt2").is_dir()
+
+
+def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
+    command = ["train", *args, "-m", "learner", *SHORT, "--out", tmp_path / "out", "--submit", "local"]
+    command += ["--job", "timeout_min=5"]
+    monkeypatch.setattr(sys, "argv", ["vpbench", *map(str, command)])
+    monkeypatch.setenv("PYTHONPATH", str(Path(TRAINABLE).parent))
+    done = vpbench(*command)
+    assert done.code == 0, done.err
+    log = Path(re.match(r"job \d+; its output: (.*)\n", done.out)[1])
+    deadline = time.monotonic() + 120
+    while not (found := list(tmp_path.glob("out/training/toy/learner/*/weights.safetensors"))):
+        assert time.monotonic() < deadline, log.read_text() if log.is_file() else "no log"
+        time.sleep(0.2)
+    assert json.loads((found[0].parent / "training.json").read_text())["predictor"] == "learner"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["-m", "last"], 2, "predictor 'last' cannot be trained"),
+        (["-m", "lerner"], 2, "did you mean 'learner'"),
+        (["-m", "learner", "--epochs", "1"], 2, "--epochs and --max-steps: one says how long to train"),
+        (["-m", "learner", "-o", "last.x=1"], 2, "option last.x: 'last' does not take part in this training"),
+        (["-m", "learner", "-o", "learner.hiden=1"], 2, "has no option 'hiden'; did you mean 'hidden'"),
+        (["-m", "learner", "--job", "a=1"], 2, "--job a=1: is for --submit"),
+        (["-m", "learner", "--submit", "local", "--job", "nonsense=1"], 2, "nonsense"),
+        (["-m", "learner", "--weights", "no.safetensors"], 1, "no.safetensors: there is no such file of weights"),
+    ],
+)
+def test_usage_errors(vpbench, args, tmp_path, more, code, words):
+    done = vpbench("train", *args, *SHORT, "--out", tmp_path / "out", *more)
+    assert done.code == code
+    assert words in done.error
+    assert not (tmp_path / "out" / "training" / "toy").exists()
+
+
+def test_without_lightning_it_says_what_to_install(toy, tmp_path):
+    code = "import sys; sys.modules['lightning'] = None; from vpbench.cli.main import main; main()"
+    command = ["train", *toy(), "-m", "last", *SHORT, "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["vpbench: training needs lightning: pip install 'vpbench[train]'"]

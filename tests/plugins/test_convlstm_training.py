@@ -1,0 +1,210 @@
+"""How ConvLSTM is trained: the loss, scheduled sampling, the learning rate, and that it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vpbench.errors import PredictorError
+from vpbench.plugin.clip import Context, Future
+from vpbench.plugin.training import Recipe, Trainable, TrainingBatch
+from vpbench_baselines.convlstm import ConvLSTM, Options, to_patches
+from vpbench_baselines.convlstm_training import Forecasting, rate, ssim
+from vpbench_metrics.structure import SSIM
+
+
+def noise(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def batch_of(frames, given_frames=3, seeds=None, step=0):
+    """The clips [B,T,3,H,W] as a batch: the first frames are the context."""
+    clips = tuple(f"clip{i}@0" for i in range(len(frames)))
+    context, future = frames[:, :given_frames], frames[:, given_frames:]
+    return TrainingBatch(
+        context=Context(frames=context, clips=clips),
+        future=Future(frames=future, steps=tuple(range(1, future.shape[1] + 1)), clips=clips, last=context[:, -1]),
+        generators=tuple(torch.Generator().manual_seed(seed) for seed in seeds or range(len(frames))),
+        step=step,
+    )
+
+
+def stage(steps=100, seed=0, **options):
+    torch.manual_seed(seed)
+    small = {"hidden": (8,), "kernel": 3, "patch": 2, "scheduled_sampling": 0.0}
+    (made,) = ConvLSTM(Options(**small | options)).training_stages(None)
+    made.recipe = replace(made.recipe, steps=steps)
+    return made
+
+
+def moving_square(count=7, size=(16, 24)):
+    """A bright square that moves by two pixels a frame, [1,T,3,H,W]."""
+    frames = torch.full((1, count, 3, *size), 0.2)
+    for t in range(count):
+        frames[:, t, :, 5:10, 2 * t + 1 : 2 * t + 6] = 0.9
+    return frames
+
+
+def train(made, batch, steps):
+    """Take steps on one batch with the stage's own optimiser; return the losses."""
+    made.recipe = replace(made.recipe, steps=steps, learning_rate=1e-2)
+    optimisers = made.configure_optimizers()
+    losses = []
+    for step in range(steps):
+        loss = made.training_step(replace(batch, step=step), step)
+        optimisers["optimizer"].zero_grad()
+        loss.backward()
+        optimisers["optimizer"].step()
+        optimisers["lr_scheduler"]["scheduler"].step()
+        losses.append(loss.item())
+    return losses
+
+
+class TestLoss:
+    """With a residual and no training, what is predicted is known: the last frame again."""
+
+    @pytest.mark.parametrize("size", [(16, 14), (13, 15)])
+    def test_is_the_weighted_sum_of_its_terms(self, size, compare):
+        frames = noise(2, 6, 3, *size)
+        last, future = frames[:, 2:3].expand(-1, 3, -1, -1, -1).contiguous(), frames[:, 3:].contiguous()
+        similar = np.mean(SSIM("cpu").measure(compare(last, future)))
+        expected = 0.5 * (last - future).abs().mean() + 2 * (last - future).square().mean() + 0.25 * (1 - similar)
+        loss = stage(residual=True, l1=0.5, l2=2.0, ssim=0.25).training_step(batch_of(frames), 0)
+        assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+    def test_what_is_not_a_number_is_not_hidden(self):
+        frames = noise(2, 6, 3, 8, 8)
+        frames[1, 4, 0, 3, 3] = float("nan")
+        assert stage(residual=True).training_step(batch_of(frames), 0).isnan()
+
+    def test_predictions_beyond_the_range_still_learn(self):
+        made = stage()
+        with torch.no_grad():
+            made.predictor.network.head.bias += 5
+        made.training_step(batch_of(noise(1, 4, 3, 8, 8)), 0).backward()
+        assert (made.predictor.network.head.bias.grad > 0).all()
+
+
+class TestSSIM:
+    @settings(max_examples=10, deadline=None)
+    @given(seed=st.integers(0, 10**6), contrast=st.sampled_from([1.0, 0.1, 0.0]), noisy=st.sampled_from([0.0, 0.3]))
+    def test_is_the_metric(self, seed, contrast, noisy, compare):
+        x = 0.5 + contrast * (noise(1, 2, 3, 13, 17, seed=seed) - 0.5)
+        y = (x + noisy * (noise(1, 2, 3, 13, 17, seed=seed + 1) - 0.5)).clamp(0, 1)
+        assert ssim(x, y).item() == pytest.approx(np.mean(SSIM("cpu").measure(compare(x, y))), abs=1e-4)
+
+    def test_gray_frames_without_any_contrast_have_a_gradient(self):
+        x = torch.full((1, 1, 3, 12, 12), 0.5, requires_grad=True)
+        ssim(x, torch.full_like(x, 0.6)).backward()
+        assert x.grad.isfinite().all()
+        assert (x.grad > 0).any()
+
+    def test_is_float32_under_bfloat16(self):
+        x, y = noise(1, 1, 3, 12, 12), noise(1, 1, 3, 12, 12, seed=1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(ssim(x, y), ssim(x, y).float())
+            reduced = ssim(x.bfloat16(), y.bfloat16())
+        assert reduced.dtype == torch.float32
+        assert torch.equal(reduced, ssim(x.bfloat16().float(), y.bfloat16().float()))
+
+    def test_frames_smaller_than_its_window_are_an_error(self):
+        with pytest.raises(PredictorError, match="11 pixels a side; these are 10x12: set the option ssim to 0"):
+            stage(ssim=1.0).training_step(batch_of(noise(1, 4, 3, 10, 12)), 0)
+
+
+class TestScheduledSampling:
+    def test_the_share_of_true_frames_falls_linearly_to_none(self):
+        made = stage(steps=100, scheduled_sampling=0.5)
+        for step, share in {0: 1.0, 10: 0.8, 25: 0.5, 49: 0.02, 50: 0.0, 99: 0.0}.items():
+            shown = made._shown(batch_of(noise(400, 12, 3, 2, 2), step=step))
+            assert shown.shape == (400, 8)
+            assert shown.float().mean().item() == pytest.approx(share, abs=0.03)
+            assert share not in (0.0, 1.0) or shown.float().mean() == share
+
+    def test_batches_that_are_accumulated_count(self):
+        made = stage(steps=25, scheduled_sampling=0.5)
+        made.recipe = replace(made.recipe, accumulate=4)
+        shown = made._shown(batch_of(noise(400, 12, 3, 2, 2), step=25))
+        assert shown.float().mean().item() == pytest.approx(0.5, abs=0.03)
+
+    def test_draws_follow_each_clips_own_generator(self):
+        made, frames = stage(scheduled_sampling=1.0), noise(4, 12, 3, 2, 2)
+        usual = made._shown(batch_of(frames, seeds=[5, 6, 7, 8], step=50))
+        torch.manual_seed(99)  # torch's own generator plays no part
+        assert torch.equal(made._shown(batch_of(frames, seeds=[8, 7, 6, 5], step=50)), usual.flip(0))
+        assert not torch.equal(made._shown(batch_of(frames, seeds=[1, 2, 3, 4], step=50)), usual)
+
+    def test_without_it_nothing_is_drawn(self):
+        batch = batch_of(noise(2, 6, 3, 8, 8))
+        before = [generator.get_state() for generator in batch.generators]
+        stage().training_step(batch, 0)
+        assert all(torch.equal(g.get_state(), s) for g, s in zip(batch.generators, before, strict=True))
+
+    def test_in_the_first_step_every_image_follows_true_ones(self):
+        made, frames = stage(scheduled_sampling=1.0, residual=False), noise(2, 6, 3, 8, 8)
+        patches = to_patches(frames, 2)
+        alone = [next(made.predictor.network(patches[:, : 3 + k], 1)) for k in range(3)]
+        expected = (torch.stack(alone, dim=1) - patches[:, 3:]).square().mean()
+        assert made.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+class TestLearning:
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"residual": True, "l1": 1.0, "ssim": 0.3}, {"own_forecaster": True, "peepholes": True}],
+        ids=["one stack", "tiny's form", "paper's form"],
+    )
+    def test_one_clip_is_learnt_by_heart(self, options):
+        batch = batch_of(moving_square())
+        made = stage(**options)
+        losses = train(made, batch, 150)
+        repeat = (batch.context.frames[:, -1:] - batch.future.frames).square().mean()
+        predicted = made.predictor.predict(batch.context, 4, []).frames
+        assert losses[-1] < 0.3 * losses[0]
+        assert (predicted - batch.future.frames).square().mean() < 0.2 * repeat
+
+    def test_the_same_seed_and_batches_make_the_same_weights(self):
+        frames = noise(2, 6, 3, 8, 8)
+        results = []
+        for seed in (0, 0, 1):
+            made = stage(seed=seed, scheduled_sampling=1.0)
+            train(made, batch_of(frames), 4)
+            results.append(made.predictor.state_dict())
+        same, other = results[1:]
+        assert all(torch.equal(value, same[name]) for name, value in results[0].items())
+        assert not all(torch.equal(value, other[name]) for name, value in results[0].items())
+
+    def test_the_learning_rate_rises_over_a_twentieth_and_falls_to_zero(self):
+        rates = [rate((step + 1) / 200) for step in range(200)]
+        assert rates[:10] == pytest.approx([0.1 * k for k in range(1, 11)])
+        assert rates[9] == max(rates) == 1.0
+        assert all(a > b for a, b in pairwise(rates[9:]))
+        assert rates[104] == pytest.approx(0.5)
+        assert rates[-1] == pytest.approx(0, abs=1e-12)
+        assert rate(1.1) == rate(1.0)  # a training that goes on
+
+    def test_the_optimiser_takes_the_recipes_learning_rate(self):
+        made = stage(steps=200)
+        made.recipe = replace(made.recipe, learning_rate=0.5)
+        made_optimisers = made.configure_optimizers()
+        assert made_optimisers["lr_scheduler"]["interval"] == "step"
+        (group,) = made_optimisers["optimizer"].param_groups
+        assert group["lr"] == pytest.approx(0.5 * 0.1)
+        assert len(group["params"]) == len(list(made.predictor.parameters()))
+
+
+def test_it_keeps_the_contract_of_training():
+    made = stage()
+    assert isinstance(made, Forecasting)
+    assert isinstance(made.predictor, Trainable)
+    assert set(ConvLSTM.training_only) < set(Options.model_fields)
+    tiny = ConvLSTM(Options(**ConvLSTM.presets["tiny"])).training_stages(None)[0]
+    assert isinstance(tiny.recipe, Recipe)
+    assert tiny.recipe.batch_size == ConvLSTM.presets["tiny"]["recipe"]["batch_size"]
+    assert {name.removeprefix("predictor.") for name in made.state_dict()} == set(made.predictor.state_dict())

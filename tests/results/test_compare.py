@@ -1,0 +1,202 @@
+"""Paired differences: by hand, against scipy, and against every exchange that there is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vpbench.errors import ResultError
+from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
+from vpbench.results.compare import EXCHANGES, _exchanges, compare_rows
+from vpbench.results.summary import summarise
+
+
+class Error(ClipMean):
+    info = MetricInfo("err", 1, False)
+
+    def measure(self, comparison):
+        raise NotImplementedError
+
+
+class Hits(PooledCounts):
+    info = MetricInfo("hits", 1, True)
+
+    def measure(self, comparison):
+        raise NotImplementedError
+
+    def ratio(self, counts):
+        hits, every = (int(c) for c in counts)
+        return {"score": hits / every if every else math.nan, "every": float(every)}
+
+
+def row(clip, step, value, metric="err", **more):
+    return {"clip": clip, "step": step, "metric": metric, "value": value, "status": "ok", **more}
+
+
+def undefined(clip, step, reason, metric="err"):
+    return row(clip, step, None, metric) | {"status": "undefined", "reason": reason}
+
+
+def rows(values, metric="err"):
+    """Rows of [clip][step]."""
+    return [row(f"c{i:03d}", k, v, metric) for i, line in enumerate(values) for k, v in enumerate(line, 1)]
+
+
+def draw(shape, seed):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def test_differences_by_hand():
+    out = compare_rows(rows([[1.0, 2.0], [3.0, 6.0]]), rows([[2.0, 2.0], [4.0, 1.0]]), Error(), (1, 2))
+    assert (out.metric, out.higher_is_better, out.steps, out.clips) == ("err", False, (1, 2), 2)
+    assert (out.first, out.second, out.difference) == ((2.0, 4.0), (3.0, 1.5), (-1.0, 2.5))
+    assert out.ci95 == ((-1.0, -1.0), (0.0, 5.0))
+    assert out.p == (0.5, 1.0), "of the four exchanges of two clips, two and four are as large"
+
+
+def test_of_two_equal_results_nothing_differs():
+    values = draw((30, 1), 0).tolist()
+    out = compare_rows(rows(values), rows(values), Error(), (1,))
+    assert (out.difference, out.ci95, out.p, out.worst) == ((0.0,), ((0.0, 0.0),), (1.0,), ())
+
+
+@pytest.mark.parametrize("block", [2_000_000, 40 * 33])
+def test_the_interval_is_the_summarys_interval_of_the_differences(monkeypatch, block):
+    monkeypatch.setattr("vpbench.results.summary._BLOCK", block)
+    a, b = draw((40, 3), 1), draw((40, 3), 2) + 0.3
+    out = compare_rows(rows(a.tolist()), rows(b.tolist()), Error(), (1, 2, 3))
+    summary = summarise(
+        rows((a - b).tolist()), {"err": Error()}, identity="", steps=(1, 2, 3), cumulative=True, skipped={}, partial=""
+    )
+    assert np.array(out.ci95) == pytest.approx(np.array(summary["scores"]["err"]["ci95"]), abs=1e-12)
+    assert out.difference == pytest.approx((a - b).mean(0), abs=1e-12)
+
+
+def test_pairing_makes_the_interval_narrow_where_clips_are_hard_for_both():
+    hard = draw((50, 1), 3) * 100
+    out = compare_rows(rows((hard + 1).tolist()), rows(hard.tolist()), Error(), (1,))
+    assert out.ci95[0] == pytest.approx((1, 1), abs=1e-9)
+    assert out.p[0] == 1 / (EXCHANGES + 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_p_values_of_few_clips_are_scipys_exact_ones(seed):
+    a, b = draw(9, seed), draw(9, seed + 100) + 0.5
+    out = compare_rows(rows(a[:, None].tolist()), rows(b[:, None].tolist()), Error(), (1,))
+    expected = scipy.stats.permutation_test(
+        (a, b), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
+    )
+    assert out.p[0] == pytest.approx(expected.pvalue, abs=1e-12)
+
+
+def test_p_values_of_many_clips_are_near_the_t_tests():
+    a, b = draw(400, 7), draw(400, 8) + 0.05
+    out = compare_rows(rows(a[:, None].tolist()), rows(b[:, None].tolist()), Error(), (1,))
+    expected = scipy.stats.ttest_rel(a, b).pvalue
+    assert 0.005 < expected < 0.2, "the known answer is one that could be told apart"
+    assert out.p[0] == pytest.approx(expected, abs=4 * math.sqrt(expected / EXCHANGES))
+
+
+def test_pooled_scores_are_pooled_anew_in_every_exchange():
+    a, b = [[5, 10], [1, 2], [7, 40], [3, 3]], [[4, 10], [2, 2], [1, 40], [0, 3]]
+    out = compare_rows(rows([[x] for x in a], "hits"), rows([[x] for x in b], "hits"), Hits(), (1,))
+
+    def pooled(counts):
+        return sum(c[0] for c in counts) / sum(c[1] for c in counts)
+
+    differences = []
+    for swaps in itertools.product([False, True], repeat=4):
+        sides = [(y, x) if swap else (x, y) for x, y, swap in zip(a, b, swaps, strict=True)]
+        differences.append(pooled([s[0] for s in sides]) - pooled([s[1] for s in sides]))
+    observed = 16 / 55 - 7 / 55
+    assert out.difference[0] == pytest.approx(observed)
+    assert out.p[0] == sum(abs(d) >= observed - 1e-12 for d in differences) / 16
+
+    resampled = [
+        pooled([a[i] for i in draws]) - pooled([b[i] for i in draws]) for draws in itertools.product(range(4), repeat=4)
+    ]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    assert out.ci95[0] == pytest.approx((low, high), abs=0.05)
+
+
+def test_exchanges_are_all_where_few_and_else_fair_and_the_same_for_any_block(monkeypatch):
+    (every,) = _exchanges(3)
+    assert sorted(map(tuple, every)) == list(itertools.product([0, 1], repeat=3))
+    whole = np.concatenate(list(_exchanges(20)))
+    assert whole.shape == (EXCHANGES, 20)
+    assert set(np.unique(whole)) == {0, 1}
+    assert scipy.stats.binomtest(int(whole.sum()), whole.size).pvalue > 1e-3
+    monkeypatch.setattr("vpbench.results.compare._BLOCK", 20 * 999)
+    blocks = list(_exchanges(20))
+    assert len(blocks) > 1
+    assert np.array_equal(np.concatenate(blocks), whole)
+
+
+def test_the_worst_clips_are_those_where_the_first_loses_most():
+    first, second = [[1.0, 3.0], [9.0, 9.0], [5.0, 5.0]], [[2.0, 4.0], [1.0, 1.0], [4.0, 4.0]]
+    lower = compare_rows(rows(first), rows(second), Error(), (1, 2))
+    assert [(w.clip, w.first, w.second, w.difference) for w in lower.worst] == [
+        ("c001", 9.0, 1.0, 8.0),
+        ("c002", 5.0, 4.0, 1.0),
+    ]
+    counts = [[[int(v), 10] for v in line] for line in first], [[[int(v), 10] for v in line] for line in second]
+    higher = compare_rows(rows(counts[0], "hits"), rows(counts[1], "hits"), Hits(), (1, 2))
+    assert [w.clip for w in higher.worst] == ["c000"], "a higher score is the better one here"
+    assert len(compare_rows(rows(first), rows(second), Error(), (1, 2), worst=1).worst) == 1
+
+
+def test_a_frame_without_a_value_in_either_is_left_out_of_both():
+    first = [*rows([[1.0], [2.0], [3.0]]), undefined("z", 1, "flat")]
+    second = [row("c000", 1, 2.0), undefined("c001", 1, "empty"), row("c002", 1, 5.0), row("z", 1, 7.0)]
+    out = compare_rows(first, second, Error(), (1,))
+    assert (out.first, out.second, out.clips) == ((2.0,), (3.5,), 2)
+    assert out.undefined == {"empty": 1, "flat": 1}
+
+
+def test_a_step_without_any_value_has_no_difference():
+    first = [undefined(c, 1, "flat") for c in "ab"] + [row("a", 2, 1.0), row("b", 2, 2.0)]
+    second = [row(c, k, 1.0) for c in "ab" for k in (1, 2)]
+    out = compare_rows(first, second, Error(), (1, 2))
+    assert (out.first[0], out.difference[0], out.ci95[0], out.p[0]) == (None, None, None, None)
+    assert out.difference[1] == 0.5
+
+
+def test_one_clip_has_neither_interval_nor_p_value():
+    out = compare_rows([row("a", 1, 1.0)], [row("a", 1, 3.0)], Error(), (1,))
+    assert (out.difference, out.ci95, out.p) == ((-2.0,), (None,), (None,))
+
+
+def test_samples_of_a_clip_are_averaged_and_need_not_be_as_many():
+    first = [row("a", 1, v, sample=i) for i, v in enumerate([1.0, 3.0])] + [
+        row("b", 1, v, sample=i) for i, v in enumerate([4.0, 8.0])
+    ]
+    out = compare_rows(first, [row("a", 1, 1.0), row("b", 1, 1.0)], Error(), (1,))
+    assert (out.first, out.difference, out.ci95) == ((4.0,), (3.0,), ((1.0, 5.0),))
+
+
+def test_rows_of_other_clips_are_refused():
+    with pytest.raises(ResultError, match="same clips: c002"):
+        compare_rows(rows([[1.0], [2.0], [3.0]]), rows([[1.0], [2.0]]), Error(), (1,))
+
+
+numbers = st.floats(-1e3, 1e3, allow_nan=False)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=8), st.randoms(use_true_random=False))
+def test_the_order_of_the_two_turns_signs_and_the_order_of_rows_nothing(pairs, random):
+    first, second = rows([[a] for a, _ in pairs]), rows([[b] for _, b in pairs])
+    forth = compare_rows(first, second, Error(), (1,))
+    back = compare_rows(second, first, Error(), (1,))
+    shuffled = compare_rows(random.sample(first, len(first)), random.sample(second, len(second)), Error(), (1,))
+    assert shuffled == forth
+    assert back.difference[0] == -forth.difference[0]
+    assert back.ci95[0] == pytest.approx((-forth.ci95[0][1], -forth.ci95[0][0]), abs=1e-9)
+    assert back.p == forth.p
+    assert not {w.clip for w in forth.worst} & {w.clip for w in back.worst}

@@ -1,0 +1,134 @@
+"""Toys that can be trained: one convolution, in one stage or two, with all that a resume could get wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import torch
+from lightning.pytorch import LightningModule
+from pydantic import BaseModel
+
+import vpbench
+
+
+@vpbench.hookimpl
+def register_predictors(register):
+    register("learner", "toy_trainable:Learner", summary="one convolution of the last frame")
+    register("other", "toy_trainable:Other", summary="another name for it")
+    register("breaks", "toy_trainable:Breaks", summary="its loss becomes NaN")
+    register("out-of-memory", "toy_trainable:OutOfMemory", summary="its step finds no memory")
+    register("two-stages", "toy_trainable:TwoStages", summary="the second stage optimises by hand")
+
+
+class Options(BaseModel):
+    hidden: int = 4
+    loss: str = "l2"
+
+
+class Learner(torch.nn.Module):
+    """Adds a residual that is learned to the last frame; its weights are float64, so that sums in any order agree."""
+
+    Options = Options
+    presets = {"wide": {"hidden": 8}}
+    training_only = ("loss",)
+    info = vpbench.PredictorInfo()
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.net = torch.nn.Sequential(
+            torch.nn.Conv2d(3, options.hidden, 3, padding=1),
+            torch.nn.ReLU(),
+            torch.nn.Conv2d(options.hidden, 3, 3, padding=1),
+        ).double()
+
+    def forward(self, frames):
+        return frames.double() + self.net(frames.double())
+
+    def predict(self, context, horizon, generators):
+        out, last = [], context.frames[:, -1]
+        for _ in range(horizon):
+            last = self(last)
+            out.append(last)
+        return vpbench.Prediction(frames=torch.stack(out, 1).clamp(0, 1).float())
+
+    def training_stages(self, protocol):
+        return [Fit(self)]
+
+
+class Other(Learner):
+    pass
+
+
+class Fit(LightningModule):
+    """Draws noise for each clip from its generator, drops out by torch's, and counts the steps as schedules do."""
+
+    def __init__(self, model: Learner, recipe: vpbench.Recipe | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe or vpbench.Recipe(epochs=3, batch_size=4, learning_rate=1e-2)
+
+    def training_step(self, batch, index):
+        after = int(os.environ.get("KILL_AFTER", "-1"))
+        if batch.step == after and type(self).__name__ == os.environ.get("KILL_IN", "Fit"):
+            os.kill(os.getpid(), getattr(signal, os.environ.get("KILL_SIGNAL", "SIGKILL")))
+        frames = batch.context.frames[:, -1]
+        noise = torch.stack([torch.randn(frames.shape[1:], generator=g) for g in batch.generators])
+        frames = frames + 0.01 * noise / (1 + batch.step)
+        if os.environ.get("DROPOUT", "1") == "1":
+            frames = torch.nn.functional.dropout(frames, 0.1)
+        error = self.model(frames) - batch.future.frames[:, 0]
+        return error.abs().mean() if self.model.options.loss == "l1" else error.square().mean()
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.Adam(self.parameters(), self.recipe.learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.recipe.steps)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+class Breaks(Learner):
+    def training_stages(self, protocol):
+        return [Breaking(self)]
+
+
+class Breaking(Fit):
+    def training_step(self, batch, index):
+        loss = super().training_step(batch, index)
+        return loss * float("nan") if batch.step == int(os.environ["NAN_AT"]) else loss
+
+
+class OutOfMemory(Learner):
+    def training_stages(self, protocol):
+        return [NoMemory(self)]
+
+
+class NoMemory(Fit):
+    def training_step(self, batch, index):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class TwoStages(Learner):
+    def training_stages(self, protocol):
+        return [Fit(self, vpbench.Recipe(epochs=1, batch_size=4)), ByHand(self)]
+
+
+class ByHand(Fit):
+    """A second network that is trained against, and left behind; both by hand."""
+
+    def __init__(self, model: Learner) -> None:
+        super().__init__(model, vpbench.Recipe(steps=4, batch_size=4, learning_rate=1e-2))
+        self.automatic_optimization = False
+        self.other = torch.nn.Conv2d(3, 1, 1).double()
+
+    def training_step(self, batch, index):
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            loss = super().training_step(batch, index) + self.other(batch.future.frames[:, 0].double()).square().mean()
+            self.manual_backward(loss)
+            optimizer.step()
+        return loss
+
+    def configure_optimizers(self):
+        rate = self.recipe.learning_rate
+        return [torch.optim.SGD(self.model.parameters(), rate), torch.optim.SGD(self.other.parameters(), rate)]

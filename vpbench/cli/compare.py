@@ -1,0 +1,85 @@
+"""``vpbench compare``: is the difference between two results more than chance?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vpbench.cli.common import State, busy, common_options, json_option, print_json
+
+if TYPE_CHECKING:
+    from vpbench.results.compare import Comparison
+
+__all__ = ["command"]
+
+
+@click.command("compare")
+@click.argument("first", type=click.Path(path_type=Path), metavar="RESULT")
+@click.argument("second", type=click.Path(path_type=Path), metavar="RESULT")
+@click.option("--metric", metavar="NAME", help="Compare by this (default: all that both measured).")
+@json_option
+@common_options
+@click.pass_obj
+def command(state: State, first: Path, second: Path, metric: str | None, as_json: bool) -> None:
+    """Compare two results on the same clips, step by step.
+
+    Prints the first's score less the second's, paired clip by clip, with its 95 % interval and the p-value of a
+    permutation test, and the clips where the first does worst beside the second.
+    """
+    from vpbench.engine.summarise import metrics_of
+    from vpbench.results.compare import check_comparable, compare_rows, shared_metrics
+    from vpbench.results.result import Result
+    from vpbench.results.store import Store
+
+    store = Store.open(first)
+    one, other = Result(store), Result(Store.open(second))
+    with busy("comparing"):
+        partial = check_comparable(one, other)
+        names = shared_metrics(one, other, metric)
+        metrics = metrics_of(store, state.plugins)
+        rows, others = list(one.rows()), list(other.rows())
+        compared = [compare_rows(rows, others, metrics[name], one.summary["steps"]) for name in names]
+    if as_json:
+        print_json(
+            {
+                "schema": 1,
+                "protocol": one.run["protocol"]["name"],
+                "first": {"path": str(first), "label": one.label},
+                "second": {"path": str(second), "label": other.label},
+                "partial": partial,
+                "metrics": {c.metric: asdict(c) for c in compared},
+            }
+        )
+        return
+    click.echo(f"{one.run['protocol']['name']}: {one.label} (first) and {other.label} (second)")
+    for comparison in compared:
+        _print(comparison, one.run["protocol"]["report"], metrics[comparison.metric].info.decimals)
+    if partial:
+        click.echo(f"partial ({partial}): a look, not a finding")
+
+
+def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None:
+    from tabulate import tabulate
+
+    from vpbench.pages.numbers import number
+
+    columns = (comparison.first, comparison.second, comparison.difference, comparison.ci95, comparison.p)
+    table = []
+    for step, first, second, difference, interval, p in zip(comparison.steps, *columns, strict=True):
+        if step in (report or comparison.steps):
+            ends = "—" if interval is None else " to ".join(number(end, decimals) for end in interval)
+            scores = [number(value, decimals) for value in (first, second, difference)]
+            table.append([f"t+{step}", *scores, ends, number(p, 4)])
+    better = "higher" if comparison.higher_is_better else "lower"
+    click.echo(f"\n{comparison.metric}, {better} is better, {comparison.clips} clips")
+    click.echo(tabulate(table, ["", "first", "second", "difference", "95 % interval", "p"], disable_numparse=True))
+    for reason, count in comparison.undefined.items():
+        click.echo(f"left out: {count} frames ({reason})")
+    if comparison.worst:
+        click.echo("the first does worst beside the second on:")
+    for clip in comparison.worst:
+        click.echo(f"  {clip.clip}: {number(clip.first, decimals)} and {number(clip.second, decimals)}")

@@ -1,0 +1,94 @@
+"""``vpbench predict``: the future of any video, as pictures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vpbench.cli.common import State, busy, common_options, json_option, pairs, print_json
+from vpbench.errors import UsageError, did_you_mean
+
+__all__ = ["command"]
+
+
+class _Size(click.ParamType[tuple[int, int]]):
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no size: write it as HEIGHTxWIDTH, such as 128x160", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+@click.command("predict")
+@click.argument("video", metavar="VIDEO|FOLDER", type=click.Path(path_type=Path))
+@click.option("-m", "--predictor", required=True, metavar="NAME[:PRESET]", help="Who predicts.")
+@click.option("-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of a predictor.")
+@click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Weights of the predictor or an annotator.")
+@click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Who supplies flow or semantics to the predictor.")
+@click.option("--context", type=click.IntRange(min=1), metavar="T", show_default="4", help="Frames it sees.")
+@click.option("--start", type=click.IntRange(min=0), metavar="FRAME", help="The first of them (default: the last T).")
+@click.option("--step", type=click.IntRange(min=1), metavar="N", show_default="1", help="Frames from one to the next.")
+@click.option("--size", type=_Size(), metavar="HxW", help="Resize to this first.")
+@click.option("--horizon", type=click.IntRange(min=1), metavar="K", show_default="10", help="Steps to predict.")
+@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Of a stochastic predictor.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("prediction"), show_default=True, help="Folder.")
+@json_option
+@common_options
+@click.pass_obj
+def command(
+    state: State,
+    /,
+    video: Path,
+    predictor: str,
+    options: tuple[str, ...],
+    weights: tuple[str, ...],
+    annotate: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Predict the future of a video file, or of a folder of pictures in the order of the numbers in their names.
+
+    The context is the last frames of the video, so that nothing is known of what comes. With --start it lies earlier,
+    and what the video shows next is drawn below the prediction. Context, step and size are by default those that the
+    weights were trained with. The folder --out is made anew, if it holds nothing but an earlier prediction.
+    """
+    from vpbench.cli.run import _weights, _with_weights
+    from vpbench.engine.choose import parse_assignments
+    from vpbench.engine.predict import predict_video
+    from vpbench.pages.continuation import check_out, write_continuation
+
+    annotators = pairs(annotate, "--annotate")
+    own = _with_weights(parse_assignments(options, "-o"), _weights(weights, [predictor]))
+    used = [text.partition(":")[0] for text in (predictor, *annotators.values())]
+    state.plugins.entry("predictor", used[0])
+    for name in own:
+        if name not in used:
+            raise UsageError(
+                f"option {name}.{next(iter(own[name]))}: {name!r} does not take part{did_you_mean(name, used)}"
+            )
+    check_out(out)
+    with busy(f"{predictor}: continuing {video.name}"):
+        continuation = predict_video(
+            predictor, video, annotate=annotators, options=own, plugins=state.plugins, **values
+        )
+        document = write_continuation(continuation, out)
+    if as_json:
+        print_json(document | {"out": str(out), "files": [str(out / name) for name in document["files"]]})
+        return
+    first, *_, last = document["context"] * 2
+    height, width = document["size"]
+    seen = f"frame {first}" if first == last else f"frames {first} to {last}"
+    click.echo(f"{predictor}: {document['horizon']} steps after {seen} of {document['video']} ({height}x{width})")
+    for note in document["notes"]:
+        click.echo(note)
+    for name in document["files"]:
+        if "/" not in name or name.endswith("0001.png"):
+            click.echo(out / name)

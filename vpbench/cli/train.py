@@ -1,0 +1,191 @@
+"""``vpbench train``: a predictor's weights from a protocol's training clips."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vpbench.cli.common import State, busy, common_options, pairs, roots
+from vpbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from vpbench.engine.train_plan import TrainingPlan
+
+__all__ = ["command"]
+
+_RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accumulate", "clip")
+
+
+@click.command("train")
+@click.option("-p", "--protocol", required=True, metavar="NAME|FILE.toml", help="Whose training clips.")
+@click.option("-m", "--predictor", required=True, metavar="NAME[:PRESET]", help="What to train.")
+@click.option("-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of it.")
+@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Start from these weights.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each stage (default: as the preset says).")
+@click.option("--max-steps", "steps", type=click.IntRange(min=1), help="Optimiser steps of each stage, instead.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Clips per batch and device.")
+@click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), help="Learning rate.")
+@click.option("--precision", type=click.Choice(["32", "bf16-mixed"]), help="Of the arithmetic.")
+@click.option("--accumulate", type=click.IntRange(min=1), help="Batches per optimiser step.")
+@click.option("--clip", type=click.FloatRange(min=0, min_open=True), help="The largest norm of the gradient.")
+@click.option("--compile", is_flag=True, help="Let torch compile the training step.")
+@click.option("--keep", default="", metavar="METRIC|last", help="The weights kept: best in validation, or the last.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Validate by it (default: the protocol's).")
+@click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Where the dataset lies.")
+@click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Who supplies flow or semantics.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--devices", type=click.IntRange(min=1), help="Processes per node (default: every GPU, or one).")
+@click.option("--nodes", type=click.IntRange(min=1), help="Nodes (default: the launcher's).")
+@click.option("--strategy", default="auto", show_default=True, help="Lightning's, for several processes.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Processes that read ahead.")
+@click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True, help="Strips per validation.")
+@click.option("--resume/--no-resume", default=True, help="Go on with what is there (default), or refuse to.")
+@click.option("--submit", type=click.Choice(["slurm", "local"]), help="As a job, by submitit.")
+@click.option("--job", "job", multiple=True, metavar="KEY=VALUE", help="A parameter of submitit: slurm_partition=...")
+@common_options
+@click.pass_obj
+def command(
+    state: State,
+    /,
+    protocol: str,
+    predictor: str,
+    options: tuple[str, ...],
+    weights: Path | None,
+    data_roots: tuple[str, ...],
+    annotate: tuple[str, ...],
+    pictures: int,
+    submit: str | None,
+    job: tuple[str, ...],
+    **values: Any,
+) -> None:
+    """Train a predictor on the clips that a protocol trains on; validate on clips that it does not score.
+
+    The same command again goes on where the training stopped. At its end there is one file, weights.safetensors, for
+    `vpbench run --weights` and for other people. Processes on several GPUs and nodes are started by --devices, by
+    torchrun or by srun.
+    """
+    from vpbench.engine.choose import open_protocol, parse_assignments
+    from vpbench.engine.train_plan import TrainSettings, is_first_process, make_training_plan
+
+    if values["epochs"] and values["steps"]:
+        raise UsageError("--epochs and --max-steps: one says how long to train")
+    name = predictor.partition(":")[0]
+    given = parse_assignments(options, "-o")
+    if weights is not None:
+        given.setdefault(name, {})["weights"] = str(weights)
+    recipe = {key: value for key in _RECIPE if (value := values.pop(key)) is not None}
+    settings = TrainSettings(
+        data_roots=roots(data_roots),
+        options=given,
+        annotate=pairs(annotate, "--annotate"),
+        recipe=recipe,
+        **values,
+    )
+    chosen = open_protocol(state.plugins, protocol)
+    if submit is not None:
+        _submit(submit, job, settings)
+        return
+    if job:
+        raise UsageError(f"--job {job[0]}: is for --submit")
+    _check_option_names(given, {name, *(text.partition(":")[0] for text in settings.annotate.values())})
+
+    from vpbench.engine.train import Stopped, train_plan
+    from vpbench.pages.strips import PictureKeeper
+
+    with busy(f"{chosen.name}: looking at data and weights"):
+        plan = make_training_plan(chosen, predictor, state.plugins, settings)
+    main = is_first_process()
+    if main:
+        _announce(plan)
+    try:
+        train_plan(plan, click.echo, (lambda manifest: PictureKeeper(manifest, pictures)) if pictures else None)
+    except Stopped as stopped:
+        what = f"vpbench: stopped by {signal.Signals(stopped.number).name}; "
+        what += "saved: " if stopped.saved else "what was saved before stays: "
+        if main:
+            click.echo(f"{what}the same command goes on in {plan.folder}", err=True)
+        raise click.exceptions.Exit(130 if stopped.number == signal.SIGINT else 143) from None
+    if main:
+        _conclude(plan, protocol)
+
+
+def _check_option_names(given: dict[str, dict[str, Any]], used: set[str]) -> None:
+    from vpbench.errors import did_you_mean
+
+    for name in given:
+        if name not in used:
+            option = next(iter(given[name]))
+            raise UsageError(
+                f"option {name}.{option}: {name!r} does not take part in this training{did_you_mean(name, used)}"
+            )
+
+
+def _announce(plan: TrainingPlan) -> None:
+    if plan.weights.is_file():
+        click.echo("this training is finished already")
+        return
+    clips, validation = plan.clips, plan.validation
+    split = plan.protocol.training.split
+    click.echo(
+        f"{plan.folder}: {len(clips.sequences)} sequences of {split}, {clips.per_epoch} clips per epoch; "
+        f"{len(validation.manifest.clips)} clips to validate on"
+    )
+    for note in plan.notes:
+        click.echo(f"vpbench: {note}", err=True)
+
+
+def _conclude(plan: TrainingPlan, protocol: str) -> None:
+    from vpbench.engine.trained import open_trained
+
+    for number, stage in enumerate(open_trained(plan.weights).about["stages"], 1):
+        kept = stage["kept"]
+        click.echo(
+            f"stage {number}, {stage['name']}: {stage['steps']} steps; kept epoch {kept['epoch']} ({kept['by']})"
+        )
+    click.echo(f"weights: {plan.weights}")
+    root = "".join(f" --data-root {f'{k}=' if k else ''}{v}" for k, v in plan.settings.data_roots.items())
+    command = f"vpbench run -p {shlex.quote(protocol)} -m {plan.chosen.name} --weights {shlex.quote(str(plan.weights))}"
+    click.echo(f"evaluate them: {command}{root}")
+
+
+def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
+    """Submit this very command, without what says so."""
+    import tomllib
+
+    from vpbench.engine.train_submit import submit
+
+    parameters: dict[str, Any] = {}
+    for key, text in pairs(job, "--job").items():
+        try:
+            parameters[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            parameters[key] = text
+    submitted = submit(
+        _without(sys.argv[1:], {"--submit", "--job"}),
+        cluster,
+        settings.out / "training" / "jobs",
+        parameters,
+        nodes=settings.nodes or 1,
+        devices=settings.devices or 1,
+        gpu=settings.device == "cuda",
+    )
+    click.echo(f"job {submitted.job_id}; its output: {submitted.paths.stdout}")
+
+
+def _without(args: list[str], flags: set[str]) -> list[str]:
+    """Return arguments without some flags and the value of each."""
+    kept: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        if arg in flags:
+            next(rest)
+        elif arg.partition("=")[0] not in flags:
+            kept.append(arg)
+    return kept

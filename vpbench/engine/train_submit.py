@@ -1,0 +1,66 @@
+"""Training as a SLURM job, or a job of this machine, by submitit."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vpbench.errors import UsageError, VpbenchError
+
+__all__ = ["submit"]
+
+
+def submit(
+    args: Sequence[str],
+    cluster: str,
+    folder: Path,
+    parameters: Mapping[str, Any],
+    *,
+    nodes: int,
+    devices: int,
+    gpu: bool,
+) -> Any:
+    """Submit ``vpbench train ARGS`` and return submitit's job: its ``job_id``, ``paths``, ``result()``.
+
+    Args:
+        args: of ``vpbench``.
+        cluster: ``slurm`` or ``local``.
+        folder: where submitit keeps the job's script and output.
+        parameters: of ``submitit.Executor.update_parameters``, in place of ours.
+        nodes: how many.
+        devices: processes per node.
+        gpu: whether each needs a GPU.
+
+    Raises:
+        VpbenchError: submitit is not installed, or the cluster refuses. UsageError: a parameter it does not know.
+    """
+    try:
+        import submitit
+    except ModuleNotFoundError as error:
+        raise VpbenchError("--submit needs submitit: pip install 'vpbench[slurm]'") from error
+    try:
+        executor = submitit.AutoExecutor(folder / "%j", cluster=cluster)
+        # On this machine Lightning starts the processes; on a cluster srun does.
+        tasks = devices if cluster == "slurm" else 1
+        ours = {"name": "vpbench-train", "nodes": nodes, "tasks_per_node": tasks, "timeout_min": 24 * 60}
+        if gpu:
+            ours["gpus_per_node"] = devices
+        executor.update_parameters(**{**ours, **parameters})
+        return executor.submit(_job, list(args))
+    except (NameError, TypeError, ValueError) as error:  # what submitit raises for parameters
+        raise UsageError(f"--submit {cluster}: {' '.join(str(error).split())}") from error
+    except (RuntimeError, OSError) as error:
+        raise VpbenchError(f"--submit {cluster}: {' '.join(str(error).split())}") from error
+
+
+def _job(args: list[str]) -> None:
+    """Run ``vpbench ARGS`` in a process of its own, which gets the job's signals."""
+    process = subprocess.Popen([sys.executable, "-m", "vpbench", *args])
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
+        signal.signal(number, lambda received, frame: process.send_signal(received))
+    if code := process.wait():
+        raise RuntimeError(f"vpbench {' '.join(args)} ended with {code}")

@@ -1,0 +1,140 @@
+"""Validation while training: the predictor as ``vpbench run`` would see it, measured by the same metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from vpbench.engine import measure
+from vpbench.engine.choose import choose_metrics
+from vpbench.engine.loading import batches as read_batches
+from vpbench.engine.loading import stack
+from vpbench.engine.plan import Plan, Settings
+from vpbench.engine.save import Keeper
+from vpbench.engine.training_data import TrainingLoader
+from vpbench.engine.work import Evaluation
+from vpbench.errors import VpbenchError
+from vpbench.plugin.loader import Plugins
+from vpbench.plugin.metric import Metric
+from vpbench.protocol.protocol import Anchored
+from vpbench.results.store import Row
+
+__all__ = ["Validation", "scores"]
+
+Scores = dict[str, list[float]]
+"""By metric, the score of each scored step; NaN where there is none."""
+
+
+def scores(rows: Sequence[Row], metrics: Mapping[str, Metric], steps: Sequence[int]) -> Scores:
+    """Finalise rows to one score per metric and step."""
+    table: dict[tuple[str, int], list[Any]] = {(name, step): [] for name in metrics for step in steps}
+    for row in sorted(rows, key=lambda r: (r["clip"], r.get("sample", 0))):
+        if row["status"] == "ok":
+            table[row["metric"], row["step"]].append(row["value"])
+
+    def score(name: str, step: int) -> float:
+        statistics = table[name, step]
+        value = metrics[name].finalise(statistics) if statistics else math.nan
+        return float(value["score"] if isinstance(value, Mapping) else value)
+
+    return {name: [score(name, step) for step in steps] for name in metrics}
+
+
+class Validation(Callback):
+    """Predicts and measures the validation clips at the end of each epoch; logs ``val/METRIC``, keeps all scores."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        plugins: Plugins,
+        loader: TrainingLoader,
+        *,
+        folder: Path,
+        keeper: Keeper | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan, self._settings, self._plugins, self._loader = plan, settings, plugins, loader
+        self._folder, self._keeper, self._say = folder, keeper, say
+        self._cell = plan.cells[0]
+        self.metrics = self._cell.metrics
+        self.seconds = 0.0
+        self.history: list[dict[str, Any]] = []
+        """``epoch`` (from 0), ``batches``, ``scores`` of each validation."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep all scores."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from all scores."""
+        self.history = state_dict["history"]
+
+    def overall(self, found: Scores, name: str) -> float:
+        """Return the mean over the steps; the last step's score where such a mean means nothing."""
+        values = found[name]
+        anchored = isinstance(self._plan.protocol.sampling, Anchored)
+        return values[-1] if anchored else math.fsum(values) / len(values)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the metrics for the device of this process."""
+        self.metrics = choose_metrics(self._plugins, list(self._cell.metrics), str(trainer.strategy.root_device))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate.
+
+        Raises:
+            VpbenchError: data cannot be read; the predictor broke its contract; a metric failed.
+        """
+        start = time.perf_counter()
+        predictor = self._cell.predictor.value
+        modes = [(module, module.training) for module in predictor.modules()]
+        predictor.eval()
+        try:
+            rows = self._rows(trainer)
+        finally:
+            for module, training in modes:
+                module.training = training
+        found = scores(rows, self.metrics, self._plan.protocol.steps)
+        batches = self._loader.served
+        self.history.append({"epoch": trainer.current_epoch, "batches": batches, "scores": found})
+        overall = {name: self.overall(found, name) for name in self.metrics}
+        pl_module.log_dict(
+            {f"val/{name}": value for name, value in overall.items()}, sync_dist=True, on_step=False, on_epoch=True
+        )
+        shown = ", ".join(f"{name} {value:.{self.metrics[name].info.decimals}f}" for name, value in overall.items())
+        self._say(f"epoch {trainer.current_epoch + 1}, batch {batches}: {shown}")
+        self.seconds += time.perf_counter() - start
+
+    def _rows(self, trainer: Trainer) -> list[Row]:
+        """Return the rows of all clips; each process predicts its share."""
+        plan, device = self._plan, str(trainer.strategy.root_device)
+        source = Evaluation(plan, self._settings, (), ()).source()
+        size, clips = self._settings.batch_size, plan.manifest.clips
+        groups = [clips[i : i + size] for i in range(0, len(clips), size)][trainer.global_rank :: trainer.world_size]
+        rows: list[Row] = []
+        for read in read_batches(source, groups, self._settings.workers):
+            if isinstance(read, VpbenchError):
+                raise read
+            for batch in stack(read, device, source):
+                cell = self._cell
+                checked = measure.predict(
+                    cell.label, cell.predictor.value, batch, outputs=cell.outputs, seed=self._settings.seed, sample=0
+                )
+                quantise = plan.protocol.quantise
+                rows += measure.measure(cell.label, checked, batch, self.metrics, quantise=quantise, sample=None)
+                if self._keeper is not None:
+                    folder = self._folder / f"epoch{trainer.current_epoch + 1:04d}"
+                    self._keeper.keep(folder, batch, checked.raw, 0)
+        if trainer.world_size > 1:
+            every: list[list[Row]] = [[] for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(every, rows)
+            rows = [row for part in every for row in part]
+        return rows

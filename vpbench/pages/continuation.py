@@ -1,0 +1,253 @@
+"""A continued video as files: pictures of every step, an animation and one strip.
+
+::
+
+    strip.png             a column per frame: the context, then the prediction; below, what the video itself shows
+    prediction.gif, .mp4  the context in a grey frame, then the prediction in an orange one
+    frames/0001.png       the predicted frame of step 1, in the size that the predictor worked in
+    semantics/0001.png    predicted labels in their palette, where predicted
+    flow/0001.png         predicted flow in the usual colour wheel, where predicted
+    disocclusion/0001.png what the predictor holds to be newly visible, white on black, where predicted
+    prediction.json       what was predicted by what from what, and all these files
+
+Of several samples, each has its own ``sample0/``, ``sample1/``, ... for all but the strip and ``prediction.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from vpbench.engine.predict import Continuation
+from vpbench.errors import ResultError
+from vpbench.pages.strips import Row, flow_row, frames_row, labels_row, mask_row, strip
+from vpbench.plugin.clip import Context, Prediction
+from vpbench.results.store import explained
+
+__all__ = ["check_out", "continuation_strip", "write_continuation"]
+
+RATE = 5
+"""Frames per second of the animations: slow enough to see each."""
+_MARK = "prediction.json"
+_GREY, _ORANGE = (128, 128, 128), (255, 128, 0)
+_BORDER = 4
+_STRIP_WIDTH, _LEAST_WIDTH, _LEAST_SIDE, _LINE = 4096, 96, 64, 2
+
+Picture = NDArray[np.uint8]
+
+
+def check_out(out: Path) -> None:
+    """Check that predictions may go to a folder: it is not there, empty, or holds only what was predicted before.
+
+    Raises:
+        ResultError: it is a file, holds anything else, or cannot be written; nothing of it was touched.
+    """
+    with explained(out):
+        folder = out.expanduser().resolve()
+        place = next(path for path in (*folder.parents, folder) if path.exists())
+        for path in (folder, place):
+            if path.exists() and not path.is_dir():
+                raise ResultError(f"{path} is a file: choose another folder with --out")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise ResultError(f"{place} may not be written: choose another folder with --out")
+        written = _written(folder)
+        for path in folder.rglob("*"):
+            name = path.relative_to(folder).as_posix()
+            if name not in written and (path.is_symlink() or not path.is_dir()):
+                raise ResultError(f"{out} holds {name}, which `vpbench predict` did not write: choose another --out")
+
+
+def write_continuation(continuation: Continuation, out: Path) -> dict[str, Any]:
+    """Write all files, in place of those of an earlier prediction; the folder appears whole or not at all.
+
+    Returns:
+        The content of ``prediction.json``.
+
+    Raises:
+        ResultError: as :func:`check_out`, or the folder cannot be written.
+    """
+    check_out(out)
+    with explained(out), _staged(out.expanduser().resolve()) as folder:
+        names = _write_files(continuation, folder)
+        document = _describe(continuation) | {"files": sorted([*names, _MARK])}
+        (folder / _MARK).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return document
+
+
+def _written(out: Path) -> set[str]:
+    """Return the names of the files that an earlier prediction says it wrote."""
+    try:
+        files = json.loads((out / _MARK).read_text(encoding="utf-8"))["files"]
+        return {str(name) for name in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """Give a new folder beside ``out`` that takes its place at the end, and is removed on any error."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(3)
+    new, old = (out.with_name(f".{out.name}.{token}.{what}") for what in ("new", "old"))
+    new.mkdir()
+    try:
+        yield new
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _describe(continuation: Continuation) -> dict[str, Any]:
+    batch, chosen = continuation.batch, continuation.predictor
+    return {
+        "schema": 1,
+        "video": batch.refs[0].sequence,
+        "context": list(continuation.frames),
+        "size": list(batch.context.frames.shape[-2:]),
+        "horizon": batch.horizon,
+        "samples": len(continuation.predictions),
+        "predictor": chosen.name,
+        "preset": chosen.preset,
+        "options": dict(chosen.options),
+        "fingerprint": chosen.fingerprint,
+        "annotators": {modality: one.describe() for modality, one in continuation.annotators.items()},
+        "notes": list(continuation.notes),
+    }
+
+
+def _write_files(continuation: Continuation, folder: Path) -> list[str]:
+    """Write everything but ``prediction.json``; return the names below the folder."""
+    given = len(continuation.frames)
+    names = ["strip.png"]
+    continuation_strip(continuation).save(folder / "strip.png", optimize=True)
+    for sample, prediction in enumerate(continuation.predictions):
+        below = f"sample{sample}/" if len(continuation.predictions) > 1 else ""
+        rows = _rows(continuation.batch.context, prediction)
+        for modality, row in rows.items():
+            (folder / below / modality).mkdir(parents=True)
+            for step, picture in enumerate(row.pictures[given:], 1):
+                assert picture is not None  # every step is predicted
+                names.append(f"{below}{modality}/{step:04d}.png")
+                Image.fromarray(picture).save(folder / names[-1])
+        if "frames" in rows:
+            shown = [picture for picture in rows["frames"].pictures if picture is not None]
+            film = [_bordered(picture, _GREY if i < given else _ORANGE) for i, picture in enumerate(shown)]
+            names += [f"{below}prediction.gif", f"{below}prediction.mp4"]
+            _write_gif(folder / names[-2], film)
+            _write_mp4(folder / names[-1], film)
+    return names
+
+
+def continuation_strip(continuation: Continuation) -> Image.Image:
+    """Draw a row for each thing predicted, the context before the prediction (framed in orange), and a row of what the
+    video itself shows where it goes on.
+
+    Large pictures are scaled down, so that the strip is about 4000 pixels wide.
+    """
+    context, future = continuation.batch.context, continuation.batch.future
+    given, several = len(continuation.frames), len(continuation.predictions) > 1
+    heads = [*(f"t{k - given + 1:+d}" if k < given - 1 else "t" for k in range(given))]
+    heads += [f"t+{k}" for k in range(1, continuation.batch.horizon + 1)]
+    width = max(_LEAST_WIDTH, _STRIP_WIDTH // len(heads))
+    pictures: list[Row] = []
+    others: list[Row] = []
+    for sample, prediction in enumerate(continuation.predictions):
+        for modality, row in _rows(context, prediction).items():
+            fitted = _fitted(row, width)
+            before = fitted.pictures[:given] if sample == 0 else [None] * given
+            after = [_marked(p) if p is not None and modality == "frames" else p for p in fitted.pictures[given:]]
+            title = f"{row.title}, sample {sample}" if several else row.title
+            (pictures if modality == "frames" else others).append(Row(title, [*before, *after]))
+    if not pictures:
+        pictures.append(_fitted(frames_row("frames", context.frames[0]), width))
+    if future.steps:
+        pictures.append(_fitted(frames_row("the video", future.frames[0], given), width))
+        if (predicted := continuation.predictions[0].frames) is not None:
+            error = (predicted[0, : len(future.steps)] - future.frames[0]).abs()
+            pictures.append(_fitted(frames_row("error", error, given), width))
+    return strip(heads, [*pictures, *others])
+
+
+def _rows(context: Context, prediction: Prediction) -> dict[str, Row]:
+    """Return what was predicted for the one clip, by modality, after what the context has of it."""
+    given = context.frames.shape[1]
+    rows: dict[str, Row] = {}
+    if prediction.frames is not None:
+        rows["frames"] = frames_row("frames", torch.cat([context.frames[0], prediction.frames[0]]))
+    if prediction.semantics is not None and prediction.label_space is not None:
+        before: Sequence[Picture | None] = [None] * given
+        if context.semantics is not None and context.label_space is not None:
+            before = labels_row("", context.semantics[0], context.label_space).pictures
+        semantics = prediction.semantics[0]
+        labels = semantics.argmax(dim=1) if semantics.ndim == 4 else semantics
+        rows["semantics"] = Row("labels", [*before, *labels_row("", labels, prediction.label_space).pictures])
+    if prediction.flow is not None:
+        seen = prediction.flow[0, :0] if context.flow is None else context.flow[0]
+        rows["flow"] = flow_row("flow", torch.cat([seen, prediction.flow[0]]), given - len(seen))
+    if prediction.disocclusion is not None:
+        rows["disocclusion"] = mask_row("new", prediction.disocclusion[0], given)
+    return rows
+
+
+def _fitted(row: Row, width: int) -> Row:
+    """Scale pictures down to a width, or small ones up by a whole factor: to the size that they are shown in."""
+    pictures: list[Picture | None] = []
+    for picture in row.pictures:
+        if picture is not None and picture.shape[1] > width:
+            size = (width, max(1, round(picture.shape[0] * width / picture.shape[1])))
+            picture = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+        elif picture is not None:
+            factor = max(1, -(-_LEAST_SIDE // min(picture.shape[:2])))
+            picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+        pictures.append(picture)
+    return Row(row.title, pictures)
+
+
+def _marked(picture: Picture) -> Picture:
+    """Draw an orange line along the inner edge of a picture of a strip."""
+    line = np.full_like(picture, _ORANGE)
+    line[_LINE:-_LINE, _LINE:-_LINE] = picture[_LINE:-_LINE, _LINE:-_LINE]
+    return line
+
+
+def _bordered(picture: Picture, colour: tuple[int, int, int]) -> Picture:
+    """Put a coloured border around a picture, thick enough to make both sides even, as H.264 needs them."""
+    height, width = picture.shape[:2]
+    framed = np.empty((height + 2 * _BORDER + height % 2, width + 2 * _BORDER + width % 2, 3), dtype=np.uint8)
+    framed[:] = colour
+    framed[_BORDER : _BORDER + height, _BORDER : _BORDER + width] = picture
+    return framed
+
+
+def _write_gif(path: Path, film: Sequence[Picture]) -> None:
+    first, *rest = [Image.fromarray(picture) for picture in film]
+    first.save(path, save_all=True, append_images=rest, duration=1000 // RATE, loop=0)
+
+
+def _write_mp4(path: Path, film: Sequence[Picture]) -> None:
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=RATE)
+        stream.height, stream.width = film[0].shape[:2]
+        stream.pix_fmt = "yuv420p"  # what every player shows
+        stream.bit_rate = 8_000_000
+        for picture in film:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))

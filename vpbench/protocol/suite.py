@@ -1,0 +1,208 @@
+"""The suite: data, not code. A validated TOML value that lists predictors and the protocols to evaluate them on."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
+
+from vpbench.errors import UsageError, did_you_mean
+from vpbench.plugin.training import Recipe
+from vpbench.protocol.protocol import validation_line
+
+__all__ = ["Entry", "Job", "Suite"]
+
+SCHEMA = 1
+_RECIPE = {
+    field.name: TypeAdapter[Any](Recipe.__annotations__[field.name], config=ConfigDict(strict=True))
+    for field in dataclasses.fields(Recipe)
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)]
+Samples = Annotated[int, Field(ge=1)]
+
+
+class Entry(_Strict):
+    """One predictor of a suite, in one form; what is not said is the suite's."""
+
+    name: str = Field(min_length=1)
+    """``NAME`` or ``NAME:PRESET``, as after ``-m``."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    weights: str = ""
+    """A file of weights; another way to set the option of that name."""
+    train: bool | dict[str, Any] = False
+    """Whether ``vpbench train`` makes the weights, per protocol and seed; or so, with other values of the recipe."""
+    protocols: Names | None = None
+    """Those of the suite's that it is evaluated on."""
+    seeds: Seeds | None = None
+    samples: Samples | None = None
+    annotate: dict[str, str] = Field(default_factory=dict)
+    """Annotators by modality, whatever the dataset has, as after ``--annotate``."""
+
+    @model_validator(mode="after")
+    def _weights_from_one_place(self) -> Entry:
+        given = {"weights": self.weights, "train": self.train is not False, "options": "weights" in self.options}
+        if len(places := [name for name, there in given.items() if there]) > 1:
+            raise ValueError(f"{self.name}: weights come from one place, not from both {places[0]} and {places[1]}")
+        if isinstance(self.train, dict):
+            for name, value in self.train.items():
+                if name not in _RECIPE:
+                    raise ValueError(f"{self.name}: train: a recipe has no {name!r}{did_you_mean(name, _RECIPE)}")
+                _RECIPE[name].validate_python(value)
+            if {"epochs", "steps"} <= set(self.train):
+                raise ValueError(f"{self.name}: train: either epochs or steps says how long")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What tells it from the suite's other entries, in words."""
+        said = {**self.options, **self.annotate}
+        said |= {"weights": self.weights} if self.weights else {}
+        said |= {"samples": self.samples} if self.samples else {}
+        return " ".join([self.name, *(f"{name}={value}" for name, value in said.items())])
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One entry on one protocol with one seed: one result, and where the entry is trained one training."""
+
+    protocol: str
+    """A name, or a path."""
+    entry: Entry
+    seed: int
+    samples: int
+    folder: Path
+    """What relative paths of the entry start from."""
+    annotate: Mapping[str, str]
+    """The suite's annotators, for what the dataset lacks and the predictor requires."""
+
+    @property
+    def label(self) -> str:
+        """The entry's label, and the seed where it is not 0."""
+        return f"{self.entry.label} seed {self.seed}" if self.seed else self.entry.label
+
+
+class Suite(_Strict):
+    """Predictors and protocols, and how each is evaluated. Relative paths start from the suite's file."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    summary: str = ""
+    source: str = ""
+    notes: tuple[str, ...] = Field(default=(), strict=False)
+    protocols: Names
+    predictors: tuple[Entry, ...] = Field(min_length=1, strict=False)
+    seeds: Seeds = (0,)
+    samples: Samples = 1
+    annotate: dict[str, str] = Field(default_factory=dict)
+    """Annotators by modality, for what a dataset lacks and a predictor requires; a protocol's own come first."""
+    _folder: Path = PrivateAttr(default=Path())
+
+    @model_validator(mode="after")
+    def _entries_narrow(self) -> Suite:
+        for entry in self.predictors:
+            for name in entry.protocols or ():
+                if name not in self.protocols:
+                    hint = did_you_mean(name, self.protocols)
+                    raise ValueError(f"{entry.name}: {name!r} is not among the suite's protocols{hint}")
+        return self
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any], where: str) -> Suite:
+        """Validate a value as read from TOML.
+
+        Raises:
+            UsageError: it is not a valid suite; names the field.
+        """
+        if isinstance(schema := value.get("schema"), int) and schema > SCHEMA:
+            raise UsageError(
+                f"{where}: schema {schema} is newer than this vpbench reads (schema {SCHEMA}); upgrade vpbench"
+            )
+        try:
+            return cls.model_validate(dict(value))
+        except ValidationError as error:
+            raise UsageError(f"{where}: {validation_line(error)}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Suite:
+        """Read a TOML file.
+
+        Raises:
+            UsageError: it cannot be read, is not TOML or not a suite.
+        """
+        try:
+            value = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"suite file {path} cannot be read: {error}") from error
+        suite = cls.parse(value, f"suite file {path}")
+        suite._folder = path.parent
+        return suite
+
+    def narrowed(self, protocols: Sequence[str], predictors: Sequence[str]) -> Suite:
+        """Return the suite with these protocols and predictors only; none named is all of them.
+
+        ``NAME`` takes every entry of that predictor, ``NAME:PRESET`` those of that preset. A protocol's file is named
+        by a path that starts here.
+
+        Raises:
+            UsageError: one that the suite does not have, or nothing is left.
+        """
+        places = {self._place(text): text for text in self.protocols}
+        kept = {places[_resolved(text)] for text in protocols if _resolved(text) in places}
+        if unknown := [text for text in protocols if _resolved(text) not in places]:
+            raise UsageError(f"suite {self.name}: no protocol {unknown[0]!r}{did_you_mean(unknown[0], self.protocols)}")
+        forms = {form for entry in self.predictors for form in (entry.name, entry.name.partition(":")[0])}
+        if unknown := [text for text in predictors if text not in forms]:
+            raise UsageError(f"suite {self.name}: no predictor {unknown[0]!r}{did_you_mean(unknown[0], forms)}")
+        narrow = self.model_copy(
+            update={
+                "protocols": tuple(p for p in self.protocols if not protocols or p in kept),
+                "predictors": tuple(
+                    entry
+                    for entry in self.predictors
+                    if not predictors or {entry.name, entry.name.partition(":")[0]} & set(predictors)
+                ),
+            }
+        )
+        if not narrow.jobs():
+            raise UsageError(f"suite {self.name}: it evaluates none of these predictors on any of these protocols")
+        return narrow
+
+    def jobs(self, seed: int | None = None, samples: int | None = None) -> list[Job]:
+        """Return everything to do, protocol by protocol; ``seed`` and ``samples`` replace all that the suite says."""
+        return [
+            Job(
+                _path(self._folder, name),
+                entry,
+                one,
+                samples or entry.samples or self.samples,
+                self._folder,
+                self.annotate,
+            )
+            for name in self.protocols
+            for entry in self.predictors
+            if entry.protocols is None or name in entry.protocols
+            for one in ((seed,) if seed is not None else entry.seeds or self.seeds)
+        ]
+
+    def _place(self, protocol: str) -> str:
+        return _resolved(_path(self._folder, protocol))
+
+
+def _path(folder: Path, protocol: str) -> str:
+    return str(folder / protocol) if protocol.endswith(".toml") else protocol
+
+
+def _resolved(protocol: str) -> str:
+    return str(Path(protocol).resolve()) if protocol.endswith(".toml") else protocol
