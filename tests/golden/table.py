@@ -69,7 +69,7 @@ uniform = partial(ssim_window_by_window, window=UNIFORM, factor=49 / 48)
 METRICS: dict[str, tuple[str, float, dict[str, Case], dict[str, Source]]] = {
     "mse": (
         "pixels",
-        1e-9,
+        1e-7,
         SMALL | WORLD,
         {
             "scikit-image": mean_of_frames(skimage.mean_squared_error),
@@ -79,7 +79,7 @@ METRICS: dict[str, tuple[str, float, dict[str, Case], dict[str, Source]]] = {
     ),
     "mae": (
         "pixels",
-        1e-9,
+        1e-7,
         SMALL | WORLD,
         {
             "torchmetrics": mean_of_frames(tensors(torchmetrics("regression.mean_absolute_error"))),

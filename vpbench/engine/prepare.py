@@ -27,7 +27,7 @@ from vpbench.protocol.units import Manifest
 
 __all__ = ["by_sequence", "find_prepared", "prepare", "store_folder", "store_key"]
 
-_REVISION = "2"  # raised when the format changes, or what the harness does to pixels
+_REVISION = "2"  # part of every key; raised when the format changes, or what the harness does to pixels
 
 
 def store_folder(protocol: Protocol, dataset: Dataset, manifest: Manifest) -> Path:

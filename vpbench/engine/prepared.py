@@ -37,7 +37,6 @@ from vpbench.results.store import write_atomic
 
 __all__ = ["Contents", "Key", "PreparedDataset", "cut", "keys_of", "make_store", "open_store"]
 
-_SCHEMA = 2
 _PART = 32
 Key = tuple[int, ...]
 """One frame, or (frame before, frame)."""
@@ -166,20 +165,24 @@ def make_store(
     once = ((part, False) for part in _parts(parts, contents, modalities, part_size))
     again = ((part, True) for part in left)
     try:
-        for part, mine in chain(once, again):
+        for part, last in chain(once, again):
             path, sequence, modality, keys = part
             progress(done, total)
             if (array := _load(path, len(keys))) is None:
                 if finished() is not None:  # another process was faster
                     break
                 with _writing(folder):
-                    mine = mine or _claim(path)
-                if not mine:
+                    claim = _claim(path)
+                if claim is None and not last:
                     left.append(part)
                     continue
-                array = _read(read, sequence, keys, modality)
-                with _writing(folder):
-                    write_atomic(path, _npy(array))
+                try:
+                    array = _read(read, sequence, keys, modality)
+                    with _writing(folder):
+                        write_atomic(path, _npy(array))
+                finally:
+                    if claim is not None:
+                        claim.unlink(missing_ok=True)
             if sizes.setdefault((sequence, modality), array.shape[1:]) != array.shape[1:]:
                 raise DataError(f"sequence {sequence!r}: the frame size changes within the sequence")
             done += len(keys)
@@ -201,14 +204,15 @@ def _beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
 
 
-def _claim(path: Path) -> bool:
-    """Say that this process makes a part, so that others make other ones first; False where one has said so."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _claim(part: Path) -> Path | None:
+    """Say with a file that this process makes a part, so that others make other ones first; None where one did."""
+    claim = part.with_suffix(".claim")
+    claim.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.with_suffix(".claim").open("x").close()
+        claim.open("x").close()
     except FileExistsError:
-        return False
-    return True
+        return None
+    return claim
 
 
 @contextmanager
@@ -278,7 +282,7 @@ def _publish(folder: Path, parts: Path, contents: Contents, modalities: Sequence
                 sizes[modality] = file.tell()
                 file.flush()
                 os.fsync(file.fileno())
-        write_atomic(own / "index.json", json.dumps({"schema": _SCHEMA, "sizes": sizes, "sequences": places}))
+        write_atomic(own / "index.json", json.dumps({"sizes": sizes, "sequences": places}))
         own.rename(folder)  # fails where another process was faster
     finally:
         shutil.rmtree(own, ignore_errors=True)
