@@ -70,6 +70,7 @@ class Fit(LightningModule):
         self.recipe = recipe or vpbench.Recipe(epochs=3, batch_size=4, learning_rate=1e-2)
 
     def training_step(self, batch, index):
+        assert self.model.training, "validation leaves it as it was"
         after = int(os.environ.get("KILL_AFTER", "-1"))
         if batch.step == after and type(self).__name__ == os.environ.get("KILL_IN", "Fit"):
             os.kill(os.getpid(), getattr(signal, os.environ.get("KILL_SIGNAL", "SIGKILL")))

@@ -97,6 +97,8 @@ def test_the_strip_shows_context_prediction_and_how_the_video_goes_on(vpbench, v
     assert [at(strip, c, 0, 7, 3) for c in range(7)] == [(n, *middle) for n in (2, 3, 4, 4, 4, 4, 4)]
     assert [at(strip, c, 1, 7, 3) for c in range(3, 6)] == [(n, *middle) for n in (5, 6, 7)]
     assert [at(strip, c, 2, 7, 3) for c in range(3, 6)] == [(1, 0, 0), (2, 0, 0), (3, 0, 0)]
+    edges = [strip.getpixel((strip.width - n * 127, strip.height - 3 * 77 + 37)) for n in range(7, 0, -1)]
+    assert [edge == tuple(ORANGE) for edge in edges] == [False] * 3 + [True] * 4
     assert at(strip, 6, 1, 7, 3) == at(strip, 0, 1, 7, 3) == (255, 255, 255), "the video does not go on that far"
 
 

@@ -102,11 +102,12 @@ def test_a_part_that_was_cut_off_is_made_again(folder, monkeypatch):
     for path, size in zip(parts, (0, 7, 100, 1000), strict=False):
         os.truncate(path, size)
     parts[4].write_bytes(b"not an array at all")
+    np.save(parts[5], np.load(parts[5])[:-1])
     reads = []
     original = Toy.read
     monkeypatch.setattr("toys.Toy.read", lambda *args: reads.append(args) or original(*args))
     make()
-    frames = sum(".frames." in path.name for path in parts[:5])
+    frames = sum(".frames." in path.name for path in parts[:6])
     assert len([args for args in reads if args[3] == "frames"]) == frames
     monkeypatch.undo()
     monkeypatch.setenv("VPBENCH_CACHE", str(folder.parent.parent))
@@ -159,23 +160,23 @@ def test_another_process_that_is_faster_is_no_trouble(folder, monkeypatch, when)
     """It publishes, and removes all parts, at the worst moment."""
     from vpbench.engine import prepared
 
-    def meanwhile(function, name):
-        def call(*args):
-            monkeypatch.undo()
-            monkeypatch.setenv("VPBENCH_CACHE", str(folder.parent.parent))
-            done = function(*args) if when == "reading" else None
+    owner, name = {"reading": (Toy, "read"), "writing": (prepared, "_npy"), "publishing": (prepared, "_publish")}[when]
+    function = getattr(owner, name)
+    seen = []
+
+    def meanwhile(*args):
+        if not seen:
+            seen.append("the other one begins")
             make()
-            return done if when == "reading" else function(*args)
+            seen.append("the other one has published")
+        seen.append(name)
+        return function(*args)
 
-        return call
-
-    if when == "reading":
-        monkeypatch.setattr(Toy, "read", meanwhile(Toy.read, "read"))
-    elif when == "writing":
-        monkeypatch.setattr(prepared, "_npy", meanwhile(prepared._npy, "_npy"))
-    else:
-        monkeypatch.setattr(prepared, "_publish", meanwhile(prepared._publish, "_publish"))
+    monkeypatch.setattr(owner, name, meanwhile)
     make()
+    # With what this one has begun, it goes on; it begins nothing more.
+    assert seen[seen.index("the other one has published") :].count(name) == 1
+    monkeypatch.setattr(owner, name, function)
     check()
     assert list(folder.parent.iterdir()) == [folder]
 

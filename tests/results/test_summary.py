@@ -109,7 +109,7 @@ def test_an_interval_of_few_clips_against_every_resample_there_is():
 
 
 def test_resampling_draws_clips_with_replacement_and_uniformly():
-    draws = np.concatenate(list(module._draws(10)))
+    draws = np.concatenate(list(module.draw_clips(10)))
     assert draws.shape == (RESAMPLES, 10)
     counts = np.bincount(draws.ravel(), minlength=10)
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
@@ -119,9 +119,9 @@ def test_resampling_draws_clips_with_replacement_and_uniformly():
 def test_the_draws_are_the_same_for_ever_and_for_any_block(monkeypatch):
     """Raw bits of Philox with a fixed key, modulo the number of clips."""
     raw = np.random.Philox(key=20_210_619).random_raw(RESAMPLES * 7).reshape(RESAMPLES, 7) % 7
-    whole = np.concatenate(list(module._draws(7)))
+    whole = np.concatenate(list(module.draw_clips(7)))
     monkeypatch.setattr(module, "_BLOCK", 7 * 33)
-    blocks = list(module._draws(7))
+    blocks = list(module.draw_clips(7))
     assert len(blocks) > 1
     assert np.array_equal(whole, raw) and np.array_equal(np.concatenate(blocks), raw)
 

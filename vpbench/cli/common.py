@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +12,21 @@ from typing import Any, TypeVar
 
 import click
 
-from vpbench.errors import UsageError, VpbenchError
+from vpbench.errors import DataError, UsageError, VpbenchError
 from vpbench.plugin.loader import Plugins, load_plugins
 
-__all__ = ["State", "busy", "common_options", "each", "json_option", "pairs", "print_json", "progress_bar", "roots"]
+__all__ = [
+    "State",
+    "busy",
+    "common_options",
+    "each",
+    "json_option",
+    "pairs",
+    "parse_options",
+    "print_json",
+    "progress_bar",
+    "roots",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,6 +90,37 @@ def pairs(texts: tuple[str, ...], flag: str, *, bare: bool = False) -> dict[str,
         if name in parsed:
             raise UsageError(f"{flag} {text}: given twice{' for ' + name if name else ''}")
         parsed[name] = value
+    return parsed
+
+
+def parse_options(
+    options: tuple[str, ...], weights: tuple[str, ...], names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Parse ``-o NAME.OPTION=VALUE`` and ``--weights [NAME=]FILE``, which is another way to set the option ``weights``.
+
+    A bare file belongs to the only one of ``names``, texts as after ``-m``.
+
+    Raises:
+        UsageError: not of that form, whose weights is not clear, or they are given twice. DataError: no such file.
+    """
+    from vpbench.engine.choose import parse_assignments
+
+    parsed = parse_assignments(options, "-o")
+    files = {name: Path(text).expanduser() for name, text in pairs(weights, "--weights", bare=True).items()}
+    if "" in files:
+        known = sorted({text.partition(":")[0] for text in names})
+        if len(known) > 1:
+            raise UsageError(f"--weights {files['']}: whose? Write --weights NAME=FILE, such as {known[0]}=FILE")
+        if known[0] in files:
+            raise UsageError(f"--weights {files['']}: given twice for {known[0]}")
+        files[known[0]] = files.pop("")
+    for name, file in files.items():
+        if not file.is_file():
+            raise DataError(f"--weights {name}={file}: there is no such file")
+        own = parsed.setdefault(name, {})
+        if "weights" in own:
+            raise UsageError(f"--weights {name}={file}: -o {name}.weights={own['weights']} says the same thing")
+        own["weights"] = str(file)
     return parsed
 
 

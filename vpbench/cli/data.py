@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vpbench.cli.common import State, common_options, json_option, pairs, print_json, progress_bar, roots
+from vpbench.cli.common import (
+    State,
+    common_options,
+    json_option,
+    pairs,
+    parse_options,
+    print_json,
+    progress_bar,
+    roots,
+)
 
 if TYPE_CHECKING:
     from vpbench.plugin.dataset import Dataset, DatasetInfo, Finding
@@ -101,9 +110,8 @@ def prepare(
 
     Goes on where it stopped. Results are the same, to the byte, with and without.
     """
-    from vpbench.cli.run import _weights, _with_weights
     from vpbench.engine.annotate import prepare_annotations
-    from vpbench.engine.choose import choose_annotators, open_protocol, open_protocol_dataset, parse_assignments
+    from vpbench.engine.choose import choose_annotators, open_protocol, open_protocol_dataset
     from vpbench.engine.prepare import prepare as make
     from vpbench.errors import UsageError, did_you_mean
     from vpbench.protocol.units import build_manifest
@@ -112,7 +120,7 @@ def prepare(
     names = [text.partition(":")[0] for text in wanted.values()]
     if weights and not names:
         raise UsageError(f"--weights {weights[0]}: add the annotator that they are for with --annotate")
-    own = _with_weights(parse_assignments(options, "-o"), _weights(weights, names))
+    own = parse_options(options, weights, names)
     for name in own:
         if name not in names:
             option = f"option {name}.{next(iter(own[name]))}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vpbench.cli.common import State, busy, common_options, json_option, pairs, print_json
+from vpbench.cli.common import State, busy, common_options, json_option, pairs, parse_options, print_json
 from vpbench.errors import UsageError, did_you_mean
 
 __all__ = ["command"]
@@ -60,13 +60,11 @@ def command(
     and what the video shows next is drawn below the prediction. Context, step and size are by default those that the
     weights were trained with. The folder --out is made anew, if it holds nothing but an earlier prediction.
     """
-    from vpbench.cli.run import _weights, _with_weights
-    from vpbench.engine.choose import parse_assignments
     from vpbench.engine.predict import predict_video
     from vpbench.pages.continuation import check_out, write_continuation
 
     annotators = pairs(annotate, "--annotate")
-    own = _with_weights(parse_assignments(options, "-o"), _weights(weights, [predictor]))
+    own = parse_options(options, weights, [predictor])
     used = [text.partition(":")[0] for text in (predictor, *annotators.values())]
     state.plugins.entry("predictor", used[0])
     for name in own:

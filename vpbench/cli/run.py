@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import State, busy, common_options, json_option, pairs, print_json, progress_bar, roots
-from vpbench.errors import DataError, UsageError, VpbenchError
+from vpbench.cli.common import (
+    State,
+    busy,
+    common_options,
+    json_option,
+    pairs,
+    parse_options,
+    print_json,
+    progress_bar,
+    roots,
+)
+from vpbench.errors import UsageError, VpbenchError
 
 if TYPE_CHECKING:
     from vpbench.engine.plan import Settings
@@ -70,7 +80,6 @@ def command(
     what plugins registered as defaults. Results are published unit by unit: run the same command again to go on after a
     stop.
     """
-    from vpbench.engine.choose import parse_assignments
     from vpbench.engine.plan import Settings
     from vpbench.engine.suite import group_jobs, plan_group
     from vpbench.protocol.suite import Suite
@@ -88,7 +97,7 @@ def command(
     names = [entry.name for entry in suite.predictors]
     settings = Settings(
         data_roots=folders,
-        options=_with_weights(parse_assignments(options, "-o"), _weights(weights, names)),
+        options=parse_options(options, weights, names),
         annotate=pairs(annotate, "--annotate"),
         **values,
     )
@@ -121,31 +130,6 @@ def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[st
         raise UsageError("say what to evaluate with -m (`vpbench list predictors`)")
     entries = tuple(Entry(name=name) for name in predictors)
     return Suite(schema=1, name="run", protocols=protocols, predictors=entries)
-
-
-def _weights(texts: tuple[str, ...], predictors: Sequence[str]) -> dict[str, Path]:
-    """Parse ``--weights [NAME=]FILE``; a bare file is the only predictor's."""
-    files = {name: Path(text).expanduser() for name, text in pairs(texts, "--weights", bare=True).items()}
-    if "" in files:
-        names = sorted({text.partition(":")[0] for text in predictors})
-        if len(names) > 1:
-            raise UsageError(f"--weights {files['']}: whose? Write --weights NAME=FILE, such as {names[0]}=FILE")
-        if names[0] in files:
-            raise UsageError(f"--weights {files['']}: given twice for {names[0]}")
-        files[names[0]] = files.pop("")
-    for name, file in files.items():
-        if not file.is_file():
-            raise DataError(f"--weights {name}={file}: there is no such file")
-    return files
-
-
-def _with_weights(options: dict[str, dict[str, Any]], files: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    for name, file in files.items():
-        own = options.setdefault(name, {})
-        if "weights" in own:
-            raise UsageError(f"--weights {name}={file}: -o {name}.weights={own['weights']} says the same thing")
-        own["weights"] = str(file)
-    return options
 
 
 def _check_option_names(settings: Settings, plugins: Plugins, suite: Suite, jobs: Sequence[Job]) -> None:

@@ -95,5 +95,5 @@ def prepare_annotations(
 
 
 def _folder(prepared: Path, annotator: Chosen) -> Path:
-    key = store_key(annotator.value, prepared.name, annotator.describe())
+    key = store_key(annotator.value, annotator.describe())
     return prepared.with_name(f"{prepared.name}-{annotator.value.info.gives}-{annotator.name}-{key}")

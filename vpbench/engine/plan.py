@@ -253,9 +253,8 @@ def _cell(
         "sees_truth": info.oracle,
         "stochastic": info.stochastic,
         "paper": info.paper,
-        "weights": chosen.trained and chosen.trained.seen(
-            protocol.dataset.name, (ref.sequence for ref in manifest.clips)
-        ),
+        "weights": chosen.trained
+        and chosen.trained.seen(protocol.dataset.name, (ref.sequence for ref in manifest.clips)),
         "protocol": protocol.model_dump(mode="json", by_alias=True),
         "cumulative": not isinstance(protocol.sampling, Anchored),
         "partial": manifest.partial,

@@ -19,7 +19,7 @@ from vpbench.errors import ResultError, did_you_mean
 from vpbench.plugin.metric import Metric, Statistic
 from vpbench.results.result import Result
 from vpbench.results.store import Row
-from vpbench.results.summary import _draws
+from vpbench.results.summary import draw_clips
 
 __all__ = ["EXCHANGES", "ClipDifference", "Comparison", "check_comparable", "compare_rows", "shared_metrics"]
 
@@ -177,7 +177,7 @@ def _interval(metric: Metric, pairs: Sequence[Pair]) -> tuple[float, float] | No
     if len(pairs) < 2:
         return None
     first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    parts = [metric.resample(first, draws) - metric.resample(second, draws) for draws in _draws(len(pairs))]
+    parts = [metric.resample(first, draws) - metric.resample(second, draws) for draws in draw_clips(len(pairs))]
     differences = np.concatenate(parts)
     differences = differences[np.isfinite(differences)]
     if not len(differences):

@@ -14,7 +14,7 @@ from vpbench.errors import MetricError
 from vpbench.plugin.metric import Metric, Statistic
 from vpbench.results.store import SCHEMA, Row
 
-__all__ = ["RESAMPLES", "summarise"]
+__all__ = ["RESAMPLES", "draw_clips", "summarise"]
 
 RESAMPLES = 1000
 _BLOCK = 2_000_000  # indices drawn at a time: bounds the memory, not the result
@@ -130,7 +130,7 @@ def _interval(metric: Metric, statistics: list[list[Statistic]]) -> list[float] 
     """Return the 95 % percentile interval of the score over resamples of clips; None for fewer than two clips."""
     if len(statistics) < 2:
         return None
-    parts = [(draws, metric.resample(statistics, draws)) for draws in _draws(len(statistics))]
+    parts = [(draws, metric.resample(statistics, draws)) for draws in draw_clips(len(statistics))]
     if wrong := [scores.shape for draws, scores in parts if scores.shape != (len(draws),)]:
         raise ValueError(f"resample gave {wrong[0]}, not one score per resample")
     scores = np.concatenate([scores for _, scores in parts])
@@ -141,7 +141,7 @@ def _interval(metric: Metric, statistics: list[list[Statistic]]) -> list[float] 
     return [float(low), float(high)]
 
 
-def _draws(clips: int) -> Iterator[NDArray[np.int64]]:
+def draw_clips(clips: int) -> Iterator[NDArray[np.int64]]:
     """Yield ``RESAMPLES`` rows of clip indices in blocks, from raw Philox bits: the same on every numpy."""
     bits = np.random.Philox(key=_SEED)
     block = max(1, _BLOCK // clips)
