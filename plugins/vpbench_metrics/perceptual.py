@@ -108,18 +108,17 @@ class LPIPS(ClipMean):
     def _maps(self, network: lpips.LPIPS, comparison: Comparison, kept: _Kept) -> list[Maps]:
         predicted, true = comparison.frames
         clips, steps, _, height, width = true.shape
-        every = [(i, j) for i in range(clips) for j in range(steps)]
-        at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+        count, at_once = clips * steps, max(1, _PIXELS_AT_ONCE // (height * width))
 
-        def take(frames: Tensor, part: list[tuple[int, int]]) -> Float[Tensor, "n 3 h w"]:
-            return torch.stack([frames[i, j] for i, j in part]).to(self.device)
+        def take(frames: Tensor, start: int) -> Float[Tensor, "n 3 h w"]:
+            part = [frames[i // steps, i % steps] for i in range(start, min(start + at_once, count))]
+            return torch.stack(part).to(self.device)
 
         maps = []
         with torch.no_grad(), _exact(self.device):
-            for start in range(0, len(every), at_once):
-                part = every[start : start + at_once]
-                known = kept.get(start, lambda part=part: _features(network, take(true, part), self.scaled))
-                maps.append(_differences(network, take(predicted, part), known, self.scaled))
+            for start in range(0, count, at_once):
+                known = kept.get(start, lambda start=start: _features(network, take(true, start), self.scaled))
+                maps.append(_differences(network, take(predicted, start), known, self.scaled))
         return maps
 
     def _network(self) -> lpips.LPIPS | str:
@@ -222,8 +221,10 @@ def _check_pair() -> Float[Tensor, "2 3 h w"]:
 
 def _layers(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield what leaves each ReLU, [n,C,H',W'], and its length along C, [n,1,H',W']."""
-    inputs = network.scaling_layer(2.0 * frames - 1.0 if scaled else frames)
-    for layer in network.net(inputs.contiguous(memory_format=torch.channels_last)):
+    shift, scale = network.scaling_layer.shift, network.scaling_layer.scale
+    offset, gain = ((-1.0 - shift) / scale, 2.0 / scale) if scaled else (-shift / scale, 1.0 / scale)
+    inputs = torch.addcmul(offset, frames.contiguous(memory_format=torch.channels_last), gain)
+    for layer in network.net(inputs):
         yield layer, torch.linalg.vector_norm(layer, dim=1, keepdim=True).add_(_EPSILON)
 
 

@@ -9,6 +9,9 @@ import pytest
 from tiny_video import known_frames, write_video
 from twins import cityscapes_snippet, human36m_images, kitti_drive, kitti_scenes, walking
 
+from vpbench.engine.choose import open_protocol
+from vpbench.plugin.loader import load_plugins
+from vpbench.protocol.protocol import Protocol
 from vpbench.results.result import find_results
 
 MATRIX = Path(__file__).parents[2] / "suites" / "matrix.toml"
@@ -30,17 +33,37 @@ def roots(tmp_path) -> list[str]:
     return [arg for folder in sorted(root.iterdir()) for arg in ("--data-root", f"{folder.name}={folder}")]
 
 
-def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path):
-    flags = ["--clips", "1", "--allow-partial", "--metric", "mse", "--out", tmp_path / "r", "--json"]
+def official(protocol: Protocol) -> Protocol:
+    return protocol
+
+
+def small(protocol: Protocol) -> Protocol:
+    """The protocol with all sizes divided by one number, so that no side is longer than 96."""
+    sides = [side for op in protocol.pixels if op.size for side in op.size]
+    by = -(-max(sides, default=1) // 96)
+    pixels = [
+        op.model_copy(update={"size": tuple(side // by for side in op.size)}) if op.size else op
+        for op in protocol.pixels
+    ]
+    return protocol.model_copy(update={"pixels": tuple(pixels), "label_size": None})
+
+
+# Networks at 512x1024 take minutes on a CPU.
+@pytest.mark.parametrize(("learned", "size"), [(False, official), (True, small)], ids=["rules", "networks"])
+def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path, monkeypatch, learned, size):
+    monkeypatch.setattr("vpbench.engine.suite.open_protocol", lambda *args: size(open_protocol(*args)))
+    suite, plugins = tomllib.loads(MATRIX.read_text()), load_plugins()
+    entries = [
+        entry
+        for entry in suite["predictors"]
+        if hasattr(plugins.load("predictor", entry["name"].partition(":")[0]), "training_stages") == learned
+    ]
+    flags = [flag for entry in entries for flag in ("-m", entry["name"])]
+    flags += ["--clips", "1", "--allow-partial", "--metric", "mse", "--out", tmp_path / "r", "--json"]
     done = vpbench("run", MATRIX, *roots, *flags)
     assert done.json["failures"] == []
     assert done.code == 0
-    suite = tomllib.loads(MATRIX.read_text())
-    asked = {
-        (protocol, entry["name"])
-        for entry in suite["predictors"]
-        for protocol in entry.get("protocols", suite["protocols"])
-    }
+    asked = {(p, entry["name"]) for entry in entries for p in entry.get("protocols", suite["protocols"])}
     results = done.json["results"]
     assert {(r["protocol"], ":".join(filter(None, (r["predictor"], r["preset"])))) for r in results} == asked
     assert all(r["complete"] and r["summary"]["scores"]["mse"]["clips"] == 1 for r in results)

@@ -93,6 +93,9 @@ def check(
     "-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of an annotator."
 )
 @click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Weights of an annotator.")
+@click.option(
+    "--training", is_flag=True, help="Prepare the sequences that `vpbench train` reads, not the scored clips."
+)
 @click.option("--allow-partial", is_flag=True, help="Prepare what is there.")
 @common_options
 @click.pass_obj
@@ -104,6 +107,7 @@ def prepare(
     annotate: tuple[str, ...],
     options: tuple[str, ...],
     weights: tuple[str, ...],
+    training: bool,
     allow_partial: bool,
 ) -> None:
     """Decode, crop and resize the clips of a protocol once, and annotate them; runs then read them from the cache.
@@ -113,6 +117,7 @@ def prepare(
     from vpbench.engine.annotate import prepare_annotations
     from vpbench.engine.choose import choose_annotators, open_protocol, open_protocol_dataset
     from vpbench.engine.prepare import prepare as make
+    from vpbench.engine.training_clips import training_manifest, training_protocol
     from vpbench.errors import UsageError, did_you_mean
     from vpbench.protocol.units import build_manifest
 
@@ -128,16 +133,22 @@ def prepare(
     chosen = open_protocol(state.plugins, protocol)
     annotators = choose_annotators(state.plugins, wanted, own)
     opened = open_protocol_dataset(state.plugins, chosen, roots(data_roots))
-    manifest = build_manifest(chosen, opened, allow_partial=allow_partial)
+    if training:
+        manifest, chosen = training_manifest(chosen, opened), training_protocol(chosen)
+        modalities = sorted(opened.info.context_modalities)
+    else:
+        manifest = build_manifest(chosen, opened, allow_partial=allow_partial)
+        modalities = list(opened.info.modalities)
     with progress_bar(f"preparing {chosen.name}") as progress:
-        prepared = make(chosen, opened, manifest, opened.info.modalities, progress)
+        prepared = make(chosen, opened, manifest, modalities, progress)
     stores = [prepared]
     for kind, annotator in annotators.items():
         with progress_bar(f"{kind} by {annotator.name}") as progress:
             stores.append(prepare_annotations(chosen, prepared, manifest, annotator, progress))
     for store in stores:
         size = sum(path.stat().st_size for path in store.folder.iterdir())
-        click.echo(f"{store.folder}: {len(manifest.clips)} clips, {size / 2**20:.0f} MiB")
+        what = f"{len(manifest.clips)} {'sequences' if training else 'clips'}"
+        click.echo(f"{store.folder}: {what}, {size / 2**20:.0f} MiB")
 
 
 def _kind(plugins: Plugins, text: str) -> tuple[str, str]:

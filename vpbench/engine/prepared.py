@@ -54,7 +54,7 @@ def keys_of(frames: Sequence[int], modality: str) -> list[Key]:
 
 def cut(windows: Iterable[Sequence[int]], modality: Modality) -> list[Key]:
     """Return what a modality has an entry for in any of the windows, ascending and once each."""
-    return sorted({key for window in windows for key in keys_of(window, modality)}, key=lambda key: key[::-1])
+    return sorted({key for window in windows for key in keys_of(window, modality)})
 
 
 class PreparedDataset:
@@ -275,7 +275,6 @@ def _publish(folder: Path, parts: Path, contents: Contents, modalities: Sequence
                     if (array := _load(path, len(keys))) is None:
                         raise FileNotFoundError(errno.ENOENT, f"{path} has gone")
                     if modality not in places[sequence]:
-                        file.write(bytes(-file.tell() % 64))
                         place = {"start": file.tell(), "shape": array.shape[1:], "dtype": array.dtype.str}
                         places[sequence][modality] = place | {"keys": contents[sequence][modality]}
                     file.write(array.data)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from vpbench.engine.annotate import find_annotations
 from vpbench.engine.choose import Chosen, Options, choose_predictor, open_dataset
 from vpbench.engine.loading import ClipSource
 from vpbench.engine.plan import Plan, Settings, make_plan
@@ -192,10 +193,12 @@ def _source(protocol: Protocol, chosen: Chosen, dataset: Any, validation: Plan) 
     info = chosen.value.info
     annotators = {modality: one.value for modality, one in validation.annotators.items()}
     wanted = {*info.requires, *info.uses, *info.outputs} & {*dataset.info.context_modalities, *annotators}
-    needs = {m for annotator in annotators.values() for m in annotator.info.needs}
+    own, manifest = training_protocol(protocol), training_manifest(protocol, dataset)
+    found = {m: find_annotations(own, dataset, manifest, one) for m, one in validation.annotators.items()}
+    annotated = {modality: store for modality, store in found.items() if store}
+    needs = {m for modality, one in annotators.items() if modality not in annotated for m in one.info.needs}
     read = {"frames", *(wanted - set(annotators)), *needs} & set(dataset.info.modalities)
-    manifest = training_manifest(protocol, dataset)
-    prepared = find_prepared(training_protocol(protocol), dataset, manifest, read)
+    prepared = find_prepared(own, dataset, manifest, read)
     return ClipSource(
         prepared or dataset,
         protocol.dataset.name,
@@ -203,6 +206,7 @@ def _source(protocol: Protocol, chosen: Chosen, dataset: Any, validation: Plan) 
         frozenset(wanted),
         frozenset(),
         annotators,
+        annotated=annotated,
     )
 
 
