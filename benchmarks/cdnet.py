@@ -15,16 +15,18 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from vpbench.plugin.clip import Context
-from vpbench_cdnet.cells import RefineCell, RefineState, convolve
-from vpbench_cdnet.network import Network
+from vpbench_cdnet.autoencoder import Statistics
+from vpbench_cdnet.cells import MotionState, RefineCell, RefineState, convolve
+from vpbench_cdnet.network import Network, _Clip
 from vpbench_cdnet.options import PRESETS, Options
 from vpbench_cdnet.predictor import CDNet
 
@@ -117,6 +119,32 @@ def decoding(batch: int, height: int, width: int, rounds: int, device: str) -> d
     return medians({"one by one": one_by_one, "together": together}, rounds)
 
 
+def training_step(rounds: int, device: str) -> dict[str, float]:
+    """Time a step of ``tiny`` on 2 clips of 64x96, 4 to 4: as one would write it from the paper, and as it is."""
+    torch.manual_seed(0)
+    network = Network(Options(**PRESETS["tiny"])).to(device).train()
+    clips, together = torch.rand(2, 4, 3, 64, 96, device=device), network._decoded
+
+    def gate_by_gate(encoding: Tensor, state: MotionState, clip: _Clip) -> Iterator[Tensor]:
+        refining, refined = RefineState(clip.start[0], clip.start[1], state.memory, clip.start[2]), state.hidden
+        for _ in range(network.iterations):
+            refining = per_gate(network.refine, encoding, state.hidden, refining, refined)  # G has the shape of H
+            refined = refining.hidden
+            yield refined
+
+    def one_by_one(features: Tensor, encoding: Tensor, statistics: Statistics) -> Tensor:
+        return torch.cat([together(one[None], encoding, statistics) for one in features])
+
+    def step() -> None:
+        trained(torch.stack(list(network(clips, 4, range(6)))), network)
+
+    def plain() -> None:
+        with patch.object(network, "_refined", gate_by_gate), patch.object(network, "_decoded", one_by_one):
+            step()
+
+    return medians({"plain": plain, "as it is": step}, rounds)
+
+
 def activations() -> dict[str, int]:
     """Count the bytes that one encoding of a 128x128 window keeps for the gradients, kept and recomputed."""
     kept = {}
@@ -178,6 +206,7 @@ def main() -> None:
         "refinement of a step, paper, 1 clip of 128x128": fusing("paper", 1, 128, 128, asked.rounds, device),
         "decoding all stages, tiny, 4 clips of 32x32": decoding(4, 32, 32, asked.rounds, device),
         "decoding all stages, tiny, 4 clips of 64x96": decoding(4, 64, 96, asked.rounds, device),
+        "training step, tiny, 2 clips of 64x96, 4 to 4": training_step(asked.rounds, device),
         "bytes that an encoding keeps, paper, 128x128": {k: float(v) for k, v in activations().items()},
         "peak bytes of inference, tiny, 128x128, less the frames": {
             f"{horizon} steps": float(subprocess.check_output([sys.executable, __file__, "--peak", str(horizon)]))

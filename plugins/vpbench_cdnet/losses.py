@@ -16,14 +16,18 @@ def weights(iterations: int, decay: float) -> list[float]:
 
 
 def pixel_loss(
-    predicted: Float[Tensor, "s b 3 n h w"], true: Float[Tensor, "b 3 n h w"], decay: float
+    predicted: Float[Tensor, "s b 3 n h w"],
+    true: Float[Tensor, "b 3 n h w"],
+    decay: float,
+    l1: float = 1.0,
+    l2: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Return the weighted L1 and L2 losses of the stages, the last of which is iteration L (equation 7).
 
     The paper says which norms, not how they are reduced: here the mean absolute and the mean squared error.
     """
     difference = predicted - true
-    each = (difference.abs() + difference.square()).flatten(1).mean(dim=1)
+    each = (l1 * difference.abs() + l2 * difference.square()).flatten(1).mean(dim=1)
     return (each * each.new_tensor(weights(len(predicted), decay))).sum()
 
 

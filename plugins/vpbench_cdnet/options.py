@@ -47,6 +47,8 @@ class Options(BaseModel):
 
     deep_supervision: bool = _stated("equation 7", True, "the pixel loss is on every iteration; else on the last")
     decay: float = _stated("section 4.2", 0.8, "alpha: iteration l weighs alpha^(L-l) in the pixel loss", gt=0, le=1)
+    l1: float = _stated("section 3.3", 1.0, "weight of the mean absolute error in the pixel loss", ge=0)
+    l2: float = _stated("section 3.3", 1.0, "weight of the mean squared error", ge=0)
     area_weight: float = _stated("section 4.2", 1e-4, "lambda_area, of the area loss summed over 128x128 pixels", ge=0)
     area_threshold: float = _stated("section 4.2", 0.05, "theta: a pixel that changes by more is in the area", gt=0)
     loss_frames: Literal["window", "last"] = Field(
@@ -71,6 +73,8 @@ class Options(BaseModel):
     def _fit(self) -> Options:
         if isinstance(self.emit, int) and self.emit > self.iterations:
             raise ValueError(f"emit: there is no iteration {self.emit}, the last is {self.iterations}")
+        if not self.l1 + self.l2 > 0:
+            raise ValueError("one of the pixel loss's weights l1 and l2 must be above 0")
         if self.window == "valid" and self.context < 3:
             raise ValueError("window: a context under 3 frames has no window of three; take replicate")
         return self
@@ -80,6 +84,8 @@ TRAINING_ONLY: Final = (
     "emit",
     "deep_supervision",
     "decay",
+    "l1",
+    "l2",
     "area_weight",
     "area_threshold",
     "loss_frames",
@@ -101,6 +107,8 @@ _TINY: Final[Mapping[str, Any]] = {
     "recompute": False,
     "residual": True,
     "loss_frames": "last",
+    "l1": 0.0,
+    "l2": 10.0,
     "sampling_end": 0.6,
     "schedule": "cosine",
     "recipe": {"steps": 400, "batch_size": 2, "learning_rate": 2e-3, "clip": 1.0},

@@ -49,9 +49,8 @@ class Forecasting(LightningModule):
         of_pixels = slice(-1, None) if options.loss_frames == "last" else slice(None)
         pixels, areas = [], []
         for k, decoded in enumerate(network(past, future.shape[1], stages, future, self.shown(batch))):
-            pixels.append(
-                pixel_loss(decoded[-len(supervised) :, ..., of_pixels, :, :], true[:, k, :, of_pixels], options.decay)
-            )
+            refined = decoded[-len(supervised) :, ..., of_pixels, :, :]
+            pixels.append(pixel_loss(refined, true[:, k, :, of_pixels], options.decay, options.l1, options.l2))
             if options.area_weight:
                 before, frame = every[:, past.shape[1] + k - 1], future[:, k]
                 moved = soft_area(decoded[0][:, :, -1], before, options.area_threshold)

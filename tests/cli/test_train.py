@@ -143,6 +143,23 @@ def test_usage_errors(vpbench, args, tmp_path, more, code, words):
     assert not (tmp_path / "out" / "training" / "toy").exists()
 
 
+def test_of_a_suite_that_trains_nothing(vpbench, tmp_path):
+    suite = tmp_path / "suite.toml"
+    suite.write_text('schema = 1\nname = "none"\nprotocols = ["scenes-small"]\n[[predictors]]\nname = "repeat"\n')
+    done = vpbench("train", suite)
+    assert (done.code, done.error) == (2, f"vpbench: {suite}: no entry says `train = true`: there is nothing to train")
+    assert "one -p and one -m, or name a SUITE.toml" in vpbench("train", "-m", "learner").error
+
+
+def test_a_predictor_that_was_not_trained_is_not_ranked(vpbench, args, tmp_path):
+    done = vpbench("run", *args, "-m", "learner", "-m", "last", "--out", tmp_path / "results")
+    assert done.code == 0, done.err
+    assert "learner: not trained (no --weights): never ranked" in done.out
+    assert vpbench("leaderboard", tmp_path / "results", "--out", tmp_path / "pages").code == 0
+    rows = [line for line in (tmp_path / "pages" / "toy.md").read_text().splitlines() if line.startswith("| not")]
+    assert rows and all("learner" in row for row in rows)
+
+
 def test_without_lightning_it_says_what_to_install(toy, tmp_path):
     code = "import sys; sys.modules['lightning'] = None; from vpbench.cli.main import main; main()"
     command = ["train", *toy(), "-m", "last", *SHORT, "--out", str(tmp_path)]

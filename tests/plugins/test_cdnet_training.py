@@ -62,6 +62,7 @@ class TestPixelLoss:
         true = noise(2, 3, 3, 4, 4)
         predicted = torch.stack([true + 0.5, true - 0.2])
         assert float(pixel_loss(predicted, true, 0.8)) == pytest.approx(0.8 * 0.75 + 0.24, rel=1e-5)
+        assert float(pixel_loss(predicted, true, 0.8, 2.0, 0.5)) == pytest.approx(0.8 * 1.125 + 0.42, rel=1e-5)
 
 
 class TestAreaLoss:
@@ -132,6 +133,13 @@ class TestTerms:
         torch.testing.assert_close(pixel, expected_pixel)
         torch.testing.assert_close(area_, expected_area)
         torch.testing.assert_close(made.training_step(batch_of(clips), 0), pixel + 1e-4 * area_)
+
+    @pytest.mark.parametrize("kept", ["l1", "l2"])
+    def test_weights_of_the_norms_are_the_options(self, kept):
+        clips = batch_of(noise(2, 6, 3, 8, 8))
+        both, one = (stage(sampling_start=0.0, **o).losses(clips)[0] for o in ({}, {"l1": 0.0, "l2": 0.0, kept: 3.0}))
+        other = stage(sampling_start=0.0, **{kept: 0.0}).losses(clips)[0]
+        torch.testing.assert_close(one / 3, both - other)
 
     def test_sizes_that_do_not_fit_are_padded(self):
         pixel, area_ = stage().losses(batch_of(noise(2, 6, 3, 9, 11)))

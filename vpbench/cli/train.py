@@ -5,16 +5,18 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import State, busy, common_options, pairs, roots
+from vpbench.cli.common import State, busy, common_options, each, pairs, roots
 from vpbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from vpbench.engine.train_plan import TrainingPlan
+    from vpbench.engine.train_plan import TrainingPlan, TrainSettings
+    from vpbench.plugin.loader import Plugins
 
 __all__ = ["command"]
 
@@ -22,8 +24,9 @@ _RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accum
 
 
 @click.command("train")
-@click.option("-p", "--protocol", required=True, metavar="NAME|FILE.toml", help="Whose training clips.")
-@click.option("-m", "--predictor", required=True, metavar="NAME[:PRESET]", help="What to train.")
+@click.argument("suite_file", metavar="[SUITE.toml]", required=False, type=click.Path(path_type=Path))
+@click.option("-p", "--protocol", "protocols", multiple=True, metavar="NAME|FILE.toml", help="Whose training clips.")
+@click.option("-m", "--predictor", "predictors", multiple=True, metavar="NAME[:PRESET]", help="What to train.")
 @click.option("-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of it.")
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Start from these weights.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
@@ -43,7 +46,7 @@ _RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accum
 @click.option("--devices", type=click.IntRange(min=1), help="Processes per node (default: every GPU, or one).")
 @click.option("--nodes", type=click.IntRange(min=1), help="Nodes (default: the launcher's).")
 @click.option("--strategy", default="auto", show_default=True, help="Lightning's, for several processes.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), show_default="0")
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Processes that read ahead.")
 @click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True, help="Strips per validation.")
 @click.option("--resume/--no-resume", default=True, help="Go on with what is there (default), or refuse to.")
@@ -54,12 +57,14 @@ _RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accum
 def command(
     state: State,
     /,
-    protocol: str,
-    predictor: str,
+    suite_file: Path | None,
+    protocols: tuple[str, ...],
+    predictors: tuple[str, ...],
     options: tuple[str, ...],
     weights: Path | None,
     data_roots: tuple[str, ...],
     annotate: tuple[str, ...],
+    seed: int | None,
     pictures: int,
     submit: str | None,
     job: tuple[str, ...],
@@ -70,15 +75,22 @@ def command(
     The same command again goes on where the training stopped. At its end there is one file, weights.safetensors, for
     `vpbench run --weights` and for other people. Processes on several GPUs and nodes are started by --devices, by
     torchrun or by srun.
+
+    Of a SUITE.toml, what its entries say is to be trained and has not been is trained, one after another; -p and -m
+    take a part of it, and every other option holds for all.
     """
     from vpbench.engine.choose import open_protocol, parse_assignments
-    from vpbench.engine.train_plan import TrainSettings, is_first_process, make_training_plan
+    from vpbench.engine.train_plan import TrainSettings
 
     if values["epochs"] and values["steps"]:
         raise UsageError("--epochs and --max-steps: one says how long to train")
-    name = predictor.partition(":")[0]
+    if suite_file is None and not len(protocols) == len(predictors) == 1:
+        raise UsageError("say what to train with one -p and one -m, or name a SUITE.toml")
     given = parse_assignments(options, "-o")
     if weights is not None:
+        if len(predictors) != 1:
+            raise UsageError(f"--weights {weights}: name the one predictor that they are for with -m")
+        name = predictors[0].partition(":")[0]
         given.setdefault(name, {})["weights"] = str(weights)
     recipe = {key: value for key in _RECIPE if (value := values.pop(key)) is not None}
     settings = TrainSettings(
@@ -86,21 +98,62 @@ def command(
         options=given,
         annotate=pairs(annotate, "--annotate"),
         recipe=recipe,
+        seed=seed or 0,
         **values,
     )
-    chosen = open_protocol(state.plugins, protocol)
     if submit is not None:
         _submit(submit, job, settings)
         return
     if job:
         raise UsageError(f"--job {job[0]}: is for --submit")
-    _check_option_names(given, {name, *(text.partition(":")[0] for text in settings.annotate.values())})
-
-    from vpbench.engine.train import Stopped, train_plan
-    from vpbench.pages.strips import PictureKeeper
+    if suite_file is not None:
+        _train_suite(suite_file, protocols, predictors, seed, state.plugins, settings, pictures)
+        return
+    used = [text.partition(":")[0] for text in (*predictors, *settings.annotate.values())]
+    _check_option_names(given, set(used))
+    chosen = open_protocol(state.plugins, protocols[0])
+    import vpbench.engine.train  # noqa: F401  (tells of a missing Lightning)
+    from vpbench.engine.train_plan import make_training_plan
 
     with busy(f"{chosen.name}: looking at data and weights"):
-        plan = make_training_plan(chosen, predictor, state.plugins, settings)
+        plan = make_training_plan(chosen, predictors[0], state.plugins, settings)
+    _train(plan, protocols[0], pictures)
+
+
+def _train_suite(
+    file: Path,
+    protocols: tuple[str, ...],
+    predictors: tuple[str, ...],
+    seed: int | None,
+    plugins: Plugins,
+    settings: TrainSettings,
+    pictures: int,
+) -> None:
+    """Train what a suite's entries want and lack; one that fails does not stop the others."""
+    from vpbench.engine.suite import find_weights, plan_training
+    from vpbench.protocol.suite import Suite
+
+    jobs = [job for job in Suite.read(file).narrowed(protocols, predictors).jobs(seed) if job.entry.train is not False]
+    if not jobs:
+        raise UsageError(f"{file}: no entry says `train = true`: there is nothing to train")
+    _check_option_names(settings.options, {job.entry.name.partition(":")[0] for job in jobs})
+    with each() as attempt:
+        for job in jobs:
+            with attempt():
+                click.echo(f"{job.protocol}, {job.label}:")
+                plan = plan_training(job, plugins, settings)
+                if weights := find_weights(plan):
+                    click.echo(f"weights: {weights}")
+                else:
+                    _train(plan, job.protocol, pictures)
+
+
+def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
+    """Carry out a plan; exit as shells expect where a signal stops it."""
+    from vpbench.engine.train import Stopped, train_plan
+    from vpbench.engine.train_plan import is_first_process
+    from vpbench.pages.strips import PictureKeeper
+
     main = is_first_process()
     if main:
         _announce(plan)
@@ -116,7 +169,7 @@ def command(
         _conclude(plan, protocol)
 
 
-def _check_option_names(given: dict[str, dict[str, Any]], used: set[str]) -> None:
+def _check_option_names(given: Mapping[str, Mapping[str, Any]], used: set[str]) -> None:
     from vpbench.errors import did_you_mean
 
     for name in given:

@@ -16,6 +16,7 @@ from vpbench.plugin.clip import LabelSpace, Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric, Setting
+from vpbench.plugin.training import Trainable
 from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import Manifest, build_manifest
 from vpbench.results.identity import Identity
@@ -171,6 +172,15 @@ def _defaults(protocol: Protocol, dataset: Dataset, predictors: Sequence[Chosen]
     return {m: name for m, name in protocol.annotate.items() if m in required - dataset.info.context_modalities}
 
 
+def _weights(chosen: Chosen, protocol: Protocol, manifest: Manifest) -> dict[str, Any] | None:
+    """Return what is known of a predictor's weights; None of one that has none to train."""
+    if chosen.trained is not None:
+        return chosen.trained.seen(protocol.dataset.name, (ref.sequence for ref in manifest.clips))
+    return (
+        {"clips": "none"} if isinstance(chosen.value, torch.nn.Module) and isinstance(chosen.value, Trainable) else None
+    )
+
+
 def _given(
     chosen: Chosen, protocol: Protocol, dataset: Dataset, annotators: Mapping[Modality, Chosen]
 ) -> dict[str, str]:
@@ -253,8 +263,7 @@ def _cell(
         "sees_truth": info.oracle,
         "stochastic": info.stochastic,
         "paper": info.paper,
-        "weights": chosen.trained
-        and chosen.trained.seen(protocol.dataset.name, (ref.sequence for ref in manifest.clips)),
+        "weights": _weights(chosen, protocol, manifest),
         "protocol": protocol.model_dump(mode="json", by_alias=True),
         "cumulative": not isinstance(protocol.sampling, Anchored),
         "partial": manifest.partial,

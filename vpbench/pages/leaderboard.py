@@ -79,7 +79,7 @@ def _apart(result: Result) -> str:
     """Return why a complete result stands among the others without a rank; "" where it has one."""
     if result.run["sees_truth"]:
         return "ceiling"
-    return "trained on these clips" if result.training == "overlap" else ""
+    return {"overlap": "trained on these clips", "none": "not trained"}.get(result.training, "")
 
 
 def _summary(results: Sequence[Result]) -> str:

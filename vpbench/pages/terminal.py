@@ -48,6 +48,8 @@ def _remarks(result: Result) -> list[str]:
         remarks.append(
             f"{result.label}: {result.run['weights']['seen']} of these sequences were trained on: never ranked"
         )
+    if result.training == "none":
+        remarks.append(f"{result.label}: not trained (no --weights): never ranked")
     if result.training == "unknown":
         remarks.append(f"{result.label}: nothing is known of the clips that its weights were trained on")
     if result.run["dropped"]:

@@ -88,7 +88,7 @@ class Result:
     @property
     def training(self) -> str:
         """What is known of the clips that its weights were trained on: ``disjoint`` from these, ``overlap`` with them,
-        ``unknown``; "" where no weights were named.
+        ``unknown``; ``none`` where a learned predictor was not trained; "" for one that does not learn.
         """
         weights = self.run.get("weights")  # results older than training lack it
         return weights["clips"] if weights else ""
