@@ -12,7 +12,7 @@ from toys import Options, Toy, ToyFrames
 from vpbench.engine.annotate import find_annotations, prepare_annotations
 from vpbench.engine.choose import Chosen
 from vpbench.engine.loading import ClipSource
-from vpbench.engine.prepare import find_prepared, prepare
+from vpbench.engine.prepare import prepare
 from vpbench.errors import DataError
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
@@ -85,6 +85,12 @@ def source(one, annotators, dataset=DATASET, **more):
     return ClipSource(dataset, "toy", one.pixels, seen, frozenset({"frames"}), annotators, **more)
 
 
+class OnlyFrames(Toy):
+    def read(self, sequence, frames, modality):
+        assert modality == "frames", "what the annotator needed is not read again"
+        return super().read(sequence, frames, modality)
+
+
 @pytest.mark.parametrize("sampling", OVERLAPPING, ids=lambda sampling: sampling["kind"])
 @pytest.mark.parametrize("annotator", [Flow, Labels])
 def test_prepared_annotations_are_those_of_a_run(cache, annotator, sampling):
@@ -96,8 +102,7 @@ def test_prepared_annotations_are_those_of_a_run(cache, annotator, sampling):
     found = find_annotations(one, DATASET, manifest, chosen(annotator()))
     assert found.folder == store.folder
     plain = source(one, {kind: running})
-    clips = find_prepared(one, DATASET, manifest, ["frames"])
-    ready = ClipSource(clips, "toy", (), plain.context, plain.future, {kind: never}, annotated={kind: found})
+    ready = source(one, {kind: never}, OnlyFrames(None, DATASET.options), annotated={kind: found})
     for ref in manifest.clips:
         fresh, stored = plain.read(ref), ready.read(ref)
         assert fresh.context.keys() == stored.context.keys() == {"frames", kind}
@@ -124,6 +129,20 @@ def test_annotators_are_shown_the_dataset_and_not_each_other():
     alone = source(one, {"flow": Flow()}).read(ref)
     both = source(one, {"semantics": Labels(), "flow": Flow()}).read(ref)
     assert np.array_equal(alone.context["flow"], both.context["flow"])
+
+
+def test_annotators_are_shown_what_they_need_and_no_more():
+    class OfFrames(Flow):
+        info = AnnotatorInfo(gives="flow")
+
+        def annotate(self, window, clip):
+            assert set(window) == {"frames"}
+            return np.zeros((1, 8, 10, 2), np.float32)
+
+    one = protocol()
+    (ref, *_) = build_manifest(one, DATASET).clips
+    reader = replace(source(one, {"flow": OfFrames()}), context=frozenset({"frames", "semantics", "flow"}))
+    assert set(reader.read(ref).context) == {"frames", "semantics", "flow"}
 
 
 def test_a_context_of_one_frame_has_no_flow(cache):

@@ -135,6 +135,14 @@ def test_a_store_that_was_cut_off_is_said_and_made_anew(folder, cut):
     assert list(folder.parent.iterdir()) == [folder]
 
 
+@pytest.mark.parametrize("index", ["[]", "{}", '{"sizes": {}}', '{"sizes": 3, "sequences": {"a": 1}}'])
+def test_an_index_of_another_form_is_a_store_that_was_cut_off(folder, index):
+    make()
+    (folder / "index.json").write_text(index)
+    with pytest.raises(DataError, match="was cut off"):
+        find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+
+
 def test_what_a_killed_process_had_begun_is_done_in_the_end(folder):
     with full(PART + 1000), pytest.raises(ResultError):
         make()

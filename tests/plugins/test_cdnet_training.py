@@ -242,7 +242,7 @@ def moving_square(frames=5):
     return torch.stack([square(3 + 3 * k) for k in range(frames)])[None]
 
 
-def fit(made, steps, rate=1e-2):
+def fit(made, steps, rate=5e-3):
     """Fit to one clip of a moving square."""
     optimiser, batch = torch.optim.Adam(made.parameters(), lr=rate), batch_of(moving_square())
     for _ in range(steps):
@@ -270,7 +270,7 @@ def test_fit_to_a_moving_square():
     """Motion features learn what moves; refinement, what it looks like, and the better the later (figure 5)."""
     made, clip = stage(hidden=4, sampling_start=0.0), moving_square()
     before = overlap(made)
-    fit(made, 100)
+    fit(made, 200)
     errors = (stages_of(made) - clip[0, 4]).square().mean((1, 2, 3))
     repeated = (clip[:, 4] - clip[:, 3]).square().mean()
     assert overlap(made) > before + 0.4
@@ -282,7 +282,7 @@ def test_running_statistics_serve_as_well_as_those_of_the_batch():
     """Batch norm after a short training: the loss in evaluation is within a tenth of that in training."""
     torch.manual_seed(0)
     made, batch = stage(norm="batch", sampling_start=0.0, iterations=2), batch_of(moving_square())
-    fit(made, 40)
+    fit(made, 40, rate=1e-2)
     with torch.no_grad():
         for _ in range(30):  # the running statistics catch up
             made.losses(batch)

@@ -159,9 +159,14 @@ class _Hashes:
     def readable(self, split: str) -> Finding:
         """Tell what of a split could not be read."""
         count = self._number("IFNULL(SUM(frames), 0) FROM broken WHERE split = ?", split)
+        read = self._number("COUNT(*) FROM frames WHERE split = ?", split)
         named = self._file.execute(f"SELECT problem FROM broken WHERE split = ? LIMIT {_NAMED}", (split,))
         return Finding(
-            f"{split}: frames that do not decode", str(count), "0", count == 0, tuple(line for (line,) in named)
+            f"{split}: frames that do not decode",
+            str(count),
+            "0",
+            count == 0 if count or read else None,
+            tuple(line for (line,) in named),
         )
 
     def _number(self, query: str, *values: str) -> int:

@@ -114,8 +114,10 @@ def open_store(folder: Path, dataset: Dataset, modalities: Collection[str]) -> P
         return None
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        whole = all((folder / f"{m}.bin").stat().st_size == size for m, size in index["sizes"].items())
-    except (OSError, ValueError):
+        whole = bool(index["sequences"]) and all(
+            (folder / f"{m}.bin").stat().st_size == size for m, size in index["sizes"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # also JSON of another form
         whole = False
     if not whole:
         raise DataError(f"{folder} was cut off: make it anew with `vpbench data prepare`, or remove it")

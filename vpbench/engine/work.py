@@ -148,7 +148,7 @@ class Evaluation:
             for modality, chosen in plan.annotators.items()
         }
         annotated = {modality: store for modality, store in found.items() if store}
-        needs = {m for modality, one in annotators.items() if modality not in annotated for m in one.info.needs}
+        needs = {m for annotator in annotators.values() for m in annotator.info.needs}
         wanted = {"frames", *plan.future, *((plan.context - set(annotators)) | needs)} & set(
             plan.dataset.info.modalities
         )

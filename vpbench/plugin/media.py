@@ -74,9 +74,13 @@ def count_frames(path: Path) -> int:
     Containers that do not say (.gif, .mkv, .webm) are counted by packets.
 
     Raises:
-        DataError: empty, truncated before its header ends, or without a video stream or a frame in it.
+        DataError: empty, truncated before its header ends, shorter than an AVI's header says, or without a video stream
+            or a frame in it.
     """
     with _open(path) as container:
+        start, size = _start(path), path.stat().st_size
+        if start[:4] == b"RIFF" and (whole := 8 + int.from_bytes(start[4:], "little")) > size:
+            raise DataError(f"{path}: is cut off: {size} of {whole} bytes; get the file again")
         stream = _video_stream(container, path)
         count = int(stream.frames) or sum(1 for packet in container.demux(stream) if packet.size)
     if not count:
@@ -177,6 +181,11 @@ def _open(path: Path) -> Any:
         raise DataError(
             f"{path}: is not a video that opens ({size} bytes; {error.strerror}); get the file again"
         ) from error
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
 
 
 def _video_stream(container: Any, path: Path) -> Any:
