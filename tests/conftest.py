@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("VPBENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def same_toys():
+    """Tests of ``--plugin`` load these files again; the tests after them keep the modules that they imported."""
+    names = ("toys", "suite_toys", "toy_trainable")
+    before = {name: sys.modules[name] for name in names if name in sys.modules}
+    yield
+    sys.modules.update(before)

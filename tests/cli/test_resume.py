@@ -28,7 +28,11 @@ def units(root: Path) -> list[str]:
 def start(args: list[str], **env: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "vpbench", *args]
     environment = {**os.environ, **env}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # A shell that puts the tests into the background has them ignore SIGINT, and children inherit that.
+    return subprocess.Popen(
+        command, env=environment, **pipes, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_a_part_that_was_cut_off_is_made_again(folder, monkeypatch):
     np.save(parts[5], np.load(parts[5])[:-1])
     reads = []
     original = Toy.read
-    monkeypatch.setattr("toys.Toy.read", lambda *args: reads.append(args) or original(*args))
+    monkeypatch.setattr(Toy, "read", lambda *args: reads.append(args) or original(*args))
     make()
     frames = sum(".frames." in path.name for path in parts[:6])
     assert len([args for args in reads if args[3] == "frames"]) == frames
