@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from jaxtyping import install_import_hook
+
+IMPORTED = pytest.StashKey[dict[str, ModuleType]]()
 
 install_import_hook(["vpbench_metrics", "vpbench_baselines", "vpbench_annotators"], "beartype.beartype")
 
@@ -32,10 +35,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def same_toys():
-    """Tests of ``--plugin`` load these files again; the tests after them keep the modules that they imported."""
+def pytest_collection_finish(session: pytest.Session) -> None:
     names = ("toys", "suite_toys", "toy_trainable")
-    before = {name: sys.modules[name] for name in names if name in sys.modules}
-    yield
-    sys.modules.update(before)
+    session.config.stash[IMPORTED] = {name: sys.modules[name] for name in names if name in sys.modules}
+
+
+@pytest.fixture(autouse=True)
+def same_toys(request: pytest.FixtureRequest) -> None:
+    """Tests and fixtures of ``--plugin`` load these files again; every test finds the modules that it imported."""
+    sys.modules.update(request.config.stash[IMPORTED])
