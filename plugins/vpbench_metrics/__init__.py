@@ -30,6 +30,7 @@ def register_metrics(register: Register) -> None:
 
     register("miou@moving", "vpbench_metrics.semantic:MovingMIoU", summary="mIoU over the eight moving classes")
     register("epe", "vpbench_metrics.motion:EndPointError", summary="flow end-point error, pixels")
+    register("epe/boundary", "vpbench_metrics.motion:BoundaryEndPointError", summary="epe near class boundaries")
     for name in ("precision", "recall"):
         target = f"vpbench_metrics.motion:Disocclusion{name.capitalize()}"
         register(f"disocclusion-{name}", target, summary=f"{name} of predicted dis-occlusion, pooled")

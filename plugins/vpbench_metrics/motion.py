@@ -8,18 +8,31 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from vpbench.errors import MetricError
-from vpbench.plugin.clip import Comparison
+from vpbench.plugin.clip import IGNORE, Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, PooledCounts, Undefined
 from vpbench_metrics.engines import one_pass
 from vpbench_metrics.pixels import OfPass
 from vpbench_metrics.regions import checked_last, checked_motion
+from vpbench_metrics.semantic import checked_labels
 
-__all__ = ["CopyIndex", "DisocclusionPrecision", "DisocclusionRecall", "EndPointError"]
+__all__ = [
+    "BOUNDARY",
+    "BoundaryEndPointError",
+    "CopyIndex",
+    "DisocclusionPrecision",
+    "DisocclusionRecall",
+    "EndPointError",
+    "near_boundary",
+]
+
+BOUNDARY = 3
+"""Pixels (the larger of dx and dy) to a class boundary within which a pixel is near it."""
 
 
 class EndPointError(ClipMean):
@@ -39,6 +52,7 @@ class EndPointError(ClipMean):
         source="Baker et al.: A Database and Evaluation Methodology for Optical Flow, IJCV 92, 2011, section 4.1",
     )
     engine = "torch"
+    _nothing: ClassVar[str] = "no pixel's true flow is known"
 
     def measure(self, comparison: Comparison) -> Measurements:
         """Return the end-point error of each frame; undefined where no true flow is known.
@@ -47,14 +61,53 @@ class EndPointError(ClipMean):
             MetricError: no flow on either side, or of another shape or dtype; a predicted flow that is not finite.
         """
         predicted, true = _pair(comparison, "flow", self.info.name)
+        counted = self._counted(comparison, torch.isfinite(true).all(dim=2))
         finite = torch.isfinite(predicted).flatten(2).all(dim=2)
         if not finite.all():
             clip, step = (int(v) for v in (~finite).nonzero()[0])
-            future = comparison.future
-            raise MetricError(
-                f"epe: the predicted flow of clip {future.clips[clip]!r}, step {future.steps[step]} holds NaN or inf"
-            )
-        return [[_distance(p, t) for p, t in zip(*clip, strict=True)] for clip in zip(predicted, true, strict=True)]
+            which = f"clip {comparison.future.clips[clip]!r}, step {comparison.future.steps[step]}"
+            raise MetricError(f"{self.info.name}: the predicted flow of {which} holds NaN or inf")
+        return [
+            [self._distance(*each) for each in zip(*clip, strict=True)]
+            for clip in zip(predicted, true, counted, strict=True)
+        ]
+
+    def _counted(self, comparison: Comparison, known: Bool[Tensor, "b s h w"]) -> Bool[Tensor, "b s h w"]:
+        """Return which of the pixels whose true flow is known are counted."""
+        return known
+
+    def _distance(
+        self, predicted: Float[Tensor, "2 h w"], true: Float[Tensor, "2 h w"], counted: Bool[Tensor, "h w"]
+    ) -> float | Undefined:
+        if not counted.any():
+            return Undefined(self._nothing)
+        difference = predicted[:, counted].double() - true[:, counted].double()
+        return float(torch.linalg.vector_norm(difference, dim=0).mean())
+
+
+class BoundaryEndPointError(EndPointError):
+    """End-point error of the pixels within 3 pixels of a boundary between true semantic classes.
+
+    A pixel is at a boundary where its label differs from that of a pixel above, below or beside it, neither being 255;
+    near it, where one at a boundary lies at most 3 rows and 3 columns away. Pixels labelled 255 are left out.
+    """
+
+    info = replace(
+        EndPointError.info,
+        name="epe/boundary",
+        summary="end-point error of the backward flow, mean over the pixels near a boundary between classes",
+        truth=("semantics",),
+        source="the region of a claim of Bei, Yang, Soatto: Learning Semantic-Aware Dynamics for Video Prediction, "
+        "CVPR 2021, section 4.3; its width is this suite's own",
+    )
+    _nothing = "no pixel near a class boundary has a known true flow"
+
+    def _counted(self, comparison: Comparison, known: Bool[Tensor, "b s h w"]) -> Bool[Tensor, "b s h w"]:
+        labels = torch.from_numpy(checked_labels(comparison.future, self.info.name)[0]).to(known.device)
+        if labels.shape != known.shape:
+            sizes = f"{list(known.shape)}; they are {list(labels.shape)}"
+            raise MetricError(f"{self.info.name}: the true labels must be of the flow's size, {sizes}")
+        return known & near_boundary(labels) & (labels != IGNORE)
 
 
 class _Disocclusion(PooledCounts):
@@ -143,12 +196,17 @@ def _index(frame: Float[Tensor, "3 h w"], last: Float[Tensor, "3 h w"], mse: flo
     return math.sqrt((frame.double() - last.double()).square().mean().item() / mse)
 
 
-def _distance(predicted: Float[Tensor, "2 h w"], true: Float[Tensor, "2 h w"]) -> float | Undefined:
-    known = torch.isfinite(true).all(dim=0)
-    if not known.any():
-        return Undefined("no pixel's true flow is known")
-    difference = predicted[:, known].double() - true[:, known].double()
-    return float(torch.linalg.vector_norm(difference, dim=0).mean())
+def near_boundary(labels: Int64[Tensor, "b s h w"]) -> Bool[Tensor, "b s h w"]:
+    """Return which pixels lie within :data:`BOUNDARY` rows and columns of one at a boundary between two classes."""
+    at = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
+    for axis in (-2, -1):
+        size = labels.shape[axis] - 1
+        one, other = labels.narrow(axis, 0, size), labels.narrow(axis, 1, size)
+        edge = (one != other) & (one != IGNORE) & (other != IGNORE)
+        at.narrow(axis, 0, size).logical_or_(edge)
+        at.narrow(axis, 1, size).logical_or_(edge)
+    wide = functional.max_pool2d(at.float(), 2 * BOUNDARY + 1, stride=1, padding=BOUNDARY)
+    return wide > 0
 
 
 def _pair(comparison: Comparison, modality: str, metric: str) -> tuple[Tensor, Tensor]:

@@ -230,23 +230,55 @@ def iou_by_torchmetrics(case: Case, classes: list[int]) -> float:
     return float(score.double()[present].mean())
 
 
-def known_flows(case: Case) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+Near = Callable[[np.ndarray], np.ndarray]
+"""From labels [H,W] to which pixels are counted."""
+
+
+def near_by_loops(labels: np.ndarray) -> np.ndarray:
+    """Return which pixels are 3 or less from one beside a pixel of another class, a pixel at a time."""
+    height, width = labels.shape
+
+    def at(y: int, x: int) -> bool:
+        beside = [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+        others = [labels[j, i] for j, i in beside if 0 <= j < height and 0 <= i < width]
+        return any({255, labels[y, x]}.isdisjoint({other}) for other in others) and labels[y, x] != 255
+
+    edges = [(y, x) for y in range(height) for x in range(width) if at(y, x)]
+    near = np.zeros(labels.shape, dtype=bool)
+    for y, x in np.ndindex(*labels.shape):
+        near[y, x] = labels[y, x] != 255 and any(max(abs(y - j), abs(x - i)) <= 3 for j, i in edges)
+    return near
+
+
+def near_by_scipy(labels: np.ndarray) -> np.ndarray:
+    """Return which pixels are 3 or less, by the chessboard distance, from one where erosion changes a class."""
+    cross = ndimage.generate_binary_structure(2, 1)
+    void = labels == 255
+    inner = [ndimage.binary_erosion((labels == c) | void, cross, border_value=1) for c in np.unique(labels[~void])]
+    edges = ~void & ~np.logical_or.reduce(inner)
+    distance = ndimage.distance_transform_cdt(~edges, "chessboard")
+    return (distance <= 3) & ~void
+
+
+def known_flows(case: Case, near: Near | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     flows = (flow.reshape(-1, *case.flow.shape[2:]) for flow in (case.predicted_flow, case.flow))
-    for p, t in zip(*flows, strict=True):
+    for p, t, labels in zip(*flows, case.labels.reshape(-1, *case.labels.shape[2:]), strict=True):
         known = np.isfinite(t).all(0)
+        if near is not None:
+            known &= near(labels)
         yield p[:, known].astype(np.float64), t[:, known].astype(np.float64)
 
 
-def epe_by_hypot(case: Case) -> float:
+def epe_by_hypot(case: Case, near: Near | None = None) -> float:
     means = []
-    for p, t in known_flows(case):
+    for p, t in known_flows(case, near):
         lengths = [math.hypot(*d) for d in (p - t).T.tolist()]
         means.append(math.fsum(lengths) / len(lengths))
     return math.fsum(means) / len(means)
 
 
-def epe_by_opencv(case: Case) -> float:
-    return float(np.mean([cv2.magnitude(*(p - t)).mean() for p, t in known_flows(case)]))
+def epe_by_opencv(case: Case, near: Near | None = None) -> float:
+    return float(np.mean([cv2.magnitude(*(p - t)).mean() for p, t in known_flows(case, near)]))
 
 
 def share_of_sets(case: Case, name: str) -> float:

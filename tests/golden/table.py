@@ -28,6 +28,8 @@ from golden.sources import (
     mean_of_frames,
     ms_ssim_by_piqa,
     ms_ssim_by_scipy,
+    near_by_loops,
+    near_by_scipy,
     of_map,
     of_pixels,
     pooled_by_torchmetrics,
@@ -187,6 +189,15 @@ METRICS: dict[str, tuple[str, float, dict[str, Case], dict[str, Source]]] = {
         for name, classes in (("miou", EVERY), ("miou@moving", MOVING))
     },
     "epe": ("motion", 1e-9, WORLD, {"math.hypot": epe_by_hypot, "OpenCV": epe_by_opencv}),
+    "epe/boundary": (
+        "motion",
+        1e-9,
+        WORLD,
+        {
+            "math.hypot, distances by loops": partial(epe_by_hypot, near=near_by_loops),
+            "OpenCV, distances by scipy": partial(epe_by_opencv, near=near_by_scipy),
+        },
+    ),
     **{
         f"disocclusion-{name}": (
             "motion",

@@ -11,7 +11,14 @@ import torch
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import Comparison, Future, LabelSpace, Prediction
 from vpbench.plugin.metric import Setting, Undefined
-from vpbench_metrics.motion import CopyIndex, DisocclusionPrecision, DisocclusionRecall, EndPointError
+from vpbench_metrics.motion import (
+    BoundaryEndPointError,
+    CopyIndex,
+    DisocclusionPrecision,
+    DisocclusionRecall,
+    EndPointError,
+    near_boundary,
+)
 from vpbench_metrics.semantic import MOVING, MIoU, MovingMIoU
 
 
@@ -67,6 +74,50 @@ class TestEndPointError:
         ):
             with pytest.raises(MetricError, match=message):
                 self.measure(predicted, true)
+
+
+class TestBoundaryEndPointError:
+    space = LabelSpace("two", ("a", "b"), ((0, 0, 0), (9, 9, 9)))
+
+    def measure(self, predicted, labels, known=slice(None)):
+        true = torch.full_like(predicted, math.nan)
+        true[..., known] = 0.0
+        truth = future((1, 1, 3, 8, 20), flow=true, semantics=labels, label_space=self.space)
+        return BoundaryEndPointError().measure(Comparison(Prediction(flow=predicted), truth))
+
+    def test_pixels_up_to_three_from_the_pair_of_pixels_that_differ_are_counted(self):
+        labels = torch.zeros(1, 1, 8, 20, dtype=torch.int64)
+        labels[..., 10:] = 1
+        predicted = torch.zeros(1, 1, 2, 8, 20)
+        for column, expected in ((5, 0.0), (6, 1 / 8), (9, 1 / 8), (10, 1 / 8), (13, 1 / 8), (14, 0.0)):
+            predicted.zero_()[..., 0, :, column] = 1.0
+            assert self.measure(predicted, labels) == [[expected]], column
+
+    def test_ignored_pixels_make_no_boundary_and_are_left_out(self):
+        labels = torch.zeros(1, 1, 8, 20, dtype=torch.int64)
+        labels[..., 5:9] = 255
+        labels[..., 9:] = 1
+        assert not near_boundary(labels).any()
+        nothing = Undefined("no pixel near a class boundary has a known true flow")
+        assert self.measure(torch.zeros(1, 1, 2, 8, 20), labels) == [[nothing]]
+        labels[..., 4:6, :5] = 1  # beside the ignored ones: their columns 5 to 7 are near it
+        predicted = torch.zeros(1, 1, 2, 8, 20)
+        predicted[..., 5:9] = 1.0
+        assert self.measure(predicted, labels) == [[0.0]]
+
+    def test_unknown_flow_near_it(self):
+        labels = torch.zeros(1, 1, 8, 20, dtype=torch.int64)
+        labels[..., 10:] = 1
+        predicted = torch.ones(1, 1, 2, 8, 20)
+        assert self.measure(predicted, labels, known=slice(0, 7)) == [[pytest.approx(2**0.5)]]
+        nothing = Undefined("no pixel near a class boundary has a known true flow")
+        assert self.measure(predicted, labels, known=slice(0, 6)) == [[nothing]]
+
+    def test_needs_labels(self):
+        setting = Setting(None, frozenset({"flow"}), frozenset({"flow"}))
+        assert BoundaryEndPointError().why_not(setting) == "the dataset has no semantics"
+        with pytest.raises(MetricError, match="epe/boundary: the truth has no labels"):
+            self.measure(torch.zeros(1, 1, 2, 8, 20), None)
 
 
 class TestDisocclusion:
