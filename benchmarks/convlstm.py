@@ -4,19 +4,23 @@
 
 A layer reads a context of 4 steps. The formulations, all with the same weights and the same result:
 
-- cell: the cell as it is: one convolution of the input and one of the hidden state, for all gates together
+- cell: the cell as it is, which does one of the last two
 - one convolution: of the input and the hidden state concatenated, for all gates together
 - per gate: one convolution of the input and one of the hidden state for each gate
-- inputs batched: as cell, but the inputs of all steps are convolved beforehand, as one batch
+- step by step: one convolution of the input and one of the hidden state, for all gates together
+- inputs batched: the same, but the inputs of all steps are convolved beforehand, as one batch
 
-A hidden state of zeros is convolved by none but "one convolution", which cannot leave it out. They are timed in turn,
-in one thread; the ratio to the cell is the median over rounds of both times in one round (bar: none below 1).
+A hidden state of zeros is convolved by none but "one convolution", which cannot leave it out. They are timed in one
+thread, in an order that changes from round to round; the ratio to the cell is the median over rounds of both times in
+one round (bar: none below 1, but for the noise that the formulation shows that the cell is the same as).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -46,11 +50,7 @@ def gated(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 def own(layer: Cell, inputs: Tensor) -> Tensor:
     """The cell as it is."""
-    state, hidden = None, []
-    for x in inputs.unbind(1):
-        state = layer(x, state)
-        hidden.append(state[0])
-    return torch.stack(hidden, 1)
+    return torch.stack([hidden for hidden, _ in layer.over(inputs.unbind(1))], 1)
 
 
 def recurrent(layer: Cell, inputs: Sequence[Tensor], gates: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
@@ -87,6 +87,15 @@ def per_gate(layer: Cell, inputs: Tensor) -> Tensor:
     return recurrent(layer, inputs.unbind(1), gates)
 
 
+def step_by_step(layer: Cell, inputs: Tensor) -> Tensor:
+    """Two convolutions, one in the first step."""
+    return recurrent(
+        layer,
+        inputs.unbind(1),
+        lambda x, hidden: layer.of_input(x) if hidden is None else layer.of_input(x) + layer.of_hidden(hidden),
+    )
+
+
 def inputs_batched(layer: Cell, inputs: Tensor) -> Tensor:
     """One convolution of the inputs of all steps."""
     read = layer.of_input(inputs.transpose(0, 1).flatten(0, 1)).unflatten(0, (STEPS, len(inputs))).unbind(0)
@@ -97,22 +106,28 @@ FORMULATIONS = {
     "cell": own,
     "one convolution": one_convolution,
     "per gate": per_gate,
+    "step by step": step_by_step,
     "inputs batched": inputs_batched,
 }
 
 
-def measure(batch: int, channels: int, hidden: int, kernel: int, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each round, by formulation, after one round that checks that all give the same."""
+def measure(batch: int, channels: int, hidden: int, kernel: int, seconds: float) -> dict[str, list[float]]:
+    """Return the time of each round, by formulation, after one round that checks that all give the same.
+
+    There are as many rounds as fit into ``seconds``, and three at least.
+    """
     torch.manual_seed(0)
     layer, inputs = Cell(channels, hidden, kernel), torch.rand(batch, STEPS, channels, *GRID, requires_grad=True)
     spent: dict[str, list[float]] = {name: [] for name in FORMULATIONS}
     expected, gradient = None, None
-    for turn in range(-1, rounds):
-        for name, formulation in FORMULATIONS.items():
+    end = time.perf_counter() + seconds
+    turn = -1
+    while turn < 3 or time.perf_counter() < end:
+        for name in random.Random(turn).sample(list(FORMULATIONS), len(FORMULATIONS)):
             layer.zero_grad(set_to_none=True)
             inputs.grad = None
             start = time.perf_counter()
-            made = formulation(layer, inputs)
+            made = FORMULATIONS[name](layer, inputs)
             made.square().sum().backward()
             if turn >= 0:
                 spent[name].append(time.perf_counter() - start)
@@ -121,30 +136,32 @@ def measure(batch: int, channels: int, hidden: int, kernel: int, rounds: int) ->
             gradient = layer.of_hidden.weight.grad if gradient is None else gradient
             torch.testing.assert_close(made.detach(), expected, atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(layer.of_hidden.weight.grad, gradient, atol=1e-3, rtol=1e-3)
+        turn += 1
     return spent
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=4, help="clips")
+    parser.add_argument("--seconds", type=float, default=15, help="for each shape")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4], metavar="CLIPS", help="clips at a time")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     result = {}
-    for shape, sizes in SHAPES.items():
-        spent = measure(args.batch, *sizes, args.rounds)
+    for clips, (shape, sizes) in itertools.product(args.batch, SHAPES.items()):
+        spent = measure(clips, *sizes, args.seconds)
         medians = {name: statistics.median(times) for name, times in spent.items()}
         ratios = {
             name: statistics.median(t / c for t, c in zip(times, spent["cell"], strict=True))
             for name, times in spent.items()
         }
-        result[shape] = {"seconds": medians, "ratio": ratios}
+        name = f"{clips} clip{'s' if clips > 1 else ''}, {shape}"
+        result[name] = {"seconds": medians, "ratio": ratios}
         if not args.json:
-            print(shape)
-            for name in FORMULATIONS:
-                print(f"  {name:16} {1000 * medians[name]:7.1f} ms, {ratios[name]:.2f} of the cell's")
+            print(name)
+            for form in FORMULATIONS:
+                print(f"  {form:16} {1000 * medians[form]:7.1f} ms, {ratios[form]:.2f} of the cell's")
     if args.json:
         print(json.dumps(result, indent=2))
 

@@ -12,7 +12,8 @@ from jaxtyping import install_import_hook
 
 IMPORTED = pytest.StashKey[dict[str, ModuleType]]()
 
-install_import_hook(["vpbench_metrics", "vpbench_baselines", "vpbench_annotators"], "beartype.beartype")
+CHECKED = ["vpbench_metrics", "vpbench_baselines", "vpbench_annotators", "vpbench_sadm", "vpbench.plugin.warp"]
+install_import_hook(CHECKED, "beartype.beartype")
 
 
 @pytest.fixture(scope="session")

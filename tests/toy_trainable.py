@@ -17,6 +17,7 @@ def register_predictors(register):
     register("learner", "toy_trainable:Learner", summary="one convolution of the last frame")
     register("other", "toy_trainable:Other", summary="another name for it")
     register("breaks", "toy_trainable:Breaks", summary="its loss becomes NaN")
+    register("follows-flow", "toy_trainable:FollowsFlow", summary="learns from flow, which it requires")
     register("out-of-memory", "toy_trainable:OutOfMemory", summary="its step finds no memory")
     register("two-stages", "toy_trainable:TwoStages", summary="the second stage optimises by hand")
 
@@ -30,7 +31,7 @@ class Learner(torch.nn.Module):
     """Adds a residual that is learned to the last frame; its weights are float64, so that sums in any order agree."""
 
     Options = Options
-    presets = {"wide": {"hidden": 8}}
+    presets = {"wide": {"hidden": 8}, "plain": {}}
     training_only = ("loss",)
     info = vpbench.PredictorInfo()
 
@@ -96,7 +97,42 @@ class Breaks(Learner):
 class Breaking(Fit):
     def training_step(self, batch, index):
         loss = super().training_step(batch, index)
-        return loss * float("nan") if batch.step == int(os.environ["NAN_AT"]) else loss
+        here = self.trainer.global_rank == int(os.environ.get("NAN_RANK", "0"))
+        return loss * float("nan") if here and batch.step == int(os.environ["NAN_AT"]) else loss
+
+
+class FollowsFlow(torch.nn.Module):
+    """The last frame, made darker by what the flow's channels weigh."""
+
+    info = vpbench.PredictorInfo(requires=("frames", "flow"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(2))
+
+    def predict(self, context, horizon, generators):
+        shade = (context.flow[:, -1] * self.weight[:, None, None]).sum(1, keepdim=True)
+        frames = (context.frames[:, -1] - shade).clamp(0, 1)
+        return vpbench.Prediction(frames=frames[:, None].repeat(1, horizon, 1, 1, 1))
+
+    def training_stages(self, protocol):
+        return [Following(self)]
+
+
+class Following(LightningModule):
+    """Learns from the flow of the context; that of the future, which an annotator makes too, must be there."""
+
+    def __init__(self, model: FollowsFlow) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = vpbench.Recipe(epochs=1, batch_size=4)
+
+    def training_step(self, batch, index):
+        flow = torch.cat([batch.context.flow, batch.future.flow], dim=1)
+        return (flow.mean(dim=(0, 1, 3, 4)) * self.model.weight).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), self.recipe.learning_rate)
 
 
 class OutOfMemory(Learner):

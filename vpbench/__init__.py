@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vpbench.engine.evaluate import evaluate as evaluate
+    from vpbench.engine.predict import predict_video as predict_video
     from vpbench.engine.train import train as train
     from vpbench.errors import DataError as DataError
     from vpbench.errors import MetricError as MetricError
@@ -68,6 +69,7 @@ _HOME = {
     "evaluate": "vpbench.engine.evaluate",
     "hookimpl": "vpbench.plugin.hookspecs",
     "load": "vpbench.results.result",
+    "predict_video": "vpbench.engine.predict",
     "train": "vpbench.engine.train",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ from vpbench.plugin.media import (
     VideoReader,
     count_frames,
     file_stamp,
+    natural_key,
     read_image,
     stack,
 )
@@ -40,9 +40,6 @@ ROOT                    one video file, or a folder:
 """,
     obtain="It is your own: pass a video, or a folder with videos or pictures in it",
 )
-
-
-_DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ class Folder:
             files = [(name, _suffix(name)) for name in listing.files if not name.startswith(".")]
             for video in (folder / name for name, suffix in files if suffix in VIDEO_SUFFIXES):
                 _add(found, video.relative_to(self._root).as_posix(), video)
-            pictures = sorted((name for name, suffix in files if suffix in IMAGE_SUFFIXES), key=_natural)
+            pictures = sorted((name for name, suffix in files if suffix in IMAGE_SUFFIXES), key=natural_key)
             if pictures:
                 name = self._root.name if folder == self._root else folder.relative_to(self._root).as_posix()
                 _add(found, name, _Pictures(folder, tuple(pictures)))
@@ -139,10 +136,3 @@ def _add(found: dict[str, Path | _Pictures], name: str, source: Path | _Pictures
         where = source if isinstance(source, Path) else source.folder
         raise DataError(f"{where}: a second sequence named {name!r}; pass the folder above the data root instead")
     found[name] = source
-
-
-def _natural(name: str) -> tuple[list[str | int], str]:
-    """Return a key that puts frame2.png before frame10.png."""
-    parts: list[str | int] = list(_DIGITS.split(name))  # text, digits, text, ...
-    parts[1::2] = map(int, parts[1::2])
-    return parts, name

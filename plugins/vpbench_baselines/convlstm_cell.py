@@ -6,7 +6,7 @@ NeurIPS 2015.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -45,7 +45,32 @@ class Cell(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"] | None, state: State | None) -> State:
         """Return the state after reading ``x``; a layer without an input has None to read, and a state."""
-        i, f, o, candidate = self._convolved(x, state).chunk(4, dim=1)
+        return self._gated(None if self.of_input is None else self.of_input(x), state)
+
+    def over(self, inputs: Sequence[Float[Tensor, "b c h w"]]) -> list[State]:
+        """Return the states after reading each of several inputs, all known beforehand; before them it is zeros.
+
+        Where the weights outnumber the gates, the inputs are convolved as one batch: what a convolution does with its
+        weights, and the gradient of these above all, is then done once. Where they do not, a batch is slower: what it
+        makes leaves the processor's cache (``benchmarks/convlstm.py``).
+        """
+        assert self.of_input is not None
+        places = inputs[0].shape[0] * inputs[0].shape[2] * inputs[0].shape[3]
+        if self.of_input.weight[0].numel() < places:
+            read: Iterable[Tensor] = map(self.of_input, inputs)
+        else:
+            read = self.of_input(torch.cat(tuple(inputs))).chunk(len(inputs))
+        states: list[State] = []
+        for gates in read:
+            states.append(self._gated(gates, states[-1] if states else None))
+        return states
+
+    def _gated(self, gates: Float[Tensor, "b gates h w"] | None, state: State | None) -> State:
+        """Return the state that follows from the convolved input."""
+        if state is not None:
+            gates = self.of_hidden(state[0]) if gates is None else gates + self.of_hidden(state[0])
+        assert gates is not None
+        i, f, o, candidate = gates.chunk(4, dim=1)
         if self.peepholes is not None and state is not None:
             i, f = i + self.peepholes[0] * state[1], f + self.peepholes[1] * state[1]
         cell = i.sigmoid() * candidate.tanh()
@@ -54,12 +79,6 @@ class Cell(nn.Module):
         if self.peepholes is not None:
             o = o + self.peepholes[2] * cell
         return o.sigmoid() * cell.tanh(), cell
-
-    def _convolved(self, x: Tensor | None, state: State | None) -> Float[Tensor, "b gates h w"]:
-        if self.of_input is None:
-            assert state is not None
-            return self.of_hidden(state[0])
-        return self.of_input(x) if state is None else self.of_input(x) + self.of_hidden(state[0])
 
 
 class Stack(nn.Module):
@@ -77,6 +96,15 @@ class Stack(nn.Module):
             after.append(cell(x, state))
             x = after[-1][0]
         return after
+
+    def over(self, images: Float[Tensor, "b t c h w"]) -> list[State]:
+        """Return the state of each layer after reading all ``images``, one layer after another."""
+        inputs, last = images.unbind(dim=1), []
+        for cell in self.cells:
+            states = cell.over(inputs)
+            inputs = tuple(hidden for hidden, _ in states)
+            last.append(states[-1])
+        return last
 
 
 class Network(nn.Module):
@@ -122,9 +150,7 @@ class Network(nn.Module):
 
         In training, the image before step k+1 is that of the ``truth`` for the clips that ``shown[:, k - 1]`` marks.
         """
-        states: list[State | None] = [None] * len(self.encoder.cells)
-        for image in context.unbind(dim=1):
-            states = self.encoder(image, states)
+        states = self.encoder.over(context)
         for k in range(horizon):
             if self.forecaster is not None:
                 states = self.forecaster(None, states)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vpbench.errors import DataError, PredictorError
 from vpbench.plugin.clip import Context, Modality, Prediction
-from vpbench.plugin.media import read_image, stack
+from vpbench.plugin.media import natural_key, read_image, stack
 from vpbench.plugin.predictor import PredictorInfo
 
 __all__ = ["Saved"]
@@ -145,7 +145,7 @@ def _load(path: Path) -> NDArray[Any]:
 
 
 def _load_pictures(folder: Path) -> NDArray[np.uint8]:
-    paths = sorted(folder.glob("*.png"), key=_natural)
+    paths = sorted(folder.glob("*.png"), key=lambda path: natural_key(path.name))
     if not paths:
         raise PredictorError(f"saved: {folder}: holds no PNG")
     try:
@@ -158,10 +158,6 @@ def _load_pictures(folder: Path) -> NDArray[np.uint8]:
         return stack(images, str(folder))
     except DataError as error:
         raise PredictorError(f"saved: {error}") from error
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", path.name)]
 
 
 def _checked(

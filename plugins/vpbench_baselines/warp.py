@@ -1,57 +1,21 @@
-"""Sampling of pictures along backward flow, and motion carried on at constant velocity.
+"""Motion carried on at constant velocity.
 
-All of it is exact for whole-pixel motion, gives a clip the same bits whatever else is in its batch, and does not depend
-on the order of execution, also on a GPU.
+It is exact for whole-pixel motion, gives a clip the same bits whatever else is in its batch, and does not depend on the
+order of execution, also on a GPU.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-__all__ = ["carry_on", "grid", "sample", "sample_nearest"]
+from vpbench.plugin.warp import grid, pick, sample
+
+__all__ = ["carry_on"]
 
 _ITERATIONS = 5
 _ONE = 2**16  # splatted weights are summed as integers in this unit, so that the order of the sum cannot matter
-
-
-def grid(like: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "2 h w"]:
-    """Return each pixel's own position (x, y)."""
-    height, width = like.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, device=like.device, dtype=like.dtype),
-        torch.arange(width, device=like.device, dtype=like.dtype),
-        indexing="ij",
-    )
-    return torch.stack([x, y])
-
-
-def sample(image: Float[Tensor, "b c h w"], at: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
-    """Sample bilinearly at positions (x, y) in pixels; beyond the border, the border's value."""
-    height, width = image.shape[-2:]
-    x, y = at[:, 0].clamp(0, width - 1), at[:, 1].clamp(0, height - 1)
-    left, top = x.floor(), y.floor()
-    right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
-    across, down = (x - left)[:, None], (y - top)[:, None]
-    upper = torch.lerp(_pick(image, left, top), _pick(image, right, top), across)
-    lower = torch.lerp(_pick(image, left, bottom), _pick(image, right, bottom), across)
-    return torch.lerp(upper, lower, down)
-
-
-def sample_nearest(image: Shaped[Tensor, "b c h w"], at: Float[Tensor, "b 2 h w"]) -> Shaped[Tensor, "b c h w"]:
-    """Sample the nearest pixel's values; beyond the border, the border's."""
-    height, width = image.shape[-2:]
-    x, y = (at[:, 0] + 0.5).floor().clamp(0, width - 1), (at[:, 1] + 0.5).floor().clamp(0, height - 1)
-    return _pick(image, x, y)
-
-
-def _pick(
-    image: Shaped[Tensor, "b c h w"], x: Shaped[Tensor, "b h w"], y: Shaped[Tensor, "b h w"]
-) -> Shaped[Tensor, "b c h w"]:
-    batch, channels, height, width = image.shape
-    index = (y.long() * width + x.long()).view(batch, 1, -1).expand(-1, channels, -1)
-    return image.flatten(2).gather(2, index).view(batch, channels, height, width)
 
 
 def carry_on(flow: Float[Tensor, "b 2 h w"]) -> tuple[Float[Tensor, "b 2 h w"], Bool[Tensor, "b h w"]]:
@@ -72,7 +36,7 @@ def carry_on(flow: Float[Tensor, "b 2 h w"]) -> tuple[Float[Tensor, "b 2 h w"], 
     own = grid(flow)
     coverage, fastest = _land(flow)
     covered = (coverage >= _ONE // 2)[:, None]
-    carried = torch.where(covered, _pick(flow, fastest % width, fastest // width), flow)
+    carried = torch.where(covered, pick(flow, fastest % width, fastest // width), flow)
     for _ in range(_ITERATIONS):
         carried = torch.where(covered, sample(flow, own + carried), flow)
     return carried, ~covered[:, 0]

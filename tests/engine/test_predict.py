@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from tiny_video import known_frames, write_picture, write_video
 
 import vpbench
-from vpbench.engine.predict import predict_video
-from vpbench.engine.trained import save_trained
+from vpbench.engine.trained import open_trained, save_trained
 from vpbench.plugin.loader import load_plugins
+
+predict_video = vpbench.predict_video
 
 TOYS = str(Path(__file__).resolve().parent.parent / "toys.py")
 
@@ -226,6 +227,20 @@ def test_what_the_user_says_goes_before_what_weights_say(trainable, video):
     assert out.batch.context.frames.shape == (1, 3, 3, 10, 10)
 
 
+def test_a_video_smaller_than_the_crop_of_the_training_says_what_to_do(trainable, video, tmp_path):
+    plugins, options = trainable
+    about = open_trained(Path(options["bias"]["weights"])).about
+    cropped = {**about["protocol"], "pixels": [{"op": "centre-crop", "size": [30, 40]}]}
+    module = plugins.load("predictor", "bias")(plugins.load("predictor", "bias").Options())
+    save_trained(tmp_path / "w.safetensors", module, {**about, "protocol": cropped})
+    options = {"bias": {"weights": str(tmp_path / "w.safetensors")}}
+    line = error_of("bias", video, options=options, plugins=plugins)
+    assert f"{video}: a centre crop of 30x40 (HxW) does not fit frames of 16x24; the weights were" in line
+    assert "say --size HxW" in line
+    out = predict_video("bias", video, options=options, plugins=plugins, size=(8, 8))
+    assert out.batch.context.frames.shape[-2:] == (8, 8)
+
+
 def test_weights_that_say_nothing_leave_the_video_as_it_is(trainable, video, tmp_path):
     plugins, _ = trainable
     save_file({"bias": torch.ones(1)}, tmp_path / "plain.safetensors")
@@ -323,6 +338,26 @@ def test_predictors_that_break_their_contract(video, plugins):
         line = error_of(name, video, kind=vpbench.PredictorError, plugins=plugins)
         assert name in line
         assert words in line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["GPU", "numpy", "CPU"],
+)
+def test_no_memory_says_what_to_lower(video, error):
+    class Large:
+        info = vpbench.PredictorInfo()
+
+        def predict(self, context, horizon, generators):
+            raise error
+
+    line = error_of(Large(), video, kind=vpbench.PredictorError)
+    assert line == "predictor 'large' ran out of memory on 1 clip of 16x24: lower --size or --horizon"
 
 
 @pytest.mark.parametrize(

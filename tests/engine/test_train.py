@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,7 @@ def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path,
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "KILL_AFTER": "-1"}
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "distributed" not in done.stderr, "Lightning keeps to itself what every process would say"
     (path,) = tmp_path.glob("two/training/toy/learner/*/weights.safetensors")
     alone = train(keep="last", recipe={"steps": 5, "batch_size": 4})
     one, two = load_file(alone), load_file(path)
@@ -221,6 +223,48 @@ def test_a_prepared_store_is_used_and_changes_no_bit(train, plugins, protocol, m
     assert files(train(out="prepared")) == files(plain)
 
 
+def test_an_annotator_supplies_what_it_learns_from(train, plugins, protocol):
+    """Flow by OpenCV's DIS, of frames that move one pixel to the right: as made for it, and as prepared."""
+    from vpbench.engine.annotate import prepare_annotations
+    from vpbench.engine.choose import choose_annotators, open_protocol_dataset
+    from vpbench.engine.prepare import prepare
+    from vpbench.engine.training_clips import training_manifest, training_protocol
+
+    with pytest.raises(vpbench.DataError, match=r"requires flow.*--annotate flow=NAME"):
+        train("follows-flow", recipe={})
+    protocol.write_text(protocol.read_text().replace("length = 10", "length = 10, size = [48, 64]"))
+    settings = {"recipe": {"steps": 4, "learning_rate": 1.0}, "annotate": {"flow": "dis"}, "metrics": ["mse"]}
+    weights = train("follows-flow", **settings)
+    learnt = load_file(weights)["weight"]
+    assert learnt.tolist() == pytest.approx([4, 0], abs=0.4), "minus the sum of four gradients, each the mean flow"
+    about = open_trained(weights).about
+    assert json.loads(about["annotators"]["flow"])["name"] == "dis"
+    value = vpbench.Protocol.read(protocol)
+    dataset, dis = open_protocol_dataset(plugins, value, {}), choose_annotators(plugins, {"flow": "dis"}, {})["flow"]
+    own, manifest, quiet = training_protocol(value), training_manifest(value, dataset), lambda done, total: None
+    prepare_annotations(own, prepare(own, dataset, manifest, ["frames"], quiet), manifest, dis, quiet)
+    assert files(train("follows-flow", out="prepared", **settings)) == files(weights)
+
+
+def test_compiled_it_learns_the_same(train, monkeypatch):
+    """torch's tracing as in ``--compile``, but what it traced runs as it is: making machine code takes minutes."""
+    traced, compiling = [], torch.compile
+
+    def backend(graph, inputs):
+        traced.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(compiling, backend=backend))
+    settings = {"keep": "last", "recipe": {"steps": 2}}
+    plain, compiled = train(out="plain", **settings), train(out="compiled", compile=True, **settings)
+    assert traced
+    assert [open_trained(path).about["compiled"] for path in (plain, compiled)] == [False, True]
+    one, two = load_file(plain), load_file(compiled)
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name])
+
+
 def test_logs_and_pictures(train):
     weights = train(recipe={"epochs": 2})
     (log,) = weights.parent.glob("stage1/logs/attempt1/metrics.csv")
@@ -249,6 +293,21 @@ def test_a_loss_that_is_not_a_number_stops_it_and_keeps_the_last_good_checkpoint
     assert files(train("breaks", recipe={})) == files(train("breaks", recipe={}, out="undisturbed"))
 
 
+@pytest.mark.parametrize("at", [2, 5], ids=["within an epoch", "in its last batch: the other would validate"])
+def test_a_loss_of_one_process_that_is_not_a_number_stops_both(protocol, tmp_path, at):
+    command = [sys.executable, "-m", "vpbench", "train", "-p", str(protocol), "-m", "breaks", "--devices", "2"]
+    command += ["--device", "cpu", "--batch-size", "2", "--epochs", "2", "--workers", "0", "--pictures", "0"]
+    command += ["--out", str(tmp_path / "out"), *(word for plugin in PLUGINS for word in ("--plugin", plugin))]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "NAN_AT": str(at), "NAN_RANK": "1", "KILL_AFTER": "-1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("vpbench: ")]
+    assert len(said) == 1, done.stderr
+    assert f"the loss is nan at batch {at + 1}: training stops" in said[0]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("out/**/weights.safetensors"))
+
+
 def test_weights_that_are_not_finite_are_never_saved(train, tmp_path, monkeypatch):
     """The gradient may overflow where the loss did not."""
     from toy_trainable import Fit
@@ -268,7 +327,7 @@ def test_weights_that_are_not_finite_are_never_saved(train, tmp_path, monkeypatc
 
 
 def test_no_memory_says_what_to_lower(train):
-    with pytest.raises(vpbench.PredictorError, match="out of GPU memory with 4 clips per batch: lower --batch-size"):
+    with pytest.raises(vpbench.PredictorError, match="out of memory with 4 clips per batch: lower --batch-size"):
         train("out-of-memory")
 
 

@@ -70,6 +70,12 @@ def test_options_that_differ_are_named(plugins, weights, text, options):
         load(plugins, weights, text, **options)
 
 
+def test_a_preset_of_nothing_but_defaults_differs_too(plugins, weights):
+    with pytest.raises(vpbench.UsageError, match="'learner' was trained with hidden 8, not 4: name no preset"):
+        load(plugins, weights, "learner:plain")
+    assert load(plugins, weights, "learner:plain", hidden=8).options["hidden"] == 8
+
+
 def test_weights_of_another_predictor(plugins, weights):
     with pytest.raises(vpbench.UsageError, match=r"wide.safetensors: are weights of 'learner', not of 'other'"):
         choose_predictor(plugins, "other", {"other": {"weights": str(weights)}})

@@ -145,7 +145,8 @@ def test_unreadable_sequences_are_left_out_and_told():
 @pytest.mark.parametrize(
     ("text", "splits", "words"),
     [
-        ("", ("test",), r"'toy' has no split 'train' to train on \(it has test\); name one in the protocol's \[train"),
+        ("", ("test",), r"'toy' has no split 'train' to train on \(it has test\); train on another protocol"),
+        ("", ("test", "a"), r"no split 'train' to train on \(it has test, a\); name one in the protocol's \[train"),
         ('validation = "vall"', ("train", "val", "test"), "no split 'vall' to validate on; did you mean 'val'"),
     ],
 )

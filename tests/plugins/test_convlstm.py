@@ -116,6 +116,29 @@ class TestCell:
         for ours, theirs in zip(cell(x, None), cell(x, (zeros, zeros)), strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
+    @pytest.mark.parametrize("peepholes", [False, True])
+    @pytest.mark.parametrize("size", [(2, 2), (6, 7)], ids=["in one batch", "one after another"])
+    def test_inputs_known_beforehand_give_what_they_give_one_by_one(self, size, peepholes, monkeypatch):
+        """To rounding, states and gradients; which way is taken follows from the sizes."""
+        torch.manual_seed(2)
+        cell, inputs = randomised(Cell(2, 3, 3, peepholes=peepholes)), noise(2, 4, 2, *size).unbind(1)
+        convolutions, forward = [], torch.nn.Conv2d.forward
+        monkeypatch.setattr(torch.nn.Conv2d, "forward", lambda s, x: convolutions.append(s) or forward(s, x))
+        known = cell.over(inputs)
+        assert convolutions.count(cell.of_input) == (1 if size == (2, 2) else 4)
+        single = [cell(inputs[0], None)]
+        for x in inputs[1:]:
+            single.append(cell(x, single[-1]))
+        gradients = []
+        for states in (known, single):
+            cell.zero_grad()
+            sum((hidden * after).sum() for hidden, after in states).backward()
+            gradients.append([p.grad for p in cell.parameters()])
+        for a, b in zip([t for s in known for t in s], [t for s in single for t in s], strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+        for a, b in zip(*gradients, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
     @pytest.mark.parametrize("channels", [0, 2])
     def test_it_begins_by_remembering(self, channels):
         cell = Cell(channels, 3, 3, peepholes=True)
@@ -263,17 +286,18 @@ class TestPredict:
 
     def test_it_keeps_neither_gradients_nor_what_led_to_a_step(self, options, monkeypatch):
         model, alive, most = built(**options), [], []
-        states = convlstm_cell.Stack.forward
+        gated = convlstm_cell.Cell._gated
 
-        def watched(self, x, before):
-            after = states(self, x, before)
-            alive.extend(weakref.ref(cell) for _, cell in after)
+        def watched(self, gates, before):
+            hidden, cell = gated(self, gates, before)
+            alive.append(weakref.ref(cell))
             most.append(sum(ref() is not None for ref in alive))
-            return after
+            return hidden, cell
 
-        monkeypatch.setattr(convlstm_cell.Stack, "forward", watched)
+        monkeypatch.setattr(convlstm_cell.Cell, "_gated", watched)
         frames = predict(model, noise(1, 2, 3, 6, 6), 20)
         assert not frames.requires_grad
+        assert len(alive) == 2 * (2 + 20 - (not options.get("own_forecaster", False)))
         assert max(most) <= 4  # two layers, before and after
 
     def test_its_weights_follow_from_the_seed(self, options):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
+import vpbench
+from vpbench.engine.trained import open_trained
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Future
+from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.training import Recipe, Trainable, TrainingBatch
 from vpbench_baselines.convlstm import ConvLSTM, Options, to_patches
 from vpbench_baselines.convlstm_training import Forecasting, rate, ssim
@@ -208,3 +213,40 @@ def test_it_keeps_the_contract_of_training():
     assert isinstance(tiny.recipe, Recipe)
     assert tiny.recipe.batch_size == ConvLSTM.presets["tiny"]["recipe"]["batch_size"]
     assert {name.removeprefix("predictor.") for name in made.state_dict()} == set(made.predictor.state_dict())
+
+
+@pytest.fixture
+def trained(tmp_path, cache):
+    """Train ``tiny``'s form, made small, for a few steps through the harness; return its weights."""
+    protocol = tmp_path / "toy.toml"
+    protocol.write_text(
+        'schema = 1\nname = "toy"\nversion = 1\nmetrics = ["mse"]\n[dataset]\nname = "toy-frames"\n'
+        'options = { sequences = 9, length = 6 }\n[sampling]\nkind = "first"\ncontext = 2\nhorizon = 2\n'
+    )
+    plugins = load_plugins([str(Path(__file__).resolve().parents[1] / "toys.py")])
+
+    def call(out, precision="32"):
+        weights = vpbench.train(
+            "convlstm:tiny",
+            protocol,
+            plugins=plugins,
+            out=tmp_path / out,
+            device="cpu",
+            keep="last",
+            options={"convlstm": {"hidden": [8]}},
+            recipe={"steps": 4, "precision": precision},
+        )
+        return load_file(weights), open_trained(weights).about
+
+    return call
+
+
+def test_in_bfloat16_it_learns_nearly_the_same(trained):
+    """What is multiplied is rounded to 8 bits; weights, their sums and the loss's SSIM are not."""
+    (full, _), (mixed, about) = trained("full"), trained("mixed", "bf16-mixed")
+    assert about["stages"][0]["recipe"]["precision"] == "bf16-mixed"
+    for name in full:
+        assert mixed[name].dtype == torch.float32
+        assert not torch.equal(full[name], mixed[name])
+        difference, learned = (mixed[name] - full[name]).norm(), full[name].norm()
+        assert difference < 0.1 * learned, name

@@ -162,8 +162,7 @@ def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
     except Stopped as stopped:
         what = f"vpbench: stopped by {signal.Signals(stopped.number).name}; "
         what += "saved: " if stopped.saved else "what was saved before stays: "
-        if main:
-            click.echo(f"{what}the same command goes on in {plan.folder}", err=True)
+        click.echo(f"{what}the same command goes on in {plan.folder}", err=True)
         raise click.exceptions.Exit(130 if stopped.number == signal.SIGINT else 143) from None
     if main:
         _conclude(plan, protocol)

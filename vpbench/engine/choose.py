@@ -253,7 +253,10 @@ def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapp
     trained: Trained | None = None
     if "weights" in given and hasattr(target, "training_stages"):
         trained = open_trained(Path(given.pop("weights")).expanduser())
-        recorded = merge_options(trained, name, given, getattr(target, "training_only", ()))
+        free = getattr(target, "training_only", ())
+        if argument in presets and model is not None:  # a preset also means every option that it leaves as it is
+            merge_options(trained, name, json.loads(_validate(model, given, where).model_dump_json()), free)
+        recorded = merge_options(trained, name, given, free)
         given.update(recorded)
         sources.update(dict.fromkeys(recorded, "weights"))
         if not set(options) - {"weights"}:

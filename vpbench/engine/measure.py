@@ -19,7 +19,7 @@ from vpbench.plugin.metric import Metric, Undefined, Value
 from vpbench.plugin.predictor import Predictor
 from vpbench.results.store import Row
 
-__all__ = ["CLAMP", "Checked", "InPlaceError", "generators", "measure", "predict"]
+__all__ = ["CLAMP", "Checked", "InPlaceError", "generators", "measure", "no_memory", "predict"]
 
 CLAMP = 1e-4
 """How far a prediction may leave [0,1]: clamped and counted up to here, an error beyond."""
@@ -41,6 +41,11 @@ class Checked:
     """[B,K] bool: frames that had values beyond [0,1]."""
 
 
+def no_memory(error: BaseException) -> bool:
+    """Return whether this is what a GPU, numpy or torch's CPU allocator raises where memory does not suffice."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
 def generators(clips: Sequence[str], seed: int, sample: int) -> list[torch.Generator]:
     """Return one CPU generator per clip, seeded from (run seed, clip id, sample) and nothing else."""
     made = []
@@ -51,9 +56,18 @@ def generators(clips: Sequence[str], seed: int, sample: int) -> list[torch.Gener
 
 
 def predict(
-    name: str, predictor: Predictor, batch: Batch, *, outputs: Sequence[Modality], seed: int, sample: int
+    name: str,
+    predictor: Predictor,
+    batch: Batch,
+    *,
+    outputs: Sequence[Modality],
+    seed: int,
+    sample: int,
+    lower: str = "--batch-size",
 ) -> Checked:
     """Predict one batch and check what comes back; ``outputs`` must be among it.
+
+    ``lower`` names what its user can lower where memory does not suffice.
 
     Raises:
         PredictorError: an exception, a wrong type, shape or dtype, NaN, values out of range; names predictor, clip.
@@ -65,11 +79,11 @@ def predict(
             prediction = predictor.predict(context, batch.horizon, generators(context.clips, seed, sample))
     except VpbenchError as error:
         raise PredictorError(f"predictor {name!r}: {error}") from error
-    except torch.OutOfMemoryError as error:
-        raise PredictorError(
-            f"predictor {name!r} ran out of device memory on {len(context.clips)} clips: lower --batch-size"
-        ) from error
     except Exception as error:
+        if no_memory(error):
+            count = len(context.clips)
+            what = f"{count} clip{'s' if count > 1 else ''} of {'x'.join(map(str, context.frames.shape[-2:]))}"
+            raise PredictorError(f"predictor {name!r} ran out of memory on {what}: lower {lower}") from error
         raise PredictorError(
             f"predictor {name!r} failed on clip {context.clips[0]!r}: {type(error).__name__}: {error}"
         ) from error

@@ -19,6 +19,7 @@ from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.protocol.protocol import PixelOp, Protocol, Resize
 from vpbench.protocol.sampling import ClipRef
+from vpbench.protocol.transforms import transform
 
 __all__ = ["CONTEXT", "HORIZON", "Continuation", "predict_video"]
 
@@ -82,7 +83,8 @@ def predict_video(
 
     Raises:
         UsageError: an unknown name, or a number or a predictor that does not fit.
-        DataError: the video does not decode or is too short. PredictorError: as :func:`vpbench.engine.measure.predict`.
+        DataError: the video does not decode, is too short, or smaller than a crop of the weights' training.
+        PredictorError: as :func:`vpbench.engine.measure.predict`.
     """
     _check_numbers(context=context, step=step, horizon=horizon, samples=samples)
     if start is not None and start < 0:
@@ -103,6 +105,7 @@ def predict_video(
         pixels = (Resize(op="resize", size=size),)
     source = Video(Path(video).expanduser())
     ref = _window(source, context or CONTEXT, start, step or 1, steps)
+    _check_pixels(source, ref, pixels)
     if source.claimed != source.length:
         notes.append(f"the header claims {source.claimed} frames; {source.length} decode")
     if samples > 1 and not info.stochastic:
@@ -116,7 +119,9 @@ def predict_video(
     (batch,) = stack([clips.read(ref)], where, clips)
     outputs = info.expected({"frames", *annotators})
     checked = [
-        measure.predict(chosen.name, chosen.value, batch, outputs=outputs, seed=seed, sample=sample)
+        measure.predict(
+            chosen.name, chosen.value, batch, outputs=outputs, seed=seed, sample=sample, lower="--size or --horizon"
+        )
         for sample in range(samples)
     ]
     if any(one.clamped is not None and one.clamped.any() for one in checked):
@@ -158,6 +163,17 @@ def _horizon(name: str, info: PredictorInfo, horizon: int | None) -> int:
             f"predictor {name!r} predicts at most {info.horizon} steps, not {horizon}: --horizon {info.horizon}"
         )
     return horizon or min(HORIZON, info.horizon)
+
+
+def _check_pixels(video: Video, ref: ClipRef, pixels: Sequence[PixelOp]) -> None:
+    """Check that what the training of the weights did to frames can be done to these."""
+    frame = video.read(video.name, ref.frames[:1], "frames")
+    try:
+        transform(frame[:0], pixels, "frames")
+    except DataError as error:
+        raise DataError(
+            f"{video.path}: {error}; the weights were trained on frames cropped so: say --size HxW, to resize instead"
+        ) from error
 
 
 def _training_protocol(chosen: Chosen) -> Protocol | None:

@@ -29,7 +29,7 @@ try:
     from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-    from vpbench.engine.train_callbacks import Saver, Stopped, Watch
+    from vpbench.engine.train_callbacks import NotFiniteError, Saver, Stopped, Watch
     from vpbench.engine.train_curve import draw_curve
     from vpbench.engine.train_validation import Scores, Validation
 except ModuleNotFoundError as error:
@@ -37,6 +37,7 @@ except ModuleNotFoundError as error:
     raise VpbenchError(f"training needs {missing}: pip install 'vpbench[train]'") from error
 
 from vpbench.engine.choose import open_protocol
+from vpbench.engine.measure import no_memory
 from vpbench.engine.save import Keeper
 from vpbench.engine.train_plan import LAST, TrainingPlan, TrainSettings, is_first_process, make_training_plan
 from vpbench.engine.trained import fit_weights, open_trained, save_trained
@@ -79,7 +80,7 @@ def train(
 
     Raises:
         VpbenchError: it cannot be trained, or failed; what was saved stays.
-        Stopped: a signal stopped it.
+        Stopped: a signal stopped it. (Of several processes, all but the first end then, and at a NaN, without a word.)
     """
     plugins = plugins or load_plugins()
     if not isinstance(protocol, Protocol):
@@ -100,9 +101,14 @@ def train_plan(plan: TrainingPlan, say: Say, keeper: Callable[[Manifest], Keeper
     if main:
         write_atomic(plan.folder / "training.json", json.dumps(plan.identity, indent=1) + "\n")
     stages = []
-    for number in range(1, len(plan.stages) + 1):
-        with _explained(plan, number), _quiet():
-            stages.append(_run_stage(plan, number, say, keeper))
+    try:
+        for number in range(1, len(plan.stages) + 1):
+            with _explained(plan, number), _quiet():
+                stages.append(_run_stage(plan, number, say, keeper))
+    except (NotFiniteError, Stopped):  # in every process alike: the first one tells, and fails for all
+        if main:
+            raise
+        raise SystemExit(0) from None  # where another one fails, launchers kill the first before it has told
     if main:
         draw_curve(plan.folder, stages, plan.keep)
         save_trained(plan.weights, plan.chosen.value, _about(plan, stages))
@@ -264,26 +270,28 @@ def _explained(plan: TrainingPlan, number: int) -> Any:
         yield
     except VpbenchError:
         raise
-    except torch.OutOfMemoryError as error:
-        raise PredictorError(
-            f"{where}: out of GPU memory with {plan.recipes[number - 1].batch_size} clips per batch: lower "
-            f"--batch-size and raise --accumulate by as much, or say --precision bf16-mixed"
-        ) from error
     except MisconfigurationException as error:
         raise UsageError(f"{where}: {error}") from error
     except Exception as error:
+        if no_memory(error):
+            raise PredictorError(
+                f"{where}: out of memory with {plan.recipes[number - 1].batch_size} clips per batch: lower "
+                f"--batch-size and raise --accumulate by as much, or say --precision bf16-mixed"
+            ) from error
         raise PredictorError(f"{where} failed: {type(error).__name__}: {error}") from error
 
 
 @contextmanager
 def _quiet() -> Any:
     """Keep what Lightning says of itself, and of what is meant to be so, from the user."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from vpbench.engine.training_data import TrainingLoader, seeded
 from vpbench.errors import PredictorError
 
-__all__ = ["Saver", "Stopped", "Watch"]
+__all__ = ["NotFiniteError", "Saver", "Stopped", "Watch"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _CHECK_EVERY = 10  # batches from one look at the losses to the next: a look waits for the GPU
@@ -31,6 +31,10 @@ class Stopped(BaseException):
     def __init__(self, number: int, *, saved: bool) -> None:
         super().__init__(number)
         self.number, self.saved = number, saved
+
+
+class NotFiniteError(PredictorError):
+    """A loss or a weight is NaN or infinite. Every process raises it, whichever of them met it."""
 
 
 class Watch(Callback):
@@ -51,35 +55,32 @@ class Watch(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss, and look at those kept now and then.
-
-        Raises:
-            PredictorError: as :meth:`check`.
-        """
+        """Keep the loss, and look at those kept now and then (raises as :meth:`check`)."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, torch.Tensor) and loss.numel() == 1:
             self._losses.append((batch.step, loss.detach().flatten()))
         if len(self._losses) >= _CHECK_EVERY:
-            self.check(pl_module)
+            self.check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look before anything is validated (raises as :meth:`check`)."""
-        self.check(pl_module)
+        self.check(trainer)
 
-    def check(self, module: LightningModule) -> None:
-        """Look at the losses since the last time, and log their mean.
+    def check(self, trainer: Trainer) -> None:
+        """Look at the losses of all processes since the last time, and log their mean.
 
         Raises:
-            PredictorError: one is NaN or infinite; names the batch.
+            NotFiniteError: one is NaN or infinite; names the batch.
         """
         if not self._losses:
             return
-        steps, losses = [step for step, _ in self._losses], torch.cat([loss for _, loss in self._losses]).cpu()
+        steps, own = [step for step, _ in self._losses], torch.cat([loss for _, loss in self._losses])
         self._losses.clear()
+        losses = torch.as_tensor(trainer.strategy.reduce(own, reduce_op="mean")).cpu()
         if (bad := (~torch.isfinite(losses)).nonzero()).numel():
             first = int(bad[0])
-            raise PredictorError(_broken(f"the loss is {losses[first].item()}", steps[first]))
-        for logger in module.loggers:
+            raise NotFiniteError(_broken(f"the loss is {losses[first].item()}", steps[first]))
+        for logger in trainer.loggers:
             logger.log_metrics({"train/loss": float(losses.double().mean())}, step=steps[-1] + 1)
 
 
@@ -130,7 +131,7 @@ class Saver(Checkpoint):
         """Save between two optimiser steps, where it is time to or asked for.
 
         Raises:
-            Stopped: a signal asked for it. PredictorError: the weights are not finite.
+            Stopped: a signal asked for it. NotFiniteError: the weights are not finite.
         """
         trainer.should_stop = self.step >= self._steps
         if self._loader.served % self._accumulate or self._loader.served % len(self._loader) == 0:
@@ -147,9 +148,10 @@ class Saver(Checkpoint):
             self._stop(trainer)
 
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
-        self._watch.check(module)
-        if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
-            raise PredictorError(_broken("weights are not finite", self._loader.served - 1))
+        self._watch.check(trainer)
+        finite = all(bool(torch.isfinite(p).all()) for p in module.parameters())
+        if not trainer.strategy.reduce_boolean_decision(finite, all=True):
+            raise NotFiniteError(_broken("weights are not finite", self._loader.served - 1))
         part = self._path.with_name(f"{self._path.name}.part")
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:

@@ -31,7 +31,8 @@ def draw_curve(folder: Path, stages: Sequence[Mapping[str, Any]], keep: str) -> 
     for number, (stage, row) in enumerate(zip(stages, grid, strict=True), 1):
         losses = _losses(folder / f"stage{number}" / "logs")
         row[0].plot(list(losses), list(losses.values()), linewidth=0.8)
-        row[0].set(title=f"stage {number}: training loss", xlabel="batch", yscale="log")
+        scale = "log" if losses and min(losses.values()) > 0 else "linear"  # that of an adversary may be below 0
+        row[0].set(title=f"stage {number}: training loss", xlabel="batch", yscale=scale)
         kept = next(entry for entry in stage["history"] if entry["epoch"] + 1 == stage["kept"]["epoch"])
         for axes, name in zip(row[1:], names, strict=True):
             entries = [e for e in stage["history"] if None not in e["scores"].get(name, [None])]

@@ -167,9 +167,12 @@ def split_sequences(
     """
     split, splits = training_protocol(protocol).dataset.split, dataset.info.splits
     if split not in splits:
+        way = "name one in the protocol's [training] table, split = ..."
+        if not set(splits) - {protocol.dataset.split}:
+            way = "train on another protocol; the weights can be evaluated on this one"
         raise UsageError(
             f"protocol {protocol.name}: {protocol.dataset.name!r} has no split {split!r} to train on (it has "
-            f"{', '.join(splits)}); name one in the protocol's [training] table, split = ..."
+            f"{', '.join(splits)}); {way}"
         )
     train = list(dataset.sequences(split))
     validation = validation_protocol(protocol, dataset).dataset.split

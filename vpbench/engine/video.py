@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +14,9 @@ from numpy.typing import NDArray
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
-from vpbench.plugin.media import IMAGE_SUFFIXES, VideoReader, count_frames, read_image
+from vpbench.plugin.media import IMAGE_SUFFIXES, VideoReader, count_frames, natural_key, read_image
 
 __all__ = ["Video"]
-
-_DIGITS = re.compile(r"(\d+)")
 
 
 class Video:
@@ -90,14 +87,7 @@ def _pictures(path: Path) -> tuple[Path, ...]:
             f"{path}: no picture ({' '.join(sorted(IMAGE_SUFFIXES))}) lies in this folder; {holds}: name a video, or "
             f"the folder that holds the pictures themselves"
         )
-    return tuple(path / name for name in sorted(pictures, key=_natural))
-
-
-def _natural(name: str) -> tuple[list[str | int], str]:
-    """Return a key that puts frame2.png before frame10.png."""
-    parts: list[str | int] = list(_DIGITS.split(name))  # text, digits, text, ...
-    parts[1::2] = map(int, parts[1::2])
-    return parts, name
+    return tuple(path / name for name in sorted(pictures, key=natural_key))
 
 
 def _count(path: Path) -> int:

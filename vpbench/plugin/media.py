@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,29 @@ from PIL import ImageOps
 
 from vpbench.errors import DataError
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "VideoReader", "count_frames", "file_stamp", "read_image", "stack"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "VideoReader",
+    "count_frames",
+    "file_stamp",
+    "natural_key",
+    "read_image",
+    "stack",
+]
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 
 Image = NDArray[np.uint8]
+_DIGITS = re.compile(r"(\d+)")
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Return a key that sorts file names by the numbers in them: ``frame2.png`` before ``frame10.png``."""
+    parts: list[str | int] = list(_DIGITS.split(name))  # text, digits, text, ...
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
 
 
 def read_image(path: Path) -> Image:

@@ -71,7 +71,9 @@ class Trainable(Protocol):
     ``recipe``: a :class:`Recipe`, which the harness replaces by its user's before the stage is fitted, and which
     ``configure_optimizers`` reads then. ``training_step`` takes a :class:`TrainingBatch` and returns the mean loss over
     its clips, a scalar (by hand: what it wants watched for NaN). What is kept in the end is the predictor's
-    ``state_dict()``; validation calls its ``predict`` in inference mode, and the metrics of ``vpbench run``.
+    ``state_dict()``; validation calls its ``predict`` in inference mode, and the metrics of ``vpbench run``. So
+    ``predict`` must not keep a tensor that ``training_step`` uses later (a grid, a mask): torch refuses one that was
+    made in inference mode. Make it in ``__init__``, as a buffer.
 
     The harness loads weights by itself: the option ``weights`` is a file, not a field of ``Options``. Optional:
     ``training_only``, the names of options that do not change what trained weights predict (the kind of loss), and so
