@@ -14,20 +14,30 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Integrator", "Kernels", "MotionCell", "MotionState", "RefineCell", "RefineState", "convolve"]
+__all__ = ["Integrator", "Kernels", "MotionCell", "MotionState", "RefineCell", "RefineState", "convolve", "laid_out"]
 
 State = Float[Tensor, "b d t h w"]
 Encoding = Float[Tensor, "b f t h w"]
 
 
-def conv(inner: int, outer: int, kernel: int = 3) -> nn.Conv3d:
-    """Return a convolution that keeps the size."""
-    return nn.Conv3d(inner, outer, kernel, padding=kernel // 2)
+def laid_out(x: Tensor) -> Tensor:
+    """Return it with channels last on a CPU, whose 3-D convolutions of few channels are up to twice as fast so."""
+    return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolve with given weights, the size kept."""
-    return functional.conv3d(x, weight, bias, padding=weight.shape[-1] // 2)
+    return functional.conv3d(laid_out(x), weight, bias, padding=weight.shape[-1] // 2)
+
+
+class _Conv(nn.Conv3d):
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(x, self.weight, self.bias)
+
+
+def conv(inner: int, outer: int, kernel: int = 3) -> nn.Conv3d:
+    """Return a convolution that keeps the size."""
+    return _Conv(inner, outer, kernel, padding=kernel // 2)
 
 
 class MotionState(NamedTuple):

@@ -41,7 +41,8 @@ class Forecasting(LightningModule):
     def losses(self, batch: TrainingBatch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Return L_pixel and L_area; the latter is 0, and costs nothing, where it has no weight."""
         options, network = self.predictor.options, self.predictor.network
-        past, future = padded(batch.context.frames, network.stride), padded(batch.future.frames, network.stride)
+        past = padded(batch.context.frames, network.stride)
+        future = padded(batch.future.frames[:, : options.loss_steps], network.stride)
         every = torch.cat([past, future], dim=1)
         true = windows_of(every)[:, past.shape[1] :]
         supervised = range(1, options.iterations + 1) if options.deep_supervision else [options.iterations]

@@ -338,18 +338,24 @@ class TestOptions:
         assert PRESETS["paper"] == {}
 
     def test_presets_are_the_rows_of_tables_2_and_4_and_figure_5(self):
-        assert {name: dict(values) for name, values in PRESETS.items() if name != "tiny"} == {
-            "paper": {},
+        rows = {
             "l1-l2": {"deep_supervision": False},
             "without-g": {"global_information": False},
             "without-mask": {"mask": None},
             "without-area-loss": {"area_weight": 0.0},
             "iterations-3": {"iterations": 3},
             "iterations-4": {"iterations": 4},
-            "hidden-16": {"hidden": 16},
-            "hidden-64": {"hidden": 64},
             "emit-motion": {"emit": "motion"},
             **{f"emit-{n}": {"emit": n} for n in (1, 2, 3, 4, 5)},
+        }
+        tiny = PRESETS["tiny"]
+        assert {name: dict(values) for name, values in PRESETS.items()} == {
+            "paper": {},
+            **rows,
+            "tiny": tiny,
+            **{f"tiny-{name}": {**tiny, **row} for name, row in rows.items()},
+            "hidden-16": {"hidden": 16},
+            "hidden-64": {"hidden": 64},
         }
 
     @pytest.mark.parametrize("preset", PRESETS)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import vpbench
-from vpbench.engine.choose import choose_predictor
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.training import Recipe, Trainable, TrainingBatch
@@ -141,6 +140,12 @@ class TestTerms:
         other = stage(sampling_start=0.0, **{kept: 0.0}).losses(clips)[0]
         torch.testing.assert_close(one / 3, both - other)
 
+    def test_as_many_steps_are_trained_as_the_options_say(self):
+        clips = noise(2, 8, 3, 8, 8)
+        fewer = stage(sampling_start=0.0, loss_steps=2).losses(batch_of(clips))
+        torch.testing.assert_close(fewer, stage(sampling_start=0.0).losses(batch_of(clips[:, :6])))
+        assert fewer[0] != stage(sampling_start=0.0).losses(batch_of(clips))[0]
+
     def test_sizes_that_do_not_fit_are_padded(self):
         pixel, area_ = stage().losses(batch_of(noise(2, 6, 3, 9, 11)))
         assert pixel.isfinite() and area_.isfinite()
@@ -217,7 +222,7 @@ class TestOptimiser:
 
 
 def test_trains_and_is_scored_through_the_harness(tmp_path, cache):
-    """Two steps; the weights carry their options, and any stage of them can be scored."""
+    """A few steps; then `run` scores two stages of the same weights, which carry their options."""
     plugins = load_plugins([str(Path(__file__).resolve().parents[1] / "toys.py")])
     path = tmp_path / "toy.toml"
     path.write_text(
@@ -226,20 +231,20 @@ def test_trains_and_is_scored_through_the_harness(tmp_path, cache):
         'kind = "first"\ncontext = 3\nhorizon = 2\n[training]\nclips = 8\n'
     )
     options = {"cdnet": SMALL | {"context": 3, "sampling_end": 0.5, "schedule": "cosine"}}
-    recipe = {"steps": 2, "batch_size": 2}
-    weights = vpbench.train(
-        "cdnet", path, plugins=plugins, out=tmp_path / "out", device="cpu", options=options, recipe=recipe
-    )
-    predictions = {}
-    for text in ("cdnet", "cdnet:emit-motion", "cdnet:emit-1"):
-        chosen = choose_predictor(plugins, text, {"cdnet": {"weights": str(weights)}})
-        assert chosen.value.options.hidden == 2 and chosen.value.options.context == 3
-        predictions[text] = chosen.value.predict(Context(noise(1, 3, 3, 16, 16), ("clip@0",)), 2, []).frames
-    assert len({float(frames.sum()) for frames in predictions.values()}) == 3
+    recipe = {"steps": 4, "batch_size": 2}
+    settings = {"plugins": plugins, "out": tmp_path / "out", "device": "cpu"}
+    weights = vpbench.train("cdnet", path, options=options, recipe=recipe, **settings)
+    found = {}
+    for emit in (None, "motion", 1):
+        given = {"cdnet": {"weights": str(weights)} | ({"emit": emit} if emit else {})}
+        found[emit] = vpbench.evaluate("cdnet", path, options=given, **settings)
+    scores = {emit: [result.at("mse", step) for step in (1, 2)] for emit, result in found.items()}
+    assert len({tuple(each) for each in scores.values()}) == 3
+    assert {result.run["identity"]["options"]["hidden"] for result in found.values()} == {2}
 
 
 def moving_square(frames=5):
-    return torch.stack([square(3 + 3 * k) for k in range(frames)])[None]
+    return torch.stack([square(3 + 3 * k)[:, 8:20] for k in range(frames)])[None]
 
 
 def fit(made, steps, rate=5e-3):

@@ -1,0 +1,263 @@
+"""SADM: what grouping, fused gates, reading once and memory format are worth, as ratios, and how fast it predicts.
+
+    python benchmarks/sadm.py [--rounds N] [--large] [--json FILE]
+
+Both sides of a ratio run in turn, in one process, and what counts is the ratio of medians. ``--large`` adds 256x512.
+What needs a GPU is run where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vpbench.plugin.clip import Context
+from vpbench_cityscapes.labels import CITYSCAPES19
+from vpbench_sadm.disocclusion import occluded
+from vpbench_sadm.dynamics import SADMDynamics
+from vpbench_sadm.labels import one_hot
+from vpbench_sadm.options import PRESETS, Options
+from vpbench_sadm.predictor import SADM
+from vpbench_sadm.recurrent import GroupedConvLSTM, State
+
+Run = Callable[[], object]
+
+
+def medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each, all run in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if round_:  # the first warms up
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def clip(
+    batch: int, frames: int, height: int, width: int, classes: int, device: str | torch.device = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Return labels in blocks of 8x8 pixels, and flow."""
+    blocks = torch.randint(classes, (batch, frames, -(-height // 8), -(-width // 8)), device=device)
+    labels = blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)[:, :, :height, :width]
+    return labels.contiguous(), torch.randn(batch, frames - 1, 2, height, width, device=device)
+
+
+class OneClass(nn.Module):
+    """Encoder, context and decoder of one class as one writes them from section 3.1: the loop's body."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        first, second = options.embed
+        hidden, (a, b) = options.hidden, options.head
+        self.embed = nn.Sequential(
+            nn.Conv2d(3, first, 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(first, second, 3, options.latent_stride // 2, 1),
+            nn.LeakyReLU(0.2),
+        )
+        self.encoder, self.decoder = (
+            nn.ModuleList(nn.Conv2d(n + hidden, hidden, 3, padding=1) for _ in range(4)) for n in (second, hidden)
+        )
+        self.context = nn.Sequential(
+            nn.Conv2d(options.classes * hidden, options.context_width, 1),
+            nn.ReLU(),
+            nn.Conv2d(options.context_width, hidden, 1),
+        )
+        up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+        ups = (up, up, nn.Identity()) if options.latent_stride == 4 else (nn.Identity(), nn.Identity(), up)
+
+        def head(outer: int) -> nn.Sequential:
+            c = [nn.Conv2d(n, m, 3, padding=1) for n, m in ((hidden, a), (a, b), (b, outer))]
+            return nn.Sequential(c[0], nn.LeakyReLU(0.2), ups[0], c[1], nn.LeakyReLU(0.2), ups[1], c[2], ups[2])
+
+        self.embedding = nn.Sequential(nn.Conv2d(hidden, hidden, 3, padding=1), nn.LeakyReLU(0.2))
+        self.mask, self.flow = head(1), head(2)
+
+    @staticmethod
+    def step(gates: nn.ModuleList, x: Tensor, state: State) -> State:
+        """One convolution per gate, over input and state."""
+        both = torch.cat([x, state.hidden], dim=1)
+        i, f, o, g = (gate(both) for gate in gates)
+        cell = (f + 1).sigmoid() * state.cell + i.sigmoid() * g.tanh()
+        return State(o.sigmoid() * cell.tanh(), cell)
+
+
+def looped(parts: nn.ModuleList, labels: Tensor, flow: Tensor, horizon: int) -> list[Tensor]:
+    """Return per-class logits and flows of each step, class after class."""
+    masks = one_hot(labels[:, 1:], len(parts))
+    states = []
+    for c, part in enumerate(parts):
+        inputs = torch.cat([masks[:, :, c, None], masks[:, :, c, None] * flow], dim=2)
+        state = None
+        for frame in inputs.unbind(1):
+            x = part.embed(frame)
+            if state is None:
+                state = State(torch.zeros_like(x), torch.zeros_like(x))
+            state = part.step(part.encoder, x, state)
+        states.append(state)
+    whole = torch.cat([state.hidden for state in states], dim=1)
+    made = []
+    for part, state in zip(parts, states, strict=True):
+        x = part.context(whole)
+        for _ in range(horizon):
+            state = part.step(part.decoder, x, state)
+            embedded = part.embedding(state.hidden)
+            made += [part.mask(embedded), part.flow(embedded)]
+    return made
+
+
+def grouping(preset: str, classes: int, batch: int, size: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Time encoder, context, decoder and heads, forward and backward, 4 frames to 4: class after class, and grouped."""
+    given = {**PRESETS[preset], "space": "context", "classes": classes}
+    options = Options(**{**given, "flow_residual": "none", "mask_residual": "none"})
+    model, parts = SADMDynamics(options), nn.ModuleList(OneClass(options) for _ in range(classes))
+    model.fusion = nn.Identity()  # it is the same in both
+    labels, flow = clip(batch, 4, *size, classes)
+
+    def loop() -> None:
+        torch.stack([made.square().mean() for made in looped(parts, labels, flow, 4)]).sum().backward()
+        parts.zero_grad()
+
+    def together() -> None:
+        log, fused = model(labels, flow, 4)
+        (log.square().mean() + fused.square().mean()).backward()
+        model.zero_grad()
+
+    return medians({"loop": loop, "grouped": together}, rounds)
+
+
+def cell_forms(classes: int, hidden: int, batch: int, size: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Time 4 decoder steps, forward and backward: a convolution per gate, one for all gates, the input read once."""
+    cell = GroupedConvLSTM(classes, hidden, hidden)
+    x, h, c = (torch.randn(batch, classes * hidden, *size) for _ in range(3))
+
+    def by_gates() -> None:
+        state = State(h, c)
+        weights = [w.unflatten(0, (classes, 4, hidden)) for w in (cell.of_input.weight, cell.of_hidden.weight)]
+        for _ in range(4):
+            gates = [
+                functional.conv2d(x, weights[0][:, k].flatten(0, 1), padding=1, groups=classes)
+                + functional.conv2d(state.hidden, weights[1][:, k].flatten(0, 1), padding=1, groups=classes)
+                for k in range(4)
+            ]
+            new = gates[1].sigmoid() * state.cell + gates[0].sigmoid() * gates[3].tanh()
+            state = State(gates[2].sigmoid() * new.tanh(), new)
+        finish(state)
+
+    def each_step() -> None:
+        state = State(h, c)
+        for _ in range(4):
+            state = cell(cell.read(x), state)
+        finish(state)
+
+    def once() -> None:
+        state, read = State(h, c), cell.read(x)
+        for _ in range(4):
+            state = cell(read, state)
+        finish(state)
+
+    def finish(state: State) -> None:
+        state.hidden.square().mean().backward()
+        cell.zero_grad()
+
+    return medians({"per gate": by_gates, "all gates": each_step, "input once": once}, rounds)
+
+
+def formats(preset: str, batch: int, size: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Time a training step of the dynamics, 4 frames to 4: contiguous, and channels last."""
+    options = Options(**PRESETS[preset])
+    labels, flow = clip(batch, 4, *size, options.classes)
+    runs: dict[str, Run] = {}
+    for name, layout in (("contiguous", torch.contiguous_format), ("channels last", torch.channels_last)):
+        model = SADMDynamics(options).to(memory_format=layout)
+
+        def run(model: SADMDynamics = model) -> None:
+            log, fused = model(labels, flow, 4)
+            (log.square().mean() + fused.square().mean()).backward()
+            model.zero_grad()
+
+        runs[name] = run
+    return medians(runs, rounds)
+
+
+def sharing(preset: str, size: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Time a predicted step, and the dis-occlusion in it."""
+    options = Options(**{**PRESETS[preset], "space": "context", "classes": 19})
+    model = SADM(options).eval()
+    labels, flow = clip(1, 4, *size, 19)
+    context = Context(torch.rand(1, 4, 3, *size), ("clip@0",), labels, 0.1 * flow, CITYSCAPES19)
+    before, after = labels[:, -2], labels[:, -1]
+    taken = medians(
+        {
+            "4 steps": lambda: model.predict(context, 4, [torch.Generator()]),
+            "dis-occlusion": lambda: occluded(flow[:, -1], after, before, flow[:, -2], options),
+        },
+        rounds,
+    )
+    return {"step": taken["4 steps"] / 4, "dis-occlusion": taken["dis-occlusion"]}
+
+
+def predicting(size: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Return predicted frames per second of ``paper`` on the GPU, 4 to 5."""
+    model = SADM(Options()).cuda().eval()
+    labels, flow = clip(1, 4, *size, 19, "cuda")
+    context = Context(torch.rand(1, 4, 3, *size, device="cuda"), ("clip@0",), labels, flow, CITYSCAPES19)
+    compiled = torch.compile(model.predict)
+
+    def half() -> None:
+        with torch.autocast("cuda", torch.bfloat16):
+            model.predict(context, 5, [torch.Generator()])
+
+    runs: dict[str, Run] = {
+        "fp32": lambda: model.predict(context, 5, [torch.Generator()]),
+        "bf16": half,
+        "compiled": lambda: compiled(context, 5, [torch.Generator()]),
+    }
+    return {name: 5 / seconds for name, seconds in medians(runs, rounds).items()}
+
+
+def main() -> None:
+    """Run all, print it, and write it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--large", action="store_true", help="also 256x512: minutes on a CPU")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    rounds, small = asked.rounds, (64, 96)
+    found = {
+        "class by class or grouped, tiny, 9 classes, 64x96": grouping("tiny", 9, 1, small, rounds),
+        "class by class or grouped, paper (h=64), 9 classes, 64x96": grouping("paper", 9, 1, small, rounds),
+        "decoder cell, 9 classes of 64 channels, 16x24": cell_forms(9, 64, 1, (16, 24), rounds),
+        "decoder cell, 19 classes of 8 channels, 32x48": cell_forms(19, 8, 1, (32, 48), rounds),
+        "memory format, tiny, 64x96": formats("tiny", 1, small, rounds),
+        "memory format, paper, 64x96": formats("paper", 1, small, rounds),
+        "dis-occlusion within a step, tiny, 64x96": sharing("tiny", small, rounds),
+        "dis-occlusion within a step, paper, 64x96": sharing("paper", small, rounds),
+    }
+    if asked.large:
+        found["class by class or grouped, paper (h=64), 9 classes, 256x512"] = grouping("paper", 9, 1, (256, 512), 1)
+    for name, values in found.items():
+        first = next(iter(values.values()))
+        print(f"{name}: " + ", ".join(f"{key} {v * 1e3:.1f} ms (x {first / v:.2f})" for key, v in values.items()))
+    if torch.cuda.is_available():
+        for size in ((256, 512), (512, 1024)):
+            found[f"frames/s, paper, {size[0]}x{size[1]}"] = speeds = predicting(size, rounds)
+            print(f"frames/s, paper, {size}: " + ", ".join(f"{key} {value:.1f}" for key, value in speeds.items()))
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

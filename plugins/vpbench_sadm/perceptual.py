@@ -1,0 +1,107 @@
+"""The perceptual loss L_per of equation 13: by VGG-19, by LPIPS, or, without any weights, by pixels at several scales.
+
+The paper points to Seg2vid for it, whose repository holds no loss; this is vid2vid's, to which that goes back. With a
+network the loss is zero where its features agree; where nothing supervises the newly visible (equation 13 compares
+pixels elsewhere alone), and no network is at hand, ``pixel`` stands in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import lpips
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import VGG19_Weights, vgg19
+
+from vpbench.errors import DataError
+from vpbench.plugin.weights import obtain, read
+from vpbench_metrics.backbone import find_or_download
+
+__all__ = ["LPIPSLoss", "PixelLoss", "VGGLoss", "perceptual_loss"]
+
+Kind = Literal["pixel", "vgg19", "lpips", "none"]
+
+_SCALES = 3
+_RELUS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}
+"""relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of VGG-19 by position, and the weight of each: vid2vid's."""
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def perceptual_loss(kind: Kind) -> nn.Module | None:
+    """Return the loss, a module of (predicted, true) frames [N,3,H,W] in [0,1] that gives their mean; None for none.
+
+    Weights are found on disk, or downloaded once, with a word on stderr: see :mod:`vpbench.plugin.weights`.
+
+    Raises:
+        DataError: they cannot be had; says where to put them.
+    """
+    if kind == "none":
+        return None
+    return {"pixel": PixelLoss, "vgg19": VGGLoss, "lpips": LPIPSLoss}[kind]()
+
+
+class PixelLoss(nn.Module):
+    """Mean absolute difference of pixels and of their gradients, at full, half and quarter size; no weights."""
+
+    def forward(self, predicted: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
+        """Return the sum over the sizes."""
+        difference = predicted - true
+        loss = difference.new_zeros(())
+        for scale in range(_SCALES):
+            smaller = functional.avg_pool2d(difference, 2**scale) if scale else difference
+            loss = loss + smaller.abs().mean() + smaller.diff(dim=-1).abs().mean() + smaller.diff(dim=-2).abs().mean()
+        return loss
+
+
+class VGGLoss(nn.Module):
+    """Weighted mean absolute differences of five of VGG-19's feature maps (ImageNet weights of torchvision)."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.device("meta"):
+            network = vgg19().features[: max(_RELUS) + 1]
+        tensors = read(obtain(VGG19_Weights.IMAGENET1K_V1.url))
+        own = {name: tensors["features." + name] for name in network.state_dict() if "features." + name in tensors}
+        network.load_state_dict(own, assign=True)
+        for layer in network:
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False  # what is compared must not change afterwards
+        self.network = network.eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
+
+    def forward(self, predicted: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
+        """Return the weighted sum over the layers."""
+        loss = predicted.new_zeros(())
+        x, y = ((frames - self.mean) / self.deviation for frames in (predicted, true))
+        for number, layer in enumerate(self.network):
+            x, y = layer(x), layer(y)
+            if number in _RELUS:
+                loss = loss + _RELUS[number] * functional.l1_loss(x, y)
+        return loss
+
+
+class LPIPSLoss(nn.Module):
+    """LPIPS v0.1 with AlexNet: the metric itself. Say of what was trained with it that it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        found = find_or_download()
+        if isinstance(found, str):
+            raise DataError(f"sadm.perceptual=lpips: {found}")
+        backbone: Mapping[str, Tensor] = found[1]
+        network = lpips.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+        own = {key: backbone["features." + key.split(".", 1)[1]] for key in network.net.state_dict()}
+        network.net.load_state_dict(own)  # "slice2.3.weight" is torchvision's "features.3.weight"
+        self.network = network.eval().requires_grad_(False)
+
+    def forward(self, predicted: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
+        """Return the mean over the frames."""
+        return self.network(predicted, true, normalize=True).mean()
