@@ -20,6 +20,8 @@ __all__ = ["Encoder", "SADMDynamics", "Widths", "class_flow"]
 _CERTAIN = 5.0
 """The logit of a class whose mask is carried to a pixel; of 19 classes it has then a probability of 0.89."""
 
+_VALUES_AT_ONCE = 2**22
+"""Of the states whose images are decoded together: more at once is faster, and takes memory in proportion."""
 _WIDE = 32
 """Channels of a class from which weights lie channels last: on a CPU faster by 1.4 at 64 (``benchmarks/sadm.py``)."""
 
@@ -162,22 +164,35 @@ class SADMDynamics(nn.Module):
         if self.options.noise_into == "both":
             state = State(hidden, state.cell)
         read = self.decoder.read(self.context(hidden))  # the same at every step
-        base, masks = self._base(labels, flow), one_hot(labels, self.options.classes).to(flow)
+        base, masks = self._base(labels, flow)[:, None], one_hot(labels, self.options.classes).to(flow)
         every_log, every_flow = [], []
-        for _ in range(horizon):
-            state = self.decoder(read, state)
-            embedded = self.embed(state.hidden)
+        for steps in self._together(horizon, len(labels) * height * width):
+            hiddens = []
+            for _ in range(steps):
+                state = self.decoder(read, state)
+                hiddens.append(state.hidden)
+            embedded = self.embed(torch.stack(hiddens, dim=1).flatten(0, 1))
             logits = self.mask_head(embedded)[..., :height, :width]
-            flows = self.flow_head(embedded).unflatten(1, (-1, 2))[..., :height, :width] * self.flow_scale + base
+            flows = self.flow_head(embedded).unflatten(1, (-1, 2))[..., :height, :width] * self.flow_scale
+            flows = flows.unflatten(0, (-1, steps)) + base
             if self.options.mask_residual == "carried":
-                masks = _carried(masks, flows)
-                logits = logits + _CERTAIN * masks
+                carried = []
+                for of_step in flows.unbind(dim=1):
+                    masks = _carried(masks, of_step)
+                    carried.append(masks)
+                logits = logits + _CERTAIN * torch.stack(carried, dim=1).flatten(0, 1)
                 logits = logits + self.fusion(logits)
             else:
                 logits = self.fusion(logits)
-            every_log.append(logits.log_softmax(dim=1))
-            every_flow.append((every_log[-1].exp()[:, :, None] * flows).sum(dim=1))
-        return torch.stack(every_log, dim=1), torch.stack(every_flow, dim=1)
+            every_log.append(logits.log_softmax(dim=1).unflatten(0, (-1, steps)))
+            every_flow.append((every_log[-1].exp()[:, :, :, None] * flows).sum(dim=2))
+        return torch.cat(every_log, dim=1), torch.cat(every_flow, dim=1)
+
+    def _together(self, horizon: int, pixels: int) -> list[int]:
+        """Return how many steps are decoded from their states at once: one after another where frames are large."""
+        values = self.widths.groups * self.widths.hidden * pixels // self.options.latent_stride**2
+        at_once = max(1, min(horizon, _VALUES_AT_ONCE // values))
+        return [min(at_once, horizon - k) for k in range(0, horizon, at_once)]
 
     def noise_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Return the shape of a clip's noise, for frames of that size: that of its state."""
