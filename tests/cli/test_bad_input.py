@@ -36,6 +36,7 @@ MSE = ["--metric", "mse"]
         (["-m", "last", "--annotate", "flow"], ["--annotate flow", "NAME=VALUE"]),
         (["-m", "short"], ["'short' predicts at most 1 steps", "4"]),
         (["-m", "last", "--clips", "0"], ["--clips", "x>=1"]),
+        (["-m", "last", "--seed", "9" * 23], ["--seed", "0<=x<="]),
         (["-m", "last", "--plgin", "x"], ["--plgin", "--plugin"]),
         (["-m", "last", "--device", "tpu"], ["--device", "tpu"]),
     ],

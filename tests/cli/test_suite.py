@@ -259,6 +259,16 @@ def test_an_entry_that_is_trained_gets_the_weights_of_its_own_training(vpbench, 
         (single,) = vpbench(*by_hand, *flags).json["results"]
         assert Path(single["path"]).name == Path(result["path"]).name
         assert single["summary"] == result["summary"]
+    # Beside spoiled folders they are still found.
+    for name, text in (("empty", ""), ("list", "[]"), ("none", None)):
+        folder = Path(files[0]).parents[1] / name
+        folder.mkdir()
+        (folder / "weights.safetensors").touch()
+        if text is not None:
+            (folder / "training.json").write_text(text)
+    assert vpbench(*args).code == 0
+    refused = vpbench(*train, "--lr", "0.1")
+    assert refused.code == 2 and "write train = { learning_rate = ... } there" in refused.error
     # Weights of other recipes are not taken for these.
     longer = vpbench(*suite(entry % 3, protocols='"toy.toml"'), "--json")
     assert [r["error"].partition("not trained yet")[1] for r in longer.json["results"]] == ["not trained yet"] * 2

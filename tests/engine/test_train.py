@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import vpbench
 from vpbench.engine.choose import choose_predictor
@@ -164,6 +164,32 @@ def test_the_file_says_what_it_is(train, plugins, protocol):
     assert about["started_from"] is None
     again = train(recipe={"epochs": 1}, options={"learner": {"weights": str(weights)}})
     assert open_trained(again).about["started_from"] == open_trained(weights).sha256
+
+
+def test_weights_remember_the_sequences_of_those_that_they_started_from(train, tmp_path):
+    weights = train(recipe={"epochs": 1})
+    own = set(open_trained(weights).about["clips"]["sequences"])
+    tensors = load_file(weights)
+
+    def started_from(name, about):
+        save_file(tensors, tmp_path / name, metadata={"vpbench": json.dumps(about)} if about else None)
+        given = {"learner": {"weights": str(tmp_path / name)}}
+        return open_trained(train(recipe={"epochs": 1}, out=name.partition(".")[0], options=given))
+
+    other = {"predictor": "learner", "clips": {"sequences": ["0" * 16]}}
+    assert started_from("other.safetensors", other).sequences == own | {"0" * 16}
+    # Of unknown origin: nobody knows what they saw, whatever they are trained on afterwards.
+    unknown = started_from("unknown.safetensors", None)
+    assert unknown.sequences is None
+    assert unknown.seen("toy", ["test/seq000"])["clips"] == "unknown"
+
+
+def test_the_weights_of_a_stage_say_what_they_are(train, plugins):
+    weights = train(recipe={"epochs": 1})
+    stage, whole = open_trained(weights.parent / "stage1" / "weights.safetensors"), open_trained(weights)
+    assert stage.sequences == whole.sequences
+    chosen = choose_predictor(plugins, "learner", {"learner": {"weights": str(stage.path)}})
+    assert chosen.trained.about["protocol_hash"] == whole.about["protocol_hash"]
 
 
 def test_the_best_weights_are_kept_by_the_metric_that_is_named(train, plugins, monkeypatch):

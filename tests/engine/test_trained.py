@@ -113,6 +113,14 @@ def test_files_that_are_not_there_or_broken(plugins, tmp_path, name, words):
         load(plugins, tmp_path / name)
 
 
+@pytest.mark.parametrize("text", ["not JSON", "[1]", '"text"', '{"stage": {}}', '{"predictor": 3}'])
+def test_a_file_that_says_something_else_of_itself(plugins, tmp_path, text):
+    path = tmp_path / "strange.safetensors"
+    save_file({"x": torch.zeros(1)}, path, metadata={"vpbench": text})
+    with pytest.raises(vpbench.DataError, match=r"strange.safetensors: what it says of itself under 'vpbench'"):
+        load(plugins, path)
+
+
 def test_a_file_of_a_newer_vpbench(plugins, tmp_path):
     file = tmp_path / "new.safetensors"
     save_file({}, file, metadata={"vpbench": '{"schema": 2}'})

@@ -16,6 +16,7 @@ from vpbench.errors import DataError, UsageError, VpbenchError
 from vpbench.plugin.loader import Plugins, load_plugins
 
 __all__ = [
+    "SEED",
     "State",
     "busy",
     "common_options",
@@ -27,6 +28,9 @@ __all__ = [
     "progress_bar",
     "roots",
 ]
+
+SEED = click.IntRange(min=0, max=2**63 - 1)
+"""What torch takes."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

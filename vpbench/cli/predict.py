@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vpbench.cli.common import State, busy, common_options, json_option, pairs, parse_options, print_json
+from vpbench.cli.common import SEED, State, busy, common_options, json_option, pairs, parse_options, print_json
 from vpbench.errors import UsageError, did_you_mean
 
 __all__ = ["command"]
@@ -36,7 +36,7 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option("--size", type=_Size(), metavar="HxW", help="Resize to this first.")
 @click.option("--horizon", type=click.IntRange(min=1), metavar="K", show_default="10", help="Steps to predict.")
 @click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Of a stochastic predictor.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("prediction"), show_default=True, help="Folder.")
 @json_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import (
+    SEED,
     State,
     busy,
     common_options,
@@ -49,7 +50,7 @@ __all__ = ["command"]
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Clips in memory at once.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead.")
-@click.option("--seed", type=click.IntRange(min=0), show_default="0")
+@click.option("--seed", type=SEED, show_default="0")
 @click.option("--shard", metavar="I/N", help="Compute every N-th unit, from the I-th (I from 0).")
 @click.option("--allow-partial", is_flag=True, help="Evaluate what is there; the result is marked and never ranked.")
 @click.option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import State, busy, common_options, each, pairs, roots
+from vpbench.cli.common import SEED, State, busy, common_options, each, pairs, roots
 from vpbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accum
 @click.option("--devices", type=click.IntRange(min=1), help="Processes per node (default: every GPU, or one).")
 @click.option("--nodes", type=click.IntRange(min=1), help="Nodes (default: the launcher's).")
 @click.option("--strategy", default="auto", show_default=True, help="Lightning's, for several processes.")
-@click.option("--seed", type=click.IntRange(min=0), show_default="0")
+@click.option("--seed", type=SEED, show_default="0")
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Processes that read ahead.")
 @click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True, help="Strips per validation.")
 @click.option("--resume/--no-resume", default=True, help="Go on with what is there (default), or refuse to.")
@@ -133,6 +133,11 @@ def _train_suite(
     from vpbench.engine.suite import find_weights, plan_training
     from vpbench.protocol.suite import Suite
 
+    if settings.recipe:
+        raise UsageError(
+            f"a suite says how its entries train, so that `vpbench run` finds their weights: write "
+            f"train = {{ {min(settings.recipe)} = ... }} there"
+        )
     jobs = [job for job in Suite.read(file).narrowed(protocols, predictors).jobs(seed) if job.entry.train is not False]
     if not jobs:
         raise UsageError(f"{file}: no entry says `train = true`: there is nothing to train")

@@ -105,7 +105,7 @@ def plan_training(job: Job, plugins: Plugins, settings: TrainSettings) -> Traini
         settings,
         options={**settings.options, **given},
         annotate={**_annotators(job, chosen, protocol, dataset), **settings.annotate},
-        recipe={**recipe, **settings.recipe},
+        recipe=recipe,
         seed=job.seed,
     )
     try:
@@ -124,8 +124,11 @@ def find_weights(plan: TrainingPlan) -> Path | None:
     """
     found = []
     for file in sorted(plan.folder.parent.glob("*/weights.safetensors")):
-        there = json.loads((file.parent / "training.json").read_text(encoding="utf-8"))
-        if _trained(there) == _trained(plan.identity):
+        try:
+            there = json.loads((file.parent / "training.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # not of a training of ours, or spoiled: nothing tells what it is
+        if isinstance(there, dict) and _trained(there) == _trained(plan.identity):
             found.append(file)
     if len(found) > 1:
         raise DataError(f"trained more than once: name one of {', '.join(map(str, found))} as the entry's weights")

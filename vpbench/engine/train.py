@@ -206,7 +206,7 @@ def _run_stage(
         "history": [{**entry, "scores": _plain(entry["scores"])} for entry in validation.history],
     }
     if trainer.is_global_zero:
-        save_trained(done, predictor, {"stage": about})
+        save_trained(done, predictor, {**_about(plan, [about]), "stage": about})
     return about
 
 
@@ -233,9 +233,10 @@ def _plain(scores: Scores) -> dict[str, list[float | None]]:
 
 
 def _about(plan: TrainingPlan, stages: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the file of weights says of itself."""
+    """Return what a file of weights says of itself: of its sequences, all that these weights ever saw."""
     process = describe_process()
     started = plan.chosen.trained
+    before = started.sequences if started else frozenset()
     return {
         "predictor": plan.chosen.name,
         "preset": plan.chosen.preset,
@@ -245,7 +246,7 @@ def _about(plan: TrainingPlan, stages: list[Mapping[str, Any]]) -> dict[str, Any
         "clips": {
             "hash": plan.identity["clips"],
             "per_epoch": plan.clips.per_epoch,
-            "sequences": list(plan.sequences),
+            "sequences": None if before is None else sorted({*plan.sequences, *before}),
         },
         "annotators": plan.identity["annotators"],
         "stages": [{key: value for key, value in stage.items() if key != "history"} for stage in stages],

@@ -224,7 +224,10 @@ def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:
         raise UsageError(f"a recipe has no {min(unknown)!r}{did_you_mean(min(unknown), known)}")
     if not {"epochs", "steps"}.isdisjoint(named):
         recipe = replace(recipe, epochs=None, steps=None)
-    recipe = replace(recipe, **named)
+    try:
+        recipe = replace(recipe, **named)
+    except ValueError as error:
+        raise UsageError(f"training stage {number}: {error}") from error
     if not stage.automatic_optimization and (by_hand := {"accumulate", "clip"} & set(named)):
         raise UsageError(f"training stage {number} optimises by hand: --{min(by_hand)} means nothing to it")
     if recipe.epochs is None and recipe.steps is None:

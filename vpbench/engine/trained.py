@@ -34,6 +34,12 @@ class Trained:
     """``predictor``, ``preset``, ``options``, ``protocol`` (all of it), ``protocol_hash``, ``clips`` (what was trained
     and validated on), ``stages`` (recipes and scores), ``seed``, ``versions``, ``git``, ``started_from``."""
 
+    @property
+    def sequences(self) -> frozenset[str] | None:
+        """Keys of the sequences that these weights, and those that they started from, saw; None: not known."""
+        known = self.about.get("clips", {}).get("sequences")
+        return None if known is None else frozenset(known)
+
     def seen(self, dataset: str, sequences: Iterable[str]) -> dict[str, Any]:
         """Say whether these sequences of a dataset were trained, or validated, on.
 
@@ -41,7 +47,7 @@ class Trained:
             ``sha256`` of the file, ``protocol`` it was trained on, ``clips``: ``unknown`` (the file does not say),
             ``disjoint`` or ``overlap``, and ``seen``, the number of these sequences that were.
         """
-        known = self.about.get("clips", {}).get("sequences")
+        known = self.sequences
         seen = 0 if known is None else len(set(sequence_keys(dataset, set(sequences))).intersection(known))
         state = "unknown" if known is None else "overlap" if seen else "disjoint"
         name = self.about.get("protocol", {}).get("name", "")
@@ -83,9 +89,15 @@ def open_trained(path: Path) -> Trained:
             text = (file.metadata() or {}).get(_KEY, "{}")
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: is not a safetensors file that can be read ({error}); replace it") from error
-    about = json.loads(text)
-    if about.get("schema", SCHEMA) > SCHEMA:
-        raise DataError(f"{path}: schema {about['schema']} is newer than this vpbench reads; upgrade vpbench")
+    try:
+        about = json.loads(text)
+    except ValueError:
+        about = None
+    theirs = about.get("schema", SCHEMA) if isinstance(about, dict) else None
+    if isinstance(theirs, int) and theirs > SCHEMA:
+        raise DataError(f"{path}: schema {theirs} is newer than this vpbench reads; upgrade vpbench")
+    if theirs is None or (about and not isinstance(about.get("predictor"), str)):
+        raise DataError(f"{path}: what it says of itself under {_KEY!r} is not vpbench's; replace it")
     return Trained(path, weights.sha256(path), about)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from vpbench.plugin.clip import Context, Future
 
 __all__ = ["Recipe", "Trainable", "TrainingBatch"]
+
+Precision = Literal["32", "bf16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,28 @@ class Recipe:
     """Clips per batch and device."""
     learning_rate: float = 1e-3
     """The stage's ``configure_optimizers`` reads it."""
-    precision: Literal["32", "bf16-mixed"] = "32"
+    precision: Precision = "32"
     accumulate: int = 1
     """Batches per optimiser step."""
     clip: float | None = None
     """The largest norm of the gradient; None for no clipping. Stages that optimise by hand clip by hand."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ValueError: names the field and what it must be.
+        """
+        for name in ("epochs", "steps", "batch_size", "accumulate"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}")
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a number above 0, not {value}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, not {self.precision}")
 
 
 @runtime_checkable

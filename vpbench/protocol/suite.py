@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
@@ -19,8 +18,8 @@ __all__ = ["Entry", "Job", "Suite"]
 
 SCHEMA = 1
 _RECIPE = {
-    field.name: TypeAdapter[Any](Recipe.__annotations__[field.name], config=ConfigDict(strict=True))
-    for field in dataclasses.fields(Recipe)
+    name: TypeAdapter[Any](annotation, config=ConfigDict(strict=True))
+    for name, annotation in get_type_hints(Recipe).items()
 }
 
 
@@ -60,6 +59,7 @@ class Entry(_Strict):
                 if name not in _RECIPE:
                     raise ValueError(f"{self.name}: train: a recipe has no {name!r}{did_you_mean(name, _RECIPE)}")
                 _RECIPE[name].validate_python(value)
+            Recipe(**self.train)
             if {"epochs", "steps"} <= set(self.train):
                 raise ValueError(f"{self.name}: train: either epochs or steps says how long")
         return self
