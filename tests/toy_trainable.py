@@ -31,7 +31,7 @@ class Learner(torch.nn.Module):
     """Adds a residual that is learned to the last frame; its weights are float64, so that sums in any order agree."""
 
     Options = Options
-    presets = {"wide": {"hidden": 8}, "plain": {}}
+    presets = {"wide": {"hidden": 8}, "plain": {}, "by-l1": {"loss": "l1"}}
     training_only = ("loss",)
     info = vpbench.PredictorInfo()
 

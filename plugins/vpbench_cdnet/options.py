@@ -128,17 +128,14 @@ _ROWS: Final[Mapping[str, Mapping[str, Any]]] = {
     "iterations-4": {"iterations": 4},
 }
 
-_STAGES: Final[Mapping[str, Mapping[str, Any]]] = {
-    f"emit-{stage}": {"emit": stage} for stage in ("motion", 1, 2, 3, 4, 5)
-}
-
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "paper": {},
     **_ROWS,
     "hidden-16": {"hidden": 16},
     "hidden-64": {"hidden": 64},
     "tiny": _TINY,
-    **_STAGES,
-    **{f"tiny-{row}": {**_TINY, **change} for row, change in {**_ROWS, **_STAGES}.items()},
+    **{f"tiny-{row}": {**_TINY, **change} for row, change in _ROWS.items()},
+    **{f"emit-{stage}": {"emit": stage} for stage in ("motion", 1, 2, 3, 4, 5)},
 }
-"""Tables 2 and 4 row by row, figure 5 stage by stage: each differs from ``paper``, or ``tiny``, by what it says."""
+"""Tables 2 and 4 row by row, figure 5 stage by stage: each differs from ``paper``, or ``tiny``, by what it says;
+with weights, those of figure 5 show a stage of the network that these were trained for, whichever it is."""

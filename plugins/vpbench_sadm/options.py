@@ -222,7 +222,6 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "consistency-only": {"occlusion": "semantic"},
     "emit-warped": {"emit": "warped"},
     "tiny": _TINY,
-    "tiny-emit-warped": {**_TINY, "emit": "warped"},
     "tiny-single-class": {**_TINY, "single_hidden": 38},
 }
 """Each differs from the paper's model by what it says; the two small ones train on a CPU."""

@@ -76,6 +76,11 @@ def test_a_preset_of_nothing_but_defaults_differs_too(plugins, weights):
     assert load(plugins, weights, "learner:plain", hidden=8).options["hidden"] == 8
 
 
+def test_a_preset_that_says_nothing_of_the_network_goes_with_any(plugins, weights):
+    chosen = load(plugins, weights, "learner:by-l1")
+    assert (chosen.preset, chosen.options) == ("by-l1", {"hidden": 8, "loss": "l1"})
+
+
 def test_weights_of_another_predictor(plugins, weights):
     with pytest.raises(vpbench.UsageError, match=r"wide.safetensors: are weights of 'learner', not of 'other'"):
         choose_predictor(plugins, "other", {"other": {"weights": str(weights)}})

@@ -254,7 +254,9 @@ def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapp
     if "weights" in given and hasattr(target, "training_stages"):
         trained = open_trained(Path(given.pop("weights")).expanduser())
         free = getattr(target, "training_only", ())
-        if argument in presets and model is not None:  # a preset also means every option that it leaves as it is
+        shown_alone = set(presets.get(argument, ())) and set(presets[argument]) <= set(free)
+        if argument in presets and model is not None and not shown_alone:
+            # A preset also means every option that it leaves as it is, unless it says nothing of the network.
             merge_options(trained, name, json.loads(_validate(model, given, where).model_dump_json()), free)
         recorded = merge_options(trained, name, given, free)
         given.update(recorded)
