@@ -85,7 +85,7 @@ class Forecasting(LightningModule):
             return optimiser
         steps = self.recipe.steps
         assert steps is not None  # the harness sets it
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine((step + 1) / steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine((step + 1) / (steps + 1)))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

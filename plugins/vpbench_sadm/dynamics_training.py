@@ -114,7 +114,7 @@ def schedule(optimiser: torch.optim.Optimizer, options: Options, recipe: Recipe)
     steps = recipe.steps
     assert steps is not None  # the harness sets it
     return {
-        "scheduler": torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine((step + 1) / steps)),
+        "scheduler": torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine((step + 1) / (steps + 1))),
         "interval": "step",
     }
 

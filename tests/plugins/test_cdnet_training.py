@@ -207,9 +207,9 @@ class TestOptimiser:
             made["optimizer"].step()
             schedule.step()
         assert made["lr_scheduler"]["interval"] == "step"
-        assert rates[0] == pytest.approx(1e-4) and rates[4] == pytest.approx(5e-4)
-        assert rates[4:] == sorted(rates[4:], reverse=True)
-        assert rates[-1] == pytest.approx(0.0, abs=1e-6)
+        assert rates[0] == pytest.approx(1e-4, rel=0.02) and rates[4] == pytest.approx(5e-4, rel=0.02)
+        assert rates[5:] == sorted(rates[5:], reverse=True)
+        assert 0 < rates[-1] < 1e-6  # the last step, too, is a step
 
     def test_stages_are_what_the_harness_expects(self):
         predictor = CDNet(Options(**SMALL))

@@ -306,7 +306,7 @@ class TestStage:
             optimiser.step()
             course["scheduler"].step()
         assert course["interval"] == "step"
-        assert rates[0] < rates[3] < max(rates) <= 1e-3 and rates[-1] < 1e-5
+        assert rates[0] < rates[3] < max(rates) <= 1e-3 and 0 < rates[-1] < 1e-5
 
     def test_without_true_labels_says_what_to_add(self):
         batch = batch_of(*moving())
