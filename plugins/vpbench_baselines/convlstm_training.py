@@ -25,7 +25,8 @@ _WARM_UP = 0.05
 class Forecasting(LightningModule):
     """The future of each clip is predicted and compared with the truth, every step alike.
 
-    Adam; the learning rate rises linearly over a twentieth of the steps, then falls to 0 along a cosine.
+    Adam; the learning rate rises linearly over a twentieth of the steps, then falls along a cosine, to 0
+    where one more would follow.
     """
 
     recipe: Recipe
@@ -72,7 +73,7 @@ class Forecasting(LightningModule):
         steps = self.recipe.steps
         assert steps is not None  # the harness sets it
         optimiser = torch.optim.Adam(self.predictor.parameters(), lr=self.recipe.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate((step + 1) / steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate((step + 1) / (steps + 1)))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import vpbench
 from vpbench.engine.choose import choose_predictor
+from vpbench.engine.train import Stopped
 from vpbench.engine.trained import open_trained
 from vpbench.plugin.loader import load_plugins
 
@@ -121,6 +123,89 @@ def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path,
         assert one[name].dtype == torch.float64
         assert (one[name] - fresh[name]).abs().max() > 1e-3, "it has learned"
         assert (one[name] - two[name]).abs().max() < 1e-8
+
+
+@pytest.mark.parametrize("keep", ["mse", "last"])
+def test_stopped_and_moved_it_goes_on_where_it_lies(train, tmp_path, monkeypatch, keep):
+    """The first epoch is the best: of the moved training too, wherever it began."""
+    diverges = {"keep": keep, "recipe": {"epochs": 3, "learning_rate": 3.0}}
+    monkeypatch.setenv("KILL_SIGNAL", "SIGINT")
+    undisturbed = train(out="undisturbed", **diverges)
+    monkeypatch.setenv("KILL_AFTER", "8")  # within the second of three epochs of 6 batches
+    with pytest.raises(Stopped):
+        train(**diverges)
+    monkeypatch.delenv("KILL_AFTER")
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    moved = train(out="elsewhere", **diverges)
+    kept = [open_trained(path).about["stages"][0]["kept"] for path in (undisturbed, moved)]
+    assert kept[0] == kept[1]
+    assert kept[0]["epoch"] == (3 if keep == "last" else 1)
+    assert files(moved) == files(undisturbed)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("steps", "at"), [(12, 5), (4, 3)], ids=["at an epoch's end", "at the last step, within one"])
+@pytest.mark.parametrize("validating", [False, True], ids=["in the step", "in the validation"])
+def test_stopped_before_the_end_of_a_validation_it_is_validated_again(
+    train, tmp_path, monkeypatch, steps, at, validating
+):
+    from vpbench.engine.train_validation import Validation
+
+    lines, settings = [], {"recipe": {"steps": steps}, "minutes": 5}
+    undisturbed = train(out="undisturbed", **settings)
+    with monkeypatch.context() as patch:
+        if validating:
+            patch.setattr(Validation, "_rows", lambda self, trainer: os.kill(os.getpid(), signal.SIGINT))
+        else:
+            patch.setenv("KILL_SIGNAL", "SIGINT")
+            patch.setenv("KILL_AFTER", str(at))
+        with pytest.raises(Stopped) as stopped:
+            train(say=lines.append, **settings)
+    assert stopped.value.saved
+    assert not any("mse" in line for line in lines), "nothing is validated"
+    (checkpoint,) = tmp_path.glob("out/**/last.ckpt")
+    assert torch.load(checkpoint, weights_only=False)["callbacks"]["Saver"]["loader"]["served"] == at + 1
+    resumed = train(**settings)
+    assert files(resumed) == files(undisturbed)
+    stages = [
+        open_trained(path.parent / "stage1" / "weights.safetensors").about["stage"] for path in (resumed, undisturbed)
+    ]
+    assert stages[0] == stages[1], "the same validations, of the same epochs"
+
+
+def test_one_process_trains_in_a_folder(train, protocol, tmp_path):
+    """Another is refused while the first one trains, and is not once that was killed, though its workers still live."""
+    code = (
+        "import os, sys, time; from pathlib import Path; from vpbench.engine.train_lock import locked\n"
+        "with locked(Path(sys.argv[1])):\n"
+        "    worker = os.fork()\n"
+        "    if worker: print(worker, flush=True)\n"
+        "    time.sleep(600)"
+    )
+    with pytest.raises(vpbench.PredictorError):
+        train("out-of-memory")  # leaves a folder
+    (folder,) = tmp_path.glob("out/training/toy/out-of-memory/*")
+    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True) as other:
+        worker = int(other.stdout.readline())
+        try:
+            with pytest.raises(vpbench.UsageError, match=f"another process trains in {folder}: wait for its end"):
+                train("out-of-memory")
+            other.kill()
+            other.wait()
+            with pytest.raises(vpbench.PredictorError, match="out of memory"):
+                train("out-of-memory")
+        finally:
+            other.kill()
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_where_the_file_system_has_no_locks_it_trains(train, monkeypatch):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with pytest.raises(vpbench.PredictorError, match="out of memory"):
+        train("out-of-memory")
 
 
 def test_two_stages_one_after_another_and_resumed_within_the_second(train, protocol, tmp_path):
@@ -305,6 +390,22 @@ def test_logs_and_pictures(train):
     assert list(weights.parent.glob("stage1/logs/attempt1/events.out.tfevents.*"))
     picture = (weights.parent / "learning-curve.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
+
+
+def test_losses_are_in_the_log_while_it_trains(train, tmp_path, monkeypatch):
+    from toy_trainable import Fit
+
+    step, found = Fit.training_step, []
+
+    def looking(self, batch, index):
+        if batch.step == 10:
+            found.extend(tmp_path.glob("out/**/metrics.csv"))
+            found.extend(csv.DictReader(found[0].open()))
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Fit, "training_step", looking)
+    train(recipe={"epochs": 1, "batch_size": 2}, minutes=5)
+    assert [(row["step"], float(row["train/loss"]) > 0) for row in found[1:]] == [("10", True)]
 
 
 def test_a_loss_that_is_not_a_number_stops_it_and_keeps_the_last_good_checkpoint(train, tmp_path, monkeypatch):

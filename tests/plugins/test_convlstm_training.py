@@ -194,14 +194,23 @@ class TestLearning:
         assert rates[-1] == pytest.approx(0, abs=1e-12)
         assert rate(1.1) == rate(1.0)  # a training that goes on
 
-    def test_the_optimiser_takes_the_recipes_learning_rate(self):
-        made = stage(steps=200)
+    @pytest.mark.parametrize("steps", [1, 2, 199])
+    def test_every_step_learns_at_the_recipes_rate_times_the_schedule(self, steps):
+        made = stage(steps=steps)
         made.recipe = replace(made.recipe, learning_rate=0.5)
         made_optimisers = made.configure_optimizers()
         assert made_optimisers["lr_scheduler"]["interval"] == "step"
         (group,) = made_optimisers["optimizer"].param_groups
-        assert group["lr"] == pytest.approx(0.5 * 0.1)
         assert len(group["params"]) == len(list(made.predictor.parameters()))
+        used = []
+        for _ in range(steps):
+            used.append(group["lr"])
+            made_optimisers["optimizer"].step()
+            made_optimisers["lr_scheduler"]["scheduler"].step()
+        assert used == pytest.approx([0.5 * rate((k + 1) / (steps + 1)) for k in range(steps)])
+        assert min(used) > 1e-5
+        assert group["lr"] == pytest.approx(0, abs=1e-12), "after the last"
+        assert steps < 199 or used[0] == pytest.approx(0.5 * 0.1)
 
 
 def test_it_keeps_the_contract_of_training():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import SEED, State, busy, common_options, each, pairs, roots
-from vpbench.errors import UsageError
+from vpbench.errors import PredictorError, UsageError, VpbenchError
 
 if TYPE_CHECKING:
     from vpbench.engine.train_plan import TrainingPlan, TrainSettings
     from vpbench.plugin.loader import Plugins
+    from vpbench.protocol.suite import Job
 
 __all__ = ["command"]
 
 _RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accumulate", "clip")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @click.command("train")
@@ -52,6 +55,7 @@ _RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accum
 @click.option("--resume/--no-resume", default=True, help="Go on with what is there (default), or refuse to.")
 @click.option("--submit", type=click.Choice(["slurm", "local"]), help="As a job, by submitit.")
 @click.option("--job", "job", multiple=True, metavar="KEY=VALUE", help="A parameter of submitit: slurm_partition=...")
+@click.option("--only-job", type=int, hidden=True, help="Of a suite, counted from 0, among those that are trained.")
 @common_options
 @click.pass_obj
 def command(
@@ -68,6 +72,7 @@ def command(
     pictures: int,
     submit: str | None,
     job: tuple[str, ...],
+    only_job: int | None,
     **values: Any,
 ) -> None:
     """Train a predictor on the clips that a protocol trains on; validate on clips that it does not score.
@@ -107,7 +112,7 @@ def command(
     if job:
         raise UsageError(f"--job {job[0]}: is for --submit")
     if suite_file is not None:
-        _train_suite(suite_file, protocols, predictors, seed, state.plugins, settings, pictures)
+        _train_suite(suite_file, protocols, predictors, seed, state.plugins, settings, pictures, only_job)
         return
     used = [text.partition(":")[0] for text in (*predictors, *settings.annotate.values())]
     _check_option_names(given, set(used))
@@ -128,9 +133,11 @@ def _train_suite(
     plugins: Plugins,
     settings: TrainSettings,
     pictures: int,
+    only: int | None,
 ) -> None:
     """Train what a suite's entries want and lack; one that fails does not stop the others."""
     from vpbench.engine.suite import find_weights, plan_training
+    from vpbench.engine.train_plan import is_first_process
     from vpbench.protocol.suite import Suite
 
     if settings.recipe:
@@ -142,15 +149,57 @@ def _train_suite(
     if not jobs:
         raise UsageError(f"{file}: no entry says `train = true`: there is nothing to train")
     _check_option_names(settings.options, {job.entry.name.partition(":")[0] for job in jobs})
+    say = click.echo if is_first_process() else (lambda line: None)
+    if only is not None:
+        with each() as attempt, attempt():
+            _train(plan_training(jobs[only], plugins, settings), jobs[only].protocol, pictures)
+        return
     with each() as attempt:
-        for job in jobs:
+        for number, job in enumerate(jobs):
             with attempt():
-                click.echo(f"{job.protocol}, {job.label}:")
+                say(f"{job.protocol}, {job.label}:")
                 plan = plan_training(job, plugins, settings)
                 if weights := find_weights(plan):
-                    click.echo(f"weights: {weights}")
-                else:
+                    say(f"weights: {weights}")
+                elif plan.resources.world == 1:
                     _train(plan, job.protocol, pictures)
+                elif plan.resources.launched:
+                    _train_launched(plan, job.protocol, pictures)
+                else:
+                    _train_apart(number, job)
+
+
+def _train_launched(plan: TrainingPlan, protocol: str, pictures: int) -> None:
+    """Train a suite's job in a launcher's processes, of which the others end where one fails."""
+    try:
+        _train(plan, protocol, pictures)
+    except VpbenchError as error:
+        rest = "; here the suite ends, with the launcher's processes: train the others with -p and -m"
+        raise click.ClickException(f"{error}{rest}") from error
+
+
+def _train_apart(number: int, job: Job) -> None:
+    """Train a suite's job on several processes, none of which has trained before or trains afterwards.
+
+    Of one that did, Lightning's environment, torch's process group and what failed in it would be in the way.
+
+    Raises:
+        PredictorError: it failed (and has said why).
+    """
+    command = [sys.executable, "-m", "vpbench", *sys.argv[1:], "--only-job", str(number)]
+    # In a session of its own, so that Ctrl-C reaches it once: twice means "at once".
+    process = subprocess.Popen(command, start_new_session=True)
+    before = {n: signal.signal(n, lambda received, _: process.send_signal(received)) for n in _SIGNALS}
+    try:
+        code = process.wait()
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+    if code in (130, 143) or -code in _SIGNALS:
+        raise click.exceptions.Exit(code if code > 0 else 128 - code)
+    if code:
+        how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+        raise PredictorError(f"{job.protocol}, {job.label}: not trained; its processes ended with {how}")
 
 
 def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:

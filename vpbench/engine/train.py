@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ try:
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+    from lightning.pytorch.callbacks import RichProgressBar
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-    from vpbench.engine.train_callbacks import NotFiniteError, Saver, Stopped, Watch
+    from vpbench.engine.train_callbacks import Best, NotFiniteError, Saver, Stopped, Watch
     from vpbench.engine.train_curve import draw_curve
+    from vpbench.engine.train_lock import locked
     from vpbench.engine.train_validation import Scores, Validation
 except ModuleNotFoundError as error:
     missing = str(error.name).partition(".")[0]
@@ -101,17 +102,18 @@ def train_plan(plan: TrainingPlan, say: Say, keeper: Callable[[Manifest], Keeper
     if main:
         write_atomic(plan.folder / "training.json", json.dumps(plan.identity, indent=1) + "\n")
     stages = []
-    try:
-        for number in range(1, len(plan.stages) + 1):
-            with _explained(plan, number), _quiet():
-                stages.append(_run_stage(plan, number, say, keeper))
-    except (NotFiniteError, Stopped):  # in every process alike: the first one tells, and fails for all
+    with locked(plan.folder) if main else nullcontext():
+        try:
+            for number in range(1, len(plan.stages) + 1):
+                with _explained(plan, number), _quiet():
+                    stages.append(_run_stage(plan, number, say, keeper))
+        except (NotFiniteError, Stopped):  # in every process alike: the first one tells, and fails for all
+            if main:
+                raise
+            raise SystemExit(0) from None  # where another one fails, launchers kill the first before it has told
         if main:
-            raise
-        raise SystemExit(0) from None  # where another one fails, launchers kill the first before it has told
-    if main:
-        draw_curve(plan.folder, stages, plan.keep)
-        save_trained(plan.weights, plan.chosen.value, _about(plan, stages))
+            draw_curve(plan.folder, stages, plan.keep)
+            save_trained(plan.weights, plan.chosen.value, _about(plan, stages))
     return plan.weights
 
 
@@ -149,18 +151,18 @@ def _run_stage(
         keeper=keeper(plan.validation.manifest) if keeper else None,
         say=lambda line: say(f"stage {number} of {len(plan.stages)}, {line}"),
     )
-    best = ModelCheckpoint(
-        folder,
-        "best",
-        monitor=f"val/{plan.keep}" if plan.keep != LAST else None,
-        mode="max" if plan.keep != LAST and validation.metrics[plan.keep].info.higher_is_better else "min",
-        save_top_k=int(plan.keep != LAST),
-        save_weights_only=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    best = Best(folder / "best.ckpt", validation, plan.keep) if plan.keep != LAST else None
     last = folder / "last.ckpt"
-    saver = Saver(last, loader, watch, steps=recipe.steps, accumulate=accumulate, minutes=plan.settings.minutes)
+    saver = Saver(
+        last,
+        loader,
+        watch,
+        validation,
+        best,
+        steps=recipe.steps,
+        accumulate=accumulate,
+        minutes=plan.settings.minutes,
+    )
     attempt = f"attempt{len(list((folder / 'logs').glob('attempt*'))) + 1}"
     trainer = Trainer(
         accelerator=plan.resources.accelerator,
@@ -172,8 +174,11 @@ def _run_stage(
         max_epochs=-(-recipe.steps // per_epoch),
         accumulate_grad_batches=accumulate,
         gradient_clip_val=recipe.clip if stage.automatic_optimization else None,
-        logger=[logger(folder, name="logs", version=attempt) for logger in (CSVLogger, TensorBoardLogger)],
-        callbacks=[watch, validation, *_bar(), best, saver],
+        logger=[
+            CSVLogger(folder, "logs", attempt, flush_logs_every_n_steps=1),
+            TensorBoardLogger(folder, "logs", attempt),
+        ],
+        callbacks=[watch, validation, *_bar(), *([best] if best else []), saver],
         default_root_dir=folder,
         enable_progress_bar=bool(_bar()),
         enable_model_summary=False,
@@ -193,11 +198,9 @@ def _run_stage(
     seconds = time.perf_counter() - start - validation.seconds
     waited = 100 * loader.waited / seconds
     say(f"stage {number} of {len(plan.stages)}: {seconds:.0f} s of training, {waited:.1f} % of it waiting for data")
-    kept = validation.history[-1]
-    if plan.keep != LAST:
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
-        stage.load_state_dict(state["state_dict"])
-        kept = next(entry for entry in validation.history if entry["epoch"] == state["epoch"])
+    if best:
+        stage.load_state_dict(torch.load(best.path, map_location="cpu", weights_only=False)["state_dict"])
+    kept = best.entry if best else validation.history[-1]
     about = {
         "name": type(stage).__name__,
         "recipe": asdict(recipe),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -10,16 +11,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from vpbench.engine.train_validation import Validation
 from vpbench.engine.training_data import TrainingLoader, seeded
 from vpbench.errors import PredictorError
 
-__all__ = ["NotFiniteError", "Saver", "Stopped", "Watch"]
+__all__ = ["Best", "NotFiniteError", "Saver", "Stopped", "Watch"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _CHECK_EVERY = 10  # batches from one look at the losses to the next: a look waits for the GPU
@@ -84,8 +86,35 @@ class Watch(Callback):
             logger.log_metrics({"train/loss": float(losses.double().mean())}, step=steps[-1] + 1)
 
 
+class Best(Checkpoint):
+    """Keeps the weights that validated best by a metric.
+
+    Which those are follows from the scores in ``last.ckpt``. Lightning's ModelCheckpoint goes by absolute paths, and
+    forgets the best score when the folder is moved.
+    """
+
+    def __init__(self, path: Path, validation: Validation, metric: str) -> None:
+        self.path, self._validation, self._metric = path, validation, metric
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The best validation so far; of equal ones the first, and NaN is worst."""
+        sign = 1 if self._validation.metrics[self._metric].info.higher_is_better else -1
+
+        def goodness(entry: dict[str, Any]) -> float:
+            value = sign * self._validation.overall(entry["scores"], self._metric)
+            return -math.inf if math.isnan(value) else value
+
+        return max(self._validation.history, key=goodness)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights, after validation, where none were better."""
+        if self.entry is self._validation.history[-1]:
+            trainer.save_checkpoint(self.path, weights_only=True)
+
+
 class Saver(Checkpoint):
-    """Keeps ``last.ckpt``: every few minutes, at the end of each epoch, and when a signal asks the training to stop.
+    """Keeps ``last.ckpt``: every few minutes, before and after validation, and when a signal asks the training to stop.
 
     Lightning's ModelCheckpoint may save between the batches of one optimiser step, and its signal handlers anywhere
     within a batch; what they save cannot be gone on from bit by bit. This one saves between optimiser steps alone, so
@@ -93,9 +122,19 @@ class Saver(Checkpoint):
     """
 
     def __init__(
-        self, path: Path, loader: TrainingLoader, watch: Watch, *, steps: int, accumulate: int, minutes: float
+        self,
+        path: Path,
+        loader: TrainingLoader,
+        watch: Watch,
+        validation: Validation,
+        best: Best | None,
+        *,
+        steps: int,
+        accumulate: int,
+        minutes: float,
     ) -> None:
         self._path, self._loader, self._watch = path, loader, watch
+        self._validation, self._best = validation, best
         self._steps, self._accumulate, self._seconds = steps, accumulate, 60 * minutes
         self._saved = time.monotonic()
         self._asked: int | None = None
@@ -114,13 +153,28 @@ class Saver(Checkpoint):
         self._loader.load_state_dict(state_dict["loader"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over from Lightning, which puts back what was there before at its end."""
+        """Take the signals over from Lightning, which puts back what was there before at its end.
+
+        Validate what was reached, where it was saved before that: Lightning goes on with the next epoch.
+        """
         self._saved = time.monotonic()
+        self._interruptible = False
         for number in _SIGNALS:
             signal.signal(number, self._ask)
         trainer.should_stop = self.step >= self._steps
+        if self._loader.served and self._ends(trainer) and not self._validation.done:
+            self._interruptible = trainer.world_size == 1
+            for callback in (self._validation, self._best):
+                if callback:
+                    callback.on_train_epoch_end(trainer, pl_module)
+            self._interruptible = False
+
+    def _ends(self, trainer: Trainer) -> bool:
+        return trainer.should_stop or self._loader.served % len(self._loader) == 0
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._interruptible:  # validating, of one process: what was reached is saved
+            _leave(number, first=True)
         if self._asked == number == signal.SIGINT:
             raise Stopped(number, saved=False)  # Ctrl-C twice: now
         self._asked = number
@@ -134,15 +188,18 @@ class Saver(Checkpoint):
             Stopped: a signal asked for it. NotFiniteError: the weights are not finite.
         """
         trainer.should_stop = self.step >= self._steps
-        if self._loader.served % self._accumulate or self._loader.served % len(self._loader) == 0:
-            return  # within a step; or at the end of the epoch, which saves after validation
-        due = self._asked is not None or time.monotonic() - self._saved > self._seconds
+        if self._loader.served % self._accumulate:
+            return
+        ends = self._ends(trainer)
+        due = ends or self._asked is not None or time.monotonic() - self._saved > self._seconds
         if trainer.strategy.reduce_boolean_decision(due, all=False):
             self._save(trainer, pl_module)
             self._stop(trainer)
+        self._interruptible = ends and trainer.world_size == 1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what was reached, after validation (raises as :meth:`on_train_batch_end`)."""
+        self._interruptible = False
         self._save(trainer, pl_module)
         if not trainer.should_stop:
             self._stop(trainer)
@@ -163,9 +220,13 @@ class Saver(Checkpoint):
         asked = torch.tensor([self._asked or 0], device=trainer.strategy.root_device)
         number = int(trainer.strategy.reduce(asked, reduce_op="max")[0])
         if number:
-            if number != signal.SIGINT and trainer.is_global_zero:
-                _requeue()
-            raise Stopped(number, saved=True)
+            _leave(number, first=trainer.is_global_zero)
+
+
+def _leave(number: int, *, first: bool) -> NoReturn:
+    if number != signal.SIGINT and first:
+        _requeue()
+    raise Stopped(number, saved=True)
 
 
 def _broken(what: str, batch: int) -> str:

@@ -77,6 +77,16 @@ class Validation(Callback):
         """Go on from all scores."""
         self.history = state_dict["history"]
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that is validated, from 0; Lightning counts one more where a training goes on at its end."""
+        return (self._loader.served - 1) // len(self._loader)
+
+    @property
+    def done(self) -> bool:
+        """Whether what was reached is validated."""
+        return bool(self.history) and self.history[-1]["batches"] == self._loader.served
+
     def overall(self, found: Scores, name: str) -> float:
         """Return the mean over the steps; the last step's score where such a mean means nothing."""
         values = found[name]
@@ -104,13 +114,13 @@ class Validation(Callback):
                 module.training = training
         found = scores(rows, self.metrics, self._plan.protocol.steps)
         batches = self._loader.served
-        self.history.append({"epoch": trainer.current_epoch, "batches": batches, "scores": found})
+        self.history.append({"epoch": self.epoch, "batches": batches, "scores": found})
         overall = {name: self.overall(found, name) for name in self.metrics}
         pl_module.log_dict(
             {f"val/{name}": value for name, value in overall.items()}, sync_dist=True, on_step=False, on_epoch=True
         )
         shown = ", ".join(f"{name} {value:.{self.metrics[name].info.decimals}f}" for name, value in overall.items())
-        self._say(f"epoch {trainer.current_epoch + 1}, batch {batches}: {shown}")
+        self._say(f"epoch {self.epoch + 1}, batch {batches}: {shown}")
         self.seconds += time.perf_counter() - start
 
     def _rows(self, trainer: Trainer) -> list[Row]:
@@ -131,7 +141,7 @@ class Validation(Callback):
                 quantise = plan.protocol.quantise
                 rows += measure.measure(cell.label, checked, batch, self.metrics, quantise=quantise, sample=None)
                 if self._keeper is not None:
-                    folder = self._folder / f"epoch{trainer.current_epoch + 1:04d}"
+                    folder = self._folder / f"epoch{self.epoch + 1:04d}"
                     self._keeper.keep(folder, batch, checked.raw, 0)
         if trainer.world_size > 1:
             every: list[list[Row]] = [[] for _ in range(trainer.world_size)]
