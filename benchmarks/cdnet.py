@@ -21,7 +21,6 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from vpbench.plugin.clip import Context
 from vpbench_cdnet.autoencoder import Statistics
@@ -59,9 +58,7 @@ def per_gate(cell: RefineCell, encoding: Tensor, reference: Tensor, state: Refin
 
     def gate(bank: torch.nn.Conv3d, number: int, *read: Tensor) -> Tensor:
         rows = slice(cell.width * number, cell.width * (number + 1))
-        return functional.conv3d(
-            torch.cat(read, 1), bank.weight[rows], bank.bias[rows], padding=bank.kernel_size[0] // 2
-        )
+        return convolve(torch.cat(read, 1), bank.weight[rows], bank.bias[rows])
 
     h, c, m, b = state
     x = torch.cat([refined, encoding], 1)

@@ -47,8 +47,8 @@ class Options(BaseModel):
 
     deep_supervision: bool = _stated("equation 7", True, "the pixel loss is on every iteration; else on the last")
     decay: float = _stated("section 4.2", 0.8, "alpha: iteration l weighs alpha^(L-l) in the pixel loss", gt=0, le=1)
-    l1: float = _stated("section 3.3", 1.0, "weight of the mean absolute error in the pixel loss", ge=0)
-    l2: float = _stated("section 3.3", 1.0, "weight of the mean squared error", ge=0)
+    l1: float = Field(default=1.0, ge=0, description="weight of the mean absolute error in the pixel loss")
+    l2: float = Field(default=1.0, ge=0, description="weight of the squared error; no weights are in the paper")
     area_weight: float = _stated("section 4.2", 1e-4, "lambda_area, of the area loss summed over 128x128 pixels", ge=0)
     area_threshold: float = _stated("section 4.2", 0.05, "theta: a pixel that changes by more is in the area", gt=0)
     loss_frames: Literal["window", "last"] = Field(

@@ -69,10 +69,12 @@ class CDNet(nn.Module):
             bad = next(clip for clip, each in zip(clips, frames, strict=True) if not each.isfinite().all())
             raise PredictorError(f"cdnet: the context of {bad} holds NaN or infinity: look at its frames")
         if self.options.global_information and frames.shape[1] != self.options.context:
+            fewer = frames.shape[1] < self.options.context
+            of = "them, the first repeated" if fewer else f"the last {self.options.context}"
             warnings.warn(
                 f"cdnet: made for {self.options.context} context frames, given {frames.shape[1]}: the global "
-                f"information is of the last {self.options.context}, the first repeated where there are fewer",
-                stacklevel=3,
+                f"information is of {of}",
+                stacklevel=4,  # beyond torch's wrapper of `predict`
             )
 
     def training_stages(self, protocol: Any) -> Sequence[Any]:

@@ -326,8 +326,6 @@ class TestOptions:
             "mask": "tanh",
             "deep_supervision": True,
             "decay": 0.8,
-            "l1": 1.0,
-            "l2": 1.0,
             "area_weight": 1e-4,
             "area_threshold": 0.05,
             "sampling_start": 0.9,
