@@ -41,8 +41,8 @@ class Options(BaseModel):
     global_information: bool = _stated("section 3.1", True, "U sees G; else the motion features")
     mask: Literal["tanh", "sigmoid"] | None = _stated("equation 5", "tanh", "what closes the mask B; None: no mask")
 
-    emit: Literal["motion"] | Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="the stage whose decoded frames are the prediction; None: the last iteration"
+    emit: Literal["last", "motion"] | Annotated[int, Field(ge=1)] = Field(
+        default="last", description="the stage whose decoded frames are the prediction: an iteration, or motion"
     )
 
     deep_supervision: bool = _stated("equation 7", True, "the pixel loss is on every iteration; else on the last")

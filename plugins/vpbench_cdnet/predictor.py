@@ -53,7 +53,7 @@ class CDNet(nn.Module):
         self._check(given, context.clips)
         height, width = given.shape[-2:]
         last = self.options.iterations
-        shown = {"motion": MOTION, None: last}.get(self.options.emit, self.options.emit)
+        shown = {"motion": MOTION, "last": last}.get(self.options.emit, self.options.emit)
         stages = [last] if shown == last else [shown, last]
         frames = given.new_empty(len(given), horizon, 3, height, width)
         for k, decoded in enumerate(self.network(padded(given, self.network.stride), horizon, stages)):
@@ -81,10 +81,13 @@ class CDNet(nn.Module):
         """Return the one stage in which it is trained.
 
         Raises:
-            UsageError: the protocol's context is not what the weights of the global information are for.
+            UsageError: the protocol's context is not what the weights of the global information are for; what it would
+                be validated by is not its last iteration.
         """
         from vpbench_cdnet.training import Forecasting
 
+        if self.options.emit != "last":
+            raise UsageError("cdnet: emit shows a stage of trained weights; train without it")
         given = protocol.sampling.context
         if self.options.global_information and given != self.options.context:
             raise UsageError(

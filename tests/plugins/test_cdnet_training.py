@@ -235,12 +235,15 @@ def test_trains_and_is_scored_through_the_harness(tmp_path, cache):
     settings = {"plugins": plugins, "out": tmp_path / "out", "device": "cpu"}
     weights = vpbench.train("cdnet", path, options=options, recipe=recipe, **settings)
     found = {}
-    for emit in (None, "motion", 1):
-        given = {"cdnet": {"weights": str(weights)} | ({"emit": emit} if emit else {})}
+    for emit in ("last", "motion", 1):
+        given = {"cdnet": {"weights": str(weights), "emit": emit}}
         found[emit] = vpbench.evaluate("cdnet", path, options=given, **settings)
     scores = {emit: [result.at("mse", step) for step in (1, 2)] for emit, result in found.items()}
     assert len({tuple(each) for each in scores.values()}) == 3
     assert {result.run["identity"]["options"]["hidden"] for result in found.values()} == {2}
+    options["cdnet"]["emit"] = "motion"
+    with pytest.raises(vpbench.UsageError, match="cdnet: emit shows a stage of trained weights; train without it"):
+        vpbench.train("cdnet", path, options=options, recipe=recipe, **settings)
 
 
 def moving_square(frames=5):
