@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -12,14 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from vpbench.errors import PredictorError
-from vpbench.plugin.training import Recipe, TrainingBatch
+from vpbench.plugin.training import Recipe, TrainingBatch, cosine_with_warm_up
 from vpbench_baselines.convlstm import ConvLSTM, from_patches, to_patches
 from vpbench_metrics.moments import GAUSSIAN, K1, K2
 
 __all__ = ["Forecasting", "ssim"]
-
-_WARM_UP = 0.05
-"""The share of the steps over which the learning rate rises."""
 
 
 class Forecasting(LightningModule):
@@ -73,15 +69,8 @@ class Forecasting(LightningModule):
         steps = self.recipe.steps
         assert steps is not None  # the harness sets it
         optimiser = torch.optim.Adam(self.predictor.parameters(), lr=self.recipe.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate((step + 1) / (steps + 1)))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_with_warm_up(step, steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def rate(done: float) -> float:
-    """Return the factor of the learning rate after a share of the steps: up linearly, then down along a cosine."""
-    if done < _WARM_UP:
-        return done / _WARM_UP
-    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (done - _WARM_UP) / (1.0 - _WARM_UP)))
 
 
 def ssim(x: Float[Tensor, "b k c h w"], y: Float[Tensor, "b k c h w"]) -> Float[Tensor, ""]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,15 +9,12 @@ from jaxtyping import Bool, Float
 from lightning import LightningModule
 from torch import Tensor
 
-from vpbench.plugin.training import Recipe, TrainingBatch
+from vpbench.plugin.training import Recipe, TrainingBatch, cosine_with_warm_up
 from vpbench_cdnet.losses import area, area_loss, pixel_loss, soft_area
 from vpbench_cdnet.network import MOTION, windows_of
 from vpbench_cdnet.predictor import CDNet, padded
 
 __all__ = ["Forecasting"]
-
-_WARM_UP = 0.05
-"""The share of the steps over which the learning rate rises, where it does."""
 
 
 class Forecasting(LightningModule):
@@ -85,11 +81,5 @@ class Forecasting(LightningModule):
             return optimiser
         steps = self.recipe.steps
         assert steps is not None  # the harness sets it
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine((step + 1) / (steps + 1)))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_with_warm_up(step, steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _cosine(done: float) -> float:
-    if done < _WARM_UP:
-        return done / _WARM_UP
-    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (done - _WARM_UP) / (1.0 - _WARM_UP)))

@@ -18,7 +18,7 @@ from vpbench.plugin.clip import IGNORE, Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, PooledCounts, Undefined
 from vpbench_metrics.engines import one_pass
 from vpbench_metrics.pixels import OfPass
-from vpbench_metrics.regions import checked_last, checked_motion
+from vpbench_metrics.regions import boundaries, checked_last, checked_motion
 from vpbench_metrics.semantic import checked_labels
 
 __all__ = [
@@ -198,14 +198,7 @@ def _index(frame: Float[Tensor, "3 h w"], last: Float[Tensor, "3 h w"], mse: flo
 
 def near_boundary(labels: Int64[Tensor, "b s h w"]) -> Bool[Tensor, "b s h w"]:
     """Return which pixels lie within :data:`BOUNDARY` rows and columns of one at a boundary between two classes."""
-    at = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
-    for axis in (-2, -1):
-        size = labels.shape[axis] - 1
-        one, other = labels.narrow(axis, 0, size), labels.narrow(axis, 1, size)
-        edge = (one != other) & (one != IGNORE) & (other != IGNORE)
-        at.narrow(axis, 0, size).logical_or_(edge)
-        at.narrow(axis, 1, size).logical_or_(edge)
-    wide = functional.max_pool2d(at.float(), 2 * BOUNDARY + 1, stride=1, padding=BOUNDARY)
+    wide = functional.max_pool2d(boundaries(labels).float(), 2 * BOUNDARY + 1, stride=1, padding=BOUNDARY)
     return wide > 0
 
 

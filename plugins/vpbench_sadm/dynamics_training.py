@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from vpbench.errors import DataError
-from vpbench.plugin.training import Recipe, TrainingBatch
+from vpbench.plugin.training import Recipe, TrainingBatch, cosine_with_warm_up
 from vpbench_sadm.losses import boundary_weights, flow_loss, kl_divergence, label_loss
 from vpbench_sadm.options import Options
 from vpbench_sadm.posterior import Posterior, prior, reparameterised
@@ -19,8 +18,6 @@ from vpbench_sadm.predictor import SADM
 
 __all__ = ["Dynamics", "schedule"]
 
-_WARM_UP = 0.05
-"""The share of the steps over which the learning rate rises, where it does."""
 _DECAY, _EVERY = 0.8, 20
 """Factor of the learning rate, and after how many epochs (section 4)."""
 
@@ -114,12 +111,6 @@ def schedule(optimiser: torch.optim.Optimizer, options: Options, recipe: Recipe)
     steps = recipe.steps
     assert steps is not None  # the harness sets it
     return {
-        "scheduler": torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _cosine((step + 1) / (steps + 1))),
+        "scheduler": torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_with_warm_up(step, steps)),
         "interval": "step",
     }
-
-
-def _cosine(done: float) -> float:
-    if done < _WARM_UP:
-        return done / _WARM_UP
-    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (done - _WARM_UP) / (1.0 - _WARM_UP)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vpbench.plugin.clip import IGNORE
+from vpbench_metrics.regions import boundaries
 
 __all__ = ["boundary_weights", "flow_loss", "kl_divergence", "label_loss"]
 
@@ -40,7 +41,7 @@ def boundary_weights(
     the border repeated. With ``norm="sum"`` G sums to 1, and a long straight edge gets ``1 + weight * (g(0) + g(1))``;
     with ``"peak"`` it gets ``1 + weight``, which is also the most.
     """
-    edges = _boundaries(labels).float()
+    edges = boundaries(labels).float()
     radius = math.ceil(3 * sigma)
     at = torch.arange(-radius, radius + 1, device=labels.device)
     kernel = torch.exp(-0.5 * (at / sigma) ** 2)
@@ -57,18 +58,6 @@ def kl_divergence(mean: Float[Tensor, "b c h w"], log_variance: Float[Tensor, "b
     """Return L_kl (equation 9), from N(0, I): summed over channels and classes, the mean over latent pixels."""
     each = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
     return each.sum(dim=1).mean()
-
-
-def _boundaries(labels: Tensor) -> Tensor:
-    """Return which pixels differ from a neighbour; pixels without a label differ from none."""
-    edges = torch.zeros_like(labels, dtype=torch.bool)
-    for dim in (-2, -1):
-        size = labels.shape[dim]
-        one, other = labels.narrow(dim, 0, size - 1), labels.narrow(dim, 1, size - 1)
-        differ = (one != other) & (one != IGNORE) & (other != IGNORE)
-        edges.narrow(dim, 0, size - 1).logical_or_(differ)
-        edges.narrow(dim, 1, size - 1).logical_or_(differ)
-    return edges
 
 
 def _replicated(x: Tensor, across: int, down: int) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from vpbench.engine.trained import open_trained
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.loader import load_plugins
-from vpbench.plugin.training import Recipe, Trainable, TrainingBatch
+from vpbench.plugin.training import Recipe, Trainable, TrainingBatch, cosine_with_warm_up
 from vpbench_baselines.convlstm import ConvLSTM, Options, to_patches
-from vpbench_baselines.convlstm_training import Forecasting, rate, ssim
+from vpbench_baselines.convlstm_training import Forecasting, ssim
 from vpbench_metrics.structure import SSIM
 
 
@@ -185,15 +184,6 @@ class TestLearning:
         assert all(torch.equal(value, same[name]) for name, value in results[0].items())
         assert not all(torch.equal(value, other[name]) for name, value in results[0].items())
 
-    def test_the_learning_rate_rises_over_a_twentieth_and_falls_to_zero(self):
-        rates = [rate((step + 1) / 200) for step in range(200)]
-        assert rates[:10] == pytest.approx([0.1 * k for k in range(1, 11)])
-        assert rates[9] == max(rates) == 1.0
-        assert all(a > b for a, b in pairwise(rates[9:]))
-        assert rates[104] == pytest.approx(0.5)
-        assert rates[-1] == pytest.approx(0, abs=1e-12)
-        assert rate(1.1) == rate(1.0)  # a training that goes on
-
     @pytest.mark.parametrize("steps", [1, 2, 199])
     def test_every_step_learns_at_the_recipes_rate_times_the_schedule(self, steps):
         made = stage(steps=steps)
@@ -207,7 +197,7 @@ class TestLearning:
             used.append(group["lr"])
             made_optimisers["optimizer"].step()
             made_optimisers["lr_scheduler"]["scheduler"].step()
-        assert used == pytest.approx([0.5 * rate((k + 1) / (steps + 1)) for k in range(steps)])
+        assert used == pytest.approx([0.5 * cosine_with_warm_up(k, steps) for k in range(steps)])
         assert min(used) > 1e-5
         assert group["lr"] == pytest.approx(0, abs=1e-12), "after the last"
         assert steps < 199 or used[0] == pytest.approx(0.5 * 0.1)

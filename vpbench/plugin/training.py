@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
     from vpbench.plugin.clip import Context, Future
 
-__all__ = ["Recipe", "Trainable", "TrainingBatch"]
+__all__ = ["Recipe", "Trainable", "TrainingBatch", "cosine_with_warm_up"]
 
 Precision = Literal["32", "bf16-mixed"]
+_WARM_UP = 0.05
+"""The share of the steps over which :func:`cosine_with_warm_up` rises."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,17 @@ class Recipe:
                 raise ValueError(f"{name} must be a number above 0, not {value}")
         if self.precision not in get_args(Precision):
             raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, not {self.precision}")
+
+
+def cosine_with_warm_up(step: int, steps: int) -> float:
+    """Return the factor of the learning rate, above 0 and at most 1, for step 0 to ``steps`` - 1 of a stage.
+
+    It rises linearly over a twentieth of the steps, then falls along a cosine, to 0 where one more step would follow.
+    """
+    done = (step + 1) / (steps + 1)
+    if done < _WARM_UP:
+        return done / _WARM_UP
+    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (done - _WARM_UP) / (1.0 - _WARM_UP)))
 
 
 @runtime_checkable
