@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code of each.
+"""What can go wrong, and the exit code of each; and what is only warned of.
 
 ::
 
@@ -24,6 +24,7 @@ __all__ = [
     "ResultError",
     "UsageError",
     "VpbenchError",
+    "VpbenchWarning",
     "did_you_mean",
 ]
 
@@ -32,6 +33,10 @@ class VpbenchError(Exception):
     """An error with a message for people: one line that says what, where and what to do next."""
 
     exit_code = 1
+
+
+class VpbenchWarning(UserWarning):
+    """What a user should know and cannot see: one line, which the command line prints once."""
 
 
 class UsageError(VpbenchError):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vpbench.plugin.clip import Context, Prediction
+from vpbench.plugin.padding import padded
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
 from vpbench_baselines.convlstm_cell import Network
@@ -115,9 +116,7 @@ class ConvLSTM(nn.Module):
 
 def to_patches(frames: Float[Tensor, "b t 3 h w"], side: int) -> Float[Tensor, "b t c hp wp"]:
     """Turn patches of ``side`` x ``side`` pixels into 3 side^2 channels; the border is repeated up to whole patches."""
-    height, width = frames.shape[-2:]
-    padded = functional.pad(frames.flatten(0, 1), (0, -width % side, 0, -height % side), mode="replicate")
-    return functional.pixel_unshuffle(padded, side).unflatten(0, frames.shape[:2])
+    return functional.pixel_unshuffle(padded(frames, side), side)
 
 
 def from_patches(image: Float[Tensor, "b c hp wp"], size: tuple[int, int]) -> Float[Tensor, "b 3 h w"]:

@@ -20,7 +20,13 @@ def _stated(where: str, value: Any, description: str, **bounds: Any) -> Any:
 
 
 class Options(BaseModel):
-    """The network, its losses, and how it trains. The defaults are the preset ``paper``."""
+    """The network, its losses, and how it trains. The defaults are the preset ``paper``.
+
+    Three switches that readings of the paper suggest are not here. The next window is built of the newest frame alone:
+    to feed the whole decoded window back, as CrevNet does, would replace true frames by predicted ones. F^enc enters
+    every iteration, as equation 2 lists it. The area loss has one gradient, that of its soft threshold: a
+    straight-through one would need the same slope, or be dead where the soft one is (:mod:`vpbench_cdnet.losses`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

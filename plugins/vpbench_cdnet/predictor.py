@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from vpbench.errors import PredictorError, UsageError
+from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Context, Prediction
+from vpbench.plugin.padding import padded, tell_padding
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench_cdnet.network import MOTION, Network
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
 
-__all__ = ["CDNet", "padded"]
+__all__ = ["CDNet"]
 
 
 class CDNet(nn.Module):
@@ -25,7 +24,7 @@ class CDNet(nn.Module):
 
     Any horizon. Frames whose sides are not multiples of the autoencoder's stride (8; ``tiny``: 4) are padded by
     repeating their border, and cut again. The weights of the global information are made for contexts of ``context``
-    frames: of a longer context it is given the last, of a shorter one the first again, with a warning.
+    frames: of a longer context it is given the last, of a shorter one the first again. Both are warned of.
     """
 
     Options = Options
@@ -51,6 +50,7 @@ class CDNet(nn.Module):
         """
         given = context.frames
         self._check(given, context.clips)
+        tell_padding("cdnet", given, self.network.stride)
         height, width = given.shape[-2:]
         last = self.options.iterations
         shown = {"motion": MOTION, "last": last}.get(self.options.emit, self.options.emit)
@@ -74,6 +74,7 @@ class CDNet(nn.Module):
             warnings.warn(
                 f"cdnet: made for {self.options.context} context frames, given {frames.shape[1]}: the global "
                 f"information is of {of}",
+                VpbenchWarning,
                 stacklevel=4,  # beyond torch's wrapper of `predict`
             )
 
@@ -95,12 +96,3 @@ class CDNet(nn.Module):
                 f"train with -o cdnet.context={given}"
             )
         return [Forecasting(self)]
-
-
-def padded(frames: Float[Tensor, "b t 3 h w"], stride: int) -> Float[Tensor, "b t 3 i j"]:
-    """Return frames with their lower and right border repeated up to multiples of the stride."""
-    height, width = frames.shape[-2:]
-    if height % stride == width % stride == 0:
-        return frames
-    flat = functional.pad(frames.flatten(0, 1), (0, -width % stride, 0, -height % stride), mode="replicate")
-    return flat.unflatten(0, frames.shape[:2])

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vpbench.plugin.padding import padded
 from vpbench.plugin.warp import grid
 from vpbench_sadm.labels import one_hot
 from vpbench_sadm.options import Options
@@ -84,7 +85,7 @@ class Encoder(nn.Module):
             inputs = torch.cat([masks, flow], dim=2)
         else:
             inputs = torch.cat([masks[:, :, :, None], masks[:, :, :, None] * flow[:, :, None]], dim=3).flatten(2, 3)
-        read = self.cell.read(self.embed(_padded(inputs.flatten(0, 1), self.stride)))
+        read = self.cell.read(self.embed(padded(inputs.flatten(0, 1), self.stride)))
         for of_frame in read.unflatten(0, labels.shape[:2]).unbind(1):
             state = self.cell(of_frame, state)
         assert state is not None
@@ -251,11 +252,3 @@ def _zeroed(layers: nn.Sequential) -> None:
     last = [layer for layer in layers if isinstance(layer, nn.Conv2d)][-1]
     for parameter in last.parameters():
         nn.init.zeros_(parameter)
-
-
-def _padded(x: Float[Tensor, "n c h w"], stride: int) -> Float[Tensor, "n c i j"]:
-    """Return images with their lower and right border repeated up to multiples of the stride."""
-    height, width = x.shape[-2:]
-    if height % stride == width % stride == 0:
-        return x
-    return functional.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")

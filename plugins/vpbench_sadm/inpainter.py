@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vpbench.plugin.padding import padded
 from vpbench_sadm.options import Options
 
 __all__ = ["Inpainter", "PartialConv"]
@@ -91,11 +92,8 @@ class Inpainter(nn.Module):
         Sizes that are no multiples of the stride are padded by repeating the border, and cut again.
         """
         height, width = warped.shape[-2:]
-        right, below = -width % self.stride, -height % self.stride
-        if right or below:
-            joined = torch.cat([warped, hole.to(warped.dtype), probabilities], dim=1)
-            joined = functional.pad(joined, (0, right, 0, below), mode="replicate")
-            warped, hole, probabilities = joined[:, :3], joined[:, 3:4] > 0, joined[:, 4:]
+        warped, probabilities = padded(warped, self.stride), padded(probabilities, self.stride)
+        hole = padded(hole.to(warped.dtype), self.stride) > 0
         given = torch.where(hole, _GREY, warped)
         completed = (given + self._residual(given, hole, probabilities)).clamp(0.0, 1.0)
         return completed[..., :height, :width]

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vpbench.errors import PredictorError
+from vpbench.errors import PredictorError, VpbenchWarning
 from vpbench.plugin.clip import Context, LabelSpace, Prediction
+from vpbench.plugin.padding import tell_padding
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.warp import grid, sample
 from vpbench_sadm.dynamics import SADMDynamics
@@ -60,7 +61,8 @@ class SADM(nn.Module):
         rendered, log, flow = self.rendered(context, horizon, generators)
         assert context.flow is not None  # `rendered` raises where it is
         if complaint := flow_complaint(context.frames, context.flow):
-            warnings.warn(f"sadm: {complaint}", stacklevel=2)
+            warnings.warn(f"sadm: {complaint}", VpbenchWarning, stacklevel=2)
+        tell_padding("sadm", context.frames, max(self.options.latent_stride, self.inpainter.stride))
         return Prediction(
             frames=rendered.warped if self.options.emit == "warped" else rendered.frames,
             semantics=log,

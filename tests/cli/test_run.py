@@ -219,6 +219,14 @@ def test_the_table_on_the_terminal_shows_every_step_and_where_the_result_lies(vp
     assert shown["summary"]["clips"] == 20
 
 
+def test_a_predictor_is_shown_with_all_that_its_presets_set(vpbench):
+    lines = vpbench("show", "cdnet:without-mask").out.splitlines()
+    assert "  mask: None  (preset without-mask)" in lines
+    at = lines.index("  without-mask:")
+    assert lines[at + 1] == "    mask: None"
+    assert "  paper: {}" in lines
+
+
 def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, cache):
     from toys import Last
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from vpbench.errors import PredictorError, UsageError
+from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Context, Future
+from vpbench.plugin.padding import padded
 from vpbench_cdnet.network import MOTION, windows_of
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
-from vpbench_cdnet.predictor import CDNet, padded
+from vpbench_cdnet.predictor import CDNet
 
 SMALL = {"hidden": 2, "blocks": (1, 1), "integrator": (6, 5), "norm": "group", "recompute": False}
 FORMS = {
@@ -224,25 +225,18 @@ class TestStages:
 
 class TestInput:
     @pytest.mark.parametrize("size", [(9, 13), (8, 11), (3, 30), (1, 1)])
-    def test_other_sizes_are_padded_with_their_border_and_cut(self, size):
+    def test_other_sizes_are_padded_with_their_border_and_cut_and_it_is_said(self, size):
         model, frames = built(), noise(2, 4, 3, *size)
-        whole = padded(frames, 4)
         height, width = size
-        assert whole.shape[-2] % 4 == whole.shape[-1] % 4 == 0
-        assert torch.equal(whole[..., :height, :width], frames)
-        assert torch.equal(whole[..., height:, :width], frames[..., -1:, :].expand_as(whole[..., height:, :width]))
-        assert torch.equal(whole[..., width:], whole[..., width - 1 : width].expand_as(whole[..., width:]))
-        assert torch.equal(predict(model, frames, 2), predict(model, whole, 2)[..., :height, :width])
-
-    def test_fitting_sizes_are_left_alone(self):
-        frames = noise(1, 1, 3, 8, 4)
-        assert padded(frames, 4) is frames
+        with pytest.warns(VpbenchWarning, match=f"cdnet: frames of {height}x{width} are padded"):
+            predicted = predict(model, frames, 2)
+        assert torch.equal(predicted, predict(model, padded(frames, 4), 2)[..., :height, :width])
 
     @pytest.mark.parametrize("window", ["replicate", "valid"])
     @pytest.mark.parametrize("length", [1, 2, 3, 6])
     def test_other_contexts_are_said_and_predicted(self, length, window):
         model, frames = built(window=window), noise(2, length, 3, 8, 8)
-        with pytest.warns(UserWarning, match=f"made for 4 context frames, given {length}"):
+        with pytest.warns(VpbenchWarning, match=f"made for 4 context frames, given {length}"):
             predicted = predict(model, frames, 2)
         assert predicted.isfinite().all()
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from vpbench.errors import PredictorError, UsageError
+from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Comparison, Context, Future, LabelSpace
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.metric import Undefined
@@ -205,7 +205,7 @@ class TestFlow:
     )
     def test_that_is_wrong_is_warned_of(self, factor, message):
         given = context(speed=2.0)
-        with pytest.warns(UserWarning, match=f"worse than not warping.*{message}.*must be backward"):
+        with pytest.warns(VpbenchWarning, match=f"worse than not warping.*{message}.*must be backward"):
             predict(built(), replace(given, flow=factor * given.flow))
 
     @pytest.mark.parametrize("speed", [0.0, 1.0, 3.0])
@@ -220,10 +220,15 @@ class TestFlow:
 class TestPrediction:
     @pytest.mark.parametrize("size", [(H, W), (17, 23), (5, 33), (4, 4)])
     @pytest.mark.parametrize("stride", [2, 4])
+    @pytest.mark.filterwarnings("ignore:sadm. frames of")
     def test_is_of_the_contexts_size(self, size, stride):
         made = predict(built(latent_stride=stride), context(size=size), horizon=3)
         assert made.frames.shape == (2, 3, 3, *size) and made.flow.shape == (2, 3, 2, *size)
         assert made.semantics.shape == (2, 3, 19, *size) and made.disocclusion.shape == (2, 3, *size)
+
+    def test_of_a_size_that_is_padded_is_said(self):
+        with pytest.warns(VpbenchWarning, match="sadm: frames of 17x24 are padded to 20x24, multiples of 4"):
+            predict(built(), context(size=(17, 24)))
         assert made.disocclusion.dtype == torch.bool
         assert made.frames.min() >= 0 and made.frames.max() <= 1
         assert set(made.given()) == set(SADM.info.outputs)

@@ -6,13 +6,14 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from vpbench.cli.common import State, common_options
-from vpbench.errors import UsageError, VpbenchError, did_you_mean
+from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, did_you_mean
 
 __all__ = ["cli", "main"]
 
@@ -93,6 +94,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(args: list[str]) -> int:
     state = State(debug="--debug" in args)
+    warnings.showwarning = _show_warning
     try:
         code = cli.main(args=args, prog_name="vpbench", standalone_mode=False, obj=state)
         return code if isinstance(code, int) else 0
@@ -116,6 +118,17 @@ def _run(args: list[str]) -> int:
         if state.debug:
             raise
         return _fail(f"{type(error).__name__}: {error} (this is a bug of vpbench; --debug shows where)", 1)
+
+
+_show_any_warning = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Print what is meant for users in one line, and other warnings as Python does."""
+    if issubclass(category, VpbenchWarning):
+        click.echo(f"vpbench: warning: {' '.join(str(message).split())}", err=True)
+    else:
+        _show_any_warning(message, category, *where, **more)
 
 
 def _fail(message: str, code: int) -> int:

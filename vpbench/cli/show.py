@@ -116,7 +116,8 @@ def _doc(target: Any) -> str:
     return inspect.getdoc(target) or ""
 
 
-def _lines(value: Any, indent: int = 0) -> list[str]:
+def _lines(value: Any, indent: int = 0, empty: bool = False) -> list[str]:
+    """Return the lines of a document; ``empty``: those of what is empty or None too, as a preset may set it so."""
     pad = "  " * indent
     lines: list[str] = []
     for key, item in value.items():
@@ -124,9 +125,9 @@ def _lines(value: Any, indent: int = 0) -> list[str]:
             if set(item) == {"value", "source"}:
                 lines.append(f"{pad}{key}: {item['value']}  ({item['source']})")
             else:
-                lines += [f"{pad}{key}:", *_lines(item, indent + 1)]
+                lines += [f"{pad}{key}:", *_lines(item, indent + 1, empty or key == "presets")]
         elif isinstance(item, str) and "\n" in item:
             lines += [f"{pad}{key}:", *(f"{pad}  {line}".rstrip() for line in item.splitlines())]
-        elif item not in ("", None, [], (), {}):
+        elif empty or item not in ("", None, [], (), {}):
             lines.append(f"{pad}{key}: {item}")
     return lines
