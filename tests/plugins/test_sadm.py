@@ -225,13 +225,13 @@ class TestPrediction:
         made = predict(built(latent_stride=stride), context(size=size), horizon=3)
         assert made.frames.shape == (2, 3, 3, *size) and made.flow.shape == (2, 3, 2, *size)
         assert made.semantics.shape == (2, 3, 19, *size) and made.disocclusion.shape == (2, 3, *size)
+        assert made.disocclusion.dtype == torch.bool
+        assert made.frames.min() >= 0 and made.frames.max() <= 1
+        assert set(made.given()) == set(SADM.info.outputs)
 
     def test_of_a_size_that_is_padded_is_said(self):
         with pytest.warns(VpbenchWarning, match="sadm: frames of 17x24 are padded to 20x24, multiples of 4"):
             predict(built(), context(size=(17, 24)))
-        assert made.disocclusion.dtype == torch.bool
-        assert made.frames.min() >= 0 and made.frames.max() <= 1
-        assert set(made.given()) == set(SADM.info.outputs)
 
     def test_more_steps_begin_like_fewer(self):
         for name, few in predict(built(), context(), horizon=2).given().items():
