@@ -1,0 +1,84 @@
+"""Draw results: each metric at every step (CDNet's figure 3), or its mean over the steps from one result to the next.
+
+    python benchmarks/curves.py OUT.png [LABEL=]RESULT... --metric NAME... [--over PREDICTOR]
+    python benchmarks/curves.py OUT.png [LABEL=]RESULT... --metric NAME... --points
+
+RESULT is a folder of one result, or of several. With ``--points`` each is a point, in the order given (figure 5: the
+stages of a step); else each is a line with its 95 % interval, or, with ``--over``, its quotient by that predictor's.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from vpbench import load
+from vpbench.results.result import Result, find_results
+
+
+def named(texts: list[str]) -> dict[str, Result]:
+    """Return the results by label: the one given, else predictor and preset."""
+    found: dict[str, Result] = {}
+    for text in texts:
+        label, _, path = text.rpartition("=")
+        for folder in find_results(Path(path)):
+            result = load(folder)
+            name = label or result.label
+            if name in found:
+                raise SystemExit(f"two results are called {name}: tell them apart with LABEL=RESULT")
+            found[name] = result
+    return found
+
+
+def draw_lines(axes: Axes, results: dict[str, Result], metric: str, over: str) -> None:
+    """Draw a metric at every step."""
+    scores = {label: result.summary["scores"][metric] for label, result in results.items()}
+    for label, each in scores.items():
+        steps = range(1, len(each["per_step"]) + 1)
+        if over:
+            values = [a / b for a, b in zip(each["per_step"], scores[over]["per_step"], strict=True)]
+        else:
+            values = each["per_step"]
+            axes.fill_between(steps, *zip(*each["ci95"], strict=True), alpha=0.15)
+        axes.plot(steps, values, marker=".", label=label)
+    axes.set(title=f"{metric} / {metric} of {over}" if over else metric, xlabel="step")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def draw_points(axes: Axes, results: dict[str, Result], metric: str) -> None:
+    """Draw a metric's mean of each result."""
+    means = [result.summary["scores"][metric]["mean"] for result in results.values()]
+    axes.plot(range(len(means)), means, marker="o", color="0.3")
+    axes.set_xticks(range(len(means)), list(results), rotation=30, ha="right")
+    axes.set(title=f"{metric}, mean over the steps")
+
+
+def main() -> None:
+    """Draw one panel per metric."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("results", nargs="+", metavar="[LABEL=]RESULT")
+    parser.add_argument("--metric", action="append", required=True)
+    parser.add_argument("--over", default="")
+    parser.add_argument("--points", action="store_true")
+    asked = parser.parse_args()
+    results = named(asked.results)
+    figure = Figure(figsize=(3.6 * len(asked.metric), 3.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(asked.metric), squeeze=False)[0]
+    for axes, metric in zip(panels, asked.metric, strict=True):
+        if asked.points:
+            draw_points(axes, results, metric)
+        else:
+            draw_lines(axes, results, metric, asked.over)
+    if not asked.points:
+        panels[0].legend(fontsize=7)
+    figure.savefig(asked.out, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
