@@ -116,16 +116,14 @@ def hole_error(clip: Clip, made: Prediction, length: int, horizon: int) -> float
     return float((error * hole).sum() / hole.sum().clamp(min=1))
 
 
-def apart(clip: Clip, length: int) -> float:
-    """Return by how many pixels two cars of some size that part, or meet, differ in horizontal flow at t+1."""
-    car, at = clip.space.names.index("car"), length
-    speeds = [
-        float(clip.flow[at - 1, 0][of].mean())
-        for number in clip.instances[at].unique().tolist()
-        if number and int((of := (clip.instances[at] == number) & (clip.semantics[at] == car)).sum()) > of.numel() // 50
-    ]
-    opposite = [abs(a - b) for a in speeds for b in speeds if a < 0 < b]
-    return max(opposite, default=0.0)
+def parting(clip: Clip, at: int) -> tuple[float, list[Tensor]]:
+    """Return by how many pixels two cars of opposite horizontal flow differ most, and where they are; 0, nowhere."""
+    car = clip.semantics[at] == clip.space.names.index("car")
+    masks = [car & (clip.instances[at] == number) for number in clip.instances[at][car].unique().tolist()]
+    sized = [mask for mask in masks if int(mask.sum()) > mask.numel() // 50]
+    speeds = [(float(clip.flow[at - 1, 0][mask].mean()), mask) for mask in sized]
+    pairs = [(b - a, [left, right]) for a, left in speeds for b, right in speeds if a < 0 < b]
+    return max(pairs, key=lambda pair: pair[0], default=(0.0, []))
 
 
 def draw(path: Path, heads: Sequence[str], rows: list[Row]) -> None:
@@ -189,12 +187,14 @@ def main() -> None:
     errors = [hole_error(worst, each, length, horizon) for each in (warped, made[worst.name])]
     print(f"{worst.name}: MSE where newly visible: warped {errors[0]:.4f}, completed {errors[1]:.4f}")
 
-    cars = max(every, key=lambda clip: apart(clip, length))
+    cars = max(every, key=lambda clip: parting(clip, length)[0])
     fastest = float(torch.linalg.vector_norm(cars.flow, dim=1).max())
     rows = [frames_row("truth", cars.frames[length:]), labels_row("labels", cars.semantics[length:], cars.space)]
     rows += [flow_row("true flow", cars.flow[length - 1 :], fastest=fastest)]
     draw(asked.folder / "two-cars.png", steps, rows + predicted_rows("predicted ", made[cars.name], fastest))
-    print(f"{cars.name}: two cars whose horizontal flow differs by {apart(cars, length):.2f} px")
+    for mask in parting(cars, length)[1]:
+        flows = [float(flow[0][mask].mean()) for flow in (cars.flow[length - 1], made[cars.name].flow[0, 0])]
+        print(f"{cars.name}: horizontal flow of one of two cars at t+1: true {flows[0]:.2f}, predicted {flows[1]:.2f}")
 
 
 if __name__ == "__main__":

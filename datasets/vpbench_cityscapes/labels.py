@@ -21,11 +21,13 @@ _PALETTE: Final = (
 MOVING: Final = range(11, 19)
 """Train ids of the eight classes whose objects move."""
 _MERGED: Final = tuple(k - 10 if k in MOVING else 0 for k in range(19))
+_FOREGROUND: Final = tuple(int(k in MOVING) for k in range(19))
 
 CITYSCAPES9: Final = LabelSpace(
     name="cityscapes9",
     names=("static", *(_NAMES[k] for k in MOVING)),
     palette=(_PALETTE[2], *(_PALETTE[k] for k in MOVING)),
+    into={"foreground2": (0, *(1 for _ in MOVING))},
 )
 """SADM's merge (supplement 6.2): the 12 static classes of cityscapes20 are one, the 8 moving ones stay."""
 
@@ -33,7 +35,7 @@ CITYSCAPES20: Final = LabelSpace(
     name="cityscapes20",
     names=(*_NAMES, "void"),
     palette=(*_PALETTE, (0, 0, 0)),
-    into={"cityscapes9": (*_MERGED, 0), "cityscapes19": (*range(19), IGNORE)},
+    into={"cityscapes9": (*_MERGED, 0), "cityscapes19": (*range(19), IGNORE), "foreground2": (*_FOREGROUND, 0)},
 )
 """The 19 train ids and void, what SADM's segmentation network gives: 12 static classes with void, 8 moving."""
 
@@ -41,7 +43,7 @@ CITYSCAPES19: Final = LabelSpace(
     name="cityscapes19",
     names=_NAMES,
     palette=_PALETTE,
-    into={"cityscapes9": _MERGED, "cityscapes20": tuple(range(19))},
+    into={"cityscapes9": _MERGED, "cityscapes20": tuple(range(19)), "foreground2": _FOREGROUND},
 )
 """Train ids of Cordts et al., CVPR 2016 (cityscapesScripts ``labels.py``); 255 is ignored."""
 

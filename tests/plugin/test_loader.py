@@ -81,6 +81,13 @@ def test_defaults_are_those_registered_as_such(install):
     assert load_plugins().defaults("metric") == []
 
 
+def test_a_thing_registered_itself_is_told_how_to_be(tmp_path):
+    path = tmp_path / "eager.py"
+    path.write_text("import vpbench\n@vpbench.hookimpl\ndef register_metrics(register):\n    register('toy', int)\n")
+    with pytest.raises(PluginError, match=r"the metric 'toy' is registered with .*; register a text \"module:Name\""):
+        load_plugins([str(path)])
+
+
 def test_one_name_from_two_plugins_names_both(install):
     install("alpha", plugin())
     install("beta", plugin())

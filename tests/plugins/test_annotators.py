@@ -390,7 +390,7 @@ def test_cityscapes_labels_in_the_spaces_of_sadm(checkpoint, into):
     ("classes", "into", "words"),
     [
         (None, "cityscapes9", "'voc21' has no mapping into 'cityscapes9'; known: foreground2"),
-        (19, "foreground2", "'cityscapes19' has no mapping into 'foreground2'"),
+        (21, "cityscapes20", "'voc21' has no mapping into 'cityscapes20'"),
     ],
 )
 def test_a_space_without_a_mapping(checkpoint, classes, into, words):

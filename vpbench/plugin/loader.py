@@ -147,6 +147,11 @@ class Plugins:
 
     def _registrar(self, kind: str, plugin: Plugin) -> Callable[..., None]:
         def register(name: str, target: str, *, summary: str = "", default: bool = False) -> None:
+            if not isinstance(target, str):  # strangers' code: types are not checked there
+                raise PluginError(
+                    f"{plugin.distribution}: the {kind} {name!r} is registered with {target!r}; register a text "
+                    f'"module:Name", which is imported when it is used (f"{{__name__}}:Name" in its own file)'
+                )
             taken = self.entries.get((kind, name))
             if taken is not None:
                 raise PluginError(
