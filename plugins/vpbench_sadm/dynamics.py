@@ -96,13 +96,13 @@ class SADMDynamics(nn.Module):
     """The dynamics model. Its convolutions are grouped by class, but for the context MLP and the fusion."""
 
     flow_scale: Float[Tensor, ""]
-    """Pixels of flow that are 1 to the network: part of the weights, measured when training begins."""
+    """Pixels of flow that are 1 to the network: part of the weights, measured when training begins; before, 0."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.options, self.widths = options, Widths.of(options)
         groups, _, _, hidden, context, head, masks = self.widths
-        self.register_buffer("flow_scale", torch.tensor(options.flow_scale or 1.0))
+        self.register_buffer("flow_scale", torch.tensor(options.flow_scale or 0.0))
         self.encoder = Encoder(options)
         self.context = nn.Sequential(
             nn.Conv2d(groups * hidden, groups * context, 1), nn.ReLU(), grouped(groups, context, hidden, 1)
@@ -143,13 +143,18 @@ class SADMDynamics(nn.Module):
         """
         return self.decode(self.encode(labels, flow), labels[:, -1], flow[:, -1], horizon, noise)
 
+    @property
+    def unit(self) -> Float[Tensor, ""]:
+        """Return the scale of flow, 1 where none was measured."""
+        return torch.where(self.flow_scale > 0, self.flow_scale, torch.ones_like(self.flow_scale))
+
     def encode(self, labels: Int64[Tensor, "b t h w"], flow: Float[Tensor, "b t-1 2 h w"]) -> State:
         """Return the state after the context (equation 1)."""
         if self.options.first_pair == "drop":
             labels = labels[:, 1:]
         else:
             flow = torch.cat([torch.zeros_like(flow[:, :1]), flow], dim=1)
-        return self.encoder(labels, flow / self.flow_scale)
+        return self.encoder(labels, flow / self.unit)
 
     def decode(
         self,
@@ -174,7 +179,7 @@ class SADMDynamics(nn.Module):
                 hiddens.append(state.hidden)
             embedded = self.embed(torch.stack(hiddens, dim=1).flatten(0, 1))
             logits = self.mask_head(embedded)[..., :height, :width]
-            flows = self.flow_head(embedded).unflatten(1, (-1, 2))[..., :height, :width] * self.flow_scale
+            flows = self.flow_head(embedded).unflatten(1, (-1, 2))[..., :height, :width] * self.unit
             flows = flows.unflatten(0, (-1, steps)) + base
             if self.options.mask_residual == "carried":
                 carried = []
@@ -192,7 +197,7 @@ class SADMDynamics(nn.Module):
     def _together(self, horizon: int, pixels: int) -> list[int]:
         """Return how many steps are decoded from their states at once: one after another where frames are large."""
         values = self.widths.groups * self.widths.hidden * pixels // self.options.latent_stride**2
-        at_once = max(1, min(horizon, _VALUES_AT_ONCE // values))
+        at_once = max(1, min(horizon, _VALUES_AT_ONCE // max(1, values)))
         return [min(at_once, horizon - k) for k in range(0, horizon, at_once)]
 
     def noise_shape(self, height: int, width: int) -> tuple[int, int, int]:

@@ -36,10 +36,16 @@ class Dynamics(LightningModule):
         self.recipe = predictor.options.dynamics_recipe
         self.posterior = Posterior(predictor.options) if predictor.options.mode == "stochastic" else None
 
+    def setup(self, stage: str) -> None:
+        """Learn the dynamics alone; validate by warped frames, since nothing has learned to complete them."""
+        self.predictor.dynamics.requires_grad_(True)
+        self.predictor.inpainter.requires_grad_(False)
+        self.predictor.completes = False
+
     def training_step(self, batch: TrainingBatch, index: int) -> Tensor:
         """Return the loss; log its terms."""
         if batch.step == 0:
-            self._measure_flow(batch)
+            self._measure(batch)
         terms = self.losses(batch)
         if self._trainer is not None:
             self.log_dict({f"train/{name}": term for name, term in {**terms, **self._gap(batch, terms)}.items()})
@@ -59,7 +65,7 @@ class Dynamics(LightningModule):
         state, noise, terms = dynamics.encode(past, past_flow), None, {}
         if self.posterior is not None:
             noise = prior((*state.hidden.shape[1:],), batch.generators).to(state.hidden)
-            mean, log_variance = self.posterior(future, future_flow / dynamics.flow_scale, state.hidden)
+            mean, log_variance = self.posterior(future, future_flow / dynamics.unit, state.hidden)
             terms["kl"] = kl_divergence(mean, log_variance)
             if not from_prior:
                 noise = reparameterised(mean, log_variance, noise)
@@ -80,16 +86,17 @@ class Dynamics(LightningModule):
         if future.semantics is None or future.flow is None:
             raise DataError("sadm: the training clips' future has no labels or no flow: annotate them (--annotate)")
         steps = slice(self.predictor.options.dynamics_horizon)
-        return self.predictor.labels(future.semantics[:, steps], given), future.flow[:, steps]
+        return self.predictor.labels(future.semantics[:, steps], given, future.clips), future.flow[:, steps]
 
-    def _measure_flow(self, batch: TrainingBatch) -> None:
-        """Take the first batch's deviation as the scale of flow where the options name none.
+    def _measure(self, batch: TrainingBatch) -> None:
+        """Keep with the weights whose labels they are for, and the scale of flow, where nothing says it yet.
 
-        The root of the mean square of a component: a flow of zero is to stay zero.
+        The scale is the first batch's root mean square of a component: a flow of zero is to stay zero.
         """
-        flow = batch.context.flow
-        if self.predictor.options.flow_scale is None and flow is not None:
-            self.predictor.dynamics.flow_scale.copy_(flow.square().mean().sqrt().clamp(min=0.1))
+        self.predictor.remember(batch.context.label_space)
+        flow, scale = batch.context.flow, self.predictor.dynamics.flow_scale
+        if not scale and flow is not None:
+            scale.copy_(flow.square().mean().sqrt().clamp(min=0.1))
 
     def _kl_weight(self, step: int) -> float:
         options = self.predictor.options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -14,7 +15,7 @@ from vpbench.plugin.clip import IGNORE, LabelSpace
 from vpbench_annotators.labels import FOREGROUND2, VOC21
 from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20
 
-__all__ = ["SPACES", "exchanged", "into_model", "model_space", "one_hot"]
+__all__ = ["SPACES", "exchange", "into_model", "model_space", "one_hot"]
 
 SPACES: Final = {s.name: s for s in (CITYSCAPES9, CITYSCAPES20, CITYSCAPES19, VOC21, FOREGROUND2)}
 """The label spaces that a model may fix."""
@@ -48,7 +49,9 @@ def model_space(given: LabelSpace | None, space: str, classes: int) -> LabelSpac
     return SPACES[space]
 
 
-def into_model(labels: Int64[Tensor, "*any"], given: LabelSpace, space: LabelSpace) -> Int64[Tensor, "*any"]:
+def into_model(
+    labels: Int64[Tensor, "b t h w"], given: LabelSpace, space: LabelSpace, clips: Sequence[str]
+) -> Int64[Tensor, "b t h w"]:
     """Return labels of ``given`` as ids of ``space``; 255 stays.
 
     Raises:
@@ -56,9 +59,10 @@ def into_model(labels: Int64[Tensor, "*any"], given: LabelSpace, space: LabelSpa
     """
     strange = ((labels < 0) | (labels >= len(given))) & (labels != IGNORE)
     if strange.any():
+        clip = clips[int(strange.flatten(1).any(dim=1).nonzero()[0])]
         raise PredictorError(
-            f"sadm: the label {int(labels[strange][0])} is not among the {len(given)} of {given.name!r} "
-            f"(0 to {len(given) - 1}, {IGNORE} for none): look at the context's semantics"
+            f"sadm: the label {int(labels[strange][0])} of {clip} is not among the {len(given)} of {given.name!r} "
+            f"(0 to {len(given) - 1}, {IGNORE} for none): look at that clip's semantics"
         )
     if given.name == space.name:
         return labels
@@ -67,20 +71,22 @@ def into_model(labels: Int64[Tensor, "*any"], given: LabelSpace, space: LabelSpa
     return table.to(labels.device)[labels]
 
 
-def exchanged(labels: Int64[Tensor, "*any"], space: LabelSpace, names: tuple[str, str] | None) -> Int64[Tensor, "*any"]:
-    """Return labels with two classes, by name, in each other's place.
+def exchange(space: LabelSpace, names: tuple[str, str] | None) -> list[int]:
+    """Return the ids of the space with two classes, by name, in each other's place.
 
     Raises:
         PredictorError: the space has no such class.
     """
+    ids = list(range(len(space)))
     if names is None:
-        return labels
+        return ids
     if missing := [name for name in names if name not in space.names]:
         raise PredictorError(
             f"sadm: swap_classes: {space.name!r} has no class {missing[0]!r}; it has {', '.join(space.names)}"
         )
     a, b = (space.names.index(name) for name in names)
-    return torch.where(labels == a, b, torch.where(labels == b, a, labels))
+    ids[a], ids[b] = b, a
+    return ids
 
 
 def one_hot(labels: Int64[Tensor, "*any h w"], classes: int) -> Float[Tensor, "*any c h w"]:

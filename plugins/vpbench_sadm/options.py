@@ -141,7 +141,12 @@ class Options(BaseModel):
     @classmethod
     def _two_names(cls, value: Any) -> Any:
         """Read ``car,road``."""
-        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        names = tuple(name.strip() for name in value.split(","))
+        if len(names) != 2:
+            raise ValueError(f"two names with a comma, such as car,road, and not {value!r}")
+        return names
 
     @model_validator(mode="after")
     def _fit(self) -> Options:
@@ -151,6 +156,11 @@ class Options(BaseModel):
             raise ValueError(f"classes: {self.space!r} has {len(SPACES[self.space])} classes, not {self.classes}")
         if len(self.inpainter_widths) != len(self.inpainter_kernels):
             raise ValueError("inpainter_kernels: there must be as many as inpainter_widths")
+        if self.swap_classes and self.swap_classes[0] == self.swap_classes[1]:
+            raise ValueError(f"swap_classes: two classes, not {self.swap_classes[0]!r} twice")
+        perceptual = self.perceptual_weight if self.perceptual != "none" else 0.0
+        if self.composite and not perceptual + self.frame_weight + self.video_weight:
+            raise ValueError("composite: without a perceptual loss or a discriminator nothing teaches the inpainter")
         if not all(side % 2 for side in self.inpainter_kernels):
             raise ValueError("inpainter_kernels: must be odd")
         return self

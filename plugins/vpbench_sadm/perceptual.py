@@ -102,6 +102,10 @@ class LPIPSLoss(nn.Module):
         network.net.load_state_dict(own)  # "slice2.3.weight" is torchvision's "features.3.weight"
         self.network = network.eval().requires_grad_(False)
 
+    def train(self, mode: bool = True) -> LPIPSLoss:
+        """Stay as the metric is: LPIPS drops features out in training."""
+        return super().train(False)
+
     def forward(self, predicted: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
         """Return the mean over the frames."""
         return self.network(predicted, true, normalize=True).mean()

@@ -11,19 +11,25 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vpbench.errors import PredictorError, VpbenchWarning
-from vpbench.plugin.clip import Context, LabelSpace, Prediction
+from vpbench.errors import PredictorError, UsageError, VpbenchWarning
+from vpbench.plugin.clip import IGNORE, Context, LabelSpace, Prediction
 from vpbench.plugin.padding import tell_padding
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.warp import grid, sample
 from vpbench_sadm.dynamics import SADMDynamics
 from vpbench_sadm.inpainter import Inpainter
-from vpbench_sadm.labels import exchanged, into_model, model_space
+from vpbench_sadm.labels import exchange, into_model, model_space
 from vpbench_sadm.options import PRESETS, TRAINING_ONLY, Options
 from vpbench_sadm.posterior import prior
 from vpbench_sadm.rollout import Rendered, render
 
 __all__ = ["SADM", "flow_complaint"]
+
+_FACTORS = (-1.0, 0.5, 2.0, 0.1, 10.0)
+_CLEARLY, _CHANGE = 0.85, 2 / 255
+"""Part of the error that is left by what is clearly better; mean difference of frames below which nothing is judged."""
+_NAME = 64
+"""Bytes of a label space's name that are kept with the weights."""
 
 
 class SADM(nn.Module):
@@ -33,6 +39,9 @@ class SADM(nn.Module):
     visible is inpainted. Labels and flow of the context come from the dataset or from annotators. The classes are those
     of ``space``, into which the context's are mapped where they declare how; the prediction names its label space.
     """
+
+    label_space: Tensor
+    """The name of the label space that a model of ``space="context"`` was trained with, in ASCII; zeros before."""
 
     Options = Options
     presets: Final[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -48,7 +57,10 @@ class SADM(nn.Module):
         self.options = options
         self.info = replace(type(self).info, stochastic=options.mode == "stochastic")
         self.dynamics = SADMDynamics(options)
+        self.register_buffer("label_space", torch.zeros(_NAME, dtype=torch.uint8))
         self.inpainter = Inpainter(options)
+        self.completes = True
+        """Whether the inpainter is used: not while the first stage trains."""
 
     @torch.no_grad()
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
@@ -82,24 +94,42 @@ class SADM(nn.Module):
             PredictorError: as :meth:`predict`.
         """
         labels, past = self.inputs(context)
-        labels = exchanged(labels, self.space(context.label_space), self.options.swap_classes)
+        swapped = exchange(self.space(context.label_space), self.options.swap_classes)
         with torch.no_grad():
             noise = None
             if self.options.mode == "stochastic":
                 noise = prior(self.dynamics.noise_shape(*labels.shape[-2:]), generators).to(past)
-            log, flow = self.dynamics(labels, past, horizon, noise)
+            table = torch.tensor([*swapped, *range(len(swapped), IGNORE + 1)], device=labels.device)
+            log, flow = self.dynamics(table[labels], past, horizon, noise)
+            log = log[:, :, swapped]  # a class that another one's network moved is still itself
+        shown = self.options.emit == "inpainted" or self.options.rollout == "iterative"
+        inpainter = self.inpainter if self.completes and shown else None
         frame = context.frames[:, -1]
-        return render(self.inpainter, self.options, frame, labels[:, -1], past[:, -1], log.exp(), flow), log, flow
+        return render(inpainter, self.options, frame, labels[:, -1], past[:, -1], log.exp(), flow), log, flow
 
     def space(self, given: LabelSpace | None) -> LabelSpace:
         """Return the space of the model's classes, for a context labelled in ``given`` (raises PredictorError)."""
-        return model_space(given, self.options.space, self.options.classes)
+        space = model_space(given, self.options.space, self.options.classes)
+        trained = bytes(self.label_space.tolist()).rstrip(b"\0").decode()
+        if self.options.space == "context" and trained not in ("", space.name[:_NAME]):
+            raise PredictorError(
+                f"sadm: trained with labels of {trained!r}, and these are of {space.name!r}: give labels of the "
+                "former, or train on these"
+            )
+        return space
 
-    def labels(self, labels: Int64[Tensor, "b t h w"], given: LabelSpace | None) -> Int64[Tensor, "b t h w"]:
+    def remember(self, given: LabelSpace | None) -> None:
+        """Keep the name of the labels' space, where ``space`` is the context's, with the weights."""
+        name = self.space(given).name.encode()[:_NAME]
+        self.label_space.copy_(torch.tensor([*name, *[0] * (_NAME - len(name))], dtype=torch.uint8))
+
+    def labels(
+        self, labels: Int64[Tensor, "b t h w"], given: LabelSpace | None, clips: Sequence[str]
+    ) -> Int64[Tensor, "b t h w"]:
         """Return labels of the space ``given`` as the model's; 255 stays (raises PredictorError)."""
         space = self.space(given)
         assert given is not None  # `space` raises where it is
-        return into_model(labels, given, space)
+        return into_model(labels, given, space, clips)
 
     def inputs(self, context: Context) -> tuple[Int64[Tensor, "b t h w"], Float[Tensor, "b t-1 2 h w"]]:
         """Return the context's labels, as the model's, and its flow.
@@ -118,14 +148,20 @@ class SADM(nn.Module):
             if not values.isfinite().all():
                 bad = next(c for c, each in zip(context.clips, values, strict=True) if not each.isfinite().all())
                 raise PredictorError(f"sadm: the {name} of {bad} hold NaN or infinity: look at that clip")
-        return self.labels(context.semantics, context.label_space), context.flow
+        return self.labels(context.semantics, context.label_space, context.clips), context.flow
 
     def inference_parts(self) -> dict[str, nn.Module]:
         """Return the dynamics and the inpainter: the posterior and the discriminators are the training's."""
         return {"dynamics": self.dynamics, "inpainter": self.inpainter}
 
     def training_stages(self, protocol: Any) -> Sequence[Any]:
-        """Return the two stages of section 4: the dynamics; then, with these kept, the rendering."""
+        """Return the two stages of section 4: the dynamics; then, with these kept, the rendering.
+
+        Raises:
+            UsageError: an option that shows something else of trained weights.
+        """
+        if self.options.swap_classes or self.options.emit != "inpainted":
+            raise UsageError("sadm: swap_classes and emit show something of trained weights; train without them")
         from vpbench_sadm.dynamics_training import Dynamics
         from vpbench_sadm.rendering_training import Rendering
 
@@ -133,23 +169,29 @@ class SADM(nn.Module):
 
 
 def flow_complaint(frames: Float[Tensor, "b t 3 h w"], flow: Float[Tensor, "b t-1 2 h w"]) -> str:
-    """Say what is wrong with a flow's direction or scale, judged by warping the last but one context frame; or ``""``.
+    """Say what is wrong with the direction or scale of some clip's flow, judged by warping its context; or ``""``.
 
-    Wrong is a flow that explains the last frame worse than the same flow turned round, halved or doubled does, and
-    worse than no flow at all.
+    Wrong is a flow of which another multiple explains the last frame much better than it does, or which explains it
+    worse than no flow at all. Where next to nothing changes, nothing is judged.
     """
     before, after, last = frames[:, -2], frames[:, -1], flow[:, -1]
     own = grid(last)
 
-    def error(factor: float) -> float:
-        return float((sample(before, own + factor * last) - after).abs().mean())
+    def errors(factor: float) -> Float[Tensor, " b"]:
+        return (sample(before, own + factor * last) - after).abs().flatten(1).mean(dim=1)
 
-    given, still = error(1.0), error(0.0)
-    if given <= 1.05 * still:
+    given, still = errors(1.0), errors(0.0)
+    others = torch.stack([errors(factor) for factor in _FACTORS])
+    best, which = others.min(dim=0)
+    wrong = (still > _CHANGE) & ((best < _CLEARLY * given) | (given > 1.05 * still))
+    if not wrong.any():
         return ""
-    best = min((-1.0, 0.5, 2.0, 0.1, 10.0), key=error)
-    what = f"warping with the context's flow is worse than not warping ({given:.4f} against {still:.4f})"
-    if error(best) > 0.9 * given:
-        return f"{what}: the flow must be backward, from each frame to the one before, in pixels of these frames"
-    hint = "it seems to be forward" if best < 0 else f"it seems to want a factor of {best:g}"
-    return f"{what}: {hint}; it must be backward, from each frame to the one before, in pixels of these frames"
+    worst = int((given / best * wrong).argmax())
+    factor = _FACTORS[int(which[worst])]
+    hint = "it is worse than none"
+    if best[worst] < _CLEARLY * given[worst]:
+        hint = "it seems to be forward" if factor < 0 else f"it seems to want a factor of {factor:g}"
+    return (
+        f"the context's flow does not lead from each frame to the one before: {hint}; it must be backward, in pixels "
+        "of these frames"
+    )

@@ -52,6 +52,8 @@ class Rendering(LightningModule):
     def setup(self, stage: str) -> None:
         """Leave the dynamics as it is."""
         self.predictor.dynamics.requires_grad_(False)
+        self.predictor.inpainter.requires_grad_(True)
+        self.predictor.completes = True
 
     def training_step(self, batch: TrainingBatch, index: int) -> Tensor:
         """Take a step with the inpainter, and one with the discriminators; return the inpainter's loss."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from vpbench.plugin.warp import grid, sample, sample_nearest
-from vpbench_sadm.disocclusion import occluded
+from vpbench_sadm.disocclusion import occluded, outside
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.options import Options
 
@@ -27,7 +27,8 @@ class Rendered:
     disocclusion: Bool[Tensor, "b k h w"]
     """What each step shows that the step before did not."""
     hole: Bool[Tensor, "b k h w"]
-    """Where ``warped`` is not valid: that, and, unless each step is completed before the next, what came of it."""
+    """Where ``warped`` is not valid: that; and, unless each step is completed before the next, what was so at an
+    earlier step or comes from outside the last real frame, followed along the flow summed on the way."""
 
 
 def render(
@@ -55,32 +56,48 @@ def render(
         flow: of each step, back to the one before.
     """
     own = grid(flow[:, 0])
-    displacement = torch.zeros_like(flow[:, 0])
-    image, hole = frame, torch.zeros_like(labels, dtype=torch.bool)
-    frames, warped, revealed, holes = [], [], [], []
+    here = torch.zeros_like(flow[:, :1])
+    image, back = frame, here  # from the current step back to the last real frame and to each step since
+    within = options.model_copy(update={"out_of_image": False})
+    frames, warped, revealed, inner, holes = [], [], [], [], []
     for chances, motion in zip(probabilities.unbind(dim=1), flow.unbind(dim=1), strict=True):
         predicted = chances.argmax(dim=1)
-        new = occluded(motion, predicted, labels, last_flow, options)
+        inner.append(occluded(motion, predicted, labels, last_flow, within))
+        new = inner[-1] | outside(motion) if options.out_of_image else inner[-1]
         labels, last_flow = predicted, motion
-        if options.rollout == "compose":
-            displacement = motion + sample(displacement, own + motion)
-            image = sample(frame, own + displacement)
-        else:
-            image = sample(image, own + motion)
-        carried = sample_nearest(hole[:, None], own + motion)[:, 0]
-        hole = new if options.rollout == "iterative" else new | carried
+        if options.rollout != "iterative":
+            back = motion[:, None] + sample(back.flatten(1, 2), own + motion).unflatten(1, (-1, 2))
+        image = sample(frame, own + back[:, 0]) if options.rollout == "compose" else sample(image, own + motion)
         warped.append(image)
         revealed.append(new)
-        holes.append(hole)
         if options.rollout == "iterative":
-            frames.append(_completed(inpainter, options, image[:, None], hole[:, None], chances[:, None]))
+            holes.append(new)
+            frames.append(_completed(inpainter, options, image[:, None], new[:, None], chances[:, None]))
             image = frames[-1][:, 0].detach()
+        else:
+            holes.append(_hole(inner, back, options))
+            back = torch.cat([back, here], dim=1)
     anchors, marked = torch.stack(warped, dim=1), torch.stack(holes, dim=1)
     if options.rollout == "iterative":
         completed = torch.cat(frames, dim=1)
     else:
         completed = _completed(inpainter, options, anchors, marked, probabilities)
     return Rendered(completed, anchors, torch.stack(revealed, dim=1), marked)
+
+
+def _hole(
+    inner: list[Bool[Tensor, "b h w"]], back: Float[Tensor, "b k 2 h w"], options: Options
+) -> Bool[Tensor, "b h w"]:
+    """Return what was newly visible within some step, or comes from outside the last real frame.
+
+    Each is looked up once, along all of the way since: rounded at every step, a hole would fall behind its picture.
+    """
+    *earlier, hole = inner
+    if options.out_of_image:
+        hole = hole | outside(back[:, 0])
+    for step, new in enumerate(earlier, 1):
+        hole = hole | sample_nearest(new[:, None], grid(back[:, step]) + back[:, step])[:, 0]
+    return hole
 
 
 def _completed(

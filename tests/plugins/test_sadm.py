@@ -20,7 +20,7 @@ from vpbench.plugin.training import Trainable
 from vpbench_annotators.labels import FOREGROUND2, VOC21
 from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20
 from vpbench_metrics.semantic import MIoU, MovingMIoU
-from vpbench_sadm.labels import exchanged, into_model, model_space
+from vpbench_sadm.labels import exchange, into_model, model_space
 from vpbench_sadm.options import PRESETS, Options
 from vpbench_sadm.predictor import SADM, flow_complaint
 
@@ -114,16 +114,36 @@ class TestLabelSpaces:
         assert "\n" not in str(raised.value)
 
     def test_labels_are_mapped_and_255_stays(self):
-        labels = torch.tensor([0, 10, 11, 13, 18, 255])
-        assert into_model(labels, CITYSCAPES19, CITYSCAPES9).tolist() == [0, 0, 1, 3, 8, 255]
-        assert into_model(labels, CITYSCAPES19, CITYSCAPES19) is labels
+        labels = torch.tensor([[[[0, 10, 11, 13, 18, 255]]]])
+        assert into_model(labels, CITYSCAPES19, CITYSCAPES9, ["a"]).flatten().tolist() == [0, 0, 1, 3, 8, 255]
+        assert into_model(labels, CITYSCAPES19, CITYSCAPES19, ["a"]) is labels
 
     @pytest.mark.parametrize("label", [19, -1, 254])
     def test_a_label_outside_the_table(self, label):
         given = context()
         given.semantics[1, 2, 3, 4] = label
-        with pytest.raises(PredictorError, match=f"label {label} is not among the 19 of 'cityscapes19'"):
+        message = f"label {label} of {given.clips[1]} is not among the 19 of 'cityscapes19'"
+        with pytest.raises(PredictorError, match=message):
             predict(built(), given)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"swap_classes": "car"}, "two names with a comma, such as car,road, and not 'car'"),
+            ({"swap_classes": "car,road,bus"}, "two names with a comma"),
+            ({"swap_classes": "car,car"}, "two classes, not 'car' twice"),
+            ({"composite": True, "perceptual": "none", "frame_weight": 0, "video_weight": 0}, "nothing teaches"),
+            ({"composite": True, "perceptual_weight": 0, "frame_weight": 0, "video_weight": 0}, "nothing teaches"),
+        ],
+    )
+    def test_options_that_make_no_sense(self, options, message):
+        with pytest.raises(ValidationError, match=message):
+            Options(**options)
+
+    @pytest.mark.parametrize("options", [{"swap_classes": "car,road"}, {"emit": "warped"}])
+    def test_what_shows_trained_weights_is_not_trained_with(self, options):
+        with pytest.raises(UsageError, match="something of trained weights; train without them"):
+            built(**options).training_stages(None)
 
     def test_space_and_classes_must_agree(self):
         with pytest.raises(ValidationError, match="has 9 classes, not 20"):
@@ -148,20 +168,33 @@ class TestLabelSpaces:
         twenty = predict(built(space="cityscapes20", classes=20), given)
         assert not isinstance(MIoU("cpu").measure(Comparison(twenty, truth))[0][0], Undefined)
 
+    def test_those_of_other_classes_are_not_those_it_was_trained_with(self):
+        """As many of them, too: each class has a network of its own."""
+        model = built()
+        model.remember(CITYSCAPES19)
+        again = built()
+        again.load_state_dict(model.state_dict())
+        other = LabelSpace("odd19", tuple(f"k{i}" for i in range(19)), CITYSCAPES19.palette)
+        predict(again, context())
+        with pytest.raises(PredictorError, match="trained with labels of 'cityscapes19', and these are of 'odd19'"):
+            predict(again, context(space=other))
+        predict(built(), context(space=other))
+
 
 class TestSwap:
     def test_exchanges_two_classes_by_name(self):
-        labels = torch.tensor([0, 13, 5, 255])
-        assert exchanged(labels, CITYSCAPES19, ("car", "road")).tolist() == [13, 0, 5, 255]
-        assert exchanged(labels, CITYSCAPES19, None) is labels
+        assert exchange(CITYSCAPES19, ("car", "road")) == [13, *range(1, 13), 0, *range(14, 19)]
+        assert exchange(CITYSCAPES19, None) == list(range(19))
 
-    def test_is_that_of_the_inputs(self):
-        """Figure 6: the rows of the input, and nothing else."""
+    def test_is_that_of_the_networks(self):
+        """Figure 6: each class by the other's encoder and decoder; and what is predicted keeps its name."""
         given = context()
         model, swapping = built(), built(swap_classes="car,road")
-        by_hand = replace(given, semantics=exchanged(given.semantics, CITYSCAPES19, ("road", "car")))
-        for name, tensor in predict(swapping, given).given().items():
-            assert torch.equal(tensor, predict(model, by_hand).given()[name])
+        table = torch.tensor(exchange(CITYSCAPES19, ("road", "car")))
+        made, by_hand = predict(swapping, given), predict(model, replace(given, semantics=table[given.semantics]))
+        assert torch.equal(made.flow, by_hand.flow)
+        assert torch.equal(made.semantics, by_hand.semantics[:, :, table])
+        assert torch.equal(made.disocclusion, by_hand.disocclusion)
         assert not torch.equal(predict(swapping, given).flow, predict(model, given).flow)
 
     def test_of_classes_that_are_not_there(self):
@@ -201,12 +234,23 @@ class TestFlow:
 
     @pytest.mark.parametrize(
         ("factor", "message"),
-        [(-1.0, "seems to be forward"), (10.0, "a factor of 0.1"), (2.4, "a factor of 0.5")],
+        [
+            (-1.0, "it seems to be forward"),
+            (10.0, "it seems to want a factor of 0.1"),
+            (2.0, "it seems to want a factor of 0.5"),
+            (0.5, "it seems to want a factor of 2"),
+            (0.1, "it seems to want a factor of 10"),
+        ],
     )
     def test_that_is_wrong_is_warned_of(self, factor, message):
         given = context(speed=2.0)
-        with pytest.warns(VpbenchWarning, match=f"worse than not warping.*{message}.*must be backward"):
+        with pytest.warns(VpbenchWarning, match=f"not lead from each frame to the one before: {message}; it must be"):
             predict(built(), replace(given, flow=factor * given.flow))
+
+    def test_that_is_wrong_in_one_clip_of_several(self):
+        given = context(speed=2.0, batch=3)
+        given.flow[1] *= -1
+        assert "seems to be forward" in flow_complaint(given.frames, given.flow)
 
     @pytest.mark.parametrize("speed", [0.0, 1.0, 3.0])
     def test_that_is_right_is_not(self, speed):

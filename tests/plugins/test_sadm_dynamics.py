@@ -270,7 +270,7 @@ class TestFusion:
             model.fusion[-1].bias[chosen] = 1e4
         model.flow_head.register_forward_hook(lambda module, given, made: flows.append(made))
         _, fused = model(*clip(), 1)
-        torch.testing.assert_close(fused[:, 0], flows[0].unflatten(1, (3, 2))[:, chosen] * model.flow_scale)
+        torch.testing.assert_close(fused[:, 0], flows[0].unflatten(1, (3, 2))[:, chosen] * model.unit)
 
     def test_equal_flows_are_the_flow(self):
         model, flows = built(), []

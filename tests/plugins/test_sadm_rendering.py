@@ -70,6 +70,33 @@ def drifting(steps, by):
     return noise(1, 3, 12, 18), torch.zeros(1, 12, 18, dtype=torch.int64), flow[:, 0], chances, flow
 
 
+class TestHole:
+    """What is not valid of a frame that was warped from the last real one, however far it moves per step."""
+
+    @pytest.mark.parametrize("rollout", ["iterative_no_inpaint", "compose"])
+    @pytest.mark.parametrize("by", [0.35, 0.4, 0.5, 0.51, 1.0, 1.6])
+    def test_is_what_came_in_from_outside(self, rollout, by):
+        frame, labels, last, chances, flow = drifting(8, -by)
+        made = render(None, options(rollout=rollout, occlusion="none"), frame, labels, last, chances, flow)
+        x = torch.arange(18, dtype=torch.float64)
+        for step, hole in enumerate(made.hole[0], 1):
+            assert torch.equal(hole, (x + by * step > 17.5).expand(12, -1)), step
+
+    @pytest.mark.parametrize("rollout", ["iterative_no_inpaint", "compose"])
+    @pytest.mark.parametrize("by", [0.4, 0.6, 1.3])
+    def test_moves_with_what_it_is_in(self, rollout, by):
+        """A column has another class than it had at the first step, when nothing moves; then all drifts, as it is."""
+        frame, labels, last, chances, flow = drifting(5, by)
+        flow[:, 0] = 0
+        chances[:, 0, :, :, 5] = torch.tensor([0.0, 1.0, 0.0])[None, :, None]
+        chosen = options(rollout=rollout, occlusion="semantic", out_of_image=False)
+        made = render(None, chosen, frame, labels, last, chances, flow)
+        assert made.disocclusion.flatten(2).any(dim=2).tolist() == [[True, False, False, False, False]]
+        for step, hole in enumerate(made.hole[0]):
+            expected = [x for x in range(18) if round(x - by * step) == 5]
+            assert hole.all(dim=0).nonzero().flatten().tolist() == expected == hole.any(dim=0).nonzero()[:, 0].tolist()
+
+
 class TestRollout:
     def test_all_agree_for_one_step(self):
         net = painter()
@@ -202,6 +229,13 @@ class TestLosses:
         by_hand = sum(w * (a[1] - b[1]).abs().mean() for w, (a, b) in zip(weights, compared, strict=True))
         assert float(total) == pytest.approx(float(by_hand), rel=1e-5)
         assert not any(p.requires_grad for p in loss.parameters())
+
+    def test_lpips_is_the_metric_in_training_too(self, shared, monkeypatch):
+        monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))
+        loss, frames = perceptual_loss("lpips"), [noise(2, 3, 64, 64, seed=i) for i in range(2)]
+        expected = loss(*frames)
+        loss.train()
+        assert torch.equal(loss(*frames), expected), "no dropout"
 
     def test_lpips_without_its_backbone_says_where_to_put_it(self, monkeypatch):
         monkeypatch.setattr(perceptual, "find_or_download", lambda: "put it there")

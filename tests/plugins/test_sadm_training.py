@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Context, Future, LabelSpace
@@ -252,10 +257,13 @@ class TestStage:
     def test_scale_of_flow_is_measured_once_and_kept_with_the_weights(self):
         made, batch = stage(), batch_of(*moving())
         made.training_step(batch, 0)
-        assert float(made.predictor.dynamics.flow_scale) == 1.0, "not at a later step"
+        assert float(made.predictor.dynamics.flow_scale) == 0.0, "not at a later step"
         made.training_step(dataclasses.replace(batch, step=0), 0)
         expected = float(batch.context.flow.square().mean().sqrt())
         assert float(made.predictor.state_dict()["dynamics.flow_scale"]) == pytest.approx(expected)
+        faster = dataclasses.replace(batch.context, flow=3 * batch.context.flow)
+        made.training_step(dataclasses.replace(batch, step=0, context=faster), 0)
+        assert float(made.predictor.dynamics.flow_scale) == pytest.approx(expected), "nor when begun again"
         fixed = stage(flow_scale=20.0)
         fixed.training_step(dataclasses.replace(batch, step=0), 0)
         assert float(fixed.predictor.dynamics.flow_scale) == 20.0
@@ -340,3 +348,42 @@ def test_what_may_differ_from_the_weights_are_options():
     assert set(TRAINING_ONLY) <= set(Options.model_fields)
     for preset in PRESETS.values():
         Options(**preset)
+
+
+PROTOCOL = """
+schema = 1
+name = "small"
+version = 1
+reference = "repeat"
+pixels = [{ op = "resize", size = [32, 48] }]
+[dataset]
+name = "scenes"
+split = "test"
+options = { size = [32, 48], length = 6, train = 8, val = 2, test = 2 }
+[sampling]
+kind = "first"
+context = 3
+horizon = 2
+[training]
+validation_clips = 2
+"""
+
+
+def test_both_stages_train_in_two_processes(tmp_path):
+    """Each leaves a part of the model alone; the second one has two backward passes, each without a part."""
+    (tmp_path / "small.toml").write_text(PROTOCOL)
+    options = {"hidden": 2, "frame_weight": 1.0, "video_weight": 1.0, "discriminator_widths": [4, 6]}
+    command = [sys.executable, "-m", "vpbench", "train", "-p", "small.toml", "-m", "sadm:tiny", "--max-steps", "2"]
+    command += [word for name, value in options.items() for word in ("-o", f"sadm.{name}={json.dumps(value)}")]
+    command += ["--devices", "2", "--device", "cpu", "--batch-size", "2", "--workers", "0", "--clip", "1"]
+    command += ["--metric", "mse", "--keep", "last", "--pictures", "0"]
+    environment = {**os.environ, "VPBENCH_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("results/training/small/sadm-tiny/*/weights.safetensors")
+    torch.manual_seed(0)
+    fresh, trained = SADM(Options(**PRESETS["tiny"] | {"hidden": 2})).state_dict(), load_file(path)
+    for part in ("dynamics.decoder", "inpainter.residual"):
+        names = [name for name in fresh if name.startswith(part)]
+        assert names and all(not torch.equal(fresh[name], trained[name]) for name in names)
+    assert bytes(trained["label_space"].tolist()).rstrip(b"\0") == b"cityscapes19"

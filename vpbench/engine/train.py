@@ -168,7 +168,7 @@ def _run_stage(
         accelerator=plan.resources.accelerator,
         devices=plan.resources.devices,
         num_nodes=plan.resources.nodes,
-        strategy=plan.settings.strategy,
+        strategy=_strategy(plan, stage),
         plugins=_environment(plan),
         precision="32-true" if recipe.precision == "32" else recipe.precision,
         max_epochs=-(-recipe.steps // per_epoch),
@@ -217,6 +217,13 @@ def _resolved(recipe: Recipe, per_epoch: int) -> Recipe:
     """Return the recipe with the number of optimiser steps that it takes."""
     limits = [recipe.steps, None if recipe.epochs is None else recipe.epochs * per_epoch]
     return replace(recipe, steps=min(limit for limit in limits if limit is not None))
+
+
+def _strategy(plan: TrainingPlan, stage: Any) -> str:
+    """Return Lightning's strategy: where a stage optimises by hand, parameters may be no part of a backward pass."""
+    named = plan.settings.strategy
+    by_hand = plan.resources.world > 1 and not stage.automatic_optimization
+    return "ddp_find_unused_parameters_true" if by_hand and named == "auto" else named
 
 
 def _environment(plan: TrainingPlan) -> list[Any]:

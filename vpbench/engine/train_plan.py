@@ -228,8 +228,8 @@ def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:
         recipe = replace(recipe, **named)
     except ValueError as error:
         raise UsageError(f"training stage {number}: {error}") from error
-    if not stage.automatic_optimization and (by_hand := {"accumulate", "clip"} & set(named)):
-        raise UsageError(f"training stage {number} optimises by hand: --{min(by_hand)} means nothing to it")
+    if not stage.automatic_optimization and "accumulate" in named:
+        raise UsageError(f"training stage {number} optimises by hand: --accumulate means nothing to it")
     if recipe.epochs is None and recipe.steps is None:
         raise UsageError(f"training stage {number} does not say how long to train: --epochs N or --max-steps N")
     return recipe
