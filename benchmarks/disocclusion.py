@@ -2,7 +2,8 @@
 
     python benchmarks/disocclusion.py [--clips N] [--size H W]
 
-Labels are the true ones, the flow is exact, noisy (smooth errors of half a pixel: the annotator `flow-noise`), or zero.
+Labels are the true ones, the flow is exact, noisy (smooth errors of half a pixel: the annotator `flow-noise`), rough
+(errors of a fifth of a pixel, of each pixel its own), or zero.
 Precision and recall, pooled over the five steps after four context frames, of clips of the protocol `scenes`.
 """
 
@@ -22,14 +23,16 @@ from vpbench_scenes.dataset import Options as SceneOptions
 from vpbench_scenes.dataset import Scenes
 
 CONTEXT, LENGTH = 4, 9
-FLOWS = ("exact", "noisy", "zero")
+FLOWS = ("exact", "noisy", "rough", "zero")
 CRITERIA = {
     "occupancy": Options(occlusion="occupancy", out_of_image=False),
     "consistency": Options(occlusion="semantic", out_of_image=False),
+    "consistency, nearest": Options(occlusion="semantic", consistency="nearest", out_of_image=False),
     "consistency, literal": Options(occlusion="semantic", consistency="literal", out_of_image=False),
     "occupancy or consistency": Options(out_of_image=False),
     "outside the image": Options(occlusion="none"),
     "all (the default)": Options(),
+    "all, nearest": Options(consistency="nearest"),
 }
 
 
@@ -43,7 +46,9 @@ def clips(size: tuple[int, int], count: int) -> Iterator[tuple[dict[str, Tensor]
     for number in range(count):
         name = f"test-{number:06d}"
         exact = dataset.read(name, frames, "flow")
-        kinds = {"exact": exact, "noisy": noise.annotate({"flow": exact}, name), "zero": np.zeros_like(exact)}
+        rough = exact + np.random.default_rng(number).normal(scale=0.2, size=exact.shape).astype(np.float32)
+        noisy = noise.annotate({"flow": exact}, name)
+        kinds = {"exact": exact, "noisy": noisy, "rough": rough, "zero": np.zeros_like(exact)}
         labels = torch.from_numpy(dataset.read(name, frames, "semantics").astype(np.int64))
         masks = torch.from_numpy(dataset.read(name, frames, "disocclusion"))
         yield {kind: torch.from_numpy(flow).permute(0, 3, 1, 2) for kind, flow in kinds.items()}, labels, masks

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from vpbench.plugin.clip import IGNORE
-from vpbench.plugin.warp import grid
+from vpbench.plugin.warp import grid, sample_nearest
 from vpbench_sadm.options import Options
 
 __all__ = ["inconsistent", "occluded", "outside", "overoccupied"]
@@ -60,19 +60,22 @@ def inconsistent(
     flow: Float[Tensor, "b 2 h w"],
     labels: Int64[Tensor, "b h w"],
     source_labels: Int64[Tensor, "b h w"],
-    consistency: Literal["warped", "literal"],
+    consistency: Literal["warped", "nearest", "literal"],
 ) -> Bool[Tensor, "b h w"]:
     """Return which pixels have another class than what they come from.
 
     ``warped``: than every pixel that a bilinear warp reads for them (the caption of figure 4; the nearest alone would
-    contradict every other pixel of a boundary that moves by half a pixel). ``literal``: than the same pixel of the
-    frame before (the formula of section 3.2, which has no warp). An unknown label (255) contradicts nothing.
+    contradict every other pixel of a boundary that moves by half a pixel). ``nearest``: than that one; it finds more,
+    and more that is wrong (``benchmarks/disocclusion.py``). ``literal``: than the same pixel of the frame before (the
+    formula of section 3.2, which has no warp). An unknown label (255) contradicts nothing.
     """
-    if consistency == "literal":
-        before, read = source_labels[:, None], torch.ones_like(labels, dtype=torch.bool)[:, None]
-    else:
-        index, weight = _read(grid(flow) + flow)
-        before, read = _at(source_labels[:, None], index)[:, 0], weight > 0
+    at = grid(flow) + flow
+    index, weight = _read(at)
+    before, read = _at(source_labels[:, None], index)[:, 0], weight > 0
+    if consistency == "nearest":
+        before, read = sample_nearest(source_labels[:, None], at), read.any(dim=1, keepdim=True)
+    elif consistency == "literal":
+        before, read = source_labels[:, None], torch.ones_like(read[:, :1])
     agrees = read & ((labels[:, None] == before) | (before == IGNORE))
     return (agrees.sum(dim=1) == 0) & (read.sum(dim=1) > 0) & (labels != IGNORE)
 

@@ -95,9 +95,10 @@ class Options(BaseModel):
     occlusion: Literal["both", "occupancy", "semantic", "none"] = _stated(
         "section 3.2", "both", "what tells that a pixel is newly visible"
     )
-    consistency: Literal["warped", "literal"] = Field(
+    consistency: Literal["warped", "nearest", "literal"] = Field(
         default="warped",
-        description="a predicted label is compared with the one where the flow leads (figure 4), or at the same pixel",
+        description="a predicted label is compared with all that a warp reads where the flow leads (figure 4), with "
+        "the nearest of them, or with the one at the same pixel",
     )
     out_of_image: bool = Field(default=True, description="what the flow draws from outside the image is newly visible")
     occupancy_tau: float = Field(

@@ -247,6 +247,7 @@ def test_a_predictor_that_fails_writes_nothing(vpbench, video, tmp_path):
         (["-m", "repeat", "-o", "raft.x=1"], 2, ["raft.x", "'raft' does not take part"]),
         (["-m", "repeat", "--annotate", "flow"], 2, ["NAME=VALUE"]),
         (["-m", "needs-flow"], 2, ["add --annotate flow=NAME"]),
+        (["-m", "sadm:tiny"], 2, ["semantics and flow", "add --annotate semantics=NAME --annotate flow=NAME (`"]),
         (["-m", "seer"], 2, ["is shown the truth"]),
         (["-m", "short", "--horizon", "2"], 2, ["predicts at most 1 steps, not 2"]),
         ([], 2, ["Missing option '-m'"]),

@@ -70,12 +70,13 @@ class TestSquare:
 
     def test_warped_consistency_is_the_band_and_literal_also_the_leading_edge(self):
         square = Square()
-        assert torch.equal(inconsistent(*square.given(), "warped"), square.band)
+        for consistency in ("warped", "nearest"):
+            assert torch.equal(inconsistent(*square.given(), consistency), square.band)
         literal = inconsistent(*square.given(), "literal")
         assert torch.equal(literal, square.band | square.edge)
         assert int(literal.sum()) == 80
 
-    @pytest.mark.parametrize("consistency", ["warped", "literal"])
+    @pytest.mark.parametrize("consistency", ["warped", "nearest", "literal"])
     def test_by_a_flow_of_zero_occupancy_sees_nothing_and_consistency_the_band(self, consistency):
         """The paper's argument for using both."""
         square, still = Square(), torch.zeros(1, 2, HEIGHT, WIDTH)
@@ -209,7 +210,17 @@ class TestConsistency:
         assert not inconsistent(half, labels, labels, "warped").any()
         assert inconsistent(3 * half, labels, labels, "warped").any()
 
-    @pytest.mark.parametrize("consistency", ["warped", "literal"])
+    def test_the_nearest_alone_contradicts_where_it_is_another(self):
+        """At the left edge of a box that does not move, by a flow of .6 px to the left: its first column, and the one behind its last."""
+        labels = torch.zeros(1, 4, 12, dtype=torch.int64)
+        labels[..., 5:9] = 1
+        flow = torch.zeros(1, 2, 4, 12)
+        flow[:, 0] = -0.6
+        found = inconsistent(flow, labels, labels, "nearest")
+        assert found.all(dim=1).nonzero()[:, 1].tolist() == [5, 9] == found.any(dim=1).nonzero()[:, 1].tolist()
+        assert not inconsistent(flow, labels, labels, "warped").any()
+
+    @pytest.mark.parametrize("consistency", ["warped", "nearest", "literal"])
     def test_an_unknown_label_contradicts_nothing(self, consistency):
         flow, known = torch.zeros(1, 2, 4, 5), torch.zeros(1, 4, 5, dtype=torch.int64)
         assert inconsistent(flow, known + 1, known, consistency).all()
@@ -218,7 +229,8 @@ class TestConsistency:
 
     def test_what_comes_from_outside_is_no_contradiction(self):
         flow = torch.full((1, 2, 4, 5), 50.0)
-        assert not inconsistent(flow, torch.ones(1, 4, 5).long(), torch.zeros(1, 4, 5).long(), "warped").any()
+        for consistency in ("warped", "nearest"):
+            assert not inconsistent(flow, torch.ones(1, 4, 5).long(), torch.zeros(1, 4, 5).long(), consistency).any()
 
 
 class TestUnion:

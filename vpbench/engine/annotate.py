@@ -23,7 +23,7 @@ from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
 
-__all__ = ["annotate", "find_annotations", "prepare_annotations"]
+__all__ = ["annotate", "find_annotations", "flags", "prepare_annotations"]
 
 _PART = 4  # a network may need half a minute for each
 
@@ -52,6 +52,11 @@ def annotate(
     if array.shape[1:3] != window["frames"].shape[1:3]:
         raise DataError(f"annotator of {modality}, {where}: not of the frames' size")
     return array
+
+
+def flags(modalities: Sequence[Modality]) -> str:
+    """Return what a user adds to a command to have modalities annotated."""
+    return " ".join(f"--annotate {modality}=NAME" for modality in modalities)
 
 
 def find_annotations(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vpbench.engine.annotate import flags
 from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_metrics, open_protocol_dataset
 from vpbench.engine.launch import choose_device, find_shard
 from vpbench.errors import DataError, MetricError, UsageError
@@ -194,12 +195,11 @@ def _given(
     if info.oracle and (lacks := set(info.requires) - set(dataset.info.modalities)):
         raise DataError(f"the oracle {chosen.name!r} needs the true {min(lacks)}; {protocol.dataset.name!r} has none")
     has = {*dataset.info.context_modalities, *annotators}
-    for modality in info.requires:
-        if modality not in has:
-            raise DataError(
-                f"predictor {chosen.name!r} requires {modality}, which {protocol.dataset.name!r} lacks: "
-                f"add --annotate {modality}=NAME (`vpbench list annotators`)"
-            )
+    if without := [modality for modality in info.requires if modality not in has]:
+        raise DataError(
+            f"predictor {chosen.name!r} requires {' and '.join(without)}, which {protocol.dataset.name!r} lacks: "
+            f"add {flags(without)} (`vpbench list annotators`)"
+        )
     seen = {*info.requires, *info.uses}
     return {m: one.describe() for m, one in annotators.items() if m in seen}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from vpbench.engine import measure
+from vpbench.engine.annotate import flags
 from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_predictor, chosen_object
 from vpbench.engine.launch import Shard, choose_device
 from vpbench.engine.loading import Batch, ClipSource, stack
@@ -140,12 +141,11 @@ def _check_fit(name: str, info: PredictorInfo, annotators: Mapping[Modality, Cho
     """Check that a predictor gets what it requires from frames and annotators alone, and looks at what it is given."""
     if info.oracle:
         raise UsageError(f"predictor {name!r} is shown the truth, which a video to be continued does not have")
-    for modality in info.requires:
-        if modality not in {"frames", *annotators}:
-            raise UsageError(
-                f"predictor {name!r} requires {modality}, which a video lacks: add --annotate {modality}=NAME "
-                f"(`vpbench list annotators`)"
-            )
+    if without := [modality for modality in info.requires if modality not in {"frames", *annotators}]:
+        raise UsageError(
+            f"predictor {name!r} requires {' and '.join(without)}, which a video lacks: add {flags(without)} "
+            "(`vpbench list annotators`)"
+        )
     for modality, annotator in annotators.items():
         if lacks := [need for need in annotator.value.info.needs if need != "frames"]:
             raise UsageError(
