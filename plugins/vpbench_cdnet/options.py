@@ -75,8 +75,11 @@ class Options(BaseModel):
     recompute: bool = Field(
         default=True, description="train with less memory: the autoencoder's activations are computed again"
     )
-    recipe: Recipe = Recipe(epochs=100, batch_size=8, learning_rate=5e-4, clip=1.0)
-    """The learning rate is the paper's (section 4.2); it says nothing of epochs and batches."""
+    recipe: Recipe = _stated(
+        "section 4.2: learning rate",
+        Recipe(epochs=100, batch_size=8, learning_rate=5e-4, clip=1.0),
+        "how it is trained; the paper says nothing of epochs and batches",
+    )
 
     @model_validator(mode="after")
     def _fit(self) -> Options:

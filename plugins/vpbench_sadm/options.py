@@ -88,8 +88,11 @@ class Options(BaseModel):
     dynamics_horizon: int | None = Field(
         default=None, ge=1, description="future steps that the first stage trains on; none: all of the protocol's"
     )
-    dynamics_recipe: Recipe = Recipe(epochs=100, batch_size=6, learning_rate=1e-3, clip=1.0)
-    """Batch size and learning rate are the paper's (section 4)."""
+    dynamics_recipe: Recipe = _stated(
+        "section 4: batch size, learning rate",
+        Recipe(epochs=100, batch_size=6, learning_rate=1e-3, clip=1.0),
+        "how the first stage is trained",
+    )
 
     # The rendering.
     occlusion: Literal["both", "occupancy", "semantic", "none"] = _stated(
@@ -135,8 +138,11 @@ class Options(BaseModel):
     discriminator_widths: tuple[Width, ...] = Field(
         default=(64, 128, 256, 512), min_length=2, description="channels of both; all layers but the last have stride 2"
     )
-    rendering_recipe: Recipe = Recipe(epochs=50, batch_size=6, learning_rate=1e-3)
-    """Batch size and learning rate are the paper's (section 4)."""
+    rendering_recipe: Recipe = _stated(
+        "section 4: batch size, learning rate",
+        Recipe(epochs=50, batch_size=6, learning_rate=1e-3),
+        "how the second stage is trained",
+    )
 
     @field_validator("swap_classes", mode="before")
     @classmethod
