@@ -194,7 +194,7 @@ def formats(preset: str, batch: int, size: tuple[int, int], rounds: int) -> dict
 
 def sharing(preset: str, size: tuple[int, int], rounds: int) -> dict[str, float]:
     """Time a predicted step, and in it the occupancy, and all of the dis-occlusion."""
-    options = Options(**{**PRESETS[preset], "space": "context", "classes": 19, "occlusion": "both"})
+    options = Options(**{**PRESETS[preset], "occlusion": "both"})
     model = SADM(options).eval()
     labels, flow = clip(1, 4, *size, 19)
     context = Context(torch.rand(1, 4, 3, *size), ("clip@0",), labels, 0.1 * flow, CITYSCAPES19)
