@@ -186,7 +186,7 @@ def flow_complaint(frames: Float[Tensor, "b t 3 h w"], flow: Float[Tensor, "b t-
     wrong = (still > _CHANGE) & ((best < _CLEARLY * given) | (given > 1.05 * still))
     if not wrong.any():
         return ""
-    worst = int((given / best * wrong).argmax())
+    worst = int(torch.where(wrong, given / best.clamp(min=1e-6), 0.0).argmax())
     factor = _FACTORS[int(which[worst])]
     hint = "it is worse than none"
     if best[worst] < _CLEARLY * given[worst]:

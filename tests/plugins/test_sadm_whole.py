@@ -103,9 +103,7 @@ class TestScene:
     def test_what_is_newly_visible_is_counted_by_hand(self, scene):
         """3 columns of 6 come in, the swimmer uncovers 3 of 3, and the car what it leaves of its 15 pixels."""
         assert scene.new.sum(dim=(0, 2, 3)).tolist() == [18 + 9 + 9, 18 + 9 + 9, 18 + 9 + 11]
-        assert scene.new[0, 0, 2].nonzero().flatten().tolist() == [4, 5, 6], (
-            "behind the car, which was at 4 and is at 7"
-        )
+        assert scene.new[0, 0, 2].nonzero().flatten().tolist() == [4, 5, 6], "the car was at 4, is at 7"
         assert scene.new[0, 0, 10].nonzero().flatten().tolist() == [0, 1, 2, 15, 16, 17], "the swimmer was at 12"
         assert scene.hole[0, 1, 10].nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 5, 14, 15, 16, 18, 19, 20]
 
