@@ -121,11 +121,13 @@ def training_step(rounds: int, device: str) -> dict[str, float]:
     torch.manual_seed(0)
     network = Network(Options(**PRESETS["tiny"])).to(device).train()
     clips, together = torch.rand(2, 4, 3, 64, 96, device=device), network._decoded
+    remembered: list[Tensor] = []
+    network.integrator.register_forward_hook(lambda module, given, g: remembered.append(g))
 
     def gate_by_gate(encoding: Tensor, state: MotionState, clip: _Clip) -> Iterator[Tensor]:
         refining, refined = RefineState(clip.start[0], clip.start[1], state.memory, clip.start[2]), state.hidden
         for _ in range(network.iterations):
-            refining = per_gate(network.refine, encoding, state.hidden, refining, refined)  # G has the shape of H
+            refining = per_gate(network.refine, encoding, remembered[-1], refining, refined)
             refined = refining.hidden
             yield refined
 

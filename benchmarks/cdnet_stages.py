@@ -2,7 +2,8 @@
 
     python benchmarks/cdnet_stages.py WEIGHTS OUT.png [VIDEO [--start FRAME] [--step N]] [--clip N] [--horizon K]
 
-A video file or a folder of pictures; without one, test clip N of the protocol that the weights were trained for.
+A video file or a folder of pictures; without one, the first frames of sequence N of the test split that belongs to the
+protocol which the weights were trained for (of `scenes`: its clip N).
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from vpbench.protocol.protocol import Protocol
 def write_clip(protocol: Protocol, number: int, folder: Path) -> None:
     """Write the frames of a protocol's test clip as pictures."""
     dataset, sampling = open_protocol_dataset(load_plugins(), protocol, {}), protocol.sampling
-    sequence = dataset.sequences(protocol.dataset.split)[number].name
+    sequences = dataset.sequences(protocol.dataset.split)
+    if not 0 <= number < len(sequences):
+        raise SystemExit(f"--clip {number}: there are {len(sequences)}")
+    sequence = sequences[number].name
     numbers = range(0, (sampling.context + sampling.horizon) * sampling.frame_step, sampling.frame_step)
     for k, picture in enumerate(dataset.read(sequence, numbers, "frames")):
         Image.fromarray(picture).save(folder / f"{k:03}.png")

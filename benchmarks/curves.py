@@ -67,6 +67,11 @@ def main() -> None:
     parser.add_argument("--points", action="store_true")
     asked = parser.parse_args()
     results = named(asked.results)
+    for label, result in results.items():
+        if lacking := set(asked.metric) - set(result.summary["scores"]):
+            raise SystemExit(f"{label} has no {min(lacking)}; it has {', '.join(result.summary['scores'])}")
+    if asked.over and (asked.points or asked.over not in results):
+        raise SystemExit(f"--over {asked.over}: not with --points, and one of {', '.join(results)}")
     figure = Figure(figsize=(3.6 * len(asked.metric), 3.0), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(asked.metric), squeeze=False)[0]

@@ -202,7 +202,7 @@ class _Reversible(torch.autograd.Function):
                     y1, y2, g1, g2 = _undo_decoding(block, (y1, y2), (g1, g2), ctx.statistics, found)
                 else:
                     y1, y2, g1, g2 = _undo_encoding(block, (y1, y2), (g1, g2), found)
-        return None, None, None, g1, g2, *(found[parameter] for parameter in ctx.blocks.parameters())
+        return None, None, None, g1, g2, *(found.get(parameter) for parameter in ctx.blocks.parameters())
 
 
 def _undo_encoding(
@@ -229,7 +229,7 @@ def _residual_and_gradient(
     block: Block, x: Tensor, gradient: Tensor, statistics: Statistics | None, found: dict[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return F(x), and the gradient that reaches x through it; put those of the weights into ``found``."""
-    weights = list(block.parameters())
+    weights = [weight for weight in block.parameters() if weight.requires_grad]
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         residual = block.residual(x, statistics)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vpbench.plugin.training import Recipe
 
@@ -81,6 +81,13 @@ class Options(BaseModel):
         "how it is trained; the paper says nothing of epochs and batches",
     )
 
+    @field_validator("emit", mode="before")
+    @classmethod
+    def _a_stage(cls, value: Any) -> Any:
+        if value not in ("last", "motion") and not (isinstance(value, int) and value > 0):
+            raise ValueError(f"last, motion, or the number of an iteration, from 1 on, and not {value!r}")
+        return value
+
     @model_validator(mode="after")
     def _fit(self) -> Options:
         if isinstance(self.emit, int) and self.emit > self.iterations:
@@ -146,6 +153,8 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "hidden-64": {"hidden": 64},
     "tiny": _TINY,
     **{f"tiny-{row}": {**_TINY, **change} for row, change in _ROWS.items()},
+    "tiny-hidden-3": {**_TINY, "hidden": 3},
+    "tiny-hidden-12": {**_TINY, "hidden": 12},
     **{f"emit-{stage}": {"emit": stage} for stage in ("motion", 1, 2, 3, 4, 5)},
 }
 """Tables 2 and 4 row by row, figure 5 stage by stage: each differs from ``paper``, or ``tiny``, by what it says;

@@ -117,7 +117,7 @@ class TestAutoencoder:
         assert torch.equal(y[:, :channels], x[..., ::2, ::2]), "the pixel's place comes first"
         assert torch.equal(y[:, channels : 2 * channels], x[..., ::2, 1::2])
 
-    def test_features_of_gray_windows_by_hand(self):
+    def test_features_of_windows_by_hand(self):
         """With F = 0 the blocks only permute: x2 comes first where the number of blocks is odd."""
         model = autoencoder((1,))
         with torch.no_grad():
@@ -150,6 +150,22 @@ class TestAutoencoder:
             found.append([features, y, x.grad, *(p.grad for p in model.parameters()), *model.buffers()])
         for plain, recomputed in zip(*found, strict=True):
             torch.testing.assert_close(recomputed, plain, rtol=1e-9, atol=1e-9)
+
+    def test_recomputing_is_in_full_precision_also_within_autocast(self):
+        found = []
+        for half in (False, True):
+            model = autoencoder(norm="group", recompute=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                features, _ = model.encode(noise(2, 3, 3, 16, 24))
+                features.square().sum().backward()
+            found.append([p.grad for p in model.parameters()])
+        assert all(torch.equal(*both) for both in zip(*found, strict=True))
+
+    def test_recomputing_leaves_frozen_weights_alone(self):
+        model = autoencoder(norm="group", recompute=True).requires_grad_(False)
+        x = noise(2, 3, 3, 16, 24).requires_grad_()
+        model.encode(x)[0].sum().backward()
+        assert x.grad.abs().max() > 0 and all(p.grad is None for p in model.parameters())
 
     def test_recomputing_keeps_the_result_alone(self):
         kept = {}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 import weakref
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.padding import padded
+from vpbench.plugin.training import Recipe
 from vpbench_cdnet.network import MOTION, windows_of
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
 from vpbench_cdnet.predictor import CDNet
@@ -193,8 +195,9 @@ class TestTime:
 class TestStages:
     @pytest.mark.parametrize("norm", ["batch", "group"])
     @pytest.mark.parametrize("training", [True, False])
-    def test_are_decoded_in_one_batch_which_changes_nothing(self, norm, training):
-        network = built(norm=norm).network.train(training)
+    @pytest.mark.parametrize("residual", [True, False])
+    def test_are_decoded_in_one_batch_which_changes_nothing(self, norm, training, residual):
+        network = built(norm=norm, residual=residual).network.train(training)
         encoding, statistics = network.autoencoder.encode(noise(2, 3, 3, 8, 8))
         features, made = noise(3, 2, 6, 3, 2, 2), []
         seen = record(
@@ -203,6 +206,26 @@ class TestStages:
         assert len(seen) == 1
         one_by_one = torch.cat([network._decoded(one[None], encoding, statistics) for one in features])
         torch.testing.assert_close(made[0], one_by_one)
+
+    def test_are_decoded_by_the_statistics_of_their_steps_encoding(self, monkeypatch):
+        network = built(norm="batch").network.train()
+        made, used, coder = [], [], network.autoencoder
+        encode, decode = coder.encode, coder.decode
+        monkeypatch.setattr(coder, "encode", lambda frames: made.append(encode(frames)) or made[-1])
+        monkeypatch.setattr(coder, "decode", lambda features, by: used.append(by) or decode(features, by))
+        list(network(noise(2, 4, 3, 8, 8), 3, [5]))
+        assert len(made) == len(used) == 3
+        assert all(given is by for (_, given), by in zip(made, used, strict=True))
+
+    def test_a_later_step_teaches_the_frame_that_it_read(self):
+        first, second = built().network.train()(noise(1, 4, 3, 8, 8), 2, [5])
+        (gradient,) = torch.autograd.grad(second.sum(), first)
+        assert gradient[-1, :, :, -1].abs().max() > 0, "the newest frame, which joined the next window"
+        assert not gradient[-1, :, :, :-1].any()
+
+    @pytest.mark.parametrize("recompute", [True, False])
+    def test_the_option_recompute_is_the_autoencoders(self, recompute):
+        assert CDNet(Options(**SMALL | {"recompute": recompute})).network.autoencoder.recompute is recompute
 
     def test_emit_chooses_the_stage_and_leaves_the_rollout_alone(self):
         frames = noise(2, 4, 3, 8, 8)
@@ -325,7 +348,9 @@ class TestOptions:
             "sampling_start": 0.9,
             "sampling_decay": 0.9,
             "sampling_epochs": 5,
+            "recipe": {**asdict(Recipe(epochs=100, batch_size=8, clip=1.0)), "learning_rate": 5e-4},
         }
+        assert "learning rate" in properties["recipe"]["paper"], "of the recipe that alone"
         assert Options().recipe.learning_rate == 5e-4
         assert PRESETS["paper"] == {}
 
@@ -344,6 +369,7 @@ class TestOptions:
             **rows,
             "tiny": tiny,
             **{f"tiny-{name}": {**tiny, **row} for name, row in rows.items()},
+            **{f"tiny-hidden-{n}": {**tiny, "hidden": n} for n in (3, 12)},
             "hidden-16": {"hidden": 16},
             "hidden-64": {"hidden": 64},
             "emit-motion": {"emit": "motion"},
@@ -359,7 +385,8 @@ class TestOptions:
         [
             ({"emit": 6}, "there is no iteration 6, the last is 5"),
             ({"emit": 4, "iterations": 3}, "there is no iteration 4"),
-            ({"emit": 0}, "greater than or equal to 1"),
+            ({"emit": 0}, "last, motion, or the number of an iteration, from 1 on, and not 0"),
+            ({"emit": "first"}, "and not 'first'"),
             ({"window": "valid", "context": 2}, "no window of three"),
             ({"l1": 0.0, "l2": 0.0}, "one of the pixel loss's weights"),
             ({"hidden": 0}, "greater than or equal to 1"),

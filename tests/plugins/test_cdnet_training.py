@@ -115,12 +115,14 @@ class TestTerms:
 
     @pytest.mark.parametrize("loss_frames", ["window", "last"])
     @pytest.mark.parametrize("deep_supervision", [True, False])
-    def test_are_the_losses_of_what_the_network_decodes(self, deep_supervision, loss_frames):
+    @pytest.mark.parametrize("true_frames", [0.0, 1.0])
+    def test_are_the_losses_of_what_the_network_decodes(self, deep_supervision, loss_frames, true_frames):
         clips = noise(2, 7, 3, 8, 8)
-        made = stage(deep_supervision=deep_supervision, loss_frames=loss_frames, sampling_start=0.0)
+        made = stage(deep_supervision=deep_supervision, loss_frames=loss_frames, sampling_start=true_frames)
         pixel, area_ = made.losses(batch_of(clips))
         expected_pixel, expected_area = 0.0, 0.0
-        for k, decoded in enumerate(made.predictor.network(clips[:, :4], 3, range(6))):
+        shown = torch.full((2, 3), bool(true_frames))
+        for k, decoded in enumerate(made.predictor.network(clips[:, :4], 3, range(6), clips[:, 4:], shown)):
             true = clips[:, 2 + k : 5 + k].transpose(1, 2)
             for iteration in range(1, 6) if deep_supervision else [5]:
                 error = decoded[iteration] - true

@@ -211,7 +211,7 @@ class TestConsistency:
         assert inconsistent(3 * half, labels, labels, "warped").any()
 
     def test_the_nearest_alone_contradicts_where_it_is_another(self):
-        """At the left edge of a box that does not move, by a flow of .6 px to the left: its first column, and the one behind its last."""
+        """Of a box that stays, by a flow of .6 px to the left: its first column, and the one behind its last."""
         labels = torch.zeros(1, 4, 12, dtype=torch.int64)
         labels[..., 5:9] = 1
         flow = torch.zeros(1, 2, 4, 12)

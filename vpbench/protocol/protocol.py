@@ -269,4 +269,5 @@ def validation_line(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     path = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{path}: {first['msg']}{more}" if path else f"{first['msg']}{more}"
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{path}: {what}{more}" if path else f"{what}{more}"
