@@ -20,6 +20,7 @@ from vpbench.engine.predict import predict_video
 from vpbench.pages.strips import Row, frames_row, strip
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
+from vpbench_cdnet.losses import area
 
 
 def write_clip(protocol: Protocol, number: int, folder: Path) -> None:
@@ -65,6 +66,13 @@ def main() -> None:
             if not rows:
                 rows.append(frames_row("truth", torch.cat([given, found.batch.future.frames[0]])))
             title = "motion" if stage == "motion" else f"iteration {stage}"
+            moved, true = (
+                area(frames[0, :1], given[-1:], chosen.value.options.area_threshold).bool()
+                for frames in (found.predictions[0].frames, found.batch.future.frames)
+            )
+            print(
+                f"{title}: IoU of the area that changes at t+1: {float((moved & true).sum() / (moved | true).sum()):.3f}"
+            )
             rows.append(frames_row(title, found.predictions[0].frames[0], len(given)))
     heads = [f"t{k:+d}" if k else "t" for k in range(1 - len(given), asked.horizon + 1)]
     strip(heads, rows).quantize(256).save(asked.out, optimize=True)
