@@ -70,9 +70,9 @@ def main() -> None:
                 area(frames[0, :1], given[-1:], chosen.value.options.area_threshold).bool()
                 for frames in (found.predictions[0].frames, found.batch.future.frames)
             )
-            print(
-                f"{title}: IoU of the area that changes at t+1: {float((moved & true).sum() / (moved | true).sum()):.3f}"
-            )
+            if len(true):  # the video goes on
+                shared = float((moved & true).sum() / (moved | true).sum())
+                print(f"{title}: IoU of the area that changes at t+1: {shared:.3f}")
             rows.append(frames_row(title, found.predictions[0].frames[0], len(given)))
     heads = [f"t{k:+d}" if k else "t" for k in range(1 - len(given), asked.horizon + 1)]
     strip(heads, rows).quantize(256).save(asked.out, optimize=True)
