@@ -204,7 +204,10 @@ def main() -> None:
         "refinement of a step, tiny, 4 clips of 64x96": fusing("tiny", 4, 64, 96, asked.rounds, device),
         "refinement of a step, paper, 1 clip of 128x128": fusing("paper", 1, 128, 128, asked.rounds, device),
         "decoding all stages, tiny, 4 clips of 32x32": decoding(4, 32, 32, asked.rounds, device),
-        "decoding all stages, tiny, 4 clips of 64x96": decoding(4, 64, 96, asked.rounds, device),
+        **{
+            f"decoding all stages, tiny, {clips} clips of 64x96": decoding(clips, 64, 96, asked.rounds, device)
+            for clips in (1, 2, 4)
+        },
         "training step, tiny, 2 clips of 64x96, 4 to 4": training_step(asked.rounds, device),
         "bytes that an encoding keeps, paper, 128x128": {k: float(v) for k, v in activations().items()},
         "peak bytes of inference, tiny, 128x128, less the frames": {
