@@ -217,7 +217,7 @@ _TINY: Final[Mapping[str, Any]] = {
     "dynamics_horizon": 4,
     "dynamics_recipe": {"steps": 300, "batch_size": 4, "learning_rate": 1e-2, "clip": 1.0},
     "rollout": "compose",
-    # Of small, predicted flow occupancy marks much that was visible: repainted, that is worse than warped.
+    # What occupancy adds is better repainted in MSE, and worse in LPIPS.
     "occlusion": "semantic",
     "composite": True,  # repainting what was visible costs more LPIPS than it gains
     "inpainter_widths": (16, 32, 48, 64),
