@@ -295,15 +295,18 @@ def test_running_statistics_serve_as_well_as_those_of_the_batch():
         batch_of(torch.stack([torch.stack([square(at + by * k) for k in range(6)]) for at, by in starts]))
         for starts in (((0, 2), (4, 3), (20, -2), (14, -1)), ((2, 3), (6, 2), (18, -3), (16, -2)))
     )
-    optimiser, losses = torch.optim.Adam(made.parameters(), lr=1e-2), []
+    optimiser, losses = torch.optim.Adam(made.parameters(), lr=5e-3), []
     for _ in range(50):
         optimiser.zero_grad()
         loss = made.training_step(trained, 0)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(made.parameters(), 1.0)
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 2
     with torch.no_grad():
+        for _ in range(20):  # the running statistics catch up with weights that moved fast
+            made.losses(trained)
         evaluating = float(made.eval().losses(others)[0])
         training = float(made.train().losses(others)[0])
     assert evaluating == pytest.approx(training, rel=0.1)
