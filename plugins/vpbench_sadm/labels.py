@@ -71,15 +71,13 @@ def into_model(
     return table.to(labels.device)[labels]
 
 
-def exchange(space: LabelSpace, names: tuple[str, str] | None) -> list[int]:
+def exchange(space: LabelSpace, names: tuple[str, str]) -> list[int]:
     """Return the ids of the space with two classes, by name, in each other's place.
 
     Raises:
         PredictorError: the space has no such class.
     """
     ids = list(range(len(space)))
-    if names is None:
-        return ids
     if missing := [name for name in names if name not in space.names]:
         raise PredictorError(
             f"sadm: swap_classes: {space.name!r} has no class {missing[0]!r}; it has {', '.join(space.names)}"

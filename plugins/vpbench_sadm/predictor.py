@@ -41,7 +41,7 @@ class SADM(nn.Module):
     """
 
     label_space: Tensor
-    """The name of the label space that a model of ``space="context"`` was trained with, in ASCII; zeros before."""
+    """The first bytes of the name of the label space that the model was trained with, in UTF-8; zeros before."""
 
     Options = Options
     presets: Final[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -94,14 +94,17 @@ class SADM(nn.Module):
             PredictorError: as :meth:`predict`.
         """
         labels, past = self.inputs(context)
-        swapped = exchange(self.space(context.label_space), self.options.swap_classes)
+        read, ids = labels, []
+        if self.options.swap_classes:
+            ids = exchange(self.space(context.label_space), self.options.swap_classes)
+            read = torch.tensor([*ids, *range(len(ids), IGNORE + 1)], device=labels.device)[labels]
         with torch.no_grad():
             noise = None
             if self.options.mode == "stochastic":
                 noise = prior(self.dynamics.noise_shape(*labels.shape[-2:]), generators).to(past)
-            table = torch.tensor([*swapped, *range(len(swapped), IGNORE + 1)], device=labels.device)
-            log, flow = self.dynamics(table[labels], past, horizon, noise)
-            log = log[:, :, swapped]  # a class that another one's network moved is still itself
+            log, flow = self.dynamics(read, past, horizon, noise)
+            if ids:  # a class that another one's network moved is still itself
+                log = log[:, :, ids]
         shown = self.options.emit == "inpainted" or self.options.rollout == "iterative"
         inpainter = self.inpainter if self.completes and shown else None
         frame = context.frames[:, -1]
@@ -110,16 +113,16 @@ class SADM(nn.Module):
     def space(self, given: LabelSpace | None) -> LabelSpace:
         """Return the space of the model's classes, for a context labelled in ``given`` (raises PredictorError)."""
         space = model_space(given, self.options.space, self.options.classes)
-        trained = bytes(self.label_space.tolist()).rstrip(b"\0").decode()
-        if self.options.space == "context" and trained not in ("", space.name[:_NAME]):
+        trained = bytes(self.label_space.tolist()).rstrip(b"\0")
+        if self.options.space == "context" and trained not in (b"", space.name.encode()[:_NAME]):
             raise PredictorError(
-                f"sadm: trained with labels of {trained!r}, and these are of {space.name!r}: give labels of the "
-                "former, or train on these"
+                f"sadm: trained with labels of {trained.decode(errors='replace')!r}, and these are of {space.name!r}: "
+                "give labels of the former, or train on these"
             )
         return space
 
     def remember(self, given: LabelSpace | None) -> None:
-        """Keep the name of the labels' space, where ``space`` is the context's, with the weights."""
+        """Keep the name of the model's label space, for a context labelled in ``given``, with the weights."""
         name = self.space(given).name.encode()[:_NAME]
         self.label_space.copy_(torch.tensor([*name, *[0] * (_NAME - len(name))], dtype=torch.uint8))
 

@@ -174,9 +174,11 @@ class TestLabelSpaces:
         model.remember(CITYSCAPES19)
         again = built()
         again.load_state_dict(model.state_dict())
-        other = LabelSpace("odd19", tuple(f"k{i}" for i in range(19)), CITYSCAPES19.palette)
+        other = LabelSpace("odd19\u00e9" * 20, tuple(f"k{i}" for i in range(19)), CITYSCAPES19.palette)
         predict(again, context())
-        with pytest.raises(PredictorError, match="trained with labels of 'cityscapes19', and these are of 'odd19'"):
+        with pytest.raises(
+            PredictorError, match="trained with labels of 'cityscapes19', and these are of 'odd19\u00e9"
+        ):
             predict(again, context(space=other))
         predict(built(), context(space=other))
 
@@ -184,7 +186,6 @@ class TestLabelSpaces:
 class TestSwap:
     def test_exchanges_two_classes_by_name(self):
         assert exchange(CITYSCAPES19, ("car", "road")) == [13, *range(1, 13), 0, *range(14, 19)]
-        assert exchange(CITYSCAPES19, None) == list(range(19))
 
     def test_is_that_of_the_networks(self):
         """Figure 6: each class by the other's encoder and decoder; and what is predicted keeps its name."""
