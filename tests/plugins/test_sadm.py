@@ -176,11 +176,14 @@ class TestLabelSpaces:
         again.load_state_dict(model.state_dict())
         other = LabelSpace("odd19\u00e9" * 20, tuple(f"k{i}" for i in range(19)), CITYSCAPES19.palette)
         predict(again, context())
-        with pytest.raises(
-            PredictorError, match="trained with labels of 'cityscapes19', and these are of 'odd19\u00e9"
-        ):
+        with pytest.raises(PredictorError, match="with labels of 'cityscapes19', and these are of 'odd19\u00e9"):
             predict(again, context(space=other))
-        predict(built(), context(space=other))
+        fresh = built()
+        predict(fresh, context(space=other))
+        fresh.remember(other)
+        predict(fresh, context(space=other))
+        with pytest.raises(PredictorError, match="with labels of 'odd19\u00e9.*, and these are of 'cityscapes19'"):
+            predict(fresh, context())
 
 
 class TestSwap:
