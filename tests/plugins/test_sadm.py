@@ -182,7 +182,7 @@ class TestLabelSpaces:
         predict(fresh, context(space=other))
         fresh.remember(other)
         predict(fresh, context(space=other))
-        with pytest.raises(PredictorError, match="with labels of 'odd19\u00e9.*, and these are of 'cityscapes19'"):
+        with pytest.raises(PredictorError, match=r"with labels of 'odd19\u00e9.*, and these are of 'cityscapes19'"):
             predict(fresh, context())
 
 
