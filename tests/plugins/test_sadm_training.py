@@ -336,12 +336,15 @@ class TestLearning:
             log, fused = dynamics(labels[:, :3], flow[:, :2], 2)
             swapped = torch.tensor([0, 2, 1])[labels[:, :3]]
             _, other = dynamics(swapped, flow[:, :2], 2)
+            _, unmoved = dynamics(swapped, torch.zeros_like(flow[:, :2]), 2)
         wrong = float((log.argmax(dim=2) != labels[:, 3:]).float().mean())
         assert wrong < 0.06
         left = labels[:, 3] == 1
         own, exchanged = fused[:, 0, 0][left].mean(), other[:, 0, 0][left].mean()
         assert float(own) > 1.0, "class 1 comes from the right"
         assert abs(float(own - exchanged)) > 0.1, "figure 6: under the other's name it moves otherwise"
+        for flows in (other, unmoved):  # with its own flow in the input, and without
+            assert float(flows[:, 0, 0][left].mean()) > -0.5, "but not as the other does, by -2"
 
 
 def test_what_may_differ_from_the_weights_are_options():
