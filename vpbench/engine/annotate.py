@@ -62,11 +62,13 @@ def flags(modalities: Sequence[Modality]) -> str:
 def find_annotations(
     protocol: Protocol, dataset: Dataset, manifest: Manifest, annotator: Chosen
 ) -> PreparedDataset | None:
-    """Return the store of what an annotator makes of the contexts of these clips, if there is one.
+    """Return the store of what an annotator makes of the contexts of these clips, if there is one to be trusted.
 
     Raises:
         DataError: it was cut off.
     """
+    if annotator.unproven:  # another annotator may have left it
+        return None
     modality = annotator.value.info.gives
     return open_store(_folder(store_folder(protocol, dataset, manifest), annotator), dataset, [modality])
 
@@ -79,6 +81,11 @@ def prepare_annotations(
     progress: Callable[[int, int], None],
 ) -> PreparedDataset:
     """Annotate the contexts of prepared clips, or finish it (raises as :func:`vpbench.engine.prepared.make_store`)."""
+    if annotator.unproven:
+        raise DataError(
+            f"annotations of {annotator.name!r} cannot be kept, since its fingerprint is not complete "
+            f"({annotator.unproven}); give it a method `fingerprint()` that names all that decides its output"
+        )
     one: Annotator = annotator.value
     seen = {"frames", *one.info.needs} & prepared.info.context_modalities
 

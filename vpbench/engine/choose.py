@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from vpbench.engine.fingerprint import fingerprint, fingerprint_object
+from vpbench.engine.fingerprint import fingerprint
 from vpbench.engine.trained import Trained, fit_weights, merge_options, open_trained
 from vpbench.errors import DataError, PluginError, UsageError, VpbenchError, did_you_mean
 from vpbench.paths import config_file
@@ -56,11 +56,14 @@ class Chosen:
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where each option's value comes from: default, preset or user."""
     fingerprint: str = ""
+    """sha256 of its values, its code and the globals that it names."""
+    unproven: str = ""
+    """Why the fingerprint proves nothing; "" if it does."""
     trained: Trained | None = None
     """The file that its weights were read from, where the harness read them."""
 
     def describe(self) -> str:
-        """Return one string that names the object, its options and what it reads: for the identity."""
+        """Return one string that names the object, its options, values and code: for the identity."""
         return canonical({"name": self.name, "options": dict(self.options), "fingerprint": self.fingerprint})
 
 
@@ -213,7 +216,8 @@ def chosen_object(predictor: Any) -> Chosen:
     text = re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower()
     options = getattr(predictor, "options", None)
     values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
-    return Chosen(text, "", predictor, values, fingerprint=fingerprint_object(predictor))
+    proof = fingerprint(predictor)
+    return Chosen(text, "", predictor, values, fingerprint=proof.sha256, unproven=proof.unproven)
 
 
 def parse_assignments(texts: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
@@ -282,7 +286,8 @@ def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapp
         fit_weights(value, trained.path, name)
     values = {} if validated is None else json.loads(validated.model_dump_json())
     every = {key: sources.get(key, "default") for key in values}
-    return Chosen(name, preset, value, values, every, fingerprint(value, plugins.entry(kind, name).plugin), trained)
+    proof = fingerprint(value)
+    return Chosen(name, preset, value, values, every, proof.sha256, proof.unproven, trained)
 
 
 def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> BaseModel:

@@ -1,90 +1,321 @@
-"""What decides a plugin object's numbers beside its name and options: weights, files, and code that has no version."""
+"""Proof that an object computes what another one computed: a hash of its values, its code and the globals it names.
+
+Every value that the object reaches is hashed: attributes, slots, containers, held objects, tensors, closures. Code is
+hashed as bytecode, with the module globals that it names, so comments and unrelated functions do not count and a class
+typed into an interpreter does. Libraries are taken by name and version; torch, numpy and the other requirements of
+vpbench by name. An object that cannot be looked into (an open file, a session of another runtime) proves nothing, and
+the result of one is never reused.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import logging
+import re
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property, partial, partialmethod
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel
 
-from vpbench.errors import UsageError
+from vpbench.engine.code import imported_files, is_library, library_version, named_globals
 
-__all__ = ["fingerprint", "fingerprint_object"]
+__all__ = ["Fingerprint", "fingerprint", "hash_weights", "modules_of"]
+
+_LITERALS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range, slice)
+_TEXTS = (PurePath, np.dtype, torch.dtype, torch.Size)
+_SKIPPED_CLASS_MEMBERS = frozenset(
+    {"__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__"}
+    | {"__doc__", "__firstlineno__", "__module__", "__orig_bases__", "__parameters__", "__static_attributes__"}
+    | {"__signature__", "__weakref__", "__dataclass_fields__", "__dataclass_params__", "_abc_impl", "_is_protocol"}
+    | {"training_stages"}  # decides what is learned, not what is predicted
+)
+_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 
 
-def fingerprint(value: Any, plugin: str = "") -> str:
-    """Return a sha256 for an object that a plugin built, "" where name and options say everything.
+@dataclass(frozen=True)
+class Fingerprint:
+    """The hash of an object, and why it proves nothing ("" if it does)."""
 
-    It covers what its ``fingerprint()`` returns, the weights of every ``torch.nn.Module`` in it, and the text of the
-    plugin where that is a file and not an installed package.
+    sha256: str
+    unproven: str = ""
+
+
+def fingerprint(value: Any) -> Fingerprint:
+    """Return the fingerprint of a predictor, metric or annotator.
+
+    An object with a method ``fingerprint()`` vouches for its values with the text that the method returns. Its code and
+    the weights of its modules are hashed all the same.
     """
-    parts = [*_own(value), *_weights(value)]
-    if plugin.endswith(".py") and Path(plugin).is_file():
-        parts.append("code " + hashlib.sha256(Path(plugin).read_bytes()).hexdigest())
-    return _join(parts)
-
-
-def fingerprint_object(value: Any) -> str:
-    """Return a sha256 for an object that a program made: its class's code, its weights and all its attributes.
-
-    Raises:
-        UsageError: an attribute cannot be told from another one; the class then needs a method ``fingerprint()``.
-    """
-    if own := _own(value):
-        return _join([*own, *_weights(value)])
+    walk = _Walk()
+    vouched = getattr(value, "fingerprint", None)
     try:
-        code = inspect.getsource(type(value))
-    except (OSError, TypeError):  # typed into an interpreter
-        code = type(value).__qualname__
-    attributes = getattr(value, "__dict__", {})
-    if isinstance(value, torch.nn.Module):  # the rest of a module's attributes is torch's, or its weights
-        private = torch.nn.Module().__dict__
-        attributes = {name: item for name, item in attributes.items() if name not in private}
-    plain = [f"{name} {_plain(item, type(value).__name__, name)}" for name, item in sorted(attributes.items())]
-    return _join([code, *plain, *_weights(value)])
+        if vouched is None:
+            walk.visit(value, type(value).__name__)
+        else:
+            walk.write("vouched", str(vouched()))
+            walk.visit(type(value), type(value).__name__)
+            walk.unproven = ""
+            walk.write(hash_weights(value))
+    except RecursionError:
+        walk.unproven = walk.unproven or f"{type(value).__name__} is nested too deeply"
+    return Fingerprint(walk.sha256.hexdigest(), walk.unproven)
 
 
-def _own(value: Any) -> list[str]:
-    make = getattr(value, "fingerprint", None)
-    own = str(make()) if make is not None else ""
-    return [own] if own else []
+def hash_weights(value: Any) -> str:
+    """Return the sha256 of the state dictionaries of all torch modules that an object is or holds."""
+    walk = _Walk()
+    for module in modules_of(value):
+        walk.visit(list(module.state_dict().items()), "weights")
+    return walk.sha256.hexdigest()
 
 
-def _weights(value: Any) -> Iterator[str]:
-    inside = getattr(value, "__dict__", {}) if not isinstance(value, torch.nn.Module) else {"": value}
-    for place, module in sorted(inside.items()):
-        if isinstance(module, torch.nn.Module):
-            for name, tensor in sorted(module.state_dict().items()):
-                yield f"{place}.{name} {_plain(tensor, '', '')}"
+def modules_of(value: Any) -> list[torch.nn.Module]:
+    """Return the outermost torch modules that an object is or holds, in lists, mappings and other objects too."""
+    modules: list[torch.nn.Module] = []
+    visited: set[int] = set()
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if id(item) in visited or isinstance(item, (*_LITERALS, type, types.ModuleType, np.ndarray, torch.Tensor)):
+            continue
+        visited.add(id(item))
+        if isinstance(item, torch.nn.Module):
+            modules.append(item)
+        elif isinstance(item, Mapping):
+            stack += reversed(list(item.values()))
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            stack += reversed(list(item))
+        elif isinstance(item, types.FunctionType):
+            stack += [cell.cell_contents for cell in item.__closure__ or () if not _empty(cell)]
+        elif isinstance(item, types.MethodType):
+            stack.append(item.__self__)
+        elif isinstance(item, partial):
+            stack += [item.func, *item.args, *item.keywords.values()]
+        else:
+            stack += reversed([member for _, member in _attributes(item)])
+    return modules
 
 
-def _plain(item: Any, owner: str, name: str) -> str:
-    if isinstance(item, torch.Tensor):
-        content = item.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        return f"{item.dtype} {list(item.shape)} {hashlib.sha256(content).hexdigest()}"
-    if isinstance(item, np.ndarray) and item.dtype != object:
-        return f"{item.dtype} {item.shape} {hashlib.sha256(np.ascontiguousarray(item).tobytes()).hexdigest()}"
-    if isinstance(item, BaseModel):
-        return item.model_dump_json()
-    if isinstance(item, torch.nn.Module):
-        return type(item).__qualname__  # its weights are hashed on their own
-    if isinstance(item, Mapping):
-        return str(sorted((str(key), _plain(part, owner, name)) for key, part in item.items()))
-    if isinstance(item, (list, tuple)):
-        return str([_plain(part, owner, name) for part in item])
-    if item is None or isinstance(item, (bool, int, float, str, Path)):
-        return json.dumps(item, default=str)
-    raise UsageError(
-        f"two objects of {owner} with another {name!r} could not be told apart: give {owner} a method `fingerprint()` "
-        f"that returns a string naming all that decides its predictions"
-    )
+class _Walk:
+    """Visits everything that a value reaches, once each, in an order that every process shares."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self.unproven = ""
+        self._numbers: dict[int, int] = {}
+        self._alive: list[Any] = []  # an id is unique only while its object lives
+
+    def write(self, *words: object) -> None:
+        """Add words to the hash, in a form that tells ("ab", "c") from ("a", "bc")."""
+        for word in words:
+            data = word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogatepass")
+            self.sha256.update(f"{len(data)}:".encode() + data)
+
+    def visit(self, value: Any, where: str) -> None:
+        """Add a value and everything it reaches; ``where`` is the path to it, for messages."""
+        if isinstance(value, _LITERALS) and type(value).__module__ == "builtins":
+            return self.write(type(value).__name__, repr(value))
+        if id(value) in self._numbers:
+            return self.write("again", self._numbers[id(value)])
+        self._numbers[id(value)] = len(self._numbers)
+        self._alive.append(value)
+        return self._visit_new(value, where)
+
+    def _visit_new(self, value: Any, where: str) -> None:
+        match value:
+            case torch.Tensor():
+                self._tensor(value, where)
+            case np.ndarray() if value.dtype.hasobject:
+                self.visit(value.tolist(), where)
+            case np.ndarray():
+                self.write("array", value.dtype, value.shape, _sha256(np.ascontiguousarray(value)))
+            case torch.device():
+                self.write("device")  # which one decides no number
+            case torch.Generator():
+                self._tensor(value.get_state(), where)
+            case logging.Logger():
+                self.write("logger", value.name)
+            case types.ModuleType():
+                self.write("module", value.__name__)
+            case type():
+                self._class(value, where)
+            case types.FunctionType():
+                self._function(value, where)
+            case types.MethodType():
+                self._all("method", [value.__func__, value.__self__], where)
+            case types.BuiltinFunctionType() if isinstance(value.__self__, (types.ModuleType, type(None), type)):
+                self.write("builtin", value.__module__, value.__qualname__)
+            case types.CodeType():
+                self._code(value, where)
+            case staticmethod() | classmethod():
+                self._all(type(value).__name__, [value.__func__], where)
+            case property():
+                self._all("property", [value.fget], where)
+            case cached_property():
+                self._all("property", [value.func], where)
+            case partial() | partialmethod():
+                self._all("partial", [value.func, value.args, value.keywords], where)
+            case Enum():
+                self.visit(type(value), where)
+                self.write(value.name)
+            case _ if isinstance(value, _TEXTS):
+                self.write(type(value).__name__, str(value))
+            case _:
+                self._object(value, where)
+
+    def _all(self, word: str, parts: Iterable[Any], where: str) -> None:
+        self.write(word)
+        for part in parts:
+            self.visit(part, where)
+        self.write("end")
+
+    def _tensor(self, tensor: torch.Tensor, where: str) -> None:
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
+            return self._cannot(tensor, where)
+        plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+        plain = torch.view_as_real(plain) if plain.is_complex() else plain
+        return self.write(
+            "tensor", tensor.dtype, list(tensor.shape), _sha256(plain.flatten().view(torch.uint8).numpy())
+        )
+
+    def _function(self, function: types.FunctionType, where: str) -> None:
+        cells = [cell.cell_contents for cell in function.__closure__ or () if not _empty(cell)]
+        if is_library(function.__module__):
+            self._library(function.__module__, function.__qualname__)
+            wrapped = getattr(function, "__wrapped__", None)  # a decorator of a library around code that is not
+            return self._all("closure", cells if wrapped is None else [wrapped], where)
+        self.write("function", function.__qualname__)
+        self._code(function.__code__, where)
+        self._all("closure", cells, where)
+        self._all("defaults", [function.__defaults__, function.__kwdefaults__, vars(function)], where)
+        for name, value in named_globals(function):
+            self.write("global", name)
+            self.visit(value, name)
+        for path in imported_files(function):
+            self.write("imports", path.name, path.read_bytes())
+        return None
+
+    def _code(self, code: types.CodeType, where: str) -> None:
+        self.write("code", code.co_code, code.co_names, code.co_varnames, code.co_flags, code.co_argcount)
+        for constant in code.co_consts:
+            self.visit(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant, where)
+
+    def _class(self, cls: type, where: str) -> None:
+        if is_library(cls.__module__):
+            return self._library(cls.__module__, cls.__qualname__)
+        self._all(f"class {cls.__qualname__}", cls.__bases__, where)
+        if issubclass(cls, Enum):
+            self.visit({name: member.value for name, member in cls.__members__.items()}, where)
+        for name, member in sorted(vars(cls).items()):
+            hidden = (
+                name in _SKIPPED_CLASS_MEMBERS or name.startswith("__pydantic_") or isinstance(member, _DESCRIPTORS)
+            )
+            if not hidden and not (issubclass(cls, Enum) and not callable(member)):
+                self.write(name)
+                self.visit(member, f"{where}.{name}")
+        return None
+
+    def _library(self, module: str, name: str) -> None:
+        self.write("library", module, name, library_version(module))
+
+    def _object(self, value: Any, where: str) -> None:
+        kind = type(value)
+        self.visit(kind, where)
+        if is_library(kind.__module__) and callable(getattr(value, "__wrapped__", None)):
+            return self.visit(value.__wrapped__, where)  # a cache or a compiler around a function
+        if isinstance(value, (set, frozenset)):
+            self.write("set", *sorted(_alone(item, where) for item in value))
+        elif isinstance(value, (dict, types.MappingProxyType)):
+            for key, item in value.items():
+                self.visit(key, where)
+                self.visit(item, f"{where}[{key!r:.40}]")
+        elif isinstance(value, (list, tuple)):
+            for i, item in enumerate(value):
+                self.visit(item, f"{where}[{i}]")
+        elif isinstance(value, _LITERALS):
+            self.write(repr(value))
+        elif isinstance(value, re.Pattern):
+            self.write(value.pattern, value.flags)
+        elif not _transparent(value):
+            return self._reduced(value, where)
+        if kind.__module__ != "builtins":
+            for name, member in _attributes(value):
+                self.write(name)
+                self.visit(member, f"{where}.{name}")
+        return self.write("end")
+
+    def _reduced(self, value: Any, where: str) -> None:
+        """Add what pickle would keep of an object of a library that is not written in Python."""
+        kind = type(value)
+        pickles = kind.__reduce_ex__ is not object.__reduce_ex__ or kind.__reduce__ is not object.__reduce__
+        if not (pickles and is_library(kind.__module__)):
+            return self._cannot(value, where)
+        try:
+            reduced = value.__reduce_ex__(2)
+        except Exception:
+            return self._cannot(value, where)
+        if not isinstance(reduced, tuple) or any(part is value for part in reduced):
+            return self._cannot(value, where)
+        parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]
+        return self._all("reduced", parts, where)
+
+    def _cannot(self, value: Any, where: str) -> None:
+        self.unproven = self.unproven or f"{where} is a {type(value).__module__}.{type(value).__qualname__}"
 
 
-def _join(parts: list[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""
+def _alone(value: Any, where: str) -> str:
+    walk = _Walk()
+    walk.visit(value, where)
+    return walk.sha256.hexdigest() if not walk.unproven else f"{type(value).__qualname__} {walk.unproven}"
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield an object's attributes and slots by name; of a torch module, what training and hooks' numbers leave."""
+    members = dict(getattr(value, "__dict__", {}))
+    for cls in type(value).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else list(slots):
+            mangled = (
+                f"_{cls.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
+            )
+            if mangled not in ("__dict__", "__weakref__") and hasattr(value, mangled):
+                members[mangled] = getattr(value, mangled)
+    if isinstance(value, torch.nn.Module):
+        members.pop("training", None)
+        members = {
+            k: list(v.values()) if k.endswith("hooks") and hasattr(v, "values") else v for k, v in members.items()
+        }
+    if isinstance(value, BaseModel):
+        members = {name: item for name, item in members.items() if not name.startswith("__pydantic_fields_set")}
+    yield from sorted(members.items())
+
+
+def _transparent(value: Any) -> bool:
+    """Return whether attributes and slots are all that an object holds: no class of it is written in C."""
+    return all(cls is object or _in_python(cls) for cls in type(value).__mro__)
+
+
+def _in_python(cls: type) -> bool:
+    if cls.__module__ in ("typing", "abc", "contextlib"):
+        return True
+    members = vars(cls)
+    made_in_c = isinstance(members.get("__new__"), types.BuiltinFunctionType)
+    return not made_in_c and not any(isinstance(m, types.MethodDescriptorType) for m in members.values())
+
+
+def _empty(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is cell
+    except ValueError:
+        return True
+
+
+def _sha256(array: Any) -> str:
+    return hashlib.sha256(array.tobytes() if array.size else b"").hexdigest()

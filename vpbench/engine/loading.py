@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from vpbench.engine.annotate import annotate
+from vpbench.engine.digest import digest_arrays
 from vpbench.engine.prepared import Key, PreparedDataset, keys_of
 from vpbench.errors import DataError, VpbenchError
 from vpbench.plugin.annotator import Annotator
@@ -35,6 +37,11 @@ class ClipArrays:
     context: Arrays
     future: Arrays
 
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of each array, under ``context <modality>`` and ``future <modality>``."""
+        return digest_arrays("context", self.context) | digest_arrays("future", self.future)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -44,6 +51,8 @@ class Batch:
     context: Context
     future: Future
     horizon: int
+    digests: tuple[Mapping[str, str], ...]
+    """Of each clip: see :attr:`ClipArrays.digests`."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,9 @@ class ClipSource:
         if self.flow_to_last:
             last = ref.frames[ref.context - 1]
             future["flow_to_last"] = np.concatenate([self._read(ref, [last, frame], "flow") for frame in scored])
-        return ClipArrays(ref, {m: context[m] for m in sorted({*self.context, "frames"})}, future)
+        clip = ClipArrays(ref, {m: context[m] for m in sorted({*self.context, "frames"})}, future)
+        clip.digests  # noqa: B018  (computed here: in the process that reads)
+        return clip
 
     def _read(self, ref: ClipRef, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         array = self.dataset.read(ref.sequence, frames, modality)
@@ -213,6 +224,7 @@ def _stack(clips: Sequence[ClipArrays], device: str, source: ClipSource) -> Batc
             label_space=source.dataset.info.label_space,
         ),
         refs[0].horizon,
+        tuple(clip.digests for clip in clips),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from vpbench.engine.digest import combine
 from vpbench.engine.loading import Batch
 from vpbench.errors import MetricError, PredictorError, VpbenchError
 from vpbench.plugin.clip import Comparison, Context, Modality, Prediction
@@ -19,7 +20,7 @@ from vpbench.plugin.metric import Metric, Undefined, Value
 from vpbench.plugin.predictor import Predictor
 from vpbench.results.store import Row
 
-__all__ = ["CLAMP", "Checked", "InPlaceError", "generators", "measure", "no_memory", "predict"]
+__all__ = ["CLAMP", "Checked", "InPlaceError", "data_fields", "generators", "measure", "no_memory", "predict"]
 
 CLAMP = 1e-4
 """How far a prediction may leave [0,1]: clamped and counted up to here, an error beyond."""
@@ -193,6 +194,7 @@ def measure(
     *,
     quantise: bool,
     sample: int | None,
+    seen: Collection[Modality],
 ) -> list[Row]:
     """Measure a checked prediction and return its rows.
 
@@ -203,6 +205,7 @@ def measure(
         metrics: by name.
         quantise: round the predicted frames to 8 bits first.
         sample: the sample's number for a stochastic predictor, else None.
+        seen: modalities of the context that the predictor was shown.
 
     Raises:
         PredictorError: scores of another number of classes than the label space has.
@@ -235,14 +238,29 @@ def measure(
                 f"metric {metric_name!r} must give {len(batch.refs)} x {len(steps)} statistics (clips x steps)"
             )
         for i, ref in enumerate(batch.refs):
+            data = data_fields(batch.digests[i], metric, seen)
             for j, step in enumerate(steps):
                 row: Row = {"clip": ref.id, "step": step, "metric": metric_name, **_fields(metric_name, table[i][j])}
+                row |= data
                 if sample is not None:
                     row["sample"] = sample
                 if checked.clamped is not None and bool(checked.clamped[i, step - 1]):
                     row["clamped"] = True
                 rows.append(row)
     return rows
+
+
+def data_fields(digests: Mapping[str, str], metric: Metric, seen: Collection[Modality]) -> Row:
+    """Return the fields of a row that say which data it is of.
+
+    ``data`` covers the frames of context and truth and the truth that the metric needs, so it is the same for every
+    predictor; ``context`` covers what else of the context the predictor was shown, if anything.
+    """
+    truth = (f"future {modality}" for modality in (*metric.info.needs, *metric.info.truth))
+    fields: Row = {"data": combine(digests, ["context frames", "future frames", *truth])}
+    if others := [f"context {modality}" for modality in seen if modality != "frames"]:
+        fields["context"] = combine(digests, others)
+    return fields
 
 
 def _resized(name: str, prediction: Prediction, size: tuple[int, int]) -> Tensor | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ import torch
 
 from vpbench.engine.annotate import flags
 from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_metrics, open_protocol_dataset
+from vpbench.engine.fingerprint import Fingerprint, fingerprint
 from vpbench.engine.launch import choose_device, find_shard
-from vpbench.errors import DataError, MetricError, UsageError
-from vpbench.plugin.clip import LabelSpace, Modality
+from vpbench.engine.probe import Probe
+from vpbench.errors import DataError, MetricError, UsageError, VpbenchWarning
+from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric, Setting
@@ -80,6 +84,8 @@ class Cell:
     samples: int
     outputs: Sequence[Modality]
     """What it must predict here."""
+    seen: frozenset[Modality]
+    """Modalities of the context that it is shown."""
 
     @property
     def label(self) -> str:
@@ -129,9 +135,11 @@ def make_plan(
     predictors: Sequence[Chosen],
     plugins: Plugins,
     settings: Settings,
-    dataset: Dataset | None = None,
+    probe: Probe | None = None,
 ) -> Plan:
-    """Decide everything that can be decided before the data are read; ``dataset`` stands for the protocol's own.
+    """Decide everything that can be decided before the run, which looks at a few clips.
+
+    ``probe`` holds the dataset, where it is open already.
 
     Raises:
         VpbenchError: the data are not there, a predictor does not fit the protocol, a metric that the user named
@@ -139,7 +147,8 @@ def make_plan(
     """
     shard = find_shard(settings.shard)
     device = choose_device(settings.device, shard)
-    dataset = dataset or open_protocol_dataset(plugins, protocol, settings.data_roots)
+    probe = probe or Probe(protocol, open_protocol_dataset(plugins, protocol, settings.data_roots))
+    dataset = probe.dataset
     manifest = build_manifest(protocol, dataset, limit=settings.clips, allow_partial=settings.allow_partial)
     wanted = {**_defaults(protocol, dataset, predictors), **settings.annotate}
     annotators = choose_annotators(plugins, wanted, settings.options)
@@ -149,12 +158,11 @@ def make_plan(
     for chosen in predictors:
         if isinstance(chosen.value, torch.nn.Module):
             chosen.value.to(device).eval()
-        given = _given(chosen, protocol, dataset, annotators)
+        shown = _shown(chosen, protocol, dataset, annotators)
         has = dataset.info.modalities if chosen.value.info.oracle else dataset.info.context_modalities
         outputs = chosen.value.info.expected({*has, *annotators})
         usable, skipped = _usable(chosen, protocol, dataset, metrics, outputs, named=bool(settings.metrics))
-        space = dataset.info.label_space
-        cells.append(_cell(chosen, protocol, manifest, settings, usable, skipped, given, outputs, space))
+        cells.append(_cell(chosen, protocol, manifest, settings, usable, skipped, shown, outputs, probe))
     folders = [cell.folder for cell in cells]
     if twice := [c.label for c in cells if folders.count(c.folder) > 1]:
         raise UsageError(f"{twice[0]!r} is asked for twice with the same options")
@@ -182,9 +190,9 @@ def _weights(chosen: Chosen, protocol: Protocol, manifest: Manifest) -> dict[str
     )
 
 
-def _given(
+def _shown(
     chosen: Chosen, protocol: Protocol, dataset: Dataset, annotators: Mapping[Modality, Chosen]
-) -> dict[str, str]:
+) -> dict[Modality, Chosen]:
     """Check that the predictor gets what it requires; return the annotators whose work it is shown."""
     info = chosen.value.info
     horizon = protocol.sampling.horizon
@@ -201,7 +209,7 @@ def _given(
             f"add {flags(without)} (`vpbench list annotators`)"
         )
     seen = {*info.requires, *info.uses}
-    return {m: one.describe() for m, one in annotators.items() if m in seen}
+    return {modality: annotator for modality, annotator in annotators.items() if modality in seen}
 
 
 def _usable(
@@ -229,6 +237,14 @@ def _usable(
     return {name: metric for name, metric in metrics.items() if name not in skipped}, skipped
 
 
+def _doubt(chosen: Chosen, annotators: Iterable[Chosen], metrics: Mapping[str, Fingerprint]) -> str:
+    """Return why a result of these cannot be proven to be that of another run; "" where it can."""
+    doubts = [(f"predictor {chosen.name!r}", chosen.unproven)]
+    doubts += [(f"annotator {annotator.name!r}", annotator.unproven) for annotator in annotators]
+    doubts += [(f"metric {name!r}", proof.unproven) for name, proof in metrics.items()]
+    return next((f"{what} cannot be fingerprinted ({why})" for what, why in doubts if why), "")
+
+
 def _cell(
     chosen: Chosen,
     protocol: Protocol,
@@ -236,23 +252,37 @@ def _cell(
     settings: Settings,
     metrics: Mapping[str, Metric],
     skipped: Mapping[str, str],
-    annotators: Mapping[str, str],
+    annotators: Mapping[Modality, Chosen],
     outputs: Sequence[Modality],
-    space: LabelSpace | None,
+    probe: Probe,
 ) -> Cell:
-    info = chosen.value.info
+    info, dataset = chosen.value.info, probe.dataset.info
     samples = settings.samples if info.stochastic else 1
+    seen = frozenset({"frames", *info.requires, *info.uses} & {*dataset.context_modalities, *annotators})
+    truth = {m for metric in metrics.values() for m in (*metric.info.needs, *metric.info.truth)}
+    proofs = {name: fingerprint(metric) for name, metric in sorted(metrics.items())}
+    doubt = _doubt(chosen, annotators.values(), proofs)
+    if doubt:
+        warnings.warn(
+            f"{label(chosen.name, chosen.preset)}: this result will not be reused, since {doubt}; a method "
+            f"`fingerprint()` that names all that decides its numbers makes it reusable",
+            VpbenchWarning,
+            stacklevel=2,
+        )
     identity = Identity(
         protocol=protocol.hash,
         manifest=manifest.hash,
+        data=probe.digest(manifest, seen - set(annotators), truth & set(dataset.modalities)),
         predictor=chosen.name,
         options=chosen.options,
         fingerprint=chosen.fingerprint,
-        annotators=annotators,
+        annotators={modality: annotator.describe() for modality, annotator in annotators.items()},
         metrics={name: metric.info.revision for name, metric in sorted(metrics.items())},
+        metric_code={name: proof.sha256 for name, proof in proofs.items()},
         seed=settings.seed,
         samples=samples,
         partial=manifest.partial,
+        unproven=secrets.token_hex(8) if doubt else "",
     )
     run = {
         "schema": SCHEMA,
@@ -278,8 +308,8 @@ def _cell(
             for name, metric in metrics.items()
         },
         "skipped": dict(skipped),
-        "classes": list(space.names) if space else [],
-        "manifest": [[ref.id, list(ref.steps)] for ref in manifest.clips],
+        "classes": list(dataset.label_space.names) if dataset.label_space else [],
+        "manifest": manifest.entries,
     }
     folder = settings.out / protocol.name / label(chosen.name, chosen.preset) / identity.hash[:12]
-    return Cell(chosen, identity, metrics, folder, run, samples, outputs)
+    return Cell(chosen, identity, metrics, folder, run, samples, outputs, seen)

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from vpbench.engine.choose import Chosen, Options, choose_predictor, open_protocol, open_protocol_dataset
 from vpbench.engine.plan import Plan, Settings, make_plan
+from vpbench.engine.probe import Probe
 from vpbench.engine.train_plan import TrainingPlan, TrainSettings, make_training_plan
 from vpbench.errors import DataError, UsageError, VpbenchError
 from vpbench.plugin.dataset import Dataset
@@ -76,6 +77,7 @@ def plan_group(jobs: Sequence[Job], plugins: Plugins, settings: Settings) -> tup
         dataset = open_protocol_dataset(plugins, protocol, settings.data_roots)
     except VpbenchError as error:
         return [], failed | dict.fromkeys(chosen, error)
+    probe = Probe(protocol, dataset)
     parts: dict[str, dict[Job, Chosen]] = {}
     for job, one in chosen.items():
         wanted = {**_annotators(job, one, protocol, dataset), **settings.annotate}
@@ -84,7 +86,7 @@ def plan_group(jobs: Sequence[Job], plugins: Plugins, settings: Settings) -> tup
     for wanted_text, part in parts.items():
         draws = next(iter(part))
         own = replace(settings, seed=draws.seed, samples=draws.samples, annotate=json.loads(wanted_text))
-        done, problems = _plan(protocol, part, dataset, plugins, own)
+        done, problems = _plan(protocol, part, probe, plugins, own)
         planned += done
         failed |= problems
     return planned, failed
@@ -136,7 +138,9 @@ def find_weights(plan: TrainingPlan) -> Path | None:
 
 
 def _trained(identity: Mapping[str, Any]) -> str:
-    return canonical({key: value for key, value in identity.items() if key not in ("world", "validation", "keep")})
+    return canonical(
+        {key: value for key, value in identity.items() if key not in ("world", "validation", "keep", "code")}
+    )
 
 
 def _choose(job: Job, plugins: Plugins, settings: Settings) -> Chosen:
@@ -191,15 +195,15 @@ def _annotators(job: Job, chosen: Chosen, protocol: Protocol, dataset: Dataset) 
 
 
 def _plan(
-    protocol: Protocol, chosen: Mapping[Job, Chosen], dataset: Dataset, plugins: Plugins, settings: Settings
+    protocol: Protocol, chosen: Mapping[Job, Chosen], probe: Probe, plugins: Plugins, settings: Settings
 ) -> tuple[list[Planned], Failed]:
     try:
-        plan = make_plan(protocol, list(chosen.values()), plugins, settings, dataset)
+        plan = make_plan(protocol, list(chosen.values()), plugins, settings, probe)
         return [Planned(plan, settings, list(chosen))], {}
     except VpbenchError:
         pass  # whose is it: everybody's, or that of some?
     try:
-        make_plan(protocol, [], plugins, settings, dataset)
+        make_plan(protocol, [], plugins, settings, probe)
     except VpbenchError as error:
         return [], dict.fromkeys(chosen, error)
     fitting: dict[Job, Chosen] = {}
@@ -207,7 +211,7 @@ def _plan(
     folders: set[Path] = set()
     for job, one in chosen.items():
         try:
-            (cell,) = make_plan(protocol, [one], plugins, settings, dataset).cells
+            (cell,) = make_plan(protocol, [one], plugins, settings, probe).cells
             if cell.folder in folders:
                 raise UsageError(f"{cell.label!r} is asked for twice with the same options")
             folders.add(cell.folder)
@@ -216,5 +220,5 @@ def _plan(
             failed[job] = error
     if not fitting:
         return [], failed
-    plan = make_plan(protocol, list(fitting.values()), plugins, settings, dataset)
+    plan = make_plan(protocol, list(fitting.values()), plugins, settings, probe)
     return [Planned(plan, settings, list(fitting))], failed

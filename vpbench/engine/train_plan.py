@@ -13,9 +13,11 @@ import torch
 
 from vpbench.engine.annotate import find_annotations
 from vpbench.engine.choose import Chosen, Options, choose_predictor, open_dataset
+from vpbench.engine.fingerprint import hash_weights
 from vpbench.engine.loading import ClipSource
 from vpbench.engine.plan import Plan, Settings, make_plan
 from vpbench.engine.prepare import find_prepared
+from vpbench.engine.probe import Probe
 from vpbench.engine.trained import sequence_keys
 from vpbench.engine.training_clips import (
     Part,
@@ -142,7 +144,8 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         seed=settings.seed,
     )
     part = Part(dataset, frozenset(s.name for s in val))
-    validation = make_plan(validation_protocol(protocol, dataset), [chosen], plugins, validation_settings, part)
+    watched = validation_protocol(protocol, dataset)
+    validation = make_plan(watched, [chosen], plugins, validation_settings, Probe(watched, part))
     keep = settings.keep or next(iter(validation.cells[0].metrics), LAST)
     if keep not in {*validation.cells[0].metrics, LAST}:
         raise UsageError(f"--keep {keep}: is not measured{did_you_mean(keep, {*validation.cells[0].metrics, LAST})}")
@@ -155,7 +158,8 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         "validation": [validation.manifest.hash, list(validation.cells[0].metrics)],
         "predictor": chosen.name,
         "options": dict(chosen.options),
-        "start": chosen.fingerprint,
+        "start": hash_weights(chosen.value),
+        "code": chosen.fingerprint,
         "annotators": {m: one.describe() for m, one in validation.annotators.items()},
         "stages": [asdict(recipe) for recipe in recipes],
         "world": resources.world,

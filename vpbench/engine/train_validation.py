@@ -139,7 +139,9 @@ class Validation(Callback):
                     cell.label, cell.predictor.value, batch, outputs=cell.outputs, seed=self._settings.seed, sample=0
                 )
                 quantise = plan.protocol.quantise
-                rows += measure.measure(cell.label, checked, batch, self.metrics, quantise=quantise, sample=None)
+                rows += measure.measure(
+                    cell.label, checked, batch, self.metrics, quantise=quantise, sample=None, seen=cell.seen
+                )
                 if self._keeper is not None:
                     folder = self._folder / f"epoch{self.epoch + 1:04d}"
                     self._keeper.keep(folder, batch, checked.raw, 0)

@@ -205,6 +205,7 @@ class Evaluation:
                                 cell.metrics,
                                 quantise=self.plan.protocol.quantise,
                                 sample=sample if stochastic else None,
+                                seen=cell.seen,
                             )
                     with task.clock("keep"):
                         for keeper in self.keepers:

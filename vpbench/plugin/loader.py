@@ -23,7 +23,7 @@ import pluggy
 from vpbench.errors import PluginError, UsageError, did_you_mean
 from vpbench.plugin import hookspecs
 
-__all__ = ["GROUP", "KINDS", "Entry", "Plugin", "Plugins", "load_plugins"]
+__all__ = ["GROUP", "KINDS", "Entry", "Plugin", "Plugins", "load_plugins", "plugin_modules"]
 
 GROUP = "vpbench"
 KINDS = ("predictor", "dataset", "metric", "protocol", "annotator")
@@ -198,6 +198,11 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
             raise PluginError(f"--plugin {text}: {type(error).__name__}: {_one_line(error)}") from error
         plugins.plugins.append(description)
     return plugins
+
+
+def plugin_modules() -> set[str]:
+    """Return the modules that installed distributions name as plugins, wanted or not."""
+    return {point.module for d in _distributions() for point in d.entry_points.select(group=GROUP)}
 
 
 def _installed() -> Iterable[tuple[EntryPoint, Distribution]]:

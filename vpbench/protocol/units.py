@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from vpbench.errors import DataError
 from vpbench.plugin.dataset import Dataset, SequenceInfo
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef, sample
 
-__all__ = ["UNIT_CLIPS", "Manifest", "Unit", "build_manifest"]
+__all__ = ["UNIT_CLIPS", "Manifest", "ManifestEntry", "Unit", "build_manifest", "hash_entries"]
+
+ManifestEntry = tuple[str, list[int], str]
+"""A clip's id, its scored steps, and the recording that it was cut from."""
 
 UNIT_CLIPS = 16
 """Clips that are published together: fixed, whatever the number of processes."""
@@ -35,11 +40,29 @@ class Manifest:
     partial: str = ""
     data: str = ""
     """sha256 over all clips that the data give and the stamps of their sequences: the state of the data."""
+    sequences: Mapping[str, SequenceInfo] = field(default_factory=dict)
+    """The sequences of the clips, by name."""
 
     @cached_property
     def hash(self) -> str:
-        """sha256 over the clips: ids, raw frames, context, scored steps."""
-        return _hash(self.clips)
+        """sha256 of the entries."""
+        return hash_entries(self.entries)
+
+    @cached_property
+    def entries(self) -> list[ManifestEntry]:
+        """The clips as ``run.json`` lists them."""
+        return [(ref.id, list(ref.steps), self.recording(ref.sequence)) for ref in self.clips]
+
+    def recording(self, sequence: str) -> str:
+        """Return the recording that a sequence was cut from: itself, unless the dataset knows better."""
+        info = self.sequences.get(sequence)
+        return (info.source if info else "") or sequence
+
+    def stamp(self, unit: Unit) -> str:
+        """Return a digest of the stamps of a unit's sequences: it changes when their files do."""
+        names = sorted({ref.sequence for ref in unit.clips})
+        stamps = "".join(f"{name} {self.sequences[name].stamp}\n" for name in names)
+        return hashlib.sha256(stamps.encode()).hexdigest()[:16]
 
     @property
     def units(self) -> list[Unit]:
@@ -95,7 +118,14 @@ def build_manifest(
     if limit is not None and limit < len(clips):
         reasons.append(f"--clips {limit} of {len(clips)}")
         clips = tuple(clips[i * len(clips) // limit] for i in range(limit))
-    return Manifest(clips, sampled.dropped, "; ".join(reasons), state)
+    by_name = {sequence.name: sequence for sequence in sequences}
+    return Manifest(clips, sampled.dropped, "; ".join(reasons), state, by_name)
+
+
+def hash_entries(entries: Sequence[Sequence[Any]]) -> str:
+    """Return the sha256 of a manifest's entries, from a run or from a ``run.json``."""
+    text = json.dumps(list(entries), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _hash(clips: Sequence[ClipRef]) -> str:

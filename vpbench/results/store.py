@@ -27,19 +27,20 @@ from vpbench.results.identity import canonical
 
 __all__ = ["SCHEMA", "Attempt", "Row", "Store", "explained", "read_json", "write_atomic"]
 
-SCHEMA = 1
+SCHEMA = 2
 _NEEDED = frozenset(
     {"identity", "identity_hash", "predictor", "preset", "sees_truth", "paper", "protocol", "cumulative", "partial"}
     | {"dropped", "metrics", "skipped", "manifest"}
 )
 Row = dict[str, Any]
-"""``clip``, ``step``, ``metric``, ``value``, ``status``; maybe ``sample``, ``reason``, ``note``, ``clamped``."""
+"""``clip``, ``step``, ``metric``, ``value``, ``status``, ``data``; maybe ``context``, ``sample``, ``reason``, ``note``,
+``clamped``."""
 
 
 class Store:
     """One result folder.
 
-    ``run`` is the content of ``run.json``; its ``manifest`` lists ``[clip id, [scored steps]]`` in order.
+    ``run`` is the content of ``run.json``; its ``manifest`` lists ``[clip id, [scored steps], recording]`` in order.
     """
 
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
@@ -144,7 +145,7 @@ class Store:
         clips = self.run["manifest"][number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
         expected = {
             (clip, sample, step, metric)
-            for clip, steps in clips
+            for clip, steps, _ in clips
             for sample in samples
             for step in steps
             for metric in self.run["metrics"]
@@ -275,10 +276,10 @@ def write_exclusive(path: Path, text: str) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of this schema or an older one.
+    """Read a JSON file of this schema.
 
     Raises:
-        ResultError: unreadable, not JSON, or of a newer schema.
+        ResultError: unreadable, not JSON, or of another schema.
     """
     try:
         value = json.loads(_read_text(path))
@@ -289,6 +290,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if value["schema"] > SCHEMA:
         raise ResultError(
             f"{path} has schema {value['schema']}, newer than this vpbench reads (schema {SCHEMA}): upgrade vpbench"
+        )
+    if value["schema"] < SCHEMA:
+        raise ResultError(
+            f"{path} has schema {value['schema']}, which does not say what data were scored: run the same command "
+            f"again, the new result gets a folder of its own"
         )
     return value
 

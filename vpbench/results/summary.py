@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,16 +47,22 @@ def summarise(
 
     Returns:
         Per metric: ``per_step`` (at(k)), ``mean_to`` (mean over steps 1 to k), ``mean``, ``ci95`` per step, ``clips``,
-        ``undefined`` (frames without a value, by reason), ``notes`` (counts), ``details`` per step.
+        ``undefined`` (frames without a value, by reason), ``notes`` (counts), ``details`` per step, ``data`` (digest of
+        what was scored). For the whole result: ``data``, ``context`` (digest of what else the predictor was shown).
     """
     table: dict[str, dict[int, dict[str, list[Statistic]]]] = {name: {k: {} for k in steps} for name in metrics}
     undefined: dict[str, Counter[str]] = {name: Counter() for name in metrics}
     notes: dict[str, Counter[str]] = {name: Counter() for name in metrics}
     clips: set[str] = set()
+    data: dict[str, set[str]] = {name: set() for name in metrics}
+    context: set[str] = set()
     clamped: set[tuple[str, int, int]] = set()
     for row in rows:
         name, clip = row["metric"], row["clip"]
         clips.add(clip)
+        data[name].add(f"{clip} {row['data']}")
+        if "context" in row:
+            context.add(f"{clip} {row['context']}")
         if "clamped" in row:
             clamped.add((clip, row.get("sample", 0), row["step"]))
         if row["status"] == "undefined":
@@ -74,6 +81,7 @@ def summarise(
             out[name] = next(iter(reasons))
             continue
         scores[name] = _score(metric, by_step, cumulative, names) | {
+            "data": _digest(data[name]),
             "clips": len(set().union(*by_step.values())),
             "undefined": dict(sorted(reasons.items())),
             "notes": dict(sorted(notes[name].items())),
@@ -85,10 +93,16 @@ def summarise(
         "partial": bool(partial),
         "partial_reason": partial,
         "clips": len(clips),
+        "data": _digest(set().union(*data.values())),
+        "context": _digest(context) if context else "",
         "clamped_frames": len(clamped),
         "scores": scores,
         "skipped": dict(sorted(out.items())),
     }
+
+
+def _digest(clips: Collection[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(clips)).encode()).hexdigest()[:16]
 
 
 def _score(

@@ -1,0 +1,139 @@
+"""Which code is a library's, and what a function of other code names: module globals and files that it imports."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import importlib.util
+import sys
+import types
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["imported_files", "is_library", "library_version", "named_globals"]
+
+_TRUSTED = frozenset(
+    {"PIL", "av", "beartype", "cv2", "jaxtyping", "lpips", "numba", "numpy", "pydantic", "pydantic_core", "safetensors"}
+    | {"scipy", "skimage", "torch", "torchvision", "lightning", "pytorch_lightning"}
+)
+"""What the harness computes with. Their versions stand in ``attempts/`` and are no part of an identity."""
+
+
+@cache
+def is_library(module: str) -> bool:
+    """Return whether a module belongs to Python or to an installed package that brings no vpbench plugin."""
+    package = module.partition(".")[0]
+    if package in sys.stdlib_module_names or package in _TRUSTED:
+        return True
+    if package == "vpbench" or package in _plugin_packages():
+        return False
+    file = getattr(sys.modules.get(package), "__file__", None)
+    return file is not None and _installed(file) and library_version(module) != ""
+
+
+@cache
+def library_version(module: str) -> str:
+    """Return the version of a library ("" for Python itself and for those that the harness computes with)."""
+    package = module.partition(".")[0]
+    if package in sys.stdlib_module_names or package in _TRUSTED:
+        return ""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        names = packages_distributions().get(package, [])
+        return version(names[0]) if names else ""
+
+
+def named_globals(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield the module globals that a function names, and the globals of its modules that it names as attributes."""
+    names = _names(function.__code__)
+    space = function.__globals__
+    for name in sorted(names & space.keys()):
+        value = space[name]
+        yield name, value
+        if isinstance(value, types.ModuleType) and not is_library(value.__name__):
+            for attribute in sorted(names & vars(value).keys()):
+                yield f"{name}.{attribute}", vars(value)[attribute]
+
+
+def imported_files(function: types.FunctionType) -> list[Path]:
+    """Return the files, other than libraries', that a function imports when it runs, and those that they import."""
+    package = function.__globals__.get("__package__") or ""
+    files: dict[Path, None] = {}
+    stack = list(_imports(function.__code__, package))
+    while stack:
+        name = stack.pop()
+        path = _file(name)
+        if path is None or path in files:
+            continue
+        files[path] = None
+        parent = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        stack += _imports_of_text(path.read_text(encoding="utf-8"), parent)
+    return sorted(files)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _names(constant)
+    return names
+
+
+def _imports(code: types.CodeType, package: str) -> Iterator[str]:
+    before: list[Any] = [0, 0]
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            level, members = before[-2:]
+            yield from _absolute(level, instruction.argval, members or (), package)
+        before.append(instruction.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _imports(constant, package)
+
+
+def _imports_of_text(text: str, package: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from _absolute(node.level, node.module or "", [alias.name for alias in node.names], package)
+
+
+def _absolute(level: int, name: str, members: Any, package: str) -> Iterator[str]:
+    try:
+        module = importlib.util.resolve_name("." * level + name, package) if level else name
+    except ImportError:  # it will fail when it runs, too
+        return
+    yield module
+    yield from (f"{module}.{member}" for member in members)
+
+
+@cache
+def _file(module: str) -> Path | None:
+    """Return the file of a module that is no library's; None of one that is, or of a name that is no module."""
+    package = module.partition(".")[0]
+    if package in sys.stdlib_module_names or package in _TRUSTED:
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    origin = spec.origin if spec is not None else None
+    if not origin or not origin.endswith(".py"):
+        return None
+    return None if _installed(origin) and package not in _plugin_packages() else Path(origin)
+
+
+@cache
+def _plugin_packages() -> frozenset[str]:
+    from vpbench.plugin.loader import plugin_modules
+
+    return frozenset(module.partition(".")[0] for module in plugin_modules())
+
+
+def _installed(file: str) -> bool:
+    return bool({"site-packages", "dist-packages"} & set(Path(file).parts))
