@@ -23,9 +23,9 @@ _TRUSTED = frozenset(
 
 
 @cache
-def is_library(module: str) -> bool:
+def is_library(module: str | None) -> bool:
     """Return whether a module belongs to Python or to an installed package that brings no vpbench plugin."""
-    package = module.partition(".")[0]
+    package = (module or "").partition(".")[0]  # code that was made by code may have no module
     if package in sys.stdlib_module_names or package in _TRUSTED:
         return True
     if package == "vpbench" or package in _plugin_packages():

@@ -254,7 +254,7 @@ class _Walk:
     def _reduced(self, value: Any, where: str) -> None:
         """Add what pickle would keep of an object of a library that is not written in Python."""
         kind = type(value)
-        pickles = kind.__reduce_ex__ is not object.__reduce_ex__ or kind.__reduce__ is not object.__reduce__
+        pickles = any("__reduce__" in vars(c) or "__reduce_ex__" in vars(c) for c in kind.__mro__ if c is not object)
         if not (pickles and is_library(kind.__module__)):
             return self._cannot(value, where)
         try:
