@@ -13,6 +13,7 @@ from twins import cityscapes_snippet, label_ids
 import vpbench
 from vpbench.engine.evaluate import evaluate
 from vpbench.engine.prepare import find_prepared, prepare
+from vpbench.engine.probe import PROBED
 from vpbench.errors import MetricError, PredictorError, UsageError
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
@@ -124,9 +125,11 @@ def test_prepared_labels_keep_their_size_and_give_the_same_rows(twin, monkeypatc
     ref = manifest.clips[0]
     assert stored.read(ref.sequence, ref.frames[-1:], "semantics").shape[1:] == SCORED
     assert stored.read(ref.sequence, ref.frames, "frames").shape[1:3] == SEEN
-    monkeypatch.setattr(Cityscapes, "read", lambda *args: pytest.fail("the dataset is read though it is prepared"))
+    reads, read = [], Cityscapes.read
+    monkeypatch.setattr(Cityscapes, "read", lambda self, *args: reads.append(args) or read(self, *args))
     prepared = run(twin, Guess("scores"), "prepared")
     assert list(prepared.rows()) == list(plain.rows())
+    assert len(reads) <= 3 * PROBED, "only the probed clips are read from the dataset"
 
 
 def test_metrics_of_pixels_and_their_labels_say_why_they_do_not_apply(twin):

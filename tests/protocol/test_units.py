@@ -51,7 +51,7 @@ CLIP = ClipRef("a", (0, 1, 2), 1, (1, 2))
 
 @pytest.mark.parametrize(
     "other",
-    [ClipRef("b", (0, 1, 2), 1, (1, 2)), ClipRef("a", (0, 2, 4), 1, (1, 2)), ClipRef("a", (0, 1, 2), 2, (1,)),
+    [ClipRef("b", (0, 1, 2), 1, (1, 2)), ClipRef("a", (1, 2, 3), 1, (1, 2)), ClipRef("a", (0, 1, 2), 2, (1,)),
      ClipRef("a", (0, 1, 2), 1, (2,))],
 )  # fmt: skip
 def test_the_hash_is_of_every_clip(other):

@@ -16,7 +16,7 @@ from typing import Any
 __all__ = ["imported_files", "is_library", "library_version", "named_globals"]
 
 _TRUSTED = frozenset(
-    {"PIL", "av", "beartype", "cv2", "jaxtyping", "lpips", "numba", "numpy", "pydantic", "pydantic_core", "safetensors"}
+    {"PIL", "av", "beartype", "cv2", "jaxtyping", "numba", "numpy", "pydantic", "pydantic_core", "safetensors"}
     | {"scipy", "skimage", "torch", "torchvision", "lightning", "pytorch_lightning"}
 )
 """What the harness computes with. Their versions stand in ``attempts/`` and are no part of an identity."""

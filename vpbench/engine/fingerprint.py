@@ -9,9 +9,11 @@ the result of one is never reused.
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import logging
 import re
+import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -94,11 +96,15 @@ def modules_of(value: Any) -> list[torch.nn.Module]:
             stack += reversed(list(item))
         elif isinstance(item, types.FunctionType):
             stack += [cell.cell_contents for cell in item.__closure__ or () if not _empty(cell)]
+            if not is_library(item.__globals__.get("__name__")):
+                stack += [named for _, named in named_globals(item)]
         elif isinstance(item, types.MethodType):
-            stack.append(item.__self__)
+            stack += [item.__self__, item.__func__]
         elif isinstance(item, partial):
             stack += [item.func, *item.args, *item.keywords.values()]
         else:
+            classes = [cls for cls in type(item).__mro__ if not is_library(cls.__module__)]
+            stack += [member for cls in classes for member in vars(cls).values()]
             stack += reversed([member for _, member in _attributes(item)])
     return modules
 
@@ -165,6 +171,8 @@ class _Walk:
             case Enum():
                 self.visit(type(value), where)
                 self.write(value.name)
+            case _ if _is_global_of_library(value):
+                self.write("library", value.__module__, value.__name__, library_version(value.__module__))
             case _ if isinstance(value, _TEXTS):
                 self.write(type(value).__name__, str(value))
             case _:
@@ -187,8 +195,9 @@ class _Walk:
 
     def _function(self, function: types.FunctionType, where: str) -> None:
         cells = [cell.cell_contents for cell in function.__closure__ or () if not _empty(cell)]
-        if is_library(function.__module__):
-            self._library(function.__module__, function.__qualname__)
+        module = function.__globals__.get("__name__", "")  # `__module__` of a wrapper may be that of what it wraps
+        if is_library(module):
+            self._library(module, function.__code__.co_qualname)
             wrapped = getattr(function, "__wrapped__", None)  # a decorator of a library around code that is not
             return self._all("closure", cells if wrapped is None else [wrapped], where)
         self.write("function", function.__qualname__)
@@ -208,7 +217,7 @@ class _Walk:
             self.visit(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant, where)
 
     def _class(self, cls: type, where: str) -> None:
-        if is_library(cls.__module__):
+        if is_library(cls.__module__) and (cls.__module__ != "builtins" or vars(builtins).get(cls.__name__) is cls):
             return self._library(cls.__module__, cls.__qualname__)
         self._all(f"class {cls.__qualname__}", cls.__bases__, where)
         if issubclass(cls, Enum):
@@ -268,6 +277,13 @@ class _Walk:
 
     def _cannot(self, value: Any, where: str) -> None:
         self.unproven = self.unproven or f"{where} is a {type(value).__module__}.{type(value).__qualname__}"
+
+
+def _is_global_of_library(value: Any) -> bool:
+    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if not (isinstance(module, str) and isinstance(name, str) and is_library(module)):
+        return False
+    return getattr(sys.modules.get(module), name, None) is value
 
 
 def _alone(value: Any, where: str) -> str:

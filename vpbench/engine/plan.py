@@ -98,7 +98,7 @@ class Plan:
     """Everything that is decided before the first clip is read."""
 
     protocol: Protocol
-    dataset: Dataset
+    probe: Probe
     manifest: Manifest
     cells: Sequence[Cell]
     annotators: Mapping[Modality, Chosen]
@@ -107,6 +107,11 @@ class Plan:
     world: int
     pictured: bool = False
     """Whether all truth is read, to be drawn."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The protocol's dataset."""
+        return self.probe.dataset
 
     @property
     def context(self) -> frozenset[Modality]:
@@ -167,7 +172,7 @@ def make_plan(
     if twice := [c.label for c in cells if folders.count(c.folder) > 1]:
         raise UsageError(f"{twice[0]!r} is asked for twice with the same options")
     return Plan(
-        protocol, dataset, manifest, cells, annotators, device, shard.rank, shard.world, settings.pictures is not None
+        protocol, probe, manifest, cells, annotators, device, shard.rank, shard.world, settings.pictures is not None
     )
 
 

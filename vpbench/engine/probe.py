@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from vpbench.engine.digest import combine
 from vpbench.engine.loading import ClipSource
+from vpbench.engine.prepared import PreparedDataset
+from vpbench.errors import VpbenchWarning
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.protocol.protocol import Protocol
@@ -25,26 +28,52 @@ class Probe:
 
     protocol: Protocol
     dataset: Dataset
-    _read: dict[tuple[frozenset[Modality], frozenset[Modality], ClipRef], str] = field(default_factory=dict)
+    _digests: dict[ClipRef, dict[str, str]] = field(default_factory=dict)
 
     def digest(self, manifest: Manifest, context: Collection[Modality], future: Collection[Modality]) -> str:
         """Return one digest of these modalities of a few clips, spread evenly over the manifest.
 
         Raises:
-            DataError: a clip cannot be read (one of a partial manifest counts as unreadable instead).
+            DataError: a clip cannot be read.
         """
-        last, count = len(manifest.clips) - 1, min(PROBED, len(manifest.clips))
-        places = [i * last // max(1, count - 1) for i in range(count)]
-        key = frozenset(context), frozenset(future)
-        return combine({str(i): self._clip(*key, manifest.clips[i]) for i in places}, map(str, places))
+        refs = [manifest.clips[place] for place in _places(manifest)]
+        clips = {ref.id: self._clip(ref, frozenset(context), frozenset(future)) for ref in refs}
+        return combine(clips, clips)
 
-    def _clip(self, context: frozenset[Modality], future: frozenset[Modality], ref: ClipRef) -> str:
-        key = context, future, ref
-        if key not in self._read:
-            labels = self.protocol.operations("semantics")
-            source = ClipSource(
-                self.dataset, self.protocol.dataset.name, self.protocol.pixels, context, future, {}, label_pixels=labels
-            )
+    def agrees(
+        self,
+        prepared: PreparedDataset,
+        manifest: Manifest,
+        context: Collection[Modality],
+        modalities: Collection[Modality],
+    ) -> bool:
+        """Return whether a prepared store holds what the dataset does, for the probed clips; warn if it does not."""
+        future = frozenset(modalities)
+        seen = frozenset(context) & future
+        source = ClipSource(prepared, self.protocol.dataset.name, (), seen, future, {})
+        for place in _places(manifest):
+            ref = manifest.clips[place]
             digests = source.read(ref).digests
-            self._read[key] = combine(digests, digests)
-        return self._read[key]
+            if combine(digests, digests) != self._clip(ref, seen, future):
+                warnings.warn(
+                    f"{prepared.folder} was prepared from other data than {self.protocol.dataset.name!r} holds now, so "
+                    f"it is not used: remove it and run `vpbench data prepare {self.protocol.name}` again",
+                    VpbenchWarning,
+                    stacklevel=2,
+                )
+                return False
+        return True
+
+    def _clip(self, ref: ClipRef, context: frozenset[Modality], future: frozenset[Modality]) -> str:
+        keys = {f"context {m}" for m in {*context, "frames"}} | {f"future {m}" for m in {*future, "frames"}}
+        digests = self._digests.setdefault(ref, {})
+        if not keys <= digests.keys():
+            name, labels = self.protocol.dataset.name, self.protocol.operations("semantics")
+            source = ClipSource(self.dataset, name, self.protocol.pixels, context, future, {}, label_pixels=labels)
+            digests |= source.read(ref).digests
+        return combine(digests, keys)
+
+
+def _places(manifest: Manifest) -> list[int]:
+    last, count = len(manifest.clips) - 1, min(PROBED, len(manifest.clips))
+    return [i * last // max(1, count - 1) for i in range(count)]

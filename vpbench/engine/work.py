@@ -15,6 +15,7 @@ from vpbench.engine.annotate import find_annotations
 from vpbench.engine.loading import Batch, ClipSource, batches, stack
 from vpbench.engine.plan import Cell, Plan, Settings
 from vpbench.engine.prepare import find_prepared
+from vpbench.engine.published import Recheck
 from vpbench.engine.save import Keeper
 from vpbench.errors import DataError, MetricError, PredictorError, VpbenchError
 from vpbench.protocol.units import Unit
@@ -65,11 +66,11 @@ class Task:
         finally:
             self.seconds[what] += time.perf_counter() - start
 
-    def publish(self, number: int) -> None:
-        """Publish the unit at hand."""
+    def publish(self, number: int, stamp: str) -> None:
+        """Publish the unit at hand, of data with that stamp."""
         self.worked = True
         with self.clock("publish"):
-            self.store.publish(number, self.rows, self.attempt)
+            self.store.publish(number, self.rows, self.attempt, stamp)
 
     def end(self) -> None:
         """Record the times, if this process did anything for the result."""
@@ -99,10 +100,13 @@ class Evaluation:
             ResultError: as :meth:`Store.publish`.
         """
         mine = self.plan.manifest.units[self.plan.rank :: self.plan.world]
+        source = self.source()
+        recheck = Recheck(source, self.plan.manifest)
+        for task in self.tasks:
+            task.published = recheck.valid(task.cell, task.store, task.attempt, mine)
         todo = [(unit, needing) for unit in mine if (needing := [t for t in self.tasks if self._needs(t, unit)])]
         size = self.settings.batch_size
         groups = [unit.clips[i : i + size] for unit, _ in todo for i in range(0, len(unit.clips), size)]
-        source = self.source()
         arrays = batches(source, groups, self.settings.workers)
         done, total = 0, sum(len(unit.clips) * len(needing) for unit, needing in todo)
         progress(done, total)
@@ -122,7 +126,7 @@ class Evaluation:
                     progress(done, total)
             for task in needing:
                 if not task.error and problem is None and unit.number not in task.published:
-                    task.publish(unit.number)
+                    task.publish(unit.number, self.plan.manifest.stamp(unit))
                 task.rows.clear()
             if problem is not None:
                 if not self.settings.allow_partial:
@@ -153,8 +157,8 @@ class Evaluation:
             plan.dataset.info.modalities
         )
         prepared = find_prepared(plan.protocol, plan.dataset, plan.manifest, wanted)
-        if plan.flow_to_last:  # pairs of frames that no store holds
-            prepared = None
+        if plan.flow_to_last or not (prepared and plan.probe.agrees(prepared, plan.manifest, plan.context, wanted)):
+            prepared = None  # an oracle's flow is between frames that no store pairs
         return ClipSource(
             prepared or plan.dataset,
             plan.protocol.dataset.name,

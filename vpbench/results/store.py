@@ -4,8 +4,9 @@
 
     run.json              what this is a result of; written first
     units/000017.jsonl    the rows of 16 clips; the file existing means the unit is complete
-    attempts/*.json       one per process: host, versions, and the sha256 of each unit it published
+    attempts/*.json       one per process: host, versions, the sha256 of each unit it published, the stamp of its data
     summary.json          written by whoever finds every unit there
+    set-aside/            units of data that have changed since
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,10 @@ class Store:
         """Return the numbers of the units that are there, ascending."""
         return [number for number in range(self.units) if self.unit_path(number).exists()]
 
-    def publish(self, number: int, rows: Sequence[Row], attempt: Attempt) -> None:
+    def publish(self, number: int, rows: Sequence[Row], attempt: Attempt, stamp: str) -> None:
         """Publish the rows of a unit: one atomic rename; the claim in ``attempts/`` comes first.
+
+        ``stamp`` is that of the data, which :meth:`stamps` returns to later processes.
 
         Raises:
             ResultError: another process published other rows, or the disk is full or read-only.
@@ -103,7 +106,7 @@ class Store:
         ordered = sorted(rows, key=lambda r: (r["clip"], r.get("sample", 0), r["step"], r["metric"]))
         text = "".join(canonical(row) + "\n" for row in ordered)
         path = self.unit_path(number)
-        attempt.claim(number, hashlib.sha256(text.encode()).hexdigest())
+        attempt.claim(number, hashlib.sha256(text.encode()).hexdigest(), stamp)
         if write_exclusive(path, text):
             return
         if (there := _read_text(path)) != text:
@@ -116,6 +119,27 @@ class Store:
                 f"{path} was published with other rows than this process computed, see {other} (they differ from line "
                 f"{first}); one identity must give one result: find out which machine is wrong and remove its unit"
             )
+
+    def set_aside(self, number: int) -> None:
+        """Move a unit, and the summary, out of the way: they are of other data.
+
+        Raises:
+            ResultError: the folder cannot be written.
+        """
+        aside = self.folder / "set-aside"
+        with explained(aside):
+            aside.mkdir(exist_ok=True)
+            for path in (self.folder / "summary.json", self.unit_path(number)):
+                with suppress(FileNotFoundError):  # another process was faster
+                    path.replace(aside / f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+
+    def stamps(self) -> dict[int, set[str]]:
+        """Return the stamps of the data that each unit was computed from, or compared with later."""
+        stamps: dict[int, set[str]] = {}
+        for attempt in self.attempts():
+            for number, stamp in attempt.get("stamps", {}).items():
+                stamps.setdefault(int(number), set()).add(stamp)
+        return stamps
 
     def rows(self) -> Iterator[Row]:
         """Yield every published row, in order.
@@ -208,16 +232,21 @@ class Attempt:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.path = store.folder / "attempts" / f"{stamp}-{record['host']}-{record['pid']}-{secrets.token_hex(3)}.json"
         run = hashlib.sha256((store.folder / "run.json").read_bytes()).hexdigest()
-        self.record: dict[str, Any] = {"schema": SCHEMA, **record, "run": run, "units": {}}
+        self.record: dict[str, Any] = {"schema": SCHEMA, **record, "run": run, "units": {}, "stamps": {}}
 
-    def claim(self, number: int, digest: str) -> None:
-        """Record that this process is about to publish a unit with that sha256."""
+    def claim(self, number: int, digest: str, stamp: str) -> None:
+        """Record that this process is about to publish a unit with that sha256, of data with that stamp."""
         self.record["units"][str(number)] = digest
+        self.stamp(number, stamp)
+
+    def stamp(self, number: int, stamp: str) -> None:
+        """Record that a unit is of data with that stamp."""
+        self.record["stamps"][str(number)] = stamp
         self.write()
 
     def withdraw(self, number: int) -> None:
         """Take a claim back: another process had published other rows."""
-        del self.record["units"][str(number)]
+        del self.record["units"][str(number)], self.record["stamps"][str(number)]
         self.write()
 
     def write(self, **more: Any) -> None:
