@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from types import MappingProxyType
 
@@ -152,20 +153,10 @@ def test_the_text_after_the_colon_may_be_an_argument(plugins):
 
 
 def test_the_fingerprint_is_taken_with_and_without_options(plugins):
-    read = choose_predictor(plugins, "plain", {}).fingerprint
-    assert read
-    assert choose_predictor(plugins, "argued:x", {}).fingerprint == read
-    assert choose_predictor(plugins, "repeat", {}).fingerprint == ""
-
-
-def test_the_code_of_a_plugin_that_is_a_file_is_part_of_the_fingerprint(tmp_path):
-    path = tmp_path / "edited_model.py"
-    code = "import vpbench\n@vpbench.hookimpl\ndef register_predictors(register):\n    register('m', 'toys:Last')\n"
-    seen = set()
-    for text in (code, code + "# edited\n", code):
-        path.write_text(text)
-        seen.add(choose_predictor(load_plugins([str(path)]), "m", {}).fingerprint)
-    assert len(seen) == 2
+    names = ["plain", "argued:x", "repeat"]
+    prints = [choose_predictor(plugins, name, {}).fingerprint for name in names]
+    assert len(set(prints)) == len(names)
+    assert prints == [choose_predictor(plugins, name, {}).fingerprint for name in names]
 
 
 def test_untrained_weights_are_the_same_in_every_process(plugins):
@@ -215,9 +206,9 @@ def test_objects_with_other_attributes_are_other_results():
     assert chosen_object(Constant(0.1)).fingerprint == prints[0]
 
 
-def test_an_object_that_cannot_be_told_from_another_is_refused():
-    with pytest.raises(UsageError, match=r"give Constant a method `fingerprint\(\)`"):
-        chosen_object(Constant(object()))
+def test_an_object_that_cannot_be_looked_into_says_so():
+    assert chosen_object(Constant(threading.Lock())).unproven == "Constant.value is a _thread.lock"
+    assert chosen_object(Constant(0.1)).unproven == ""
 
 
 def test_a_retrained_module_is_another_result():

@@ -244,7 +244,9 @@ def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tm
     for gain in (1, 0.2, 1):
         fields = {key: value.format(gain=gain) if isinstance(value, str) else value for key, value in case.items()}
         (tmp_path / "edited_model.py").write_text(PLUGIN.format(**fields))
-        (tmp_path / "neighbour.py").write_text(f"from far import BASE\nGAIN = {gain}\ndef gain(): return BASE * {gain}\n")
+        (tmp_path / "neighbour.py").write_text(
+            f"from far import BASE\nGAIN = {gain}\ndef gain(): return BASE * {gain}\n"
+        )
         (tmp_path / "far.py").write_text("BASE = 1\n")
         prints.append(printed(f"edited_model{'.py' if named == 'file' else ''}"))
     assert prints[0] == prints[2] != prints[1]
