@@ -1,4 +1,4 @@
-"""What the harness itself costs: memory, time beside reading, predicting and measuring, and start-up.
+"""What the harness itself costs: memory, time beside reading, predicting and measuring, digests, and start-up.
 
     python benchmarks/harness.py VIDEO          # any video of 14 frames or more; copies of it make the clips
 
@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
 
 PROTOCOL = """
 schema = 1
@@ -51,6 +53,19 @@ def run(folder: Path, clips: int, video: Path, height: int, width: int) -> dict:
     return json.loads(attempt.read_text()) | {"total": total}
 
 
+def digest_seconds(height: int, width: int, repeats: int = 50) -> float:
+    """Median time to digest the frames of one clip."""
+    from vpbench.engine.digest import digest_arrays
+
+    clip = {"frames": np.random.default_rng(0).integers(0, 256, (14, height, width, 3), dtype=np.uint8)}
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        digest_arrays("future", clip)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
 def seconds(code: list[str], repeats: int = 7) -> float:
     """Median wall time of a Python command."""
     times = []
@@ -84,6 +99,10 @@ def main() -> None:
         parts += f", start-up {attempt['total'] - spent['wall']:.1f} s"
         print(f"harness: {100 * share:.1f} % of a run at {size} is neither reading, predicting nor measuring "
               f"({parts}; bar: under 15 %)")  # fmt: skip
+    for (height, width), attempt, clips in (((64, 96), many, args.many), ((192, 256), large, args.few)):
+        share = digest_seconds(height, width) * clips / attempt["seconds"]["wall"]
+        print(f"digests: {100 * share:.2f} % of an evaluation with the default metrics at {height}x{width} is spent on "
+              f"saying which pixels were scored (bar: under 2 %)")  # fmt: skip
     bare = seconds([sys.executable, "-c", "import click, pluggy"])
     for words in (["--help"], ["list"]):
         took = seconds([sys.executable, "-m", "vpbench", *words])

@@ -257,7 +257,7 @@ def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tm
 
 def printed(plugin):
     code = (
-        "import sys; from vpbench.engine.choose import choose_predictor; from vpbench.plugin.loader import load_plugins\n"
+        "from vpbench.engine.choose import choose_predictor; from vpbench.plugin.loader import load_plugins\n"
         f"print(choose_predictor(load_plugins([{plugin!r}]), 'm', {{}}).fingerprint)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
