@@ -107,6 +107,18 @@ def test_files_that_were_touched_are_read_again_once(root, tmp_path, monkeypatch
     assert counts[1] == 4, "only the probed clips"
 
 
+def test_another_reader_of_the_same_files_is_noticed(root, tmp_path, monkeypatch):
+    before = units(run(root, tmp_path / "out"))
+
+    def darker(self, name, *args, read=Folder.read):
+        return read(self, name, *args) // (2 if name == "clip20" else 1)
+
+    monkeypatch.setattr(Folder, "read", darker)
+    with pytest.warns(vpbench.errors.VpbenchWarning, match=r"1 of 3 units"):
+        after = units(run(root, tmp_path / "out"))
+    assert [name for name in after if after[name] != before[name]] == ["000001.jsonl"]
+
+
 def test_every_process_looks_at_its_own_units_only(root, tmp_path, monkeypatch):
     run(root, tmp_path / "out")
     for path in root.rglob("*"):

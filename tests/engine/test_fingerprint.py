@@ -108,6 +108,11 @@ def with_hook(gain):
     return module
 
 
+def with_metaclass(gain):
+    meta = type("Meta", (type,), {"gain": gain})
+    return meta("Made", (Plain,), {})()
+
+
 def with_default(gain):
     return holding(scale=eval(f"lambda x, gain={gain}: x * gain"))
 
@@ -135,6 +140,7 @@ HIDING = {
     "a decorated function": with_decorated,
     "a hook": with_hook,
     "a default": with_default,
+    "a metaclass": with_metaclass,
     "a partial": lambda gain: holding(scale=functools.partial(max, gain)),
     "an array": lambda gain: holding(gain=np.array([gain])),
     "an array of objects": lambda gain: holding(gain=np.array([gain, None], dtype=object)),
@@ -160,8 +166,16 @@ def test_a_difference_shows_wherever_it_hides(make):
 
 @pytest.mark.parametrize(
     "attribute",
-    [threading.Lock(), (x for x in "ab"), sys.stderr, torch.ones(2).to_sparse(), [threading.Lock()]],
-    ids=["lock", "generator", "file", "sparse", "in a list"],
+    [
+        threading.Lock(),
+        (x for x in "ab"),
+        sys.stderr,
+        torch.ones(2).to_sparse(),
+        [threading.Lock()],
+        torch.jit.script(torch.nn.Linear(1, 1)),
+        torch.compile(torch.nn.Linear(1, 1)),
+    ],
+    ids=["lock", "generator", "file", "sparse", "in a list", "scripted", "compiled"],
 )
 def test_what_cannot_be_looked_into_proves_nothing(attribute):
     assert "Plain.held" in fingerprint(holding(held=attribute)).unproven
@@ -228,6 +242,13 @@ IMPORTED = {
     "a global": {"imports": "", "inside": "", "value": "GAIN", "gain": "{gain}"},
     "a name of its neighbour": {"imports": "from neighbour import gain", "inside": "", "value": "gain()", "gain": 0},
     "its neighbour": {"imports": "import neighbour", "inside": "", "value": "neighbour.gain()", "gain": 0},
+    "an attribute by its name": {
+        "imports": "import neighbour",
+        "inside": "",
+        "value": "getattr(neighbour, 'GAIN')",
+        "gain": 0,
+    },
+    "a module of its neighbour": {"imports": "import near", "inside": "", "value": "near.neighbour.GAIN", "gain": 0},
     "a value of its neighbour": {"imports": "import neighbour", "inside": "", "value": "neighbour.GAIN", "gain": 0},
     "an import in a function": {"imports": "", "inside": "import neighbour", "value": "neighbour.gain()", "gain": 0},
 }
@@ -248,6 +269,7 @@ def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tm
             f"from far import BASE\nGAIN = {gain}\ndef gain(): return BASE * {gain}\n"
         )
         (tmp_path / "far.py").write_text("BASE = 1\n")
+        (tmp_path / "near.py").write_text("import neighbour\n")
         prints.append(printed(f"edited_model{'.py' if named == 'file' else ''}"))
     assert prints[0] == prints[2] != prints[1]
     if case is IMPORTED["an import in a function"]:

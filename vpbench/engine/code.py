@@ -50,13 +50,16 @@ def library_version(module: str) -> str:
 def named_globals(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """Yield the module globals that a function names, and the globals of its modules that it names as attributes."""
     names = _names(function.__code__)
-    space = function.__globals__
-    for name in sorted(names & space.keys()):
-        value = space[name]
-        yield name, value
-        if isinstance(value, types.ModuleType) and not is_library(value.__name__):
-            for attribute in sorted(names & vars(value).keys()):
-                yield f"{name}.{attribute}", vars(value)[attribute]
+    spaces = [("", function.__globals__)]
+    visited: set[str] = set()
+    for path, space in spaces:
+        for name in sorted(names & space.keys()):
+            value = space[name]
+            yield path + name, value
+            module = value.__name__ if isinstance(value, types.ModuleType) else ""
+            if module and module not in visited and not is_library(module):
+                visited.add(module)
+                spaces.append((f"{path}{name}.", vars(value)))
 
 
 def imported_files(function: types.FunctionType) -> list[Path]:
@@ -80,6 +83,8 @@ def _names(code: types.CodeType) -> set[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= _names(constant)
+        elif isinstance(constant, str):  # getattr(module, "name")
+            names.add(constant)
     return names
 
 

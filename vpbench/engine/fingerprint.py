@@ -128,6 +128,8 @@ class _Walk:
         """Add a value and everything it reaches; ``where`` is the path to it, for messages."""
         if isinstance(value, _LITERALS) and type(value).__module__ == "builtins":
             return self.write(type(value).__name__, repr(value))
+        if type(value) is tuple and all(isinstance(item, _LITERALS) for item in value):
+            return self.write("tuple", repr(value))  # whether equal constants are one object depends on the compiler
         if id(value) in self._numbers:
             return self.write("again", self._numbers[id(value)])
         self._numbers[id(value)] = len(self._numbers)
@@ -219,7 +221,7 @@ class _Walk:
     def _class(self, cls: type, where: str) -> None:
         if is_library(cls.__module__) and (cls.__module__ != "builtins" or vars(builtins).get(cls.__name__) is cls):
             return self._library(cls.__module__, cls.__qualname__)
-        self._all(f"class {cls.__qualname__}", cls.__bases__, where)
+        self._all(f"class {cls.__qualname__}", [type(cls), *cls.__bases__], where)
         if issubclass(cls, Enum):
             self.visit({name: member.value for name, member in cls.__members__.items()}, where)
         for name, member in sorted(vars(cls).items()):

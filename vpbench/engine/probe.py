@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from vpbench.engine.digest import combine
+from vpbench.engine.fingerprint import fingerprint
 from vpbench.engine.loading import ClipSource
 from vpbench.engine.prepared import PreparedDataset
 from vpbench.errors import VpbenchWarning
@@ -14,7 +17,7 @@ from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef
-from vpbench.protocol.units import Manifest
+from vpbench.protocol.units import Manifest, Unit
 
 __all__ = ["PROBED", "Probe"]
 
@@ -29,6 +32,15 @@ class Probe:
     protocol: Protocol
     dataset: Dataset
     _digests: dict[ClipRef, dict[str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def code(self) -> str:
+        """Fingerprint of the dataset's class: other code may read other pixels from the same files."""
+        return fingerprint(type(self.dataset)).sha256
+
+    def stamp(self, unit: Unit, manifest: Manifest) -> str:
+        """Return what changes when a unit's files, or the code that reads them, do."""
+        return hashlib.sha256(f"{manifest.stamp(unit)} {self.code}".encode()).hexdigest()[:16]
 
     def digest(self, manifest: Manifest, context: Collection[Modality], future: Collection[Modality]) -> str:
         """Return one digest of these modalities of a few clips, spread evenly over the manifest.

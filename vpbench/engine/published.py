@@ -1,7 +1,7 @@
 """Published units of an earlier run: are they of the data at hand?
 
-A unit records the stamps of its sequences' files. A unit with the same stamps is taken as it is. With other stamps, its
-clips are read again, and a unit of other pixels is set aside and evaluated again.
+A unit records a stamp of its sequences' files and of the code that reads them. A unit with the same stamp is taken as it
+is. With another stamp, its clips are read again, and a unit of other pixels is set aside and evaluated again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from vpbench.engine.loading import ClipSource
 from vpbench.engine.measure import data_fields
 from vpbench.engine.plan import Cell
+from vpbench.engine.probe import Probe
 from vpbench.errors import VpbenchWarning
 from vpbench.protocol.units import Manifest, Unit
 from vpbench.results.store import Attempt, Store
@@ -25,6 +26,7 @@ class Recheck:
     """Reads the clips of units again, each once however many predictors have published it."""
 
     source: ClipSource
+    probe: Probe
     manifest: Manifest
     _digests: dict[int, dict[str, dict[str, str]]] = field(default_factory=dict)
 
@@ -38,7 +40,7 @@ class Recheck:
         published = frozenset(store.published())
         valid = published
         for unit in units:
-            stamp = self.manifest.stamp(unit)
+            stamp = self.probe.stamp(unit, self.manifest)
             if unit.number not in published or stamp in stamps.get(unit.number, ()):
                 continue
             if self._same(cell, store, unit):

@@ -101,7 +101,7 @@ class Evaluation:
         """
         mine = self.plan.manifest.units[self.plan.rank :: self.plan.world]
         source = self.source()
-        recheck = Recheck(source, self.plan.manifest)
+        recheck = Recheck(source, self.plan.probe, self.plan.manifest)
         for task in self.tasks:
             task.published = recheck.valid(task.cell, task.store, task.attempt, mine)
         todo = [(unit, needing) for unit in mine if (needing := [t for t in self.tasks if self._needs(t, unit)])]
@@ -126,7 +126,7 @@ class Evaluation:
                     progress(done, total)
             for task in needing:
                 if not task.error and problem is None and unit.number not in task.published:
-                    task.publish(unit.number, self.plan.manifest.stamp(unit))
+                    task.publish(unit.number, self.plan.probe.stamp(unit, self.plan.manifest))
                 task.rows.clear()
             if problem is not None:
                 if not self.settings.allow_partial:
