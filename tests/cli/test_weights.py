@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
 import zipfile
@@ -213,6 +214,10 @@ EMA = {name: tensor * 2 for name, tensor in TENSORS.items()}
         ({"model": TENSORS, "ema": {"decay": 0.9, "shadow": EMA}}, "model (3 tensors), ema.shadow (3 tensors)"),
         ({"model": TENSORS, "ema": {"decay": 0.9, "shadow": [torch.ones(2)]}}, "model (3 tensors), ema.shadow (1 te"),
         ({"state_dict": TENSORS, "callbacks": {"EMA": {"weights": EMA}}}, "state_dict (3 tensors), callbacks.EMA.wei"),
+        (
+            {"model": TENSORS, "$(ema)": EMA},
+            "model (3 tensors), $(ema) (3 tensors); choose with --take model or --take '$(ema)'",
+        ),
         ({"model": TENSORS, "model_ema": {**EMA, "updates": 3}}, "model (3 tensors), model_ema (4 tensors)"),
     ],
 )
@@ -512,3 +517,15 @@ def test_a_checkpoint_of_a_training_converts_and_is_evaluated(vpbench, checkpoin
     ]
     done = vpbench(*run, "--weights", out, "--out", tmp_path / "results")
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("preset", ["/../../x", "../../../x", "a/b", "\x1b[31m"])
+def test_a_record_never_leads_out_of_the_results(vpbench, tmp_path, preset):
+    about = {"predictor": "learner", "preset": preset, "options": {"hidden": 4}}
+    save_file(TENSORS, tmp_path / "forged.safetensors", metadata={"vpbench": json.dumps(about)})
+    before = {tmp_path / "forged.safetensors", protocol(tmp_path)}
+    run = ["run", "--plugin", TOYS, "--plugin", TRAINABLE, "-p", protocol(tmp_path), "-m", "learner", "--metric", "mse"]
+    done = vpbench(*run, "--weights", tmp_path / "forged.safetensors", "--out", tmp_path / "a" / "b" / "results")
+    assert done.code == 1
+    assert "forged.safetensors: its metadata 'vpbench' is not a record of vpbench (preset" in done.error
+    assert set(tmp_path.iterdir()) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -190,7 +191,7 @@ def _check_one(network: Network, file: Path, *, lightning: bool) -> None:
         DataError: a LightningModule holds others next to it, or there is a moving average of it.
     """
     firsts, parts = first_parts(network.names), modules(network.names)
-    everything = f", or --take {shown(network.path)} for all"
+    everything = f", or --take {shlex.quote(shown(network.path))} for all"
     holders = {name: firsts[name] for name in _HOLDERS if name in firsts}
     if lightning and len(holders) == 1:
         raise DataError(f"{file}: holds several modules: {_choices(holders | firsts)}{everything}")
@@ -211,6 +212,6 @@ def _sizes(state_dicts: Mapping[str, Any]) -> dict[str, int]:
 
 def _choices(sizes: Mapping[str, int]) -> str:
     """Return a text such as ``model (3 tensors), ema (3 tensors); choose with --take model or --take ema``."""
-    flags = " or ".join(f"--take {shown(name)}" for name in list(sizes)[:2])
+    flags = " or ".join(f"--take {shlex.quote(shown(name))}" for name in list(sizes)[:2])
     sizes_listed = listed(f"{name} ({counted(count)})" for name, count in sizes.items())
     return f"{sizes_listed}; choose with {flags}" if sizes else "it has none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,7 +201,7 @@ def fit_weights(module: Any, trained: Trained, name: str) -> None:
         more = f" (and {len(differ) - 3} more)" if len(differ) > 3 else ""
         raise DataError(
             f"{trained.path}: does not fit predictor {name!r} with these options: {'; '.join(differ[:3])}{more}"
-            f"{_advice(expected, tensors, trained.path)}"
+            f"{'' if trained.about else _advice(expected, tensors, trained.path)}"
         )
     module.load_state_dict(tensors)
 
@@ -234,7 +235,6 @@ def _advice(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path:
         first, shortest = min(longer, default=""), min(shorter, default="")
         prefix = first.removesuffix(shortest)
         if prefix and prefix != first and {prefix + name for name in shorter} == set(longer):
-            return (
-                f": `vpbench weights convert {path} {flag} {weights.shown(prefix)} --out NEW.safetensors` renames them"
-            )
+            flag = f"{flag} {shlex.quote(weights.shown(prefix))}"
+            return f": `vpbench weights convert {path} {flag} --out NEW.safetensors` renames them"
     return ""
