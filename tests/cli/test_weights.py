@@ -44,6 +44,7 @@ def convert(vpbench, tmp_path):
         TENSORS,
         {"state_dict": TENSORS, "epoch": 3, "best": 0.5},
         {"model": TENSORS, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1}]}},
+        {"model": TENSORS, "optim": {"state": {"conv.weight": {"exp_avg": torch.ones(2)}}, "param_groups": [{}]}},
         {"model_state_dict": TENSORS},
         {"model": {"state_dict": TENSORS}},
         {"net": TENSORS},
@@ -335,9 +336,12 @@ def test_renaming(convert, tmp_path, args, expected):
     assert head == 2
 
 
-@pytest.mark.parametrize("prefix", ["model.net", "model.net.", "net"])
-def test_a_prefix_to_strip_may_be_the_one_in_the_file(convert, tmp_path, prefix):
-    assert convert({"state_dict": prefixed("model.net.")}, "--strip", prefix).code == 0
+@pytest.mark.parametrize(
+    ("before", "prefix"),
+    [("model.net.", "model.net"), ("model.net.", "model.net."), ("model.net.", "net"), ("module.model.", "module")],
+)
+def test_a_prefix_to_strip_may_be_the_one_in_the_file(convert, tmp_path, before, prefix):
+    assert convert({"state_dict": prefixed(before)}, "--strip", prefix).code == 0
     assert names(tmp_path) == set(TENSORS)
 
 
@@ -397,6 +401,7 @@ def test_integer_buffers_stay(convert, tmp_path):
         "attn.relative_position_index": torch.arange(16).view(4, 4),
         "embeddings.position_ids": torch.arange(4, dtype=torch.int32),
         "space": torch.tensor(list(b"cityscapes9"), dtype=torch.uint8),
+        "weight_norm.steps": torch.tensor(3),
         "mask": torch.ones(3, 3, dtype=torch.bool),
     }
     assert convert({"conv.weight": torch.ones(1), **buffers}).code == 0
@@ -443,7 +448,7 @@ def test_torchscript_is_named(vpbench, tmp_path):
 def test_structures_that_are_deep_wide_or_circular_end(vpbench, convert, tmp_path):
     wide: dict = {"end": 1}
     for _ in range(40):
-        wide = {"a": wide, "b": wide, "c": wide}
+        wide = dict.fromkeys("abcdefghijklmnopqrstuvwxyz", wide)
     circle: dict = {}
     circle["again"] = circle
     assert convert({"wide": wide, "circle": circle, "state_dict": TENSORS}).code == 0
