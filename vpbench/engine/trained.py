@@ -46,7 +46,7 @@ class _Clips(_Record):
 class _About(_Record):
     number: int = Field(default=SCHEMA, alias="schema", ge=1)
     predictor: _Name
-    preset: _Name | Annotated[str, Field(max_length=0)] = ""
+    preset: Annotated[str, Field(pattern=r"^(\w[\w.+=@-]*)?$", max_length=100)] = ""
     options: dict[_Name, Any] = {}
     protocol: _Protocol = _Protocol()
     clips: _Clips = _Clips()
