@@ -15,6 +15,7 @@ import vpbench
 @vpbench.hookimpl
 def register_predictors(register):
     register("learner", "toy_trainable:Learner", summary="one convolution of the last frame")
+    register("adapts", "toy_trainable:Adapts", summary="takes weights of other names")
     register("other", "toy_trainable:Other", summary="another name for it")
     register("breaks", "toy_trainable:Breaks", summary="its loss becomes NaN")
     register("follows-flow", "toy_trainable:FollowsFlow", summary="learns from flow, which it requires")
@@ -60,6 +61,20 @@ class Learner(torch.nn.Module):
 
 class Other(Learner):
     pass
+
+
+class Adapts(Learner):
+    """Published weights are called ``layer0/weight`` and lie with their output channels last."""
+
+    @staticmethod
+    def adapt_state_dict(state_dict):
+        if returned := next((name for name in state_dict if name.startswith("return/")), ""):
+            return {"None": None, "list": [], "numbers": {"net.0.bias": 1.0}}[returned[7:]]
+        adapted = {}
+        for name, tensor in state_dict.items():
+            layer, _, kind = name.removeprefix("layer").partition("/")
+            adapted[f"net.{int(layer)}.{kind}"] = tensor.movedim(-1, 0)
+        return adapted
 
 
 class Fit(LightningModule):

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+
+from vpbench.cli.main import _run
+
+TESTS = Path(__file__).resolve().parents[1]
+TOYS, TRAINABLE = str(TESTS / "toys.py"), str(TESTS / "toy_trainable.py")
 
 TENSORS = {
     "conv.weight": torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0)),
@@ -36,10 +44,21 @@ def convert(vpbench, tmp_path):
         TENSORS,
         {"state_dict": TENSORS, "epoch": 3, "best": 0.5},
         {"model": TENSORS, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1}]}},
+        {"model": TENSORS, "optim": {"state": {"conv.weight": {"exp_avg": torch.ones(2)}}, "param_groups": [{}]}},
         {"model_state_dict": TENSORS},
         {"model": {"state_dict": TENSORS}},
+        {"net": TENSORS},
+        {"checkpoint": {"weights": {"generator": TENSORS}}},
+        {"state_dict": TENSORS, "copy": {"loss": torch.tensor(1.0), "best_score": torch.tensor(2.0)}},
         prefixed("module."),
+        {"n_averaged": torch.tensor(3), **prefixed("module.")},
         {"state_dict": prefixed("module._orig_mod.")},
+        {"model": prefixed("_orig_mod.module.")},
+        prefixed("predictor."),
+        {"state_dict": prefixed("predictor._orig_mod.")},
+        {"state_dict": prefixed("model.module.")},
+        {"state_dict": prefixed("_orig_mod.net."), "pytorch-lightning_version": "2.6"},
+        {"model": prefixed("network."), "pytorch-lightning_version": "2.6"},
         {
             name: torch.nn.Parameter(tensor) if tensor.is_floating_point() else tensor
             for name, tensor in TENSORS.items()
@@ -50,7 +69,7 @@ def test_the_state_dict_is_found_and_comes_out_as_it_was(convert, tmp_path, cont
     done = convert(content)
     assert (done.code, done.err) == (0, "")
     out = tmp_path / "net.safetensors"
-    assert done.out.startswith(f"{out}: 3 tensors, 0.0 MiB, sha256 ")
+    assert done.out.splitlines()[-1].startswith(f"{out}: 3 tensors, 0.0 MiB, sha256 ")
     tensors = load_file(out)
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in tensors.items():
@@ -115,15 +134,21 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(vpbench, tmp_path, 
     [
         ({"model": TENSORS, "args": argparse.Namespace(lr=1)}, "asks for argparse.Namespace when loaded"),
         (torch.nn.Linear(2, 2), "asks for torch.nn.modules.linear.Linear when loaded"),
-        ({**TENSORS, "epoch": 3}, "'epoch' is a int, not a tensor: torch.save(model.state_dict(), FILE)"),
-        ({"net": TENSORS}, "'net' is a dict, not a tensor"),
-        ({1: torch.ones(1)}, "1 is a Tensor, not a tensor"),
-        ({"model": TENSORS, "state_dict": TENSORS}, "holds both 'state_dict' and 'model'"),
+        ({**TENSORS, "epoch": 3}, "'epoch' is of type int, not a tensor: save the weights alone, with torch.save(mod"),
+        ({1: torch.ones(1)}, "a int stands where a tensor's name belongs"),
+        ({"": torch.ones(1)}, "a str stands where a tensor's name belongs"),
         ([torch.ones(1)], "holds a list, not a state dict"),
         (torch.ones(3), "holds a Tensor, not a state dict"),
-        ({}, "holds nothing, not a state dict"),
-        ({"state_dict": {}}, "holds nothing, not a state dict"),
-        ({"w": torch.eye(3).to_sparse()}, "holds a tensor that safetensors cannot"),
+        ({}, "holds no state dict, only nothing: save"),
+        ({"state_dict": {}, "epoch": 1}, "holds no state dict, only state_dict, epoch: save"),
+        ({"shadow": [torch.ones(2)], "epoch": 1}, "the tensors of shadow have no names"),
+        ({"w": torch.eye(3).to_sparse()}, "'w' is a tensor that safetensors cannot hold (sparse or nested)"),
+        ({"w": torch.ones(3, device="meta")}, "'w' has no values (device meta)"),
+        ({"w": torch.ones(1).expand(2**30)}, "its tensors would take 4.0 GiB, far more than the file"),
+        ({"__metadata__": torch.ones(3)}, "'__metadata__' is a name that safetensors keeps for itself"),
+        ({"\ud800": torch.ones(3)}, "holds a tensor that safetensors cannot"),
+        ({"\x1b[31m": torch.ones(3, dtype=torch.int8)}, "'\\x1b[31m' is int8"),
+        ({"n": torch.arange(3)}, "none of its 1 tensor is floating-point: these are no weights"),
     ],
 )
 def test_what_is_no_state_dict_is_named(convert, tmp_path, content, words):
@@ -134,11 +159,13 @@ def test_what_is_no_state_dict_is_named(convert, tmp_path, content, words):
     assert not (tmp_path / "net.safetensors").exists()
 
 
-@pytest.mark.parametrize("damage", ["none", "empty", "text", "cut", "folder"])
+@pytest.mark.parametrize("damage", ["none", "empty", "text", "cut", "folder", "pipe"])
 def test_files_that_are_not_there_or_broken(vpbench, tmp_path, damage):
     file = tmp_path / "net.pth"
     if damage == "folder":
         file.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(file)
     elif damage != "none":
         torch.save(TENSORS, file)
         file.write_bytes({"empty": b"", "text": b"weights, really", "cut": file.read_bytes()[:300]}[damage])
@@ -152,4 +179,358 @@ def test_safetensors_need_no_conversion(vpbench, tmp_path):
     (tmp_path / "net.safetensors").touch()
     done = vpbench("weights", "convert", tmp_path / "net.safetensors")
     assert done.code == 2
-    assert "is safetensors already" in done.error
+    assert "is safetensors already; to rename its tensors, name a new file with --out" in done.error
+
+
+def names(tmp_path, out="net.safetensors"):
+    return set(load_file(tmp_path / out))
+
+
+def test_the_file_and_its_tensors_are_listed(convert, tmp_path):
+    done = convert({"epoch": 3, "\x1b[2J": 1, "state_dict": {**prefixed("module."), "module.\x1b[1m": torch.ones(2)}})
+    assert done.out.splitlines()[:-1] == [
+        f"{tmp_path / 'net.pth'}: epoch, \\x1b[2J, state_dict",
+        "state_dict: 4 tensors, 55 values (2 float32, 1 float16, 1 int64)",
+        "  conv.weight  float32 [4, 3, 2, 2]  (was module.conv.weight)",
+        "  conv.bias  float16 [4]  (was module.conv.bias)",
+        "  bn.num_batches_tracked  int64 []  (was module.bn.num_batches_tracked)",
+        "  \\x1b[1m  float32 [2]  (was module.\\x1b[1m)",
+    ]
+
+
+def test_a_long_list_is_cut(convert):
+    done = convert({f"layer{i}.weight": torch.ones(1) for i in range(100)})
+    assert len(done.out.splitlines()) == 44
+    assert "  and 60 more" in done.out
+
+
+EMA = {name: tensor * 2 for name, tensor in TENSORS.items()}
+
+
+@pytest.mark.parametrize(
+    ("content", "choices"),
+    [
+        ({"state_dict": TENSORS, "state_dict_ema": EMA}, "state_dict (3 tensors), state_dict_ema (3 tensors)"),
+        ({"params": TENSORS, "params_ema": EMA, "epoch": 1}, "params (3 tensors), params_ema (3 tensors)"),
+        ({"model": TENSORS, "ema": {"decay": 0.9, "shadow": EMA}}, "model (3 tensors), ema.shadow (3 tensors)"),
+        ({"model": TENSORS, "ema": {"decay": 0.9, "shadow": [torch.ones(2)]}}, "model (3 tensors), ema.shadow (1 te"),
+        ({"state_dict": TENSORS, "callbacks": {"EMA": {"weights": EMA}}}, "state_dict (3 tensors), callbacks.EMA.wei"),
+        (
+            {"model": TENSORS, "$(ema)": EMA},
+            "model (3 tensors), $(ema) (3 tensors); choose with --take model or --take '$(ema)'",
+        ),
+        ({"model": TENSORS, "model_ema": {**EMA, "updates": 3}}, "model (3 tensors), model_ema (4 tensors)"),
+    ],
+)
+def test_weights_and_their_average_are_never_chosen_between_silently(convert, tmp_path, content, choices):
+    done = convert(content)
+    assert done.code == 1
+    assert f"holds several sets of weights: {choices}" in done.error
+    assert "; choose with --take " in done.error
+    assert not (tmp_path / "net.safetensors").exists()
+
+
+@pytest.mark.parametrize(("take", "factor"), [("ema", 2), ("state_dict_ema", 2), ("state_dict", 1)])
+def test_take_chooses_a_state_dict_by_its_path_or_a_part_of_it(convert, tmp_path, take, factor):
+    content = {"state_dict": prefixed("module."), "state_dict_ema": {f"module.{k}": v for k, v in EMA.items()}}
+    assert convert(content, "--take", take).code == 0
+    tensors = load_file(tmp_path / "net.safetensors")
+    assert tensors.keys() == TENSORS.keys()
+    assert torch.equal(tensors["conv.weight"], factor * TENSORS["conv.weight"])
+
+
+def test_take_that_names_none_or_several(convert):
+    content = {"a_ema": TENSORS, "b_ema": EMA, "net": TENSORS | {"x": torch.ones(1)}}
+    done = convert(content, "--take", "ema")
+    assert done.code == 2
+    assert "holds several sets of weights of that name: a_ema (3 tensors), b_ema (3 tensors); choose" in done.error
+    done = convert(content, "--take", "avg")
+    assert done.code == 2
+    assert "holds no weights of that name: a_ema (3 tensors), b_ema (3 tensors), net (4 tensors); choose" in done.error
+    done = convert(TENSORS, "--take", "avg")
+    assert done.code == 2
+    assert "has no such module: conv (2 tensors), bn (1 tensor); choose with --take conv or --take bn" in done.error
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {f"{part}.{name}": value for part in ("online", "ema") for name, value in TENSORS.items()},
+        {"state_dict": {f"model.{part}.{name}": value for part in ("online", "ema") for name, value in EMA.items()}},
+    ],
+)
+def test_an_average_within_a_state_dict_is_asked_for_too(convert, tmp_path, content):
+    done = convert(content)
+    assert done.code == 1
+    assert "holds weights and their moving average: " in done.error
+    flag = done.error.split("choose with --take ")[1].split()[0]
+    done = convert(content, "--take", flag)
+    assert done.code == 0
+    assert "left out: " in done.out
+    assert names(tmp_path) == set(TENSORS)
+    everything = "state_dict" if "state_dict" in content else "."
+    assert convert(content, "--take", everything, "--out", tmp_path / "a.safetensors").code == 0
+    assert len(names(tmp_path, "a.safetensors")) == 6
+
+
+LIGHTNING = {"pytorch-lightning_version": "2.6", "epoch": 1}
+
+
+def test_a_module_of_a_lightning_checkpoint(convert, tmp_path):
+    content = {**LIGHTNING, "state_dict": prefixed("model.") | {"critic.weight": torch.ones(2)}}
+    done = convert(content)
+    assert done.code == 1
+    words = (
+        "holds several modules: model (3 tensors), critic (1 tensor); choose with --take model or --take critic, or "
+    )
+    assert words + "--take state_dict for all" in done.error
+    done = convert(content, "--take", "model")
+    assert "left out: critic (1 tensor)\n" in done.out
+    assert names(tmp_path) == set(TENSORS)
+    assert convert(content, "--take", "state_dict", "--out", tmp_path / "all.safetensors").code == 0
+    assert names(tmp_path, "all.safetensors") == {"critic.weight", *prefixed("model.")}
+
+
+def test_a_lightning_module_that_is_the_network_stays_as_it_is(convert, tmp_path):
+    assert convert({**LIGHTNING, "state_dict": TENSORS}).code == 0
+    assert names(tmp_path) == set(TENSORS)
+
+
+@pytest.mark.parametrize(
+    "content", [prefixed("net."), {"model": prefixed("net.")}, {"a": torch.ones(1), "net": torch.ones(1)}]
+)
+def test_a_network_within_a_module_of_the_users_own_keeps_its_names(convert, tmp_path, content):
+    assert convert(content).code == 0
+    assert names(tmp_path) == set(content.get("model", content))
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--strip", "enc."], {"a.w", "a.b", "head.w", "enc_ema.w"}),
+        (["--strip", "enc"], {"a.w", "a.b", "head.w", "enc_ema.w"}),
+        (["--strip", "module.enc.a"], {"w", "b", "head.w", "enc_ema.w"}),
+        (["--strip", "module."], {"enc.a.w", "enc.a.b", "head.w", "enc_ema.w"}),
+        (["--strip", "enc_", "--strip", "enc"], {"a.w", "a.b", "head.w", "ema.w"}),
+        (["--add", "net."], {"net.enc.a.w", "net.enc.a.b", "net.head.w", "net.enc_ema.w"}),
+        (["--add", "x.", "--add", "y."], {"x.y.enc.a.w", "x.y.enc.a.b", "x.y.head.w", "x.y.enc_ema.w"}),
+        (["--rename", "enc=dec"], {"dec.a.w", "dec.a.b", "head.w", "enc_ema.w"}),
+        (["--rename", "module.enc.=dec."], {"dec.a.w", "dec.a.b", "head.w", "enc_ema.w"}),
+        (["--rename", "enc.a.w=first"], {"first", "enc.a.b", "head.w", "enc_ema.w"}),
+        (["--rename", "enc=head", "--rename", "head=enc"], {"head.a.w", "head.a.b", "enc.w", "enc_ema.w"}),
+        (["--rename", "enc=dec", "--rename", "enc.a.b=b"], {"dec.a.w", "b", "head.w", "enc_ema.w"}),
+        (["--strip", "enc", "--rename", "a=c", "--add", "net."], {"net.c.w", "net.c.b", "net.head.w", "net.enc_ema.w"}),
+    ],
+)
+def test_renaming(convert, tmp_path, args, expected):
+    content = {
+        f"module.{name}": torch.full((1,), i) for i, name in enumerate(["enc.a.w", "enc.a.b", "head.w", "enc_ema.w"])
+    }
+    content = {name: tensor.float() for name, tensor in content.items()}
+    done = convert({"state_dict": content}, "--take", "state_dict", *args)
+    assert done.code == 0, done.err
+    tensors = load_file(tmp_path / "net.safetensors")
+    assert tensors.keys() == expected
+    assert sorted(tensor.item() for tensor in tensors.values()) == [0, 1, 2, 3]
+    (head,) = [tensor.item() for name, tensor in tensors.items() if name.endswith(("head.w", "enc.w"))]
+    assert head == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "prefix"),
+    [("model.net.", "model.net"), ("model.net.", "model.net."), ("model.net.", "net"), ("module.model.", "module")],
+)
+def test_a_prefix_to_strip_may_be_the_one_in_the_file(convert, tmp_path, before, prefix):
+    assert convert({"state_dict": prefixed(before)}, "--strip", prefix).code == 0
+    assert names(tmp_path) == set(TENSORS)
+
+
+@pytest.mark.parametrize(
+    ("content", "args", "words"),
+    [
+        ({"a.x": 0, "x": 0}, ["--strip", "a"], "a.x and x would both be named 'x'"),
+        ({"a": 0, "b": 0}, ["--rename", "a=b"], "a and b would both be named 'b'"),
+        ({"a.x": 0, "b.x": 0}, ["--rename", "a=c", "--rename", "b=c"], "a.x and b.x would both be named 'c.x'"),
+        ({"a.x": 0, "b.x": 0}, ["--strip", "c"], "--strip c: no tensor's name in "),
+        ({"a.x": 0, "b.x": 0}, ["--rename", "x=y"], "begins so; names begin with a, b"),
+        ({"a.x": 0}, ["--rename", "a"], "--rename a: write it as NAME=VALUE"),
+        ({"a.x": 0}, ["--strip", ""], "--strip needs a name"),
+        ({"a.x": 0}, ["--add", ""], "--add needs a name"),
+        ({"a.x": 0}, ["--take", ""], "--take needs a name"),
+        ({"a.x": 0}, ["--out", "weights.pth"], "--out weights.pth: must end in .safetensors"),
+    ],
+)
+def test_names_that_collide_and_flags_that_fit_nothing(convert, tmp_path, content, args, words):
+    done = convert({name: torch.ones(1) for name in content}, *args)
+    assert done.code == 2
+    assert words in done.error
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("conv.weight", torch.int8),
+        ("anything", torch.int8),
+        ("conv.weight", torch.uint8),
+        ("qweight", torch.int32),
+        ("conv.bias", torch.int64),
+        ("dense.kernel", torch.int16),
+        ("conv.weight", torch.float8_e4m3fn),
+        ("conv.weight", torch.bool),
+    ],
+)
+def test_integer_weights_are_refused_by_name(convert, tmp_path, name, dtype):
+    done = convert({"state_dict": {"scale": torch.ones(1), name: torch.ones(4, 4).to(dtype)}})
+    assert done.code == 1
+    assert f"'{name}' is {str(dtype).removeprefix('torch.')}, and weights must be floating-point" in done.error
+    assert not (tmp_path / "net.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_weights_are_refused_by_name(convert):
+    quantised = torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)
+    assert "'a.weight' is qint8, and weights must be floating-point" in convert({"a.weight": quantised}).error
+    packed = {"fc.scale": torch.ones(1), "fc._packed_params.dtype": torch.qint8}
+    assert "'fc._packed_params.dtype' belongs to a quantised layer" in convert(packed).error
+
+
+def test_integer_buffers_stay(convert, tmp_path):
+    buffers = {
+        "bn.num_batches_tracked": torch.tensor(7),
+        "attn.relative_position_index": torch.arange(16).view(4, 4),
+        "embeddings.position_ids": torch.arange(4, dtype=torch.int32),
+        "space": torch.tensor(list(b"cityscapes9"), dtype=torch.uint8),
+        "weight_norm.steps": torch.tensor(3),
+        "mask": torch.ones(3, 3, dtype=torch.bool),
+    }
+    assert convert({"conv.weight": torch.ones(1), **buffers}).code == 0
+    tensors = load_file(tmp_path / "net.safetensors")
+    assert all(
+        torch.equal(tensors[name], value) and tensors[name].dtype == value.dtype for name, value in buffers.items()
+    )
+
+
+def test_safetensors_are_renamed_into_a_new_file(vpbench, tmp_path):
+    save_file(prefixed("module."), tmp_path / "net.safetensors")
+    assert vpbench("weights", "convert", tmp_path / "net.safetensors", "--out", tmp_path / "b.safetensors").code == 0
+    assert names(tmp_path, "b.safetensors") == set(TENSORS)
+
+
+def test_weights_of_vpbench_are_not_copied_without_their_record(vpbench, tmp_path):
+    save_file(TENSORS, tmp_path / "net.safetensors", metadata={"vpbench": '{"predictor": "learner"}'})
+    done = vpbench("weights", "convert", tmp_path / "net.safetensors", "--out", tmp_path / "b.safetensors")
+    assert done.code == 2
+    assert "vpbench wrote it; use it as it is, since a copy would lose its record" in done.error
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_a_compressed_archive_is_not_unpacked(vpbench, tmp_path):
+    file = tmp_path / "net.pth"
+    torch.save({"w": torch.zeros(10**6)}, tmp_path / "plain")
+    with zipfile.ZipFile(tmp_path / "plain") as plain, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry))
+    assert torch.load(file)["w"].numel() == 10**6, "the test's file does not load at all"
+    done = vpbench("weights", "convert", file)
+    assert done.code == 1
+    assert f"{file}: is a compressed archive, which torch.save does not write" in done.error
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_named(vpbench, tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "net.pt")
+    done = vpbench("weights", "convert", tmp_path / "net.pt")
+    assert done.code == 1
+    assert "is TorchScript, which holds code and was not loaded" in done.error
+
+
+def test_structures_that_are_deep_wide_or_circular_end(vpbench, convert, tmp_path):
+    wide: dict = {"end": 1}
+    for _ in range(40):
+        wide = dict.fromkeys("abcdefghijklmnopqrstuvwxyz", wide)
+    circle: dict = {}
+    circle["again"] = circle
+    assert convert({"wide": wide, "circle": circle, "state_dict": TENSORS}).code == 0
+    nested = TENSORS
+    for _ in range(9):
+        nested = {"inner": nested}
+    assert "holds no state dict, only inner" in convert(nested, "--out", tmp_path / "a.safetensors").error
+    file, depth = tmp_path / "deep.pth", 100_000
+    with zipfile.ZipFile(tmp_path / "net.pth") as plain, zipfile.ZipFile(file, "w") as archive:
+        for entry in plain.infolist():
+            pickled = b"\x80\x02" + b"}U\x01k" * depth + b"N" + b"s" * depth + b"."
+            archive.writestr(entry.filename, pickled if entry.filename.endswith("data.pkl") else plain.read(entry))
+    done = vpbench("weights", "convert", file)
+    assert done.code == 1
+    assert "holds no state dict, only k" in done.error
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """The last checkpoints of both stages of a training."""
+    out = tmp_path_factory.mktemp("training")
+    train = [
+        "train",
+        "--plugin",
+        TOYS,
+        "--plugin",
+        TRAINABLE,
+        "-p",
+        protocol(out),
+        "-m",
+        "two-stages",
+        "--metric",
+        "mse",
+    ]
+    short = ["--max-steps", "2", "--batch-size", "4", "--device", "cpu", "--workers", "0", "--pictures", "0"]
+    assert _run([*map(str, train), *short, "--out", str(out)]) == 0
+    return sorted(out.rglob("last.ckpt"))
+
+
+def protocol(folder):
+    path = folder / "toy.toml"
+    path.write_text(
+        'schema = 1\nname = "toy"\nversion = 1\nreference = "last"\n[dataset]\nname = "toy-frames"\n'
+        '[dataset.options]\nsequences = 8\n[sampling]\nkind = "first"\ncontext = 3\nhorizon = 4\n'
+    )
+    return path
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_checkpoint_of_a_training_converts_and_is_evaluated(vpbench, checkpoints, tmp_path, stage):
+    out = tmp_path / "net.safetensors"
+    done = vpbench("weights", "convert", checkpoints[stage], "--out", out)
+    assert done.code == 0, done.err
+    assert ("left out: other (2 tensors)" in done.out) == (stage == 1)
+    state_dict = torch.load(checkpoints[stage], weights_only=True)["state_dict"]
+    tensors = load_file(out)
+    assert tensors.keys() == {"net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"}
+    assert all(torch.equal(tensor, state_dict[f"model.{name}"]) for name, tensor in tensors.items())
+    run = [
+        "run",
+        "--plugin",
+        TOYS,
+        "--plugin",
+        TRAINABLE,
+        "-p",
+        protocol(tmp_path),
+        "-m",
+        "two-stages",
+        "--metric",
+        "mse",
+    ]
+    done = vpbench(*run, "--weights", out, "--out", tmp_path / "results")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("preset", ["/../../x", "../../../x", "a/b", "\x1b[31m"])
+def test_a_record_never_leads_out_of_the_results(vpbench, tmp_path, preset):
+    about = {"predictor": "learner", "preset": preset, "options": {"hidden": 4}}
+    save_file(TENSORS, tmp_path / "forged.safetensors", metadata={"vpbench": json.dumps(about)})
+    before = {tmp_path / "forged.safetensors", protocol(tmp_path)}
+    run = ["run", "--plugin", TOYS, "--plugin", TRAINABLE, "-p", protocol(tmp_path), "-m", "learner", "--metric", "mse"]
+    done = vpbench(*run, "--weights", tmp_path / "forged.safetensors", "--out", tmp_path / "a" / "b" / "results")
+    assert done.code == 1
+    assert "forged.safetensors: its metadata 'vpbench' is not a record of vpbench (preset" in done.error
+    assert set(tmp_path.iterdir()) == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -37,8 +39,8 @@ def weights(tmp_path, plugins):
     return path
 
 
-def load(plugins, path, text="learner", **options):
-    return choose_predictor(plugins, text, {"learner": {"weights": str(path), **options}})
+def load(plugins, path, text="learner", name="learner", **options):
+    return choose_predictor(plugins, text, {name: {"weights": str(path), **options}})
 
 
 def test_the_options_recorded_hold_where_none_are_named(plugins, weights):
@@ -92,6 +94,14 @@ def test_weights_of_another_predictor(plugins, weights):
         (lambda t: t.pop("net.0.bias"), "net.0.bias is missing"),
         (lambda t: t.update(extra=torch.ones(1)), "extra is one too many"),
         (lambda t: t.update({"net.2.bias": torch.ones(4)}), r"net.2.bias is \[4\], not \[3\]"),
+        (lambda t: t.update({"net.2.bias": torch.ones(3, dtype=torch.int8)}), "net.2.bias is int8, not float64"),
+        (lambda t: t.update({"net.2.bias": torch.ones(3, dtype=torch.int64)}), "net.2.bias is int64, not float64"),
+        (
+            lambda t: t.update({"net.2.bias": torch.ones(3).to(torch.float8_e5m2)}),
+            "net.2.bias is float8_e5m2, not floa",
+        ),
+        (lambda t: t.update({"net.2.bias": torch.ones(3).cfloat()}), "net.2.bias is complex64, not float64"),
+        (lambda t: t.update({"a\x1b[31m": torch.ones(1)}), r"a\\x1b\[31m is one too many"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(plugins, weights, tmp_path, change, words):
@@ -118,12 +128,58 @@ def test_files_that_are_not_there_or_broken(plugins, tmp_path, name, words):
         load(plugins, tmp_path / name)
 
 
-@pytest.mark.parametrize("text", ["not JSON", "[1]", '"text"', '{"stage": {}}', '{"predictor": 3}'])
-def test_a_file_that_says_something_else_of_itself(plugins, tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("not JSON", "not JSON"),
+        ("[" * 10**6, "not JSON"),
+        ('{"predictor": "learner", "options": {"hidden": 1e999}}', "not JSON"),
+        ('{"predictor": "learner", "options": {"hidden": NaN}}', "not JSON"),
+        ("[1]", r"not a record of vpbench \(Input should be"),
+        ('"text"', r"not a record of vpbench \(Input should be"),
+        ('{"stage": {}}', r"not a record of vpbench \(predictor: Field required"),
+        ('{"schema": true, "predictor": "learner"}', r"not a record of vpbench \(schema: "),
+        ('{"predictor": 3}', r"not a record of vpbench \(predictor: "),
+        ('{"predictor": "../learner"}', r"not a record of vpbench \(predictor: "),
+        ('{"predictor": "learner", "preset": 3}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "/../../x"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "a/../../x"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": ".."}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "wide\\n"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "\\u001b[31m"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "<b>"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "' + "a" * 300 + '"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "options": [1]}', r"not a record of vpbench \(options"),
+        ('{"predictor": "learner", "options": {"\\u001b[31m": 1}}', r"not a record of vpbench \(options.\\x1b"),
+        ('{"predictor": "learner", "protocol": {"name": "../x"}}', r"not a record of vpbench \(protocol.name"),
+        ('{"predictor": "learner", "protocol": 3}', r"not a record of vpbench \(protocol"),
+        ('{"predictor": "learner", "clips": []}', r"not a record of vpbench \(clips"),
+        ('{"predictor": "learner", "clips": {"sequences": [[1]]}}', r"not a record of vpbench \(clips.sequences"),
+        ('{"predictor": "learner", "clips": {"sequences": "ab"}}', r"not a record of vpbench \(clips.sequences"),
+    ],
+)
+def test_a_file_that_says_something_else_of_itself(plugins, tmp_path, text, words):
     path = tmp_path / "strange.safetensors"
     save_file({"x": torch.zeros(1)}, path, metadata={"vpbench": text})
-    with pytest.raises(vpbench.DataError, match=r"strange.safetensors: what it says of itself under 'vpbench'"):
+    with pytest.raises(vpbench.DataError, match=rf"strange.safetensors: its metadata 'vpbench' is {words}") as caught:
         load(plugins, path)
+    assert len(str(caught.value)) < 500 + len(str(path))
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", ["", "wide", "emit-1", "c20", "a_b.c+d=1", "größe"])
+def test_names_of_presets(tmp_path, preset):
+    path = tmp_path / "weights.safetensors"
+    save_file({}, path, metadata={"vpbench": json.dumps({"predictor": "learner", "preset": preset})})
+    assert open_trained(path).about["preset"] == preset
+
+
+@pytest.mark.parametrize("name", ["pipe.safetensors", "folder.safetensors", "x" * 300])
+def test_what_is_no_file(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(vpbench.DataError, match=r"not a file of weights|name too long"):
+        open_trained(tmp_path / name)
 
 
 def test_a_file_of_a_newer_vpbench(plugins, tmp_path):
@@ -146,3 +202,68 @@ def test_what_was_trained_on_is_told_from_what_was_not(plugins, weights, tmp_pat
     save_file(load_file(weights), tmp_path / "foreign.safetensors")
     foreign = load(plugins, tmp_path / "foreign.safetensors", text="learner:wide")
     assert foreign.trained.seen("toy", ["test/a"])["clips"] == "unknown"
+
+
+def foreign(tensors, path):
+    save_file(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "flag"),
+    [("model.net.", "net.", "--strip model."), ("", "net.", "--add net."), ("$x_", "", "--strip '$x_'")],
+)
+def test_names_that_fit_but_for_a_prefix_come_with_the_command(plugins, weights, tmp_path, before, after, flag):
+    tensors = {before + name.removeprefix(after): tensor for name, tensor in load_file(weights).items()}
+    path = foreign(tensors, tmp_path / "foreign.safetensors")
+    with pytest.raises(vpbench.DataError) as caught:
+        load(plugins, path, text="learner:wide")
+    command = f": `vpbench weights convert {path} {flag} --out NEW.safetensors` renames them"
+    assert str(caught.value).endswith(command)
+
+
+def test_names_that_differ_otherwise_come_without(plugins, weights, tmp_path):
+    tensors = {f"model.{name}": tensor for name, tensor in load_file(weights).items()} | {"x": torch.ones(1)}
+    with pytest.raises(vpbench.DataError, match=r"\(and \d more\)$"):
+        load(plugins, foreign(tensors, tmp_path / "foreign.safetensors"), text="learner:wide")
+
+
+class TestAdaptStateDict:
+    """``adapts``: a predictor whose published weights have other names, and lie with their channels last."""
+
+    @pytest.fixture
+    def published(self, weights, tmp_path):
+        tensors = {
+            f"layer{name[4]}/{name[6:]}": t.movedim(0, -1).contiguous() for name, t in load_file(weights).items()
+        }
+        return foreign(tensors, tmp_path / "published.safetensors")
+
+    def test_weights_of_others_are_adapted(self, plugins, weights, published):
+        chosen, stored = load(plugins, published, text="adapts:wide", name="adapts"), load_file(weights)
+        assert all(torch.equal(tensor, stored[name]) for name, tensor in chosen.value.state_dict().items())
+
+    def test_those_that_vpbench_wrote_are_not(self, plugins, published, tmp_path):
+        about = {"predictor": "adapts", "options": {"hidden": 8}}
+        chosen = load(plugins, published, text="adapts:wide", name="adapts")
+        save_trained(tmp_path / "ours.safetensors", chosen.value, about)
+        again = load(plugins, tmp_path / "ours.safetensors", text="adapts", name="adapts")
+        assert again.fingerprint == chosen.fingerprint
+
+    def test_what_does_not_fit_after_it_is_named(self, plugins, published, tmp_path):
+        tensors = load_file(published) | {"layer9/bias": torch.ones(1)}
+        with pytest.raises(vpbench.DataError, match=r"does not fit predictor 'adapts' .*: net.9.bias is one too many"):
+            load(plugins, foreign(tensors, tmp_path / "x.safetensors"), text="adapts:wide", name="adapts")
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("nonsense", r"failed: ValueError: invalid literal .*; --debug shows where$"),
+            ("return/None", "must return a mapping of names to tensors"),
+            ("return/list", "must return a mapping of names to tensors"),
+            ("return/numbers", "must return a mapping of names to tensors"),
+        ],
+    )
+    def test_where_it_fails_the_plugin_is_named(self, plugins, tmp_path, name, words):
+        path = foreign({name: torch.ones(1)}, tmp_path / "x.safetensors")
+        with pytest.raises(vpbench.PluginError, match=f"`adapt_state_dict` of predictor 'adapts' {words}"):
+            load(plugins, path, text="adapts:wide", name="adapts")

@@ -159,6 +159,33 @@ class TestRead:
         with pytest.raises(DataError, match=rf"{name}: "):
             weights.read(tmp_path / name)
 
+    @pytest.mark.parametrize("name", ["net.safetensors", "net.pth"])
+    def test_a_pipe_does_not_block(self, tmp_path, name):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match=f"{name}: is a pipe or device, not a file of weights"):
+            weights.read(tmp_path / name)
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"[1]",
+            b'{"a":' * 10**5,
+            b'{"__metadata__":{"vpbench":{}}}',
+            b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}}',
+            b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}',
+            b'{"a":{"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]}}',
+            b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a\x1b[31m":3}',
+        ],
+    )
+    def test_a_strange_header(self, tmp_path, header):
+        data = b"" if b"[0,0]" in header else bytes(4)
+        (tmp_path / "net.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data)
+        words = "net.safetensors: is not a safetensors file that can be read"
+        with pytest.raises(DataError, match=words) as caught:
+            weights.read(tmp_path / "net.safetensors")
+        assert "\x1b" not in str(caught.value)
+        assert len(str(caught.value)) < 300 + len(str(tmp_path))
+
     def test_more_than_tensors(self, tmp_path):
         torch.save({"state_dict": {"w": torch.ones(1)}}, tmp_path / "net.pth")
         with pytest.raises(DataError, match=r"holds more than tensors: `vpbench weights convert .*net.pth`"):
@@ -199,6 +226,8 @@ class TestLoadNetwork:
             ({"bias": None}, "net.pth: has no tensor 'bias'"),
             ({"bias": torch.zeros(3)}, r"'bias' is \[3\], not \[2\]"),
             ({"scale": torch.zeros(3)}, "a tensor 'scale' too many"),
+            ({"bias": torch.zeros(2, dtype=torch.int8)}, "'bias' is int8, not float32: it is of another network"),
+            ({"bias": torch.zeros(2, dtype=torch.int64)}, "'bias' is int64, not float32"),
         ],
     )
     def test_of_another_network(self, changes, words):

@@ -1,25 +1,24 @@
-"""``vpbench weights``: a user's pickle of weights, made a file that can be read without running anything."""
+"""``vpbench weights``: somebody's checkpoint becomes a file that can be read without running anything."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import common_options
-from vpbench.errors import DataError, UsageError
+from vpbench.cli.common import common_options, pairs
+from vpbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from vpbench.engine.checkpoint import Network
 
 __all__ = ["command"]
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which training programs put a state dict beside their optimizer's."""
-_PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every name."""
+_LISTED = 40
+"""Tensors that are printed, of those converted."""
 
 
 @click.group("weights")
@@ -31,61 +30,72 @@ def command() -> None:
 @command.command("convert")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Default: beside FILE, ending in .safetensors.")
+@click.option("--take", multiple=True, metavar="NAME", help="The state dict, or the module of it, to convert.")
+@click.option("--strip", multiple=True, metavar="PREFIX", help="Remove a prefix from the tensors' names.")
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a tensor, or a module with its tensors.")
+@click.option("--add", multiple=True, metavar="PREFIX", help="Put a prefix before every tensor's name.")
 @common_options
-def convert(file: Path, out: Path | None) -> None:
-    """Turn a pickle that holds a state dict (.pth, .pt, .ckpt) into safetensors.
+def convert(
+    file: Path,
+    out: Path | None,
+    take: tuple[str, ...],
+    strip: tuple[str, ...],
+    rename: tuple[str, ...],
+    add: tuple[str, ...],
+) -> None:
+    """Turn a checkpoint (.pth, .pt, .ckpt) into safetensors, and list what it holds.
 
-    Nothing in the pickle is run: one that asks for it is refused. A state dict is also found under the key state_dict,
-    model_state_dict or model, and without the prefixes of DataParallel and torch.compile. Nothing is overwritten.
+    Nothing in the file is run: a pickle that asks for it is refused. The state dict is found wherever it lies, and
+    loses the prefixes of DataParallel, torch.compile and Lightning. If there are several, or weights and their moving
+    average, --take chooses. Names then change in this order: --strip, --rename, --add. Nothing is overwritten.
     """
-    out = out or file.with_suffix(".safetensors")
-    if not file.is_file():
-        raise DataError(f"{file}: there is no such file")
-    if file.suffix == ".safetensors":
-        raise UsageError(f"{file}: is safetensors already")
-    if out.exists():
-        raise UsageError(f"{out}: is there already; remove it, or name another file with --out")
-
-    from safetensors.torch import save
-
-    from vpbench.plugin.weights import sha256, unpickle
+    from vpbench.engine.checkpoint import find_network
+    from vpbench.engine.checkpoint_names import renamed
+    from vpbench.engine.checkpoint_tensors import checked_tensors, encoded
+    from vpbench.plugin.weights import check_regular, sha256
     from vpbench.results.store import write_atomic
 
-    tensors = _tensors(unpickle(file), file)
-    # Each with memory of its own: safetensors has no shared tensors, and a view would bring all of what it views.
-    try:
-        own = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-        content = save(own, metadata={"format": "pt"})
-    except (ValueError, RuntimeError) as error:  # sparse, quantised
-        raise DataError(f"{file}: holds a tensor that safetensors cannot ({' '.join(str(error).split())})") from error
-    write_atomic(out, content)
-    click.echo(f"{out}: {len(own)} tensors, {len(content) / 2**20:.1f} MiB, sha256 {sha256(out)}")
+    check_regular(file)
+    out = out or file.with_suffix(".safetensors")
+    _check_flags(file, out, {"--take": take, "--strip": strip, "--add": add})
+    renames = pairs(rename, "--rename")
+    content = _content(file)
+    network = find_network(content, file, take)
+    network = replace(network, names=renamed(network.names, file, strip, renames, add))
+    tensors = checked_tensors(network.tensors, file)
+    data = encoded(tensors, file)
+    write_atomic(out, data)
+    for line in _report(file, content, network):
+        click.echo(line)
+    click.echo(f"{out}: {len(tensors)} tensors, {len(data) / 2**20:.1f} MiB, sha256 {sha256(out)}")
 
 
-def _tensors(content: Any, file: Path) -> dict[str, Tensor]:
-    """Return the state dict within what was loaded, by plain names.
+def _check_flags(file: Path, out: Path, flags: dict[str, Sequence[str]]) -> None:
+    if empty := [flag for flag, texts in flags.items() if not all(texts)]:
+        raise UsageError(f"{empty[0]} needs a name")
+    if out.suffix != ".safetensors":
+        raise UsageError(f"--out {out}: must end in .safetensors")
+    if file.suffix == ".safetensors" and out == file:
+        raise UsageError(f"{file}: is safetensors already; to rename its tensors, name a new file with --out")
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out}: is there already; remove it, or name another file with --out")
 
-    Raises:
-        DataError: there is none, more than one, or something else is in it.
-    """
-    from torch import Tensor
 
-    while isinstance(content, Mapping):
-        wrapped = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
-        if not wrapped:
-            break
-        if len(wrapped) > 1:
-            raise DataError(f"{file}: holds both {wrapped[0]!r} and {wrapped[1]!r}: save the one that you mean")
-        content = content[wrapped[0]]
-    if not isinstance(content, Mapping) or not content:
-        kind = "nothing" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-        raise DataError(f"{file}: holds {kind}, not a state dict: torch.save(model.state_dict(), FILE)")
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise DataError(
-                f"{file}: {name!r} is a {type(value).__name__}, not a tensor: torch.save(model.state_dict(), FILE)"
-            )
-    tensors = dict(content)
-    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), ""):
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-    return tensors
+def _content(file: Path) -> Any:
+    from vpbench.engine.trained import open_trained
+    from vpbench.plugin.weights import read_safetensors, unpickle
+
+    if file.suffix != ".safetensors":
+        return unpickle(file)
+    if open_trained(file).about:
+        raise UsageError(f"{file}: vpbench wrote it; use it as it is, since a copy would lose its record")
+    return read_safetensors(file)
+
+
+def _report(file: Path, content: Any, network: Network) -> list[str]:
+    from vpbench.engine.checkpoint_names import listed
+
+    lines = list(network.listing())
+    more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    left_out = [f"left out: {listed(network.left_out)}"] if network.left_out else []
+    return [f"{file}: {listed(content)}", network.summary(), *lines[:_LISTED], *more, *left_out]

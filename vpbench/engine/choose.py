@@ -283,7 +283,7 @@ def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapp
     except Exception as error:
         raise PluginError(f"{where} cannot be built: {type(error).__name__}: {error}") from error
     if trained is not None:
-        fit_weights(value, trained.path, name)
+        fit_weights(value, trained, name)
     values = {} if validated is None else json.loads(validated.model_dump_json())
     every = {key: sources.get(key, "default") for key in values}
     proof = fingerprint(value)

@@ -124,8 +124,9 @@ def _run_stage(
     folder, done = plan.folder / f"stage{number}", plan.folder / f"stage{number}" / "weights.safetensors"
     predictor = plan.chosen.value
     if done.is_file():
-        fit_weights(predictor, done, plan.chosen.name)
-        return dict(open_trained(done).about["stage"])
+        trained = open_trained(done)
+        fit_weights(predictor, trained, plan.chosen.name)
+        return dict(trained.about["stage"])
     stage, recipe = plan.stages[number - 1], plan.recipes[number - 1]
     accumulate = recipe.accumulate if stage.automatic_optimization else 1
     loader = TrainingLoader(

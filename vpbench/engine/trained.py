@@ -4,24 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vpbench.errors import DataError, UsageError
+from vpbench.errors import DataError, PluginError, UsageError
 from vpbench.plugin import weights
+from vpbench.protocol.protocol import validation_line
 from vpbench.results.store import write_atomic
 
 __all__ = ["Trained", "fit_weights", "merge_options", "open_trained", "save_trained", "sequence_keys"]
 
 SCHEMA = 1
 _KEY = "vpbench"
+_Name = Annotated[str, Field(pattern=r"^\w[\w.+=@-]*$", max_length=100)]
+"""Text from a file that becomes part of a path, or a line of a page."""
+
+
+class _Record(BaseModel):
+    """What is relied on of the record in a file of weights; other entries are free."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Protocol(_Record):
+    name: _Name = ""
+
+
+class _Clips(_Record):
+    sequences: list[Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]] | None = None
+
+
+class _About(_Record):
+    number: int = Field(default=SCHEMA, alias="schema", ge=1)
+    predictor: _Name
+    preset: Annotated[str, Field(pattern=r"^(\w[\w.+=@-]*)?$", max_length=100)] = ""
+    options: dict[_Name, Any] = {}
+    protocol: _Protocol = _Protocol()
+    clips: _Clips = _Clips()
+    stages: list[dict[str, Any]] = []
 
 
 @dataclass(frozen=True)
@@ -77,8 +106,7 @@ def open_trained(path: Path) -> Trained:
     Raises:
         DataError: there is no such file, it is not safetensors, or of a newer vpbench.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file of weights")
+    weights.check_regular(path)
     if path.suffix != ".safetensors":
         raise DataError(
             f"{path}: weights are read from safetensors alone, since a pickle may run code: "
@@ -88,17 +116,37 @@ def open_trained(path: Path) -> Trained:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(_KEY, "{}")
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: is not a safetensors file that can be read ({error}); replace it") from error
+        reason = weights.shown(str(error))
+        raise DataError(f"{path}: is not a safetensors file that can be read ({reason}); replace it") from error
+    return Trained(path, weights.sha256(path), _parsed(text, path))
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    """Return the record of a file of weights; an empty one is that of a foreign file.
+
+    Raises:
+        DataError: it is not a record of vpbench, or of a newer vpbench.
+    """
     try:
         about = json.loads(text)
-    except ValueError:
-        about = None
-    theirs = about.get("schema", SCHEMA) if isinstance(about, dict) else None
+        json.dumps(about, allow_nan=False)  # 1e999 and NaN are no JSON
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: its metadata {_KEY!r} is not JSON; replace the file") from error
+    theirs = about.get("schema", SCHEMA) if isinstance(about, dict) else SCHEMA
     if isinstance(theirs, int) and theirs > SCHEMA:
-        raise DataError(f"{path}: schema {theirs} is newer than this vpbench reads; upgrade vpbench")
-    if theirs is None or (about and not isinstance(about.get("predictor"), str)):
-        raise DataError(f"{path}: what it says of itself under {_KEY!r} is not vpbench's; replace it")
-    return Trained(path, weights.sha256(path), about)
+        raise DataError(
+            f"{path}: schema {weights.shown(str(theirs))} is newer than this vpbench reads; upgrade vpbench"
+        )
+    if about == {}:
+        return {}
+    try:
+        _About.model_validate(about)
+    except ValidationError as error:
+        reason = weights.shown(validation_line(error))
+        raise DataError(
+            f"{path}: its metadata {_KEY!r} is not a record of vpbench ({reason}); replace the file"
+        ) from error
+    return dict(about)
 
 
 def merge_options(
@@ -136,26 +184,57 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def fit_weights(module: Any, path: Path, name: str) -> None:
-    """Give a predictor the weights of a file.
+def fit_weights(module: Any, trained: Trained, name: str) -> None:
+    """Load the weights of a file into a predictor, which may adapt those that vpbench did not write.
 
     Raises:
-        UsageError: it has none. DataError: tensors are missing, too many or of other shapes; says which.
+        UsageError: the predictor has no weights. DataError: names tensors that are missing, too many, or of another
+            shape or kind of numbers. PluginError: the predictor's ``adapt_state_dict`` fails.
     """
     if not isinstance(module, torch.nn.Module):
-        raise UsageError(f"predictor {name!r} has no weights: {path} cannot be given to it")
-    tensors = weights.read(path)
-    if differ := list(_differences(module.state_dict(), tensors)):
+        raise UsageError(f"predictor {name!r} has no weights: {trained.path} cannot be given to it")
+    tensors = weights.read(trained.path)
+    if not trained.about and hasattr(module, "adapt_state_dict"):
+        tensors = _adapted(module, tensors, f"`adapt_state_dict` of predictor {name!r}")
+    expected = module.state_dict()
+    if differ := list(_differences(expected, tensors)):
         more = f" (and {len(differ) - 3} more)" if len(differ) > 3 else ""
-        raise DataError(f"{path}: does not fit predictor {name!r} with these options: {'; '.join(differ[:3])}{more}")
+        raise DataError(
+            f"{trained.path}: does not fit predictor {name!r} with these options: {'; '.join(differ[:3])}{more}"
+            f"{'' if trained.about else _advice(expected, tensors, trained.path)}"
+        )
     module.load_state_dict(tensors)
 
 
-def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Iterable[str]:
-    for name in sorted({*expected, *found}):
-        if name not in found:
+def _adapted(module: Any, tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
+    try:
+        adapted = module.adapt_state_dict(tensors)
+    except Exception as error:
+        reason = weights.shown(f"{type(error).__name__}: {error}")
+        raise PluginError(f"{where} failed: {reason}; --debug shows where") from error
+    if not isinstance(adapted, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in adapted.items()
+    ):
+        raise PluginError(f"{where} must return a mapping of names to tensors")
+    return dict(adapted)
+
+
+def _differences(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Iterable[str]:
+    for name in sorted({*expected, *tensors}):
+        if name not in tensors:
             yield f"{name} is missing"
         elif name not in expected:
-            yield f"{name} is one too many"
-        elif found[name].shape != expected[name].shape:
-            yield f"{name} is {list(found[name].shape)}, not {list(expected[name].shape)}"
+            yield f"{weights.shown(name)} is one too many"
+        elif why := weights.difference(expected[name], tensors[name]):
+            yield f"{name} {why}"
+
+
+def _advice(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Return the command after which names fit, if all of them lack one prefix or have one too many; else ""."""
+    for flag, longer, shorter in (("--strip", tensors, expected), ("--add", expected, tensors)):
+        first, shortest = min(longer, default=""), min(shorter, default="")
+        prefix = first.removesuffix(shortest)
+        if prefix and prefix != first and {prefix + name for name in shorter} == set(longer):
+            flag = f"{flag} {shlex.quote(weights.shown(prefix))}"
+            return f": `vpbench weights convert {path} {flag} --out NEW.safetensors` renames them"
+    return ""

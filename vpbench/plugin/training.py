@@ -110,7 +110,8 @@ class Trainable(Protocol):
 
     The harness loads weights by itself: the option ``weights`` is a file, not a field of ``Options``. Optional:
     ``training_only``, the names of options that do not change what trained weights predict (the kind of loss), and so
-    may differ from those that the weights were trained with.
+    may differ from those that the weights were trained with. ``adapt_state_dict(state_dict)``, which returns the
+    predictor's own names and layouts for weights that another program wrote; vpbench's own are never adapted.
     """
 
     def training_stages(self, protocol: Any) -> Sequence[Any]:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 import sys
 import tempfile
 import threading
 import urllib.request
 import warnings
+import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -29,13 +30,18 @@ from vpbench.paths import cache_dir, weights_dirs
 __all__ = [
     "MissingWeightsError",
     "check_name",
+    "check_regular",
+    "difference",
     "download",
     "find",
+    "kind",
     "load_network",
     "obtain",
     "reachable",
     "read",
+    "read_safetensors",
     "sha256",
+    "shown",
     "unpickle",
 ]
 
@@ -144,6 +150,27 @@ def _sha256(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def shown(text: str) -> str:
+    """Return a text from a file so that a terminal shows it on one line: escaped, and shortened to 80 characters."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:80])
+    return line if len(text) <= 80 else f"{line}..."
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path leads to a file: neither a folder, nor a pipe or device, which may never end.
+
+    Raises:
+        DataError: it does not.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise DataError(f"{path}: {'there is no such file' if missing else error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or device'}, not a file of weights")
+
+
 def read(path: Path) -> dict[str, Tensor]:
     """Return a state dict from ``.safetensors``, or from a pickle of tensors alone, on the CPU.
 
@@ -151,14 +178,26 @@ def read(path: Path) -> dict[str, Tensor]:
         DataError: the file cannot be read, or holds anything else.
     """
     if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise DataError(f"{path}: is not a safetensors file that can be read ({error}); replace it") from error
+        return read_safetensors(path)
     content = unpickle(path)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise DataError(f"{path}: holds more than tensors: `vpbench weights convert {path}` takes them out")
     return dict(content)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, on the CPU.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    check_regular(path)
+    try:
+        return load_file(path)
+    except Exception as error:  # a header may ask torch for what it cannot make
+        raise DataError(
+            f"{path}: is not a safetensors file that can be read ({shown(str(error))}); replace it"
+        ) from error
 
 
 def unpickle(path: Path) -> Any:
@@ -167,20 +206,60 @@ def unpickle(path: Path) -> Any:
     Raises:
         DataError: it cannot be read, or asks for anything else; names that.
     """
+    check_regular(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickle protocols: they load, or fail below
+            _check_archive(path)
             return torch.load(path, map_location="cpu", weights_only=True)
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a broken archive or pickle may raise anything
         if asked := re.search(r"GLOBAL (\S+)", str(error)):
             raise DataError(
-                f"{path}: asks for {asked[1]} when loaded, which is not weights; nothing of it was run. If you trust "
-                f"it, load it in its own program and torch.save(model.state_dict(), FILE)"
+                f"{path}: asks for {shown(asked[1])} when loaded, which is not weights; nothing of it was run. If you "
+                f"trust it, load it in its own program and torch.save(model.state_dict(), FILE)"
             ) from error
-        kind = type(error).__name__
-        raise DataError(f"{path}: is not a file of torch.save that loads ({kind}); get it again") from error
+        reason = type(error).__name__
+        raise DataError(f"{path}: is not a file of torch.save that loads ({reason}); get it again") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Check that an archive is what ``torch.save`` writes: without compression, so that it cannot grow when it is read.
+
+    Raises:
+        DataError: it is compressed, or TorchScript.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise DataError(f"{path}: is a compressed archive, which torch.save does not write; get it again")
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise DataError(
+            f"{path}: is TorchScript, which holds code and was not loaded. If you trust it, "
+            f"torch.save(torch.jit.load(FILE).state_dict(), NEW) in a program of your own"
+        )
+
+
+def kind(tensor: Tensor) -> Literal["floating-point", "complex", "integer", "quantised"]:
+    """Return what a tensor's numbers are. Those of eight bits and fewer need scales that are kept elsewhere."""
+    dtype = tensor.dtype
+    if tensor.is_quantized or (dtype.itemsize == 1 and dtype not in (torch.bool, torch.uint8)):
+        return "quantised"
+    return "floating-point" if dtype.is_floating_point else "complex" if dtype.is_complex else "integer"
+
+
+def difference(expected: Tensor, tensor: Tensor) -> str:
+    """Return why a tensor cannot stand where a network expects another, such as ``is [4], not [3]``; "" if it can."""
+    if tensor.shape != expected.shape:
+        return f"is {list(tensor.shape)}, not {list(expected.shape)}"
+    if kind(tensor) != kind(expected):
+        return f"is {tensor.dtype}, not {expected.dtype}".replace("torch.", "")
+    return ""
 
 
 def load_network(network: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> torch.nn.Module:
@@ -193,11 +272,10 @@ def load_network(network: torch.nn.Module, tensors: Mapping[str, Tensor], path: 
     for name, tensor in expected.items():
         if name not in tensors:
             raise DataError(f"{path}: has no tensor {name!r}: it is of another network")
-        if tensors[name].shape != tensor.shape:
-            shapes = f"{list(tensors[name].shape)}, not {list(tensor.shape)}"
-            raise DataError(f"{path}: {name!r} is {shapes}: it is of another network")
+        if why := difference(tensor, tensors[name]):
+            raise DataError(f"{path}: {name!r} {why}: it is of another network")
     if extra := sorted(set(tensors) - set(expected)):
-        raise DataError(f"{path}: has a tensor {extra[0]!r} too many: it is of another network")
+        raise DataError(f"{path}: has a tensor '{shown(extra[0])}' too many: it is of another network")
     cast = {name: tensors[name].to(expected[name].dtype) for name in expected}
     network.load_state_dict(cast, assign=True)
     return network.eval().requires_grad_(False)
