@@ -1,7 +1,7 @@
 """Published units of an earlier run: are they of the data at hand?
 
-A unit records a stamp of its sequences' files and of the code that reads them. A unit with the same stamp is taken as it
-is. With another stamp, its clips are read again, and a unit of other pixels is set aside and evaluated again.
+A unit records a stamp of its sequences' files and of the code that reads them. A unit with the same stamp is taken as
+it is. With another stamp, its clips are read again. A unit of other pixels is set aside and evaluated again.
 """
 
 from __future__ import annotations
