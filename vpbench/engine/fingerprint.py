@@ -138,6 +138,8 @@ class _Walk:
 
     def _visit_new(self, value: Any, where: str) -> None:
         match value:
+            case torch.nn.Module(_orig_mod=original) if is_library(type(value).__module__):  # torch.compile's wrapper
+                self._all("compiled", [original], where)
             case torch.Tensor():
                 self._tensor(value, where)
             case np.ndarray() if value.dtype.hasobject:
