@@ -239,10 +239,11 @@ class TestStages:
         assert torch.equal(made[5], predict(built(), frames, 3))
         assert len({round(float(each.mean()), 6) for each in made.values()}) == 6
 
-    def test_untrained_residual_repeats_the_last_frame(self):
+    @pytest.mark.parametrize("options", [SMALL | {"residual": True}, PRESETS["tiny"]], ids=["residual", "tiny"])
+    def test_untrained_residual_repeats_the_last_frame(self, options):
         torch.manual_seed(0)
         frames = noise(2, 4, 3, 8, 8)
-        predicted = predict(CDNet(Options(**SMALL, residual=True)).eval(), frames, 3)
+        predicted = predict(CDNet(Options(**options)).eval(), frames, 3)
         torch.testing.assert_close(predicted, frames[:, -1:].expand_as(predicted), atol=1e-5, rtol=0)
 
 
