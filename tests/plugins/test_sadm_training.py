@@ -171,10 +171,13 @@ class TestTerms:
         assert float(kl_divergence(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3))) == 0
         assert float(expected) > 0
 
-    def test_loss_is_their_sum(self):
+    @pytest.mark.parametrize("accumulate", [1, 3])
+    def test_loss_is_their_sum(self, accumulate):
+        """The weight of the divergence rises over 40 of 100 optimiser steps; a step is counted in batches."""
         made, batch = stage(mode="stochastic", kl_weight=0.5, kl_warm_up=0.4), batch_of(*moving())
+        made.recipe = dataclasses.replace(made.recipe, accumulate=accumulate)
         terms = {}
-        for step, share in ((0, 0.0), (10, 0.25), (40, 1.0), (90, 1.0)):
+        for step, share in ((0, 0.0), (10 * accumulate, 0.25), (40 * accumulate, 1.0), (90 * accumulate, 1.0)):
             at = dataclasses.replace(batch, step=step, generators=batch_of(*moving()).generators)
             loss = float(made.training_step(at, step).detach())
             terms = made.losses(dataclasses.replace(at, generators=batch_of(*moving()).generators))

@@ -132,6 +132,24 @@ class TestInference:
         assert torch.equal(made.semantics.argmax(dim=2), scene.labels[:, PAST:])
         assert torch.equal(made.flow, scene.flow[:, PAST - 1 :])
 
+    def test_the_inpainter_sees_the_dynamics_probabilities(self, scene, rollout):
+        model, seen = scene.model(rollout=rollout), []
+        model.inpainter.register_forward_pre_hook(lambda module, args: seen.append(args[2]))
+        made = model.predict(scene.context(), STEPS, [torch.Generator()])
+        torch.testing.assert_close(torch.cat(seen), made.semantics[0].exp())
+
+    def test_the_first_stage_is_validated_without_the_untrained_inpainter(self, scene, rollout):
+        """Which the second stage trains, and is validated with."""
+        model = scene.model(rollout=rollout)
+        nn.init.normal_(model.inpainter.residual.weight, std=0.5)
+        first, second = model.training_stages(None)
+        first.setup("fit")
+        made = model.predict(scene.context(), STEPS, [torch.Generator()])
+        visible = ~scene.hole[:, :, None].expand_as(made.frames)
+        assert torch.equal(made.frames[visible], scene.true[visible])
+        second.setup("fit")
+        assert not torch.equal(model.predict(scene.context(), STEPS, [torch.Generator()]).frames, made.frames)
+
 
 class Naive(nn.Module):
     """A judge that takes brightness for truth."""
