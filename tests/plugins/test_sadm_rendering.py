@@ -207,7 +207,7 @@ class TestMotionBefore:
     @pytest.mark.parametrize("rollout", ROLLOUTS)
     @pytest.mark.parametrize(("ground", "thing"), [(0.0, 2.0), (2.0, 0.0), (1.0, 3.0), (-1.0, 2.0), (3.0, 1.0)])
     def test_is_that_of_the_step_before_in_each_step(self, rollout, out_of_image, ground, thing):
-        """A thing three pixels wide before a ground of its class: what it uncovers, and that alone, is newly visible."""
+        """A thing three pixels wide before a ground of its class: only what it uncovers is newly visible."""
         x, steps, left = torch.arange(18), 3, 5
         flow = torch.zeros(1, steps + 1, 2, 12, 18)
         covered = torch.zeros(steps + 1, 18, dtype=torch.bool)
