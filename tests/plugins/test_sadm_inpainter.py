@@ -140,6 +140,24 @@ class TestInpainter:
         changed = (net(frame, hole, one) - net(frame, hole, other)).abs()
         assert changed[hole.expand_as(changed)].mean() > 1e-3
 
+    def test_the_last_level_sees_features_frame_hole_and_probabilities(self):
+        """Of twice the size by the nearest neighbour, blanked with grey, 1 in the hole; the level before, averages."""
+        net, frame, hole, semantics = inpainter(), noise(2, 3, 16, 24), self.hole(), noise(2, 3, 16, 24, seed=3)
+        seen = {}
+        for number, level in enumerate(net.decoder):
+            level.register_forward_pre_hook(lambda module, args, number=number: seen.update({number: args[0]}))
+        net(frame, hole, semantics)
+        features, blanked, mask, probabilities = seen[1].split([6, 3, 1, 3], dim=1)
+        assert torch.equal(features, features[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))
+        assert torch.equal(blanked, torch.where(hole, 0.5, frame))
+        assert torch.equal(mask, hole.float())
+        assert torch.equal(probabilities, semantics)
+        features, skip, probabilities = seen[0].split([8, 6, 3], dim=1)
+        assert features.min() >= 0 and skip.min() >= 0, "after ReLU"
+        torch.testing.assert_close(
+            probabilities, semantics.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean((-1, -3))
+        )
+
     def test_without_conditioning_semantics_change_nothing(self):
         net, frame, hole = inpainter(semantic_conditioning=False), noise(2, 3, 16, 24), self.hole()
         assert torch.equal(net(frame, hole, noise(2, 3, 16, 24)), net(frame, hole, noise(2, 3, 16, 24, seed=1)))

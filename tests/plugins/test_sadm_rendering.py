@@ -294,6 +294,7 @@ class TestLosses:
         monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))
         loss, frames = perceptual_loss("lpips"), [noise(2, 3, 64, 64, seed=i) for i in range(2)]
         expected = loss(*frames)
+        torch.testing.assert_close(loss.network(*(2 * each - 1 for each in frames)).mean(), expected)  # in [-1,1]
         loss.train()
         assert torch.equal(loss(*frames), expected), "no dropout"
 
@@ -362,9 +363,11 @@ class TestStage:
         terms["video"] = torch.tensor(1000.0)
         assert float(made._total(terms, 0)) == 1 + 20 + 300 + 5000
 
-    @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (1, 0.25), (4, 1.0), (9, 1.0)])
-    def test_adversarial_weights_rise(self, step, share):
-        made = stage(adversarial_warm_up=0.4)
+    @pytest.mark.parametrize(
+        ("steps", "step", "share"), [(10, 0, 0.0), (10, 1, 0.25), (10, 4, 1.0), (10, 9, 1.0), (40, 4, 0.25)]
+    )
+    def test_adversarial_weights_rise(self, steps, step, share):
+        made = stage(steps=steps, adversarial_warm_up=0.4)
         terms = {"covisible": torch.tensor(0.0), "frame": torch.tensor(1.0), "video": torch.tensor(1.0)}
         assert float(made._total(terms, step)) == pytest.approx(3 * share)
 

@@ -138,6 +138,13 @@ class TestBoundaryWeights:
         moved = boundary_weights(labels.roll((2, 3), (0, 1)), 5.0, 1.0, "sum")
         torch.testing.assert_close(moved[8:-6, 8:-6], weights.roll((2, 3), (0, 1))[8:-6, 8:-6])
 
+    @pytest.mark.parametrize("norm", ["sum", "peak"])
+    def test_an_edge_weighs_the_same_up_to_the_border(self, norm):
+        for labels in (self.edge(24), self.edge(24).T):
+            weights = boundary_weights(labels, 5.0, 3.0, norm)
+            along = weights if (labels == labels[:1]).all() else weights.T
+            torch.testing.assert_close(along, along[12].expand_as(along))
+
     def test_without_a_label_is_no_boundary_and_no_weight(self):
         labels = torch.zeros(12, 12, dtype=torch.int64)
         labels[4:8, 4:8] = 255
