@@ -135,6 +135,20 @@ def test_lightning_itself_is_told_to_run_nothing(train, tmp_path, monkeypatch):
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("looked_at", [True, False])
+def test_no_pickle_protocol_is_run(tmp_path, monkeypatch, protocol, looked_at):
+    """Neither by looking for names in the file, nor by torch, if a name were missed."""
+    path, mark = tmp_path / "stage1" / "last.ckpt", tmp_path / "mark"
+    path.parent.mkdir()
+    torch.save({"state_dict": {}, "more": Hostile(mark)}, path, pickle_protocol=protocol)
+    if not looked_at:
+        monkeypatch.setattr("vpbench.engine.train_checkpoint.foreign_object", lambda path: None)
+    with pytest.raises(vpbench.DataError, match=r"last\.ckpt: (asks for|is not a checkpoint)"):
+        read_checkpoint(path)
+    assert not mark.exists()
+
+
 def compressed(path):
     with zipfile.ZipFile(path) as archive:
         content = {entry.filename: archive.read(entry) for entry in archive.infolist()}

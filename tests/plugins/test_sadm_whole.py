@@ -149,6 +149,7 @@ class TestInference:
         model = scene.model(rollout=rollout)
         nn.init.normal_(model.inpainter.residual.weight, std=0.5)
         first, second = model.training_stages(None)
+        second.setup("fit")
         first.setup("fit")
         assert learned(model) == {"dynamics"}
         made = model.predict(scene.context(), STEPS, [torch.Generator()])
