@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,21 +23,40 @@ PLUGINS = [str(TESTS / "toys.py"), str(TESTS / "toy_trainable.py")]
 RECIPE = {"epochs": 3, "batch_size": 4, "learning_rate": 3.0}  # diverges: the first epoch's weights stay the best
 
 
-@pytest.fixture
-def train(tmp_path, cache):
-    path = tmp_path / "toy.toml"
+def training(folder, plugins, **settings):
+    """Train in a folder; its checkpoints are kept after every step."""
+    path = folder / "toy.toml"
     path.write_text(
         'schema = 1\nname = "toy"\nversion = 1\nmetrics = ["mse"]\n[dataset]\nname = "toy-frames"\n'
         "options = { sequences = 12, length = 10 }\n[sampling]\n"
         'kind = "first"\ncontext = 2\nhorizon = 3\n[training]\nclips = 24\n'
     )
-    plugins = load_plugins(PLUGINS)
+    settings = {"device": "cpu", "minutes": 0, "recipe": RECIPE, **settings}
+    return vpbench.train("learner", path, plugins=plugins, out=folder / "out", **settings)
 
-    def call(**settings):
-        settings = {"device": "cpu", "minutes": 0, "recipe": RECIPE, **settings}
-        return vpbench.train("learner", path, plugins=plugins, out=tmp_path / "out", **settings)
 
-    return call
+@pytest.fixture
+def train(tmp_path, cache):
+    return partial(training, tmp_path, load_plugins(PLUGINS))
+
+
+@pytest.fixture(scope="module")
+def stopped_training(tmp_path_factory):
+    """A training that was stopped after one epoch of three and two batches of the second."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VPBENCH_CACHE", str(folder / "cache"))
+        patch.setenv("KILL_SIGNAL", "SIGINT")
+        patch.setenv("KILL_AFTER", "8")
+        with pytest.raises(Stopped):
+            training(folder, load_plugins(PLUGINS))
+    return folder / "out"
+
+
+@pytest.fixture
+def stopped(stopped_training, tmp_path):
+    """A copy of it, in which :func:`train` resumes."""
+    shutil.copytree(stopped_training, tmp_path / "out")
 
 
 class Hostile:
@@ -81,15 +102,6 @@ CHANGES = {
 LAST = CHANGES | {"in a callback": added("callbacks", "Saver", "more"), "in an optimiser": added("hyper_parameters")}
 
 
-def stopped(train, monkeypatch):
-    """Train one epoch of three, and two batches of the second; return the stage's folder."""
-    monkeypatch.setenv("KILL_SIGNAL", "SIGINT")
-    monkeypatch.setenv("KILL_AFTER", "8")
-    with pytest.raises(Stopped):
-        train()
-    monkeypatch.delenv("KILL_AFTER")
-
-
 def refused(train, path, mark):
     """Train again; return what is said, of one line, after the path."""
     before = path.read_bytes()
@@ -106,8 +118,7 @@ def refused(train, path, mark):
 
 @pytest.mark.parametrize("kind", LAST)
 @pytest.mark.parametrize("harm", [Hostile, lambda mark: Innocent()], ids=["hostile", "innocent"])
-def test_resuming_runs_nothing_of_the_checkpoint(train, tmp_path, monkeypatch, kind, harm):
-    stopped(train, monkeypatch)
+def test_resuming_runs_nothing_of_the_checkpoint(train, stopped, tmp_path, kind, harm):
     (path,), mark = tmp_path.glob("out/**/last.ckpt"), tmp_path / "mark"
     LAST[kind](path, harm(mark))
     message = refused(train, path, mark)
@@ -117,16 +128,14 @@ def test_resuming_runs_nothing_of_the_checkpoint(train, tmp_path, monkeypatch, k
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_neither_do_the_best_weights(train, tmp_path, monkeypatch, kind):
-    stopped(train, monkeypatch)
+def test_neither_do_the_best_weights(train, stopped, tmp_path, kind):
     (path,), mark = tmp_path.glob("out/**/best.ckpt"), tmp_path / "mark"
     CHANGES[kind](path, Hostile(mark))
     refused(train, path, mark)
 
 
-def test_lightning_itself_is_told_to_run_nothing(train, tmp_path, monkeypatch):
+def test_lightning_itself_is_told_to_run_nothing(train, stopped, tmp_path, monkeypatch):
     """Were the file exchanged after it was looked at."""
-    stopped(train, monkeypatch)
     (path,), mark = tmp_path.glob("out/**/last.ckpt"), tmp_path / "mark"
     added("more")(path, Hostile(mark))
     monkeypatch.setattr("vpbench.engine.train.read_checkpoint", lambda path: {})
@@ -168,8 +177,7 @@ def compressed(path):
     ],
     ids=["cut off", "empty", "a list", "no weights", "compressed"],
 )
-def test_a_damaged_checkpoint_is_named_with_what_to_do(train, tmp_path, monkeypatch, damage):
-    stopped(train, monkeypatch)
+def test_a_damaged_checkpoint_is_named_with_what_to_do(train, stopped, tmp_path, damage):
     (path,) = tmp_path.glob("out/**/last.ckpt")
     damage(path)
     assert "is not a checkpoint" in refused(train, path, tmp_path / "mark")
@@ -211,6 +219,10 @@ def test_a_stage_may_keep_data(train, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(Fit, "on_save_checkpoint", lambda self, checkpoint: checkpoint.update(own=data))
     monkeypatch.setattr(Fit, "on_load_checkpoint", lambda self, checkpoint: seen.append(checkpoint["own"]))
-    stopped(train, monkeypatch)
+    monkeypatch.setenv("KILL_SIGNAL", "SIGINT")
+    monkeypatch.setenv("KILL_AFTER", "8")
+    with pytest.raises(Stopped):
+        train()
+    monkeypatch.delenv("KILL_AFTER")
     train()
     assert str(seen) == str([data])
