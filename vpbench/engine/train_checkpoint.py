@@ -10,6 +10,7 @@ import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from vpbench.errors import DataError
+from vpbench.plugin.weights import shown
 
 __all__ = ["foreign_object", "read_checkpoint"]
 
@@ -38,7 +39,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def foreign_object(path: Path) -> str | None:
     """Return the name of a function or class in a checkpoint that may run code; None if there is none.
 
-    Names are escaped and cut, since they come from the file. torch.load would take minutes to refuse a long one.
+    torch.load would take minutes to refuse a name of a megabyte.
 
     Raises:
         ValueError: it is no checkpoint; further errors of :mod:`zipfile` and torch if it is damaged.
@@ -47,4 +48,4 @@ def foreign_object(path: Path) -> str | None:
         if any(entry.compress_type for entry in archive.infolist()):
             raise ValueError("compressed: torch.save never does that, and it could grow without bounds")
     names = get_unsafe_globals_in_checkpoint(path)
-    return ascii(min(names)[:80])[1:-1] if names else None
+    return shown(min(names)) if names else None
