@@ -108,7 +108,8 @@ def refused(train, path, mark):
     with pytest.raises(vpbench.DataError) as raised:
         train()
     message = str(raised.value)
-    assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < 400
+    assert message.startswith(f"{path}: ") and "\n" not in message
+    assert len(message.replace(str(path.parent), "")) < 250
     assert message.endswith(f". Remove {path.parent}, and this stage trains from its beginning")
     assert not mark.exists(), "it was run"
     assert path.read_bytes() == before
@@ -195,7 +196,7 @@ def test_names_from_the_file_are_escaped_and_cut(tmp_path):
             archive.writestr(entry, data.replace(name, b"\x1b[31mevil\nx" + b"y" * 10**6))
     with pytest.raises(vpbench.DataError, match=r"asks for \\x1b\[31mevil\.xyyy") as raised:
         read_checkpoint(path)
-    assert len(str(raised.value)) < 400
+    assert len(str(raised.value).replace(str(path.parent), "")) < 350
 
 
 @pytest.mark.parametrize("harm", [Innocent, lambda: {"of": [torch.nn.Linear(1, 1)]}], ids=["own class", "module"])
