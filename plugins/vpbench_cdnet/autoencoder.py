@@ -180,7 +180,7 @@ class _Reversible(torch.autograd.Function):
     """The chain of blocks, of which only the result is kept for the gradients.
 
     Gomez, Ren, Urtasun, Grosse: The Reversible Residual Network: Backpropagation Without Storing Activations, NeurIPS
-    2017, algorithm 1; here in both directions.
+    2017, algorithm 1; here in both directions. Its gradients have no gradients: :class:`_FirstOrder` refuses them.
     """
 
     @staticmethod
@@ -194,15 +194,35 @@ class _Reversible(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g1: Tensor, g2: Tensor) -> tuple[Any, ...]:
-        y1, y2 = ctx.saved_tensors
+        y1, y2 = saved = ctx.saved_tensors
         found: dict[Tensor, Tensor] = {}
-        with torch.autocast(y1.device.type, enabled=False):
+        second_order = torch.is_grad_enabled()  # as with create_graph=True
+        with torch.no_grad(), torch.autocast(y1.device.type, enabled=False):
             for block in ctx.blocks if ctx.inverse else reversed(ctx.blocks):
                 if ctx.inverse:
                     y1, y2, g1, g2 = _undo_decoding(block, (y1, y2), (g1, g2), ctx.statistics, found)
                 else:
                     y1, y2, g1, g2 = _undo_encoding(block, (y1, y2), (g1, g2), found)
-        return None, None, None, g1, g2, *(found.get(parameter) for parameter in ctx.blocks.parameters())
+        gradients = g1, g2, *(found.get(parameter) for parameter in ctx.blocks.parameters())
+        return None, None, None, *(_FirstOrder.apply(*saved, *gradients) if second_order else gradients)
+
+
+class _FirstOrder(torch.autograd.Function):
+    """Return gradients unchanged, and refuse to be differentiated.
+
+    ``torch.autograd.function.once_differentiable`` returns constants where the incoming gradient is one: a gradient
+    penalty would silently be left out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y1: Tensor, y2: Tensor, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        return gradients
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise RuntimeError(
+            "CDNet's autoencoder recomputes its activations and has no second derivatives: set cdnet.recompute=false"
+        )
 
 
 def _undo_encoding(

@@ -87,16 +87,17 @@ class Inpainter(nn.Module):
         hole: Bool[Tensor, "b 1 h w"],
         probabilities: Float[Tensor, "b c h w"],
     ) -> Float[Tensor, "b 3 h w"]:
-        """Return whole frames in [0,1]. What ``warped`` holds in the hole does not matter.
+        """Return whole frames. What ``warped`` holds in the hole does not matter.
 
+        They are in [0,1], but while training they are not clamped: the gradient of a clamped value would be 0.
         Sizes that are no multiples of the stride are padded by repeating the border, and cut again.
         """
         height, width = warped.shape[-2:]
         warped, probabilities = padded(warped, self.stride), padded(probabilities, self.stride)
         hole = padded(hole.to(warped.dtype), self.stride) > 0
         given = torch.where(hole, _GREY, warped)
-        completed = (given + self._residual(given, hole, probabilities)).clamp(0.0, 1.0)
-        return completed[..., :height, :width]
+        completed = (given + self._residual(given, hole, probabilities))[..., :height, :width]
+        return completed if self.training else completed.clamp(0.0, 1.0)
 
     def _residual(self, given: Tensor, hole: Tensor, probabilities: Tensor) -> Tensor:
         valid = (~hole).to(given.dtype)

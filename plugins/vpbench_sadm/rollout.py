@@ -21,7 +21,7 @@ class Rendered:
     """K rendered steps of B clips."""
 
     frames: Float[Tensor, "b k 3 h w"]
-    """Completed, in [0,1]."""
+    """Completed; in [0,1] unless the inpainter is in training mode."""
     warped: Float[Tensor, "b k 3 h w"]
     """What they were completed from."""
     disocclusion: Bool[Tensor, "b k h w"]
@@ -73,7 +73,7 @@ def render(
         if options.rollout == "iterative":
             holes.append(new)
             frames.append(_completed(inpainter, options, image[:, None], new[:, None], chances[:, None]))
-            image = frames[-1][:, 0].detach()
+            image = frames[-1][:, 0].detach().clamp(0.0, 1.0)  # as inference reads it
         else:
             holes.append(_hole(inner, back, options))
             back = torch.cat([back, here], dim=1)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from vpbench.results.result import find_results, load
@@ -48,6 +49,33 @@ def test_it_ends_with_the_command_that_uses_the_weights(vpbench, args, tmp_path)
     (folder,) = find_results(tmp_path / "results")
     assert load(folder).run["weights"]["clips"] == "disjoint"
     assert load(folder).training == "disjoint"
+
+
+def test_a_checkpoint_that_would_run_code_is_one_line_and_exit_code_1(vpbench, args, trained, tmp_path):
+    mark = tmp_path / "mark"
+    for path in (trained, trained.parent / "stage1" / "weights.safetensors"):
+        path.unlink()  # as if the training had stopped before
+    checkpoint = trained.parent / "stage1" / "last.ckpt"
+    torch.save(torch.load(checkpoint, weights_only=True) | {"more": Hostile(mark)}, checkpoint)
+    done = vpbench("train", *args, "-m", "learner", *SHORT, "--out", tmp_path / "out")
+    assert done.code == 1
+    assert not mark.exists()
+    (line,) = [line for line in done.err.splitlines() if "warning" not in line]
+    assert line == (
+        f"vpbench: {checkpoint}: asks for {os.mkdir.__module__}.mkdir when loaded, and a checkpoint holds data only; "
+        f"nothing of it was run. Remove {checkpoint.parent}, and this stage trains from its beginning"
+    )
+    assert not trained.exists()
+
+
+class Hostile:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
 
 
 def test_a_model_trained_on_the_scored_clips_is_not_ranked(vpbench, args, trained, tmp_path):

@@ -167,6 +167,36 @@ class TestAutoencoder:
         model.encode(x)[0].sum().backward()
         assert x.grad.abs().max() > 0 and all(p.grad is None for p in model.parameters())
 
+    @pytest.mark.parametrize("blocks", [(1,), (2, 1)])
+    @pytest.mark.parametrize("of", ["encoding", "decoding"])
+    @pytest.mark.parametrize("power", [1, 2])
+    def test_recomputing_refuses_second_derivatives(self, blocks, of, power):
+        """Also where the loss is linear in the result: then no incoming gradient says that a second one is wanted."""
+        model = autoencoder(blocks, norm="group", recompute=True)
+        x = noise(1, 3, 3, 8, 8).requires_grad_()
+        features, statistics = model.encode(x)
+        if of == "decoding":
+            x = features.detach().requires_grad_()
+        result = features if of == "encoding" else model.decode(x, statistics)
+        first = torch.autograd.grad(result.pow(power).sum(), [x, *model.parameters()], create_graph=True)
+        for gradient in first:
+            with pytest.raises(RuntimeError, match=r"no second derivatives: set cdnet\.recompute=false"):
+                (result.mean() + gradient.square().sum()).backward(retain_graph=True)
+
+    @pytest.mark.parametrize("recompute", [False, True])
+    def test_without_recomputing_there_are_second_derivatives_and_the_first_stay_the_same(self, recompute):
+        """The first derivatives of a graph that is kept for second ones are those of a graph that is not."""
+        model = autoencoder(norm="group", recompute=recompute).double()
+        x = noise(1, 3, 3, 8, 8).double().requires_grad_()
+        wanted = [x, *model.parameters()]
+        plain = torch.autograd.grad(model.encode(x)[0].square().sum(), wanted)
+        kept = torch.autograd.grad(model.encode(x)[0].square().sum(), wanted, create_graph=True)
+        for one, other in zip(plain, kept, strict=True):
+            torch.testing.assert_close(other.detach(), one)
+        if not recompute:
+            (kept[0].square().sum()).backward()
+            assert all(p.grad.abs().max() > 0 for p in model.parameters())
+
     def test_recomputing_keeps_the_result_alone(self):
         kept = {}
         for recompute in (False, True):
@@ -204,6 +234,13 @@ class TestAutoencoder:
             both = norm(torch.cat([x, other]), statistics)
             torch.testing.assert_close(both[:4], y)
             torch.testing.assert_close(both[4:], norm(other, statistics))
+
+    def test_group_norm_has_one_group(self):
+        """All channels of a clip are normalised together: one that is brighter stays so."""
+        x = noise(2, 3, 3, 4, 4) + torch.tensor([0.0, 1.0, 3.0]).view(3, 1, 1, 1)
+        over = tuple(range(1, 5))
+        expected = (x - x.mean(over, keepdim=True)) / (x.var(over, correction=0, keepdim=True) + 1e-5).sqrt()
+        torch.testing.assert_close(Norm(3, "group")(x, None), expected)
 
     def test_group_norm_treats_each_clip_by_itself(self):
         model, x = autoencoder(norm="group").train(), noise(3, 3, 3, 8, 8)

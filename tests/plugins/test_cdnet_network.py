@@ -121,6 +121,13 @@ class TestTime:
         encodings, _ = network.autoencoder.encode(windows_of(noise(1, 4, 3, 8, 8))[0])
         torch.testing.assert_close(calls[0][0], encodings.flatten(0, 1))
 
+    def test_without_global_information_the_updater_sees_the_motion_features(self):
+        network, motion = built(global_information=False).network, []
+        network.motion.register_forward_hook(lambda module, args, state: motion.append(state))
+        seen = record(network.refine, "recall", lambda: list(network(noise(1, 4, 3, 8, 8), 2, [5])))
+        assert len(seen) == 2, "once a step"
+        assert all(torch.equal(a, state.hidden) for a, state in zip(seen, motion[3:], strict=True))
+
     def test_states_start_from_the_first_frame_alone(self):
         network, frames = built().network, noise(1, 4, 3, 8, 8)
         other = torch.cat([frames[:, :1], noise(1, 3, 3, 8, 8, seed=5)], dim=1)
@@ -239,10 +246,11 @@ class TestStages:
         assert torch.equal(made[5], predict(built(), frames, 3))
         assert len({round(float(each.mean()), 6) for each in made.values()}) == 6
 
-    def test_untrained_residual_repeats_the_last_frame(self):
+    @pytest.mark.parametrize("options", [SMALL | {"residual": True}, PRESETS["tiny"]], ids=["residual", "tiny"])
+    def test_untrained_residual_repeats_the_last_frame(self, options):
         torch.manual_seed(0)
         frames = noise(2, 4, 3, 8, 8)
-        predicted = predict(CDNet(Options(**SMALL, residual=True)).eval(), frames, 3)
+        predicted = predict(CDNet(Options(**options)).eval(), frames, 3)
         torch.testing.assert_close(predicted, frames[:, -1:].expand_as(predicted), atol=1e-5, rtol=0)
 
 
@@ -259,7 +267,9 @@ class TestInput:
     @pytest.mark.parametrize("length", [1, 2, 3, 6])
     def test_other_contexts_are_said_and_predicted(self, length, window):
         model, frames = built(window=window), noise(2, length, 3, 8, 8)
-        with pytest.warns(VpbenchWarning, match=f"made for 4 context frames, given {length}"):
+        seen = "the last 4" if length > 4 else "them, the first repeated"
+        message = f"made for 4 context frames, given {length}: the global information is of {seen}$"
+        with pytest.warns(VpbenchWarning, match=message):
             predicted = predict(model, frames, 2)
         assert predicted.isfinite().all()
 
@@ -411,6 +421,12 @@ class TestOptions:
             built().training_stages(protocol)
         assert len(built(context=10).training_stages(protocol)) == 1
         assert len(built(global_information=False).training_stages(protocol)) == 1
+
+    @pytest.mark.parametrize("emit", ["motion", 1, 5])
+    def test_a_stage_is_shown_not_trained(self, emit):
+        protocol = SimpleNamespace(name="p", sampling=SimpleNamespace(context=4))
+        with pytest.raises(UsageError, match="emit shows a stage of trained weights; train without it"):
+            built(emit=emit).training_stages(protocol)
 
     def test_predicting_needs_no_lightning(self):
         code = "import sys, vpbench_cdnet.predictor; assert not [m for m in sys.modules if m.startswith('lightning')]"

@@ -15,7 +15,7 @@ from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.training import Recipe, Trainable, TrainingBatch
 from vpbench_cdnet.losses import area, area_loss, pixel_loss, soft_area, weights
 from vpbench_cdnet.network import MOTION
-from vpbench_cdnet.options import Options
+from vpbench_cdnet.options import PRESETS, Options
 from vpbench_cdnet.predictor import CDNet
 from vpbench_cdnet.training import Forecasting
 
@@ -115,10 +115,21 @@ class TestTerms:
 
     @pytest.mark.parametrize("loss_frames", ["window", "last"])
     @pytest.mark.parametrize("deep_supervision", [True, False])
-    @pytest.mark.parametrize("true_frames", [0.0, 1.0])
-    def test_are_the_losses_of_what_the_network_decodes(self, deep_supervision, loss_frames, true_frames):
+    @pytest.mark.parametrize(
+        ("true_frames", "decay", "threshold", "area_weight"), [(0.0, 0.8, 0.05, 1e-4), (1.0, 0.5, 0.3, 1e-3)]
+    )
+    def test_are_the_losses_of_what_the_network_decodes(
+        self, deep_supervision, loss_frames, true_frames, decay, threshold, area_weight
+    ):
         clips = noise(2, 7, 3, 8, 8)
-        made = stage(deep_supervision=deep_supervision, loss_frames=loss_frames, sampling_start=true_frames)
+        made = stage(
+            deep_supervision=deep_supervision,
+            loss_frames=loss_frames,
+            sampling_start=true_frames,
+            decay=decay,
+            area_threshold=threshold,
+            area_weight=area_weight,
+        )
         pixel, area_ = made.losses(batch_of(clips))
         expected_pixel, expected_area = 0.0, 0.0
         shown = torch.full((2, 3), bool(true_frames))
@@ -127,13 +138,13 @@ class TestTerms:
             for iteration in range(1, 6) if deep_supervision else [5]:
                 error = decoded[iteration] - true
                 error = error[:, :, 2:] if loss_frames == "last" else error
-                expected_pixel += 0.8 ** (5 - iteration) * (error.abs().mean() + (error**2).mean()) / 3
+                expected_pixel += decay ** (5 - iteration) * (error.abs().mean() + (error**2).mean()) / 3
             change = (decoded[0][:, :, 2] - clips[:, 3 + k]).abs().mean(1) ** 4
-            target = ((clips[:, 4 + k] - clips[:, 3 + k]).abs().mean(1) > 0.05).float()
-            expected_area += 16384 * ((change / (change + 0.05**4) - target) ** 2).mean() / 3
+            target = ((clips[:, 4 + k] - clips[:, 3 + k]).abs().mean(1) > threshold).float()
+            expected_area += 16384 * ((change / (change + threshold**4) - target) ** 2).mean() / 3
         torch.testing.assert_close(pixel, expected_pixel)
         torch.testing.assert_close(area_, expected_area)
-        torch.testing.assert_close(made.training_step(batch_of(clips), 0), pixel + 1e-4 * area_)
+        torch.testing.assert_close(made.training_step(batch_of(clips), 0), pixel + area_weight * area_)
 
     @pytest.mark.parametrize("kept", ["l1", "l2"])
     def test_weights_of_the_norms_are_the_options(self, kept):
@@ -142,15 +153,49 @@ class TestTerms:
         other = stage(sampling_start=0.0, **{kept: 0.0}).losses(clips)[0]
         torch.testing.assert_close(one / 3, both - other)
 
+    def test_tiny_learns_from_what_its_page_says(self):
+        """The squared error of the new frame, ten times, in four steps; 1e-5 of the area loss; group norm."""
+        torch.manual_seed(0)
+        made = Forecasting(CDNet(Options(**PRESETS["tiny"])).train())
+        made.recipe = dataclasses.replace(made.recipe, steps=100)
+        torch.nn.init.normal_(made.predictor.network.to_features.bias, std=0.1)
+        clips, expected = noise(2, 9, 3, 8, 8), 0.0
+        at_the_end = batch_of(clips, step=60)  # no true frame is read any more
+        pixel, area_ = made.losses(at_the_end)
+        for k, decoded in enumerate(made.predictor.network(clips[:, :4], 4, range(6))):
+            for iteration in range(1, 6):
+                error = decoded[iteration][:, :, 2] - clips[:, 4 + k]
+                expected += 0.8 ** (5 - iteration) * 10 * error.square().mean() / 4
+        torch.testing.assert_close(pixel, expected)
+        torch.testing.assert_close(made.training_step(at_the_end, 0), pixel + 1e-5 * area_)
+        assert made.probability(59) > 0
+        assert made.configure_optimizers()["lr_scheduler"]["interval"] == "step", "a cosine"
+        made.eval()
+        torch.testing.assert_close(made.losses(at_the_end)[0], pixel)
+
     def test_as_many_steps_are_trained_as_the_options_say(self):
         clips = noise(2, 8, 3, 8, 8)
         fewer = stage(sampling_start=0.0, loss_steps=2).losses(batch_of(clips))
         torch.testing.assert_close(fewer, stage(sampling_start=0.0).losses(batch_of(clips[:, :6])))
         assert fewer[0] != stage(sampling_start=0.0).losses(batch_of(clips))[0]
 
-    def test_sizes_that_do_not_fit_are_padded(self):
-        pixel, area_ = stage().losses(batch_of(noise(2, 6, 3, 9, 11)))
-        assert pixel.isfinite() and area_.isfinite()
+    @pytest.mark.parametrize("size", [(9, 11), (8, 11), (9, 12)])
+    def test_sizes_that_do_not_fit_are_padded_below_and_to_the_right(self, size):
+        """Context and true frames alike, with their border, as the predictor pads what it reads."""
+        clips = noise(2, 6, 3, *size)
+        below, right = (-side % 4 for side in size)
+        by_hand = torch.cat([clips, clips[..., -1:, :].expand(-1, -1, -1, below, -1)], dim=-2)
+        by_hand = torch.cat([by_hand, by_hand[..., -1:].expand(-1, -1, -1, -1, right)], dim=-1)
+        for ours, theirs in zip(stage().losses(batch_of(clips)), stage().losses(batch_of(by_hand)), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+    def test_are_logged_by_their_names(self):
+        made, logged = stage(), {}
+        made._trainer, made.log_dict = SimpleNamespace(current_epoch=0), logged.update
+        made.training_step(batch_of(noise(2, 6, 3, 8, 8)), 0)
+        pixel, area_ = made.losses(batch_of(noise(2, 6, 3, 8, 8)))
+        assert pixel != area_
+        assert logged == {"train/pixel": pixel, "train/area": area_}
 
     def test_a_still_clip_has_a_finite_gradient(self):
         """No area, and where nothing moves |.| has no slope: 0, not NaN."""
@@ -167,6 +212,18 @@ class TestScheduledSampling:
             made._trainer = SimpleNamespace(current_epoch=epoch)
             found[epoch] = made.probability(0)
         assert found == pytest.approx({0: 0.9, 4: 0.9, 5: 0.81, 10: 0.729, 25: 0.531441})
+
+    def test_falls_as_the_options_say(self):
+        made, probabilities = stage(sampling_start=0.8, sampling_decay=0.5, sampling_epochs=3), {}
+        for epoch in (0, 2, 3, 5, 6):
+            made._trainer = SimpleNamespace(current_epoch=epoch)
+            probabilities[epoch] = made.probability(0)
+        assert probabilities == pytest.approx({0: 0.8, 2: 0.8, 3: 0.4, 5: 0.4, 6: 0.2})
+
+    def test_an_end_and_the_fall_by_epochs_multiply(self):
+        made = stage(steps=100, sampling_end=0.5)
+        made._trainer = SimpleNamespace(current_epoch=5)
+        assert made.probability(25) == pytest.approx(0.81 * 0.5)
 
     def test_with_an_end_it_falls_to_nothing_by_then(self):
         made = stage(steps=100, sampling_end=0.6)
@@ -201,6 +258,15 @@ class TestOptimiser:
             p.numel() for p in stage().predictor.parameters()
         )
 
+    @pytest.mark.parametrize("schedule", ["constant", "cosine"])
+    def test_its_rate_is_the_recipes_that_the_harness_sets(self, schedule):
+        """That is ``--lr``; the options hold the preset's."""
+        made = stage(schedule=schedule)
+        made.recipe = Recipe(steps=100, learning_rate=0.125)
+        made = made.configure_optimizers()
+        optimiser = made["optimizer"] if schedule == "cosine" else made
+        assert optimiser.param_groups[0].get("initial_lr", optimiser.param_groups[0]["lr"]) == 0.125
+
     def test_cosine_rises_and_falls(self):
         made = stage(steps=100, schedule="cosine").configure_optimizers()
         schedule, rates = made["lr_scheduler"]["scheduler"], []
@@ -214,7 +280,7 @@ class TestOptimiser:
         assert 0 < rates[-1] < 1e-6  # the last step, too, is a step
 
     def test_stages_are_what_the_harness_expects(self):
-        predictor = CDNet(Options(**SMALL))
+        predictor = CDNet(Options(**SMALL, recipe={"epochs": 3, "learning_rate": 1.0}))
         assert isinstance(predictor, Trainable)
         protocol = SimpleNamespace(name="p", sampling=SimpleNamespace(context=4))
         (made,) = predictor.training_stages(protocol)

@@ -283,6 +283,12 @@ class TestPrediction:
         with pytest.warns(VpbenchWarning, match="sadm: frames of 17x24 are padded to 20x24, multiples of 4"):
             predict(built(), context(size=(17, 24)))
 
+    @pytest.mark.parametrize(("latent", "widths", "stride"), [(4, (4,), 4), (2, (4,), 2), (2, (4, 4, 4), 8)])
+    def test_is_padded_to_the_larger_stride_of_both_parts(self, latent, widths, stride):
+        options = {"latent_stride": latent, "inpainter_widths": widths, "inpainter_kernels": (3,) * len(widths)}
+        with pytest.warns(VpbenchWarning, match=f"multiples of {stride}, and"):
+            predict(built(**options), context(size=(17, 24)))
+
     def test_more_steps_begin_like_fewer(self):
         for name, few in predict(built(), context(), horizon=2).given().items():
             assert torch.equal(few, predict(built(), context(), horizon=4).given()[name][:, :2]), name
@@ -355,6 +361,51 @@ class TestPredictor:
         assert changed["single-class"] == {"single_hidden"} and changed["stochastic"] == {"mode"}
         assert changed["occupancy-only"] == changed["consistency-only"] == {"occlusion"}
         assert changed["tiny-single-class"] == changed["tiny"] | {"single_hidden"}
+
+    def test_tiny_is_what_its_page_says(self):
+        paper, tiny = Options(), Options(**PRESETS["tiny"])
+        changed = {name: value for name, value in tiny if value != getattr(paper, name)}
+        recipes = [changed.pop(f"{stage}_recipe") for stage in ("dynamics", "rendering")]
+        assert [(r.steps, r.batch_size, r.learning_rate) for r in recipes] == [(300, 4, 1e-2), (300, 4, 2e-3)]
+        assert changed == {
+            "space": "context",
+            "classes": 19,
+            "hidden": 8,
+            "embed": (6, 8),
+            "context_width": 16,
+            "head": (8, 6),
+            "fusion": 24,
+            "latent_stride": 2,
+            "flow_residual": "class_flow",
+            "mask_residual": "carried",
+            "boundary_sigma": 1.0,
+            "boundary_norm": "peak",
+            "schedule": "cosine",
+            "dynamics_horizon": 4,
+            "rollout": "compose",
+            "occlusion": "semantic",
+            "composite": True,
+            "inpainter_widths": (16, 32, 48, 64),
+            "inpainter_kernels": (5, 3, 3, 3),
+            "perceptual": "pixel",
+            "frame_weight": 0.0,
+            "video_weight": 0.0,
+        }
+
+    def test_untrained_tiny_carries_labels_and_flow_along(self):
+        """A quarter of the frame is of each of four classes; all drifts by a pixel a step."""
+        torch.manual_seed(0)
+        given = context()
+        y, x = torch.meshgrid(torch.arange(H), torch.arange(W + 8), indexing="ij")
+        drawn = (y >= H // 2) * 2 + (x >= W // 2).long()
+        labels = [drawn[:, 8 - t : 8 - t + W] for t in range(8)]
+        given.semantics[:] = torch.stack(labels[:4])
+        with pytest.warns(VpbenchWarning, match="multiples of 16"):
+            made = predict(SADM(Options(**PRESETS["tiny"])).eval(), given, horizon=3)
+        assert torch.equal(made.semantics.argmax(dim=2)[0], torch.stack(labels[4:7]))
+        torch.testing.assert_close(made.flow, given.flow[:, :1].expand_as(made.flow))
+        torch.testing.assert_close(made.frames[:, 0, ..., 1:], given.frames[:, -1, ..., :-1])
+        assert made.disocclusion[:, 0, :, 0].all() and not made.disocclusion[:, 0, :, 1:].any()
 
     def test_stated_by_the_paper_are_marked(self):
         stated = {n for n, f in Options.model_fields.items() if (f.json_schema_extra or {}).get("paper")}

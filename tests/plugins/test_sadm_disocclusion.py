@@ -243,6 +243,22 @@ class TestUnion:
         made = Options(consistency="literal", **options)
         assert int(occluded(*square.given(), square.source_flow, made).sum()) == marked
 
+    @pytest.mark.parametrize(("tau", "marked"), [(0.0, True), (3.9, True), (4.1, False)])
+    def test_the_threshold_of_occupancy_is_the_options(self, tau, marked):
+        square = Square(labelled=False)
+        found = occluded(*square.given(), square.source_flow, Options(occlusion="occupancy", occupancy_tau=tau))
+        assert torch.equal(found, square.band & marked)
+
+    @pytest.mark.parametrize("consistency", ["warped", "nearest", "literal"])
+    def test_consistency_is_the_options(self, consistency):
+        """Half a pixel off, of random labels: each of the three finds others."""
+        labels, before = (torch.randint(3, (1, 8, 9), generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+        flow = torch.full((1, 2, 8, 9), 0.6)
+        chosen = Options(occlusion="semantic", consistency=consistency, out_of_image=False)
+        each = {kind: inconsistent(flow, labels, before, kind) for kind in ("warped", "nearest", "literal")}
+        assert torch.equal(occluded(flow, labels, before, None, chosen), each[consistency])
+        assert len({tuple(one.flatten().tolist()) for one in each.values()}) == 3
+
     def test_the_presets_of_the_ablation(self):
         assert Options(**PRESETS["occupancy-only"]).occlusion == "occupancy"
         assert Options(**PRESETS["consistency-only"]).occlusion == "semantic"

@@ -327,6 +327,21 @@ class TestResiduals:
                     "of a square over the ground both are likely"
                 )
 
+    @pytest.mark.parametrize("direction", [(2.0, 0.0), (-2.0, 0.0), (0.0, 2.0), (0.0, -2.0)])
+    def test_what_a_mask_draws_from_outside_is_its_border(self, direction):
+        """Each half of the frame is of a class; both slide along the line between them, and stay what they are."""
+        options = Options(**SMALL, flow_residual="class_mean", mask_residual="carried")
+        model, labels = SADMDynamics(options).double(), torch.zeros(1, 3, H, W, dtype=torch.int64)
+        if direction[0]:
+            labels[..., H // 2 :, :] = 1
+        else:
+            labels[..., W // 2 :] = 1
+        flow = torch.tensor(direction).double().view(1, 1, 2, 1, 1).expand(1, 2, 2, H, W).contiguous()
+        log, _ = model(labels, flow, 3)
+        assert torch.equal(log.argmax(dim=2), labels)
+        certain = log.exp().gather(2, labels[:, :, None])
+        torch.testing.assert_close(certain, certain.flatten()[0].expand_as(certain))
+
 
 class TestNoise:
     """The stochastic mode (T8); its losses are in test_sadm_training.py."""

@@ -121,12 +121,42 @@ class TestInpainter:
         (found - 1).square()[hole.expand_as(found)].mean().backward()
         assert net.residual.weight.grad.abs().sum() > 0
 
+    @pytest.mark.parametrize("bias", [5.0, -5.0])
+    def test_in_training_a_value_beyond_the_range_has_its_gradient(self, bias):
+        """It is clamped in inference alone."""
+        net, frame, hole = inpainter(), noise(2, 3, 16, 24), self.hole()
+        torch.nn.init.constant_(net.residual.bias, bias)
+        painted = net.train()(frame, hole, noise(2, 3, 16, 24))
+        assert ((painted < 0) | (painted > 1)).all()
+        (painted - frame).abs().mean().backward()
+        torch.testing.assert_close(net.residual.bias.grad, torch.full((3,), bias / 5 / 3))
+        shown = net.eval()(frame, hole, noise(2, 3, 16, 24))
+        assert shown.unique().tolist() == [float(bias > 0)]
+
     def test_semantics_in_the_hole_change_what_is_painted_there(self):
         net, frame, hole = inpainter(), noise(2, 3, 16, 24), self.hole()
         one, other = noise(2, 3, 16, 24, seed=3), noise(2, 3, 16, 24, seed=4)
         other = torch.where(hole, other, one)
         changed = (net(frame, hole, one) - net(frame, hole, other)).abs()
         assert changed[hole.expand_as(changed)].mean() > 1e-3
+
+    def test_the_last_level_sees_features_frame_hole_and_probabilities(self):
+        """Of twice the size by the nearest neighbour, blanked with grey, 1 in the hole; the level before, averages."""
+        net, frame, hole, semantics = inpainter(), noise(2, 3, 16, 24), self.hole(), noise(2, 3, 16, 24, seed=3)
+        seen = {}
+        for number, level in enumerate(net.decoder):
+            level.register_forward_pre_hook(lambda module, args, number=number: seen.update({number: args[0]}))
+        net(frame, hole, semantics)
+        features, blanked, mask, probabilities = seen[1].split([6, 3, 1, 3], dim=1)
+        assert torch.equal(features, features[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2))
+        assert torch.equal(blanked, torch.where(hole, 0.5, frame))
+        assert torch.equal(mask, hole.float())
+        assert torch.equal(probabilities, semantics)
+        features, skip, probabilities = seen[0].split([8, 6, 3], dim=1)
+        assert features.min() >= 0 and skip.min() >= 0, "after ReLU"
+        torch.testing.assert_close(
+            probabilities, semantics.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).mean((-1, -3))
+        )
 
     def test_without_conditioning_semantics_change_nothing(self):
         net, frame, hole = inpainter(semantic_conditioning=False), noise(2, 3, 16, 24), self.hole()
@@ -183,6 +213,27 @@ class TestDiscriminators:
         shuffled = frames[:, [2, 0, 3, 1]]
         torch.testing.assert_close(frame(shuffled, condition), frame(frames, condition)[[2, 0, 3, 1]])
         assert (video(shuffled, condition).sort(2).values - video(frames, condition).sort(2).values).abs().max() > 1e-3
+
+    @pytest.mark.parametrize("dimensions", [2, 3])
+    def test_are_cyclegans_layers(self, dimensions):
+        """C4-C6-C5: leaky ReLU of slope 0.2 after each, instance norm before it in all but the first; then one more."""
+        torch.manual_seed(0)
+        options = Options(**SMALL | {"discriminator_widths": (4, 6, 5)})
+        judge = (FrameDiscriminator if dimensions == 2 else VideoDiscriminator)(options)
+        convolutions = [layer for layer in judge.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Conv3d)]
+        frames, condition = noise(2, 3, 3, 16, 24), noise(2, 3, 3, 16, 24, seed=1)
+        x = torch.cat([frames, condition], dim=2)
+        x = x.flatten(0, 1) if dimensions == 2 else x.transpose(1, 2)
+        convolve = functional.conv2d if dimensions == 2 else functional.conv3d
+        along = () if dimensions == 2 else (1,)
+        for number, (layer, stride) in enumerate(zip(convolutions, (2, 2, 1, 1), strict=True)):
+            x = convolve(x, layer.weight, layer.bias, (*along, stride, stride), padding=1)
+            if number in (1, 2):
+                over = tuple(range(2, x.ndim))
+                x = (x - x.mean(over, keepdim=True)) / (x.var(over, correction=0, keepdim=True) + 1e-5).sqrt()
+            if number < 3:
+                x = torch.where(x > 0, x, 0.2 * x)
+        torch.testing.assert_close(judge(frames, condition), x, atol=1e-4, rtol=1e-4)
 
     def test_they_see_the_condition(self):
         torch.manual_seed(0)

@@ -172,6 +172,25 @@ class TestRollout:
         assert found.disocclusion[:, 0].all()
         assert not found.disocclusion[:, 1].any()
 
+    @pytest.mark.parametrize("rollout", ROLLOUTS)
+    def test_the_inpainter_sees_the_probabilities_of_its_step(self, rollout):
+        net, given, seen = painter(), future(3), []
+        net.register_forward_pre_hook(lambda module, args: seen.append(args[2]))
+        render(net, options(rollout=rollout), *given)
+        every = torch.stack(seen, dim=1) if rollout == "iterative" else seen[0].unflatten(0, (2, 3))
+        assert torch.equal(every, given[3])
+
+    def test_the_next_step_warps_what_inference_would_show(self):
+        """In training too, when what is painted is not clamped."""
+        net, given = painter(), future(2)
+        torch.nn.init.constant_(net.residual.bias, 5.0)
+        for part in net.modules():
+            if isinstance(part, torch.nn.BatchNorm2d):
+                part.momentum = 0.0
+        shown, trained = render(net, options(), *given), render(net.train(), options(), *given)
+        assert trained.frames.min() > 1
+        assert torch.equal(trained.warped[:, 1], shown.warped[:, 1])
+
     def test_no_gradient_from_one_step_to_the_step_before(self):
         net, (frame, *given) = painter(), future(2)
         frame.requires_grad_()
@@ -179,6 +198,41 @@ class TestRollout:
         second, first = (torch.autograd.grad(found.frames[:, k].sum(), frame, retain_graph=True)[0] for k in (1, 0))
         assert second.eq(0).all()
         assert first.abs().sum() > 0
+
+
+class TestMotionBefore:
+    """Of claimants of one class, the one that moves as the pixel did in the step before is what it shows."""
+
+    @pytest.mark.parametrize("out_of_image", [True, False])
+    @pytest.mark.parametrize("rollout", ROLLOUTS)
+    @pytest.mark.parametrize(("ground", "thing"), [(0.0, 2.0), (2.0, 0.0), (1.0, 3.0), (-1.0, 2.0), (3.0, 1.0)])
+    def test_is_that_of_the_step_before_in_each_step(self, rollout, out_of_image, ground, thing):
+        """A thing three pixels wide before a ground of its class: only what it uncovers is newly visible."""
+        x, steps, left = torch.arange(18), 3, 5
+        flow = torch.zeros(1, steps + 1, 2, 12, 18)
+        covered = torch.zeros(steps + 1, 18, dtype=torch.bool)
+        for t in range(steps + 1):
+            covered[t] = (x >= left + thing * t) & (x < left + thing * t + 3)
+            flow[0, t, 0] = torch.where(covered[t], -thing, -ground)
+        chances = torch.tensor([1.0, 0.0, 0.0]).view(1, 1, 3, 1, 1).expand(1, steps, 3, 12, 18).contiguous()
+        labels = torch.zeros(1, 12, 18, dtype=torch.int64)
+        made = render(
+            None,
+            options(rollout=rollout, occlusion="occupancy", out_of_image=out_of_image),
+            noise(1, 3, 12, 18),
+            labels,
+            flow[:, 0],
+            chances,
+            flow[:, 1:],
+        )
+        for step in range(1, steps + 1):
+            source = x - ground
+            within = (source >= 0) & (source <= 17)
+            hidden = within & covered[step - 1][source.clamp(0, 17).long()]
+            expected = hidden & ~covered[step]
+            if out_of_image:
+                expected |= ~within & ~covered[step]
+            assert torch.equal(made.disocclusion[0, step - 1], expected.expand(12, -1)), step
 
 
 class TestLosses:
@@ -213,18 +267,24 @@ class TestLosses:
         from torchvision.models import vgg19
 
         torch.manual_seed(0)
-        drawn = vgg19().state_dict()
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in vgg19().state_dict().items() if "features" in name}
+        drawn = {name: torch.randn(shape) * (2 / (9 * shape[0])) ** 0.5 for name, shape in shapes.items()}
         monkeypatch.setattr(perceptual, "obtain", lambda url: url)
         monkeypatch.setattr(perceptual, "read", lambda path: drawn)
         loss, x, y = VGGLoss(), noise(1, 3, 32, 32), noise(1, 3, 32, 32, seed=1)
         assert float(loss(x, x)) == 0
-        seen = []
+        seen, read = [], []
+        loss.network[0].register_forward_pre_hook(lambda module, args: read.append(args[0]))
         for layer in loss.network:
             layer.register_forward_hook(lambda module, given, found: seen.append((type(module).__name__, found)))
         total = loss(x, y)
         compared = [seen[2 * i : 2 * i + 2] for i in (1, 6, 11, 20, 29)]
         assert [pair[0][0] for pair in compared] == ["ReLU"] * 5
         assert [pair[0][1].shape[1] for pair in compared] == [64, 128, 256, 512, 512]
+        for frames, layer_input in zip((x, y), read, strict=True):
+            for channel, (mean, deviation) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):  # ImageNet's
+                torch.testing.assert_close(layer_input[:, channel], (frames[:, channel] - mean) / deviation)
         weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
         by_hand = sum(w * (a[1] - b[1]).abs().mean() for w, (a, b) in zip(weights, compared, strict=True))
         assert float(total) == pytest.approx(float(by_hand), rel=1e-5)
@@ -234,6 +294,7 @@ class TestLosses:
         monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))
         loss, frames = perceptual_loss("lpips"), [noise(2, 3, 64, 64, seed=i) for i in range(2)]
         expected = loss(*frames)
+        torch.testing.assert_close(loss.network(*(2 * each - 1 for each in frames)).mean(), expected)  # in [-1,1]
         loss.train()
         assert torch.equal(loss(*frames), expected), "no dropout"
 
@@ -302,9 +363,11 @@ class TestStage:
         terms["video"] = torch.tensor(1000.0)
         assert float(made._total(terms, 0)) == 1 + 20 + 300 + 5000
 
-    @pytest.mark.parametrize(("step", "share"), [(0, 0.0), (1, 0.25), (4, 1.0), (9, 1.0)])
-    def test_adversarial_weights_rise(self, step, share):
-        made = stage(adversarial_warm_up=0.4)
+    @pytest.mark.parametrize(
+        ("steps", "step", "share"), [(10, 0, 0.0), (10, 1, 0.25), (10, 4, 1.0), (10, 9, 1.0), (40, 4, 0.25)]
+    )
+    def test_adversarial_weights_rise(self, steps, step, share):
+        made = stage(steps=steps, adversarial_warm_up=0.4)
         terms = {"covisible": torch.tensor(0.0), "frame": torch.tensor(1.0), "video": torch.tensor(1.0)}
         assert float(made._total(terms, step)) == pytest.approx(3 * share)
 

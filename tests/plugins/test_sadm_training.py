@@ -138,6 +138,13 @@ class TestBoundaryWeights:
         moved = boundary_weights(labels.roll((2, 3), (0, 1)), 5.0, 1.0, "sum")
         torch.testing.assert_close(moved[8:-6, 8:-6], weights.roll((2, 3), (0, 1))[8:-6, 8:-6])
 
+    @pytest.mark.parametrize("norm", ["sum", "peak"])
+    def test_an_edge_weighs_the_same_up_to_the_border(self, norm):
+        for labels in (self.edge(24), self.edge(24).T):
+            weights = boundary_weights(labels, 5.0, 3.0, norm)
+            along = weights if (labels == labels[:1]).all() else weights.T
+            torch.testing.assert_close(along, along[12].expand_as(along))
+
     def test_without_a_label_is_no_boundary_and_no_weight(self):
         labels = torch.zeros(12, 12, dtype=torch.int64)
         labels[4:8, 4:8] = 255
@@ -171,10 +178,13 @@ class TestTerms:
         assert float(kl_divergence(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 3))) == 0
         assert float(expected) > 0
 
-    def test_loss_is_their_sum(self):
+    @pytest.mark.parametrize("accumulate", [1, 3])
+    def test_loss_is_their_sum(self, accumulate):
+        """The weight of the divergence rises over 40 of 100 optimiser steps; a step is counted in batches."""
         made, batch = stage(mode="stochastic", kl_weight=0.5, kl_warm_up=0.4), batch_of(*moving())
+        made.recipe = dataclasses.replace(made.recipe, accumulate=accumulate)
         terms = {}
-        for step, share in ((0, 0.0), (10, 0.25), (40, 1.0), (90, 1.0)):
+        for step, share in ((0, 0.0), (10 * accumulate, 0.25), (40 * accumulate, 1.0), (90 * accumulate, 1.0)):
             at = dataclasses.replace(batch, step=step, generators=batch_of(*moving()).generators)
             loss = float(made.training_step(at, step).detach())
             terms = made.losses(dataclasses.replace(at, generators=batch_of(*moving()).generators))

@@ -12,6 +12,7 @@ from torch import nn
 from vpbench.plugin.clip import Context, Future, LabelSpace
 from vpbench.plugin.training import TrainingBatch
 from vpbench_sadm.dynamics_training import Dynamics
+from vpbench_sadm.losses import boundary_weights, label_loss
 from vpbench_sadm.options import Options
 from vpbench_sadm.predictor import SADM
 from vpbench_sadm.rendering_training import Rendering
@@ -108,6 +109,11 @@ class TestScene:
         assert scene.hole[0, 1, 10].nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 5, 14, 15, 16, 18, 19, 20]
 
 
+def learned(model):
+    """The parts of a model that have a gradient."""
+    return {name.partition(".")[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 @pytest.mark.parametrize("rollout", ROLLOUTS)
 class TestInference:
     """By true labels and flow, of an untrained inpainter."""
@@ -131,6 +137,27 @@ class TestInference:
         made = scene.predict(rollout=rollout)
         assert torch.equal(made.semantics.argmax(dim=2), scene.labels[:, PAST:])
         assert torch.equal(made.flow, scene.flow[:, PAST - 1 :])
+
+    def test_the_inpainter_sees_the_dynamics_probabilities(self, scene, rollout):
+        model, seen = scene.model(rollout=rollout), []
+        model.inpainter.register_forward_pre_hook(lambda module, args: seen.append(args[2]))
+        made = model.predict(scene.context(), STEPS, [torch.Generator()])
+        torch.testing.assert_close(torch.cat(seen), made.semantics[0].exp())
+
+    def test_the_first_stage_is_validated_without_the_untrained_inpainter(self, scene, rollout):
+        """Which the second stage trains, and is validated with."""
+        model = scene.model(rollout=rollout)
+        nn.init.normal_(model.inpainter.residual.weight, std=0.5)
+        first, second = model.training_stages(None)
+        second.setup("fit")
+        first.setup("fit")
+        assert learned(model) == {"dynamics"}
+        made = model.predict(scene.context(), STEPS, [torch.Generator()])
+        visible = ~scene.hole[:, :, None].expand_as(made.frames)
+        assert torch.equal(made.frames[visible], scene.true[visible])
+        second.setup("fit")
+        assert learned(model) == {"inpainter"}
+        assert not torch.equal(model.predict(scene.context(), STEPS, [torch.Generator()]).frames, made.frames)
 
 
 class Naive(nn.Module):
@@ -183,6 +210,18 @@ class TestRendering:
         assert float(made.logged["train/video"]) == pytest.approx(of_fake, rel=1e-5)
         assert float(made.logged["train/covisible"]) == 0
 
+    def test_what_the_judges_say_of_completed_frames_is_no_lesson_for_them(self, scene):
+        made, gradients = rendering(scene), []
+
+        def backward(loss):
+            loss.backward()
+            gradients.append([judge.bias.grad for judge in made.judges.values()])
+
+        made.manual_backward = backward
+        made.training_step(scene.batch(), 0)
+        assert gradients[0] == [None, None]
+        assert None not in gradients[1]
+
     def test_both_optimisers_have_the_betas_of_adversarial_training(self, scene):
         """CycleGAN's (Zhu, Park, Isola, Efros, ICCV 2017), to whose discriminators and loss the paper points."""
         optimisers, _ = rendering(scene).configure_optimizers()
@@ -227,6 +266,45 @@ class TestDynamics:
         terms = stage.losses(line())
         assert float(terms["labels"].detach()) == pytest.approx((step_1 + step_2) / 8, rel=1e-5)
         assert float(terms["flow"].detach()) == pytest.approx((flow_1 + flow_2) / 16, rel=1e-5)
+
+    def test_boundaries_weigh_as_the_options_say(self):
+        """With ``peak``, 1 + 3 at the boundary and less around it."""
+        made = dynamics(boundary_weight=3.0, boundary_sigma=1.5, boundary_norm="peak")
+        batch, seen = line(), []
+        decode = made.predictor.dynamics.decode
+        made.predictor.dynamics.decode = lambda *args: seen.append(decode(*args)) or seen[-1]
+        terms = made.losses(batch)
+        weights = boundary_weights(batch.future.semantics, 3.0, 1.5, "peak")
+        assert weights.max() == 4
+        torch.testing.assert_close(terms["labels"], label_loss(seen[0][0], batch.future.semantics, weights))
+
+    def test_the_first_batch_tells_whose_labels_it_learns(self):
+        made = dynamics()
+        made.recipe = dataclasses.replace(made.recipe, steps=50)
+        for step in (1, 0):
+            assert not made.predictor.label_space.any()
+            made.training_step(dataclasses.replace(line(), step=step), 0)
+        assert bytes(made.predictor.label_space.tolist()).rstrip(b"\0") == b"line"
+
+    def test_the_posterior_begins_at_the_contexts_hidden_state(self):
+        made, seen, batch = dynamics(mode="stochastic"), [], line()
+        made.posterior.register_forward_pre_hook(lambda module, args: seen.append(args[2]))
+        made.losses(batch)
+        state = made.predictor.dynamics.encode(batch.context.semantics, batch.context.flow)
+        assert torch.equal(seen[0], state.hidden)
+
+    @pytest.mark.parametrize("stage", [0, 1])
+    @pytest.mark.parametrize("schedule", ["staircase", "cosine"])
+    def test_the_rate_is_the_recipes_that_the_harness_sets(self, stage, schedule):
+        """That is ``--lr``; the options hold the preset's."""
+        recipe = {"epochs": 3, "learning_rate": 2.0}
+        chosen = {"dynamics_recipe": recipe, "rendering_recipe": recipe, "schedule": schedule, "video_weight": 1.0}
+        made = SADM(Options(**SMALL | {"classes": 2} | chosen)).training_stages(None)[stage]
+        assert made.recipe.learning_rate == 2.0
+        made.recipe = dataclasses.replace(made.recipe, steps=50, learning_rate=0.125)
+        configured = made.configure_optimizers()
+        optimisers = [configured["optimizer"]] if stage == 0 else configured[0]
+        assert [group["initial_lr"] for each in optimisers for group in each.param_groups] == [0.125] * (1 + stage)
 
     def test_the_posterior_reads_flow_in_units_of_its_scale(self):
         """Frames of twice the size move by twice the pixels."""

@@ -30,6 +30,7 @@ try:
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
     from vpbench.engine.train_callbacks import Best, NotFiniteError, Saver, Stopped, Watch
+    from vpbench.engine.train_checkpoint import read_checkpoint
     from vpbench.engine.train_curve import draw_curve
     from vpbench.engine.train_lock import locked
     from vpbench.engine.train_validation import Scores, Validation
@@ -186,6 +187,7 @@ def _run_stage(
         use_distributed_sampler=False,
     )
     if last.is_file():
+        read_checkpoint(last)
         say(f"stage {number} of {len(plan.stages)}, goes on from {last}")
     stage.train()
     start = time.perf_counter()
@@ -194,13 +196,13 @@ def _run_stage(
         model,
         loader,
         ckpt_path=last if last.is_file() else None,
-        weights_only=False,  # it is this training's own: it may hold more than tensors
+        weights_only=True,  # a pickle may run code
     )
     seconds = time.perf_counter() - start - validation.seconds
     waited = 100 * loader.waited / seconds
     say(f"stage {number} of {len(plan.stages)}: {seconds:.0f} s of training, {waited:.1f} % of it waiting for data")
     if best:
-        stage.load_state_dict(torch.load(best.path, map_location="cpu", weights_only=False)["state_dict"])
+        stage.load_state_dict(read_checkpoint(best.path)["state_dict"])
     kept = best.entry if best else validation.history[-1]
     about = {
         "name": type(stage).__name__,

@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from vpbench.engine.train_checkpoint import foreign_object
 from vpbench.engine.train_validation import Validation
 from vpbench.engine.training_data import TrainingLoader, seeded
 from vpbench.errors import PredictorError
@@ -205,12 +206,24 @@ class Saver(Checkpoint):
             self._stop(trainer)
 
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
+        """Save.
+
+        Raises:
+            NotFiniteError: the weights are not finite. PredictorError: the stage keeps objects that are never loaded.
+        """
         self._watch.check(trainer)
         finite = all(bool(torch.isfinite(p).all()) for p in module.parameters())
         if not trainer.strategy.reduce_boolean_decision(finite, all=True):
             raise NotFiniteError(_broken("weights are not finite", self._loader.served - 1))
         part = self._path.with_name(f"{self._path.name}.part")
         trainer.save_checkpoint(part)
+        refused = foreign_object(part) if trainer.is_global_zero and part.is_file() else None
+        if refused := trainer.strategy.broadcast(refused):
+            part.unlink(missing_ok=True)
+            raise PredictorError(
+                f"stage {type(module).__name__!r} keeps {refused} in its checkpoint, from which no training would "
+                f"resume: keep tensors, numbers, text, lists and dictionaries"
+            )
         if trainer.is_global_zero:
             part.replace(self._path)
         trainer.strategy.barrier()
