@@ -214,6 +214,24 @@ def test_an_object_may_vouch_for_its_values_but_not_for_its_code_and_weights():
     assert fingerprint(type("Other", (Vouching,), {"predict": lambda self: 1})("a")) != one
 
 
+def test_an_object_that_raises_when_it_is_looked_at_proves_nothing():
+    class Shy:
+        @property
+        def __class__(self):
+            raise ValueError("do not look")
+
+    assert fingerprint(holding(held=Shy())).unproven == "Plain cannot be looked into: ValueError"
+
+
+def test_a_class_has_a_fingerprint_of_its_code():
+    class Vouching(Plain):
+        def fingerprint(self):
+            return "text"
+
+    assert fingerprint(Vouching).unproven == ""
+    assert fingerprint(Vouching) != fingerprint(Plain)
+
+
 def test_a_deep_object_proves_nothing_and_ends():
     nested = []
     for _ in range(100_000):

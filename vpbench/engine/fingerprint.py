@@ -56,17 +56,19 @@ def fingerprint(value: Any) -> Fingerprint:
     the weights of its modules are hashed all the same.
     """
     walk = _Walk()
-    vouched = getattr(value, "fingerprint", None)
+    name = type(value).__name__
+    vouched = None if isinstance(value, type) else getattr(value, "fingerprint", None)
+    if vouched is not None:
+        walk.write("vouched", str(vouched()))
     try:
-        if vouched is None:
-            walk.visit(value, type(value).__name__)
-        else:
-            walk.write("vouched", str(vouched()))
-            walk.visit(type(value), type(value).__name__)
+        walk.visit(value if vouched is None else type(value), name)
+        if vouched is not None:
             walk.unproven = ""
             walk.write(hash_weights(value))
     except RecursionError:
-        walk.unproven = walk.unproven or f"{type(value).__name__} is nested too deeply"
+        walk.unproven = f"{name} is nested too deeply"
+    except Exception as error:  # an object may do anything when it is looked at
+        walk.unproven = f"{name} cannot be looked into: {type(error).__name__}"
     return Fingerprint(walk.sha256.hexdigest(), walk.unproven)
 
 
