@@ -102,7 +102,7 @@ class TestSequences:
             "bikes.mp4": 250,
             "carphone_distorted.mp4": 120,
             "carphone_pristine.mp4": 120,
-            "tree.avi": 444,
+            "tree.avi": 68,  # its header claims 444
             "vtest.avi": 795,
         }
         assert lengths(shared / "data/davis/images") == {"bike": 4, "judo": 16}
@@ -140,7 +140,7 @@ class TestRead:
     def test_a_video_shorter_than_its_header(self, shared: Path) -> None:
         data = Folder(shared / "data/video")
         assert data.read("tree.avi", range(54, 68), "frames").shape == (14, 240, 320, 3)
-        with pytest.raises(DataError, match=r"tree\.avi: .* only 68 frames decode although its header claims 444"):
+        with pytest.raises(DataError, match=r"tree\.avi: frame 68 was asked for, but it has 68 frames"):
             data.read("tree.avi", range(56, 70), "frames")
 
     def test_pictures_of_mixed_sizes(self, tmp_path: Path) -> None:

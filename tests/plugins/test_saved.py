@@ -208,7 +208,7 @@ def test_bad_pictures(tmp_path):
     with pytest.raises(PredictorError, match=r"a@0: has 3 steps, the protocol's horizon is 4"):
         predict(tmp_path, 4, ("a@0",))
     cv2.imwrite(str(tmp_path / "a@0/1.png"), np.zeros((H, W, 3), np.uint16))
-    with pytest.raises(PredictorError, match=r"a@0/1\.png: has 16 bits per channel"):
+    with pytest.raises(PredictorError, match=r"a@0/1\.png: has pixels of more than 8 bits \(16 per channel\)"):
         predict(tmp_path, K, ("a@0",))
     cv2.imwrite(str(tmp_path / "a@0/1.png"), np.zeros((H, W + 1, 3), np.uint8))
     with pytest.raises(PredictorError, match="frame size changes"):
