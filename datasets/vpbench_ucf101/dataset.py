@@ -84,8 +84,8 @@ class UCF101:
         """Return the clips of ``train`` or ``test``, sorted by name, as long as their headers say.
 
         Files that are not named like a clip of their folder's class are passed over. Names and folders may be spelled
-        in any case: a clip has one id, as in the official lists. A clip that does not open, is reached by a symbolic link
-        out of the data root, or is on the committed test list of ``frnn-seed0`` but not on the disk, has a ``problem``.
+        in any case: a clip has one id, as in the official lists. A clip has a ``problem`` if it does not open, is
+        reached by a symbolic link out of the data root, or is on the committed test list of ``frnn-seed0`` only.
 
         Raises:
             DataError: an unknown split, no clip below the root, two files of one clip, or two folders of its frames.

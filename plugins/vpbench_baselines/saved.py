@@ -159,9 +159,7 @@ class Saved:
             array = _load_pictures(path, self._pictures[pictures[0]])
         else:
             rule = f" or {self.folder / stem}/ with a PNG per step" if modality == "frames" else ""
-            raise PredictorError(
-                f"saved: clip {clip}: there is no {self.folder / f'{stem}{_TAILS[modality]}'}{rule}"
-            )
+            raise PredictorError(f"saved: clip {clip}: there is no {self.folder / f'{stem}{_TAILS[modality]}'}{rule}")
         return _checked(array, modality, horizon, size, path)
 
 

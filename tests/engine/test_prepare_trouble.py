@@ -129,7 +129,9 @@ def test_a_store_that_was_cut_off_is_said_and_made_anew(folder, cut):
     cut(folder)
     with pytest.raises(DataError) as caught:
         find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
-    assert str(caught.value) == f"{folder} was cut off: make it anew with `vpbench data prepare`, or remove it"
+    assert str(caught.value) == (
+        f"{folder} was cut off or is damaged: make it again with `vpbench data prepare`, or remove it"
+    )
     make()
     check()
     assert list(folder.parent.iterdir()) == [folder]
@@ -166,7 +168,7 @@ def test_what_a_killed_process_left_while_publishing_is_removed(folder):
 @pytest.mark.parametrize("when", ["reading", "writing", "publishing"])
 def test_another_process_that_is_faster_is_no_trouble(folder, monkeypatch, when):
     """It publishes, and removes all parts, at the worst moment."""
-    from vpbench.engine import prepared
+    from vpbench.engine import store_making as prepared
 
     owner, name = {"reading": (Toy, "read"), "writing": (prepared, "_npy"), "publishing": (prepared, "_publish")}[when]
     function = getattr(owner, name)

@@ -1,9 +1,9 @@
 """What a run keeps beside its rows, clip by clip: predictions here, pictures in ``vpbench.pages``.
 
-Predictions lie in the layout that the predictor ``saved`` and other tools read: ``<folder>/<clip id>.npy`` (long ids
-are cut, :func:`vpbench.plugin.names.file_stem`) is float32 [K,H,W,3] RGB in [0,1]; beside it, where predicted, ``<clip id>.semantics.npy`` (uint8 [K,H,W] label ids), ``.flow.npy``
+Predictions lie in the layout that the predictor ``saved`` and other tools read: ``<folder>/<clip id>.npy`` is float32
+[K,H,W,3] RGB in [0,1]; beside it, where predicted, ``<clip id>.semantics.npy`` (uint8 [K,H,W] label ids), ``.flow.npy``
 (float32 [K,H,W,2]) and ``.disocclusion.npy`` (bool [K,H,W]). Samples of a stochastic predictor after the first carry
-``.sample1``, ``.sample2``, ... before the modality.
+``.sample1``, ``.sample2``, ... before the modality. Very long ids are cut (:func:`vpbench.plugin.names.file_stem`).
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
     for other in parsed:
         if other.text != first.text:
             raise _several(first.name, other.name, where)
-    varying = [field for field, digits in enumerate(zip(*(p.digits for p in parsed), strict=True)) if len({*digits}) > 1]
+    varying = [
+        field for field, digits in enumerate(zip(*(p.digits for p in parsed), strict=True)) if len({*digits}) > 1
+    ]
     signed = [_is_signed([p.signs[field] for p in parsed]) for field in range(len(first.digits))]
     fields = [field for field in range(len(first.digits)) if field in varying or signed[field]]
     for field in fields:
