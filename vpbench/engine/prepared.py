@@ -52,7 +52,7 @@ class PreparedDataset:
         self.folder = folder
         self.info = dataset.info
         self._sequences = dataset.sequences
-        self._places: Mapping[str, Mapping[str, Mapping[str, Any]]] = index["sequences"]
+        self._places: Mapping[str, Mapping[Modality, Mapping[str, Any]]] = index["sequences"]
         self._files: dict[str, NDArray[np.uint8]] = {}
         self._latest: dict[str, tuple[str, NDArray[Any], dict[Key, int]]] = {}
         self._verified: set[tuple[str, str, int]] = set()

@@ -98,5 +98,5 @@ def _bits(picture: Pillow.Image, data: bytes) -> int:
     if picture.format == "PNG":
         return data[_PNG_DEPTH]
     if picture.format == "TIFF":
-        return max(picture.tag_v2.get(_TIFF_DEPTHS, (1,)))  # type: ignore[attr-defined]
+        return int(max(picture.tag_v2.get(_TIFF_DEPTHS, (1,))))  # type: ignore[attr-defined]
     return 8

@@ -70,9 +70,9 @@ def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
     for field in fields:
         _check_digits(parsed, field, where)
     keyed = sorted((p.values(signed), p.name) for p in parsed)
-    for (values, name), (following, other) in pairwise(keyed):
+    for (values, name), (following, later) in pairwise(keyed):
         if any(values[field] > following[field] for field in fields) or values == following:
-            raise _several(name, other, where)
+            raise _several(name, later, where)
     return tuple(name for _, name in keyed)
 
 
