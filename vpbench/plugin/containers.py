@@ -18,7 +18,8 @@ _UNKNOWN_RIFF = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 def check_whole(path: Path, size: int) -> None:
     """Check that a video file of ``size`` bytes reaches as far as its container says.
 
-    AVI (RIFF), MP4 and MOV (boxes) and Matroska and WebM (EBML) state sizes; an unknown size is no error.
+    AVI (RIFF), MP4 and MOV (boxes) and Matroska and WebM (EBML) state sizes; an unknown size is no error. GIF has a
+    trailer.
 
     Raises:
         DataError: bytes are missing at the end.
@@ -31,6 +32,8 @@ def check_whole(path: Path, size: int) -> None:
             end = _matroska_end(file)
         elif start[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"):
             end = _boxes_end(file, size)
+        elif start[:3] == b"GIF":
+            end = _gif_end(file, size)
         else:
             return
     if end > size:
@@ -40,6 +43,12 @@ def check_whole(path: Path, size: int) -> None:
 def _riff_end(start: bytes) -> int:
     length = int.from_bytes(start[4:8], "little")
     return 0 if length in _UNKNOWN_RIFF else 8 + length
+
+
+def _gif_end(file: BinaryIO, size: int) -> int:
+    """Return the size of a GIF, or more where its last byte, apart from padding, is not the trailer."""
+    file.seek(max(0, size - 512))
+    return size if file.read().rstrip(b"\0\r\n ").endswith(b";") else size + 1
 
 
 def _boxes_end(file: BinaryIO, size: int) -> int:

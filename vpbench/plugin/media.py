@@ -6,7 +6,7 @@ Videos are read here, with FFmpeg: counts do not trust headers, frames are turne
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type as SideData
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from vpbench.errors import DataError
 from vpbench.plugin.containers import check_whole
-from vpbench.plugin.folders import file_stamp, regular_file
+from vpbench.plugin.decoding import check_depth, check_intact, damaged, open_video, upright, video_stream
+from vpbench.plugin.decoding import decode as _decode
+from vpbench.plugin.folders import file_stamp
 from vpbench.plugin.pictures import IMAGE_SUFFIXES, check_picture, read_image, stack
 from vpbench.plugin.series import order_pictures
 
@@ -42,12 +43,6 @@ __all__ = [
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"})
 
 Image = NDArray[np.uint8]
-_DEMUXERS = (
-    "avi,mov,matroska,mpeg,mpegts,mpegvideo,gif,flv,asf,ogg,ivf,nut,dv,mxf,yuv4mpegpipe,h264,hevc,m4v,mjpeg,apng"
-)
-"""Formats that hold their frames themselves. Playlists are left out: they would open other files and addresses."""
-_ERROR_DETECTION = {"err_detect": "crccheck+bitstream+buffer+explode"}
-"""Let decoders report damage that they conceal by default."""
 _NO_FRAME = 19
 """An MPEG-4 packet of at most so many bytes may hold no picture (FFmpeg's ``MAX_NVOP_SIZE``)."""
 _LEADS_TO = {"mpeg4", "h264", "hevc"}
@@ -77,12 +72,12 @@ def probe_video(path: Path) -> VideoFacts:
         DataError: no regular file, empty, cut off, damaged where it is looked at, without a video stream or a frame, or
             with more than 8 bits per channel.
     """
-    with _open(path) as container:
+    with open_video(path) as container:
         size = path.stat().st_size
         check_whole(path, size)
-        stream = _video_stream(container, path)
+        stream = video_stream(container, path)
         if (pixels := stream.codec_context.format) is not None:
-            _check_depth(pixels, path)
+            check_depth(pixels, path)
         rate, claimed = stream.average_rate or stream.guessed_rate, int(stream.frames)
         frames = claimed if _index_agrees(stream, size) else _count_packets(container, stream, path)
     frames = decoded_length(path) if frames is None else frames
@@ -158,7 +153,7 @@ class VideoReader:
             self._next += 1
             if current < first:
                 continue
-            image = _upright(self._rgb.reformat(frame, format="rgb24").to_ndarray(), frame, self.path)
+            image = upright(self._rgb.reformat(frame, format="rgb24").to_ndarray(), frame, self.path)
             self._held[current] = image
             if len(self._held) * image.nbytes > self._keep:
                 del self._held[min(self._held)]
@@ -176,66 +171,6 @@ class VideoReader:
 
 _abandoned: list[object] = []
 """Decoders inherited through a fork, kept from being freed."""
-
-
-def _decode(path: Path) -> Iterator[Any]:
-    """Yield the frames that a decoder shows; raise at the first sign of damage."""
-    with _open(path) as container:
-        stream = _video_stream(container, path)
-        stream.codec_context.options = _ERROR_DETECTION
-        stream.thread_count = 1  # processes are what runs in parallel
-        count = 0
-        try:
-            for packet in container.demux(stream):
-                _check_intact(packet, count, path)
-                for frame in packet.decode():
-                    _check_intact(frame, count, path)
-                    if not count:
-                        _check_depth(frame.format, path)
-                    count += 1
-                    yield frame
-        except (av.error.FFmpegError, ValueError) as error:
-            raise _damaged(path, count, error) from error
-
-
-def _check_intact(part: Any, count: int, path: Path) -> None:
-    """Check a packet or frame that FFmpeg may have marked as corrupt: it conceals the damage by default."""
-    if part.is_corrupt:
-        raise _damaged(path, count, "FFmpeg reports damage")
-
-
-def _damaged(path: Path, count: int, error: object) -> DataError:
-    check_whole(path, path.stat().st_size)  # the more telling error, where bytes are missing
-    reason = getattr(error, "strerror", None) or error
-    return DataError(
-        f"{path}: does not decode ({reason}, after {count} frames); get the file again, or leave it out with "
-        f"--allow-partial"
-    )
-
-
-def _check_depth(pixels: Any, path: Path) -> None:
-    bits = max((component.bits for component in pixels.components), default=8)
-    if bits > 8:
-        raise DataError(f"{path}: has {bits} bits per channel ({pixels.name}); convert it to 8 bits")
-
-
-def _upright(image: NDArray[Any], frame: Any, path: Path) -> Image:
-    """Turn and flip a frame [H,W,3] as its display matrix says, in steps of 90 degrees.
-
-    The matrix maps the point (x, y) to (a*x + c*y, b*x + d*y), up to a shift (ISO/IEC 14496-12, 6.2.2).
-    """
-    entry = frame.side_data.get(SideData.DISPLAYMATRIX)
-    if entry is None:
-        return np.asarray(image, dtype=np.uint8)
-    a, b, _, c, d = np.sign(np.frombuffer(entry, np.int32)[:5]).tolist()
-    if (a and (b or c)) or (d and (b or c)):
-        raise DataError(
-            f"{path}: is to be shown at an angle of {frame.rotation} degrees; only turns by 90, 180 and 270 degrees "
-            f"and flips are applied: encode it upright"
-        )
-    if b or c:
-        image = image.swapaxes(0, 1)
-    return np.ascontiguousarray(image[:: -1 if b + d < 0 else 1, :: -1 if a + c < 0 else 1])
 
 
 def _index_agrees(stream: Any, size: int) -> bool:
@@ -256,7 +191,7 @@ def _count_packets(container: Any, stream: Any, path: Path) -> int | None:
         for packet in container.demux(stream):
             if not packet.size:
                 continue
-            _check_intact(packet, count, path)
+            check_intact(packet, count, path)
             if codec in _LEADS_TO and start is None and not packet.is_keyframe:
                 return None
             start = packet.pts if start is None else start
@@ -266,7 +201,7 @@ def _count_packets(container: Any, stream: Any, path: Path) -> int | None:
                 return None
             count += not packet.is_discard and not _is_hidden(codec, packet)
     except (av.error.FFmpegError, ValueError) as error:
-        raise _damaged(path, count, error) from error
+        raise damaged(path, count, error) from error
     return count
 
 
@@ -277,22 +212,3 @@ def _is_hidden(codec: str, packet: Any) -> bool:
         return not data[0] & 0x10
     is_superframe = data[-1] & 0xE0 == 0xC0
     return codec == "vp9" and not is_superframe and data[0] & 0x30 != 0x30 and not data[0] & 0x0A
-
-
-def _open(path: Path) -> Any:
-    try:
-        regular_file(path)
-        # A protocol and an absolute path: a name like "12:30.mp4", "http:x" or "concat:a" stays the name of a file.
-        return av.open(f"file:{path.absolute()}", metadata_errors="replace", options={"format_whitelist": _DEMUXERS})
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        size = path.stat().st_size
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: is not a video that opens ({size} bytes; {reason}); get the file again") from error
-
-
-def _video_stream(container: Any, path: Path) -> Any:
-    if not container.streams.video:
-        raise DataError(f"{path}: has no video stream; get the file again")
-    return container.streams.video[0]
