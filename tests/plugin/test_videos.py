@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_video import known_frames, write_picture
 
 from vpbench.errors import DataError
-from vpbench.plugin import media
+from vpbench.plugin import decoding, media
 from vpbench.plugin.folders import file_stamp
 from vpbench.plugin.media import VideoReader, check_picture, count_frames, decoded_length, probe_video, read_image
 
@@ -76,6 +76,12 @@ class TestCounting:
         patch(path, at, struct.pack(">i", start + ticks))
         assert self.counted(path) == 50 - ticks // 512
         assert probe_video(path).claimed == 50
+
+    def test_an_edit_list_that_the_index_keeps(self, tmp_path):
+        path = encode(tmp_path / "a.mp4", codec="mpeg4", b="4000000")
+        at = path.read_bytes().find(b"elst") + 16
+        patch(path, at, struct.pack(">i", 5120))
+        assert self.counted(path) == 40
 
     @pytest.mark.parametrize("claim", [10**9, 10, 0])
     def test_an_avi_header_that_lies(self, tmp_path, claim):
@@ -158,6 +164,33 @@ class TestDamage:
         patch(path, at + size // 4, bytes(size // 2))
         with pytest.raises(DataError, match="does not decode"):
             decoded_length(path)
+
+    def test_a_checksum_of_ffv1_that_does_not_match(self, tmp_path):
+        path = encode(tmp_path / "a.mkv", codec="ffv1")
+        patch(path, path.stat().st_size // 2, b"\x55" * 10)
+        with pytest.raises(DataError, match=r"does not decode \(a checksum does not match, after \d+ frames\)"):
+            decoded_length(path)
+
+    def test_decoders_are_asked_to_report_what_they_conceal(self, tmp_path, monkeypatch):
+        path = encode(tmp_path / "a.avi", codec="msmpeg4")
+        data = path.read_bytes()
+        with av.open(str(path)) as container:
+            packets = [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
+
+        def refused() -> int:
+            count = 0
+            for at, size in packets:
+                path.write_bytes(data)
+                patch(path, at + size // 2, b"\x55" * 20)
+                try:
+                    decoded_length(path)
+                except DataError:
+                    count += 1
+            return count
+
+        found = refused()
+        monkeypatch.setattr(decoding, "_ERROR_DETECTION", {})
+        assert found > refused()
 
     @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi", "a.gif"])
     @pytest.mark.parametrize("share", [0.6, 0.97])

@@ -111,8 +111,8 @@ def open_video(path: Path) -> Any:
     """
     try:
         regular_file(path)
-        # A protocol and an absolute path: a name like "12:30.mp4", "http:x" or "concat:a" stays the name of a file.
-        return av.open(f"file:{path.absolute()}", metadata_errors="replace", options={"format_whitelist": _DEMUXERS})
+        # An absolute path names no protocol: a name like "12:30.mp4", "http:x" or "concat:a" stays the name of a file.
+        return av.open(str(path.absolute()), metadata_errors="replace", options={"format_whitelist": _DEMUXERS})
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
