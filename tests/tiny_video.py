@@ -19,14 +19,14 @@ def known_frames(count: int, height: int = 16, width: int = 24) -> NDArray[np.ui
     return frames
 
 
-def write_video(path: Path, frames: NDArray[np.uint8], title: str = "") -> Path:
+def write_video(path: Path, frames: NDArray[np.uint8], title: str = "", rate: int = 25) -> Path:
     """Write RGB frames without loss, in the container that the suffix names: each a PNG, in a .mkv FFV1."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         if title:
             container.metadata["title"] = title
         matroska = path.suffix == ".mkv"
-        stream = container.add_stream("ffv1" if matroska else "png", rate=25)
+        stream = container.add_stream("ffv1" if matroska else "png", rate=rate)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "bgr0" if matroska else "rgb24"
         for frame in frames:

@@ -119,7 +119,7 @@ def human36m_video(root: Path, subject: str, stem: str, frames: NDArray[np.uint8
     """An original video; ``stem`` is ``Walking 1.54138969`` and the like. Its frames are kept without loss."""
     path = root / subject / "Videos" / f"{stem}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_video(path, frames)
+    return write_video(path, frames, rate=50)
 
 
 def walking(subjects: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.plugin.folders import data_file, evenly, list_folder
 from vpbench.plugin.media import file_stamp, read_image, stack
 from vpbench_cityscapes.labels import CITYSCAPES19, TRAIN_IDS
-from vpbench_cityscapes.snippets import ANCHOR, LENGTH, cut
+from vpbench_cityscapes.snippets import ANCHOR, LENGTH, cut, find_unclear
 
 __all__ = ["Cityscapes"]
 
@@ -94,12 +94,18 @@ class Cityscapes:
             raise DataError(self._nothing_found())
         frames, annotated = self._numbers(_FRAMES, split), self._numbers(_LABELS, split)
         found = []
+        stamps: dict[str, str] = {}
         for drive in frames.keys() | annotated.keys():
             labelled, city = set(annotated.get(drive, ())), drive.rpartition("_")[0]
-            stamp = self._stamp(split, city)
+            if city not in stamps:
+                stamps[city] = self._stamp(split, city)
+            unclear = find_unclear(frames.get(drive, ()), labelled)
             for first, numbers in cut(frames.get(drive, ()), labelled).items():
-                problem = self._problem(split, drive, first, numbers, first + ANCHOR in labelled)
-                found.append(SequenceInfo(f"{city}/{drive}_{first:06d}", evenly(numbers), problem, stamp, drive))
+                if first in unclear:
+                    problem = self._unclear(split, drive, *unclear[first])
+                else:
+                    problem = self._problem(split, drive, first, numbers, first + ANCHOR in labelled)
+                found.append(SequenceInfo(f"{city}/{drive}_{first:06d}", evenly(numbers), problem, stamps[city], drive))
         return sorted(found, key=lambda sequence: sequence.name)
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
@@ -176,6 +182,13 @@ class Cityscapes:
         if self._labels and not labelled:
             return f"{self._path(_LABELS, split, drive, first + ANCHOR)}: is missing; {_AGAIN[_LABELS]}"
         return ""
+
+    def _unclear(self, split: str, drive: str, before: int, after: int) -> str:
+        first, last = (self._path(_FRAMES, split, drive, number) for number in (before, after))
+        return (
+            f"{first}: is missing, or {last}: is missing, so that where the snippets between them begin is unknown; "
+            f"{_AGAIN[_FRAMES]}, or {_AGAIN[_LABELS]}"
+        )
 
     def _nothing_found(self) -> str:
         if self._root.name == _FRAMES:

@@ -6,16 +6,16 @@ snippets in it (``frankfurt_000001_000000`` ...). The 20th frame of every snippe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
-__all__ = ["ANCHOR", "LENGTH", "cut"]
+__all__ = ["ANCHOR", "LENGTH", "cut", "find_unclear"]
 
 LENGTH = 30
 ANCHOR = 19
 """Index of the annotated frame within its snippet."""
 
 
-def cut(frames: Collection[int], annotated: Iterable[int]) -> dict[int, list[int]]:
+def cut(frames: Collection[int], annotated: Collection[int]) -> dict[int, list[int]]:
     """Group the frame numbers of one drive into snippets.
 
     An annotated frame says where its snippet lies, whatever frames are missing. All others are cut, from the lowest
@@ -28,15 +28,52 @@ def cut(frames: Collection[int], annotated: Iterable[int]) -> dict[int, list[int
     Returns:
         For each snippet's first number the numbers that are there, both ascending; 30 of them if it is complete.
     """
-    left = set(frames)
-    snippets: dict[int, list[int]] = {}
-    for first in (number - ANCHOR for number in annotated):
-        snippets[first] = [number for number in range(first, first + LENGTH) if number in left]
-    left.difference_update(*snippets.values())
-    first = -LENGTH
-    for number in sorted(left):
-        if number >= first + LENGTH:
-            first = number
-            snippets[first] = []
-        snippets[first].append(number)
-    return dict(sorted(snippets.items()))
+    there = set(frames)
+    firsts = [number - ANCHOR for number in annotated]
+    for start, end, leads in _chains(there, annotated):
+        lead = leads[0] if len(leads) == 1 else 0
+        firsts += range(start - lead, end - lead, LENGTH)
+    return {first: [n for n in range(first, first + LENGTH) if n in there] for first in sorted(firsts)}
+
+
+def find_unclear(frames: Collection[int], annotated: Collection[int]) -> dict[int, tuple[int, int]]:
+    """Return the snippets of :func:`cut` that may begin earlier, since frames are missing at either end of their chain.
+
+    Returns:
+        For each snippet's first number two frame numbers, of which one is missing: before its chain, and at its end.
+    """
+    return {
+        first: (start - leads[-1], end - leads[-1])
+        for start, end, leads in _chains(set(frames), annotated)
+        if len(leads) > 1
+        for first in range(start, end, LENGTH)
+    }
+
+
+def _chains(frames: set[int], annotated: Iterable[int]) -> Iterator[tuple[int, int, list[int]]]:
+    """Yield the chains of adjoining snippets without annotations: their first number, end, and possible leads.
+
+    A lead is how many frames may be missing before the first number that is there, instead of at the end. The numbers
+    of other snippets leave no room for some leads; the first snippet of a drive begins at 0 wherever it can.
+    """
+    known = {number for anchor in annotated for number in range(anchor - ANCHOR, anchor - ANCHOR + LENGTH)}
+    bounds: list[tuple[int, int]] = []
+    for number in sorted(frames - known):
+        if bounds and number < bounds[-1][1]:
+            continue
+        if bounds and number == bounds[-1][1]:
+            bounds[-1] = (bounds[-1][0], number + LENGTH)
+        else:
+            bounds.append((number, number + LENGTH))
+    for start, end in bounds:
+        missing = next(k for k in range(LENGTH) if end - 1 - k in frames and end - 1 - k not in known)
+        if not missing:
+            yield start, end, [0]
+            continue
+        others = known | {number for number in frames if not start <= number < end}
+        leads = [
+            lead
+            for lead in range(min(missing, start) + 1)
+            if not others & {*range(start - lead, start), *range(end - missing, end - lead)}
+        ]
+        yield start, end, [start] if start in leads else leads or [0]

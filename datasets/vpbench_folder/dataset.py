@@ -18,9 +18,10 @@ from vpbench.plugin.media import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     VideoReader,
-    count_frames,
+    check_picture,
     file_stamp,
-    natural_key,
+    order_pictures,
+    probe_video,
     read_image,
     stack,
 )
@@ -44,10 +45,11 @@ ROOT                    one video file, or a folder:
 
 @dataclass(frozen=True)
 class _Pictures:
-    """The pictures of one folder, in their order."""
+    """The pictures of one folder, in their order; none if their names give no order."""
 
     folder: Path
     names: tuple[str, ...]
+    problem: str = ""
 
 
 class Folder:
@@ -65,9 +67,10 @@ class Folder:
         self._reader: VideoReader | None = None
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
-        """Return all sequences, sorted by name: videos as long as their headers say, nothing decoded.
+        """Return all sequences, sorted by name.
 
-        A video that does not open has a ``problem``.
+        A video that does not open has a ``problem``; so does a folder whose pictures are of several series, or whose
+        first picture cannot be read.
 
         Raises:
             DataError: an unknown split, nothing found, or two sequences of one name.
@@ -88,6 +91,8 @@ class Folder:
         source = self._sources.get(sequence)
         if source is None:
             raise DataError(f"{self._root}: there is no sequence {sequence!r}")
+        if isinstance(source, _Pictures) and source.problem:
+            raise DataError(source.problem)
         if isinstance(source, Path):
             if self._reader is None or self._reader.path != source:
                 self._reader = VideoReader(source)
@@ -103,13 +108,12 @@ class Folder:
         if self._root.is_file() and _suffix(self._root.name) in VIDEO_SUFFIXES:
             found[self._root.name] = self._root
         for folder, listing in walk_folders(self._root) if self._root.is_dir() else ():
-            files = [(name, _suffix(name)) for name in listing.files if not name.startswith(".")]
+            files = [(name, _suffix(name)) for name in listing.files]
             for video in (folder / name for name, suffix in files if suffix in VIDEO_SUFFIXES):
                 _add(found, video.relative_to(self._root).as_posix(), video)
-            pictures = sorted((name for name, suffix in files if suffix in IMAGE_SUFFIXES), key=natural_key)
-            if pictures:
+            if pictures := [name for name, suffix in files if suffix in IMAGE_SUFFIXES]:
                 name = self._root.name if folder == self._root else folder.relative_to(self._root).as_posix()
-                _add(found, name, _Pictures(folder, tuple(pictures)))
+                _add(found, name, _ordered(folder, pictures))
         if not found:
             raise DataError(
                 f"{self._root}: no video ({' '.join(sorted(VIDEO_SUFFIXES))}) and no folder of pictures "
@@ -119,12 +123,23 @@ class Folder:
 
     def _describe(self, name: str) -> SequenceInfo:
         source = self._sources[name]
-        if not isinstance(source, Path):
-            return SequenceInfo(name, range(len(source.names)), stamp=file_stamp(source.folder))
         try:
-            return SequenceInfo(name, range(count_frames(source)), stamp=file_stamp(source))
+            if isinstance(source, Path):
+                facts = probe_video(source)
+                return SequenceInfo(name, range(facts.frames), stamp=file_stamp(source), rate=facts.rate)
+            if source.problem:
+                return SequenceInfo(name, range(0), problem=source.problem)
+            check_picture(source.folder / source.names[0])
+            return SequenceInfo(name, range(len(source.names)), stamp=file_stamp(source.folder))
         except DataError as error:
             return SequenceInfo(name, range(0), problem=str(error))
+
+
+def _ordered(folder: Path, names: Sequence[str]) -> _Pictures:
+    try:
+        return _Pictures(folder, order_pictures(names, str(folder)))
+    except DataError as error:
+        return _Pictures(folder, (), str(error))
 
 
 def _suffix(name: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,9 +16,12 @@ from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.plugin.folders import data_file, evenly, walk_folders
-from vpbench.plugin.media import VideoReader, count_frames, file_stamp, read_image, stack
+from vpbench.plugin.media import VideoReader, file_stamp, probe_video, read_image, stack
 
-__all__ = ["STEP", "Human36M"]
+__all__ = ["RATE", "STEP", "Human36M"]
+
+RATE = 50
+"""Frames per second of the original videos."""
 
 STEP = 5
 """Raw frames from one extracted image to the next: 50 Hz to 10 Hz."""
@@ -26,8 +29,8 @@ _VIDEOS_EACH = {"Walking": 8}
 """Videos of a subject in a scenario, two trials by four cameras, where it is known that none is missing."""
 
 _NAME = re.compile(r"(?P<subject>S\d+)_(?P<scenario>[A-Za-z]+)(?:_\d+)?\.\d{8}")
-_IMAGE = re.compile(rf"({_NAME.pattern})_(\d{{6}})\.jpg")
-_VIDEO = re.compile(r"([A-Za-z]+)(?: (\d+))?\.(\d{8})\.mp4")
+_IMAGE = re.compile(rf"({_NAME.pattern})_(\d{{6}})(\.(?i:jpg))")
+_VIDEO = re.compile(r"([A-Za-z]+)(?: (\d+))?\.(\d{8})\.(?i:mp4)")
 _SUBJECT = re.compile(r"S\d+")
 
 INFO = DatasetInfo(
@@ -67,6 +70,7 @@ class _Source:
 
     path: Path
     numbers: tuple[int, ...] = ()
+    suffix: str = ""
     problem: str = ""
 
 
@@ -102,12 +106,13 @@ class Human36M:
         self._root = Path(root).resolve()
         self._options = options or self.Options()
         self._reader: VideoReader | None = None
+        self._stamps: dict[Path, str] = {}
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
         """Return the videos of the subjects of ``train`` or ``test`` in the chosen scenarios, sorted by name.
 
-        A video that does not open, or lies in two folders, has a ``problem``; so has, under ``<subject>_<scenario>``, a
-        scenario of which a subject has no video, or of Walking fewer than two trials by four cameras.
+        A video that does not open, lies in two folders, or has another frame rate than 50 Hz has a ``problem``. So has,
+        under ``<subject>_<scenario>``, a scenario without a video of a subject, or Walking with fewer than eight.
 
         Raises:
             DataError: an unknown split, nothing of Human3.6M below the root, or a folder that cannot be listed.
@@ -120,6 +125,7 @@ class Human36M:
                 f"S11/Videos/Walking 1.54138969.mp4. {self.info.obtain}"
             )
         found = []
+        self._stamps = {}
         for subject in self._options.train if split == "train" else self._options.test:
             for scenario in self._options.scenarios:
                 names = self._of(subject, scenario)
@@ -143,7 +149,7 @@ class Human36M:
         if source is None:
             raise DataError(f"{self._root}: there is no video {sequence!r} of Human3.6M")
         if source.numbers:
-            paths = [source.path / f"{sequence}_{number:06d}.jpg" for number in frames]
+            paths = [source.path / f"{sequence}_{number:06d}{source.suffix}" for number in frames]
             return stack([read_image(data_file(path, self._root, "get it again")) for path in paths], sequence)
         if frames[0] < 1:
             raise DataError(f"{source.path}: has no frame {frames[0]}; frames count from 1")
@@ -170,8 +176,8 @@ class Human36M:
         images: dict[str, _Source] = {}
         videos: dict[str, _Source] = {}
         for folder, listing in walk_folders(self._root):
-            for name, numbers in _images(listing.files).items():
-                _add(images, name, _Source(folder, tuple(numbers)))
+            for (name, suffix), numbers in _images(listing.files).items():
+                _add(images, name, _Source(folder, tuple(numbers), suffix))
             if folder.name == "Videos" and _SUBJECT.fullmatch(folder.parent.name):
                 for match in filter(None, map(_VIDEO.fullmatch, listing.files)):
                     trial = f"_{match[2]}" if match[2] else ""
@@ -187,29 +193,37 @@ class Human36M:
         source, act = self._sources[name], name.rpartition(".")[0]  # which four cameras show
         if source.problem:
             return SequenceInfo(name, range(0), source.problem, source=act)
+        if source.numbers:
+            return SequenceInfo(name, evenly(source.numbers), stamp=self._stamp(source.path), source=act)
         try:
-            numbers = evenly(source.numbers) or range(1, count_frames(source.path) + 1, STEP)
-            return SequenceInfo(name, numbers, stamp=file_stamp(source.path), source=act)
+            facts = probe_video(source.path)
         except DataError as error:
             return SequenceInfo(name, range(0), str(error), source=act)
+        if facts.rate is None or abs(facts.rate - RATE) > RATE / 100:
+            found = "an unknown frame rate" if facts.rate is None else f"{float(facts.rate):g} frames per second"
+            problem = f"{source.path}: has {found}, the original videos have {RATE}; get the original video"
+            return SequenceInfo(name, range(0), problem, source=act, rate=facts.rate)
+        numbers = range(1, facts.frames + 1, STEP)
+        return SequenceInfo(name, numbers, stamp=file_stamp(source.path), source=act, rate=facts.rate)
+
+    def _stamp(self, folder: Path) -> str:
+        """Return the stamp of a folder of images, which may hold those of many videos."""
+        if folder not in self._stamps:
+            self._stamps[folder] = file_stamp(folder)
+        return self._stamps[folder]
 
 
-def _images(files: Sequence[str]) -> dict[str, list[int]]:
-    """Return the frame numbers of each sequence among sorted names of files."""
-    found: dict[str, list[int]] = {}
-    for name, number in _parsed(files):
-        found.setdefault(name, []).append(number)
-    return found
-
-
-def _parsed(files: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _images(files: Sequence[str]) -> dict[tuple[str, str], list[int]]:
+    """Return the frame numbers of each sequence and spelling of the suffix among sorted names of files."""
+    found: dict[tuple[str, str], list[int]] = {}
     for match in map(_IMAGE.fullmatch, files):
         if match is not None:
-            yield match[1], int(match[4])
+            found.setdefault((match[1], match[5]), []).append(int(match[4]))
+    return found
 
 
 def _add(found: dict[str, _Source], name: str, source: _Source) -> None:
     if name in found:
         both = f"{found[name].path} and {source.path}"
-        source = _Source(source.path, source.numbers, f"{name} lies in two places, {both}; remove one")
+        source = replace(source, problem=f"{name} lies in two places, {both}; remove one")
     found[name] = source

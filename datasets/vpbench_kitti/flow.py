@@ -67,7 +67,10 @@ class KittiFlow:
                 f"{self._root}: holds no frame of KITTI scene flow 2015, ROOT/testing/{_CAMERA}/000000_00.png. "
                 f"{self.info.obtain}"
             )
-        return [self._describe(split, f"{scene:06d}", found.get(f"{scene:06d}", [])) for scene in range(_SCENES)]
+        folder = self._root / _FOLDER[split] / _CAMERA
+        stamp = file_stamp(folder) if folder.is_dir() else ""
+        scenes = [f"{scene:06d}" for scene in range(_SCENES)]
+        return [self._describe(split, scene, found.get(scene, []), stamp) for scene in scenes]
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         """Read frames as uint8 RGB [N,H,W,3], 375x1242 or a few pixels less.
@@ -107,11 +110,11 @@ class KittiFlow:
     def _path(self, folder: str, scene: str, number: int) -> Path:
         return self._root / folder / _CAMERA / f"{scene}_{number:02d}.png"
 
-    def _describe(self, split: str, scene: str, numbers: list[int]) -> SequenceInfo:
+    def _describe(self, split: str, scene: str, numbers: list[int], stamp: str) -> SequenceInfo:
         name = f"{_FOLDER[split]}/{scene}"
         missing = [number for number in range(_LENGTH) if number not in numbers]
         if missing:
             path = self._path(_FOLDER[split], scene, missing[0])
             problem = f"{path}: is missing ({len(numbers)} of the scene's {_LENGTH} frames are there); {_AGAIN}"
             return SequenceInfo(name, evenly(numbers), problem)
-        return SequenceInfo(name, evenly(numbers), stamp=file_stamp(self._root / _FOLDER[split] / _CAMERA))
+        return SequenceInfo(name, evenly(numbers), stamp=stamp)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
-from vpbench.plugin.folders import data_file
+from vpbench.plugin.folders import data_file, list_folder
 from vpbench.plugin.media import VideoReader, count_frames, file_stamp, read_image, stack
 from vpbench_ucf101.extracted import find_extracted, frame_files
-from vpbench_ucf101.splits import CLIP, CLIPS, SplitRule, frnn_test, is_test, source_video
+from vpbench_ucf101.splits import CLIPS, SplitRule, clip_id, frnn_test, is_test, source_video
 
 __all__ = ["UCF101"]
 
@@ -83,15 +83,16 @@ class UCF101:
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
         """Return the clips of ``train`` or ``test``, sorted by name, as long as their headers say.
 
-        What is not named like a clip is passed over. A clip that does not open, is reached by a symbolic link
-        out of the data root, or is on the committed test list of ``frnn-seed0`` but not on the disk, has a ``problem``.
+        Files that are not named like a clip of their folder's class are passed over. Names and folders may be spelled
+        in any case: a clip has one id, as in the official lists. A clip has a ``problem`` if it does not open, is
+        reached by a symbolic link out of the data root, or is on the committed test list of ``frnn-seed0`` only.
 
         Raises:
-            DataError: an unknown split, no clip below the root, or two folders of one clip's frames.
+            DataError: an unknown split, no clip below the root, two files of one clip, or two folders of its frames.
         """
         if split not in self.info.splits:
             raise DataError(f"ucf101 has no split {split!r}; it has {' and '.join(self.info.splits)}")
-        present = {*self._names(), *self._extracted}
+        present = {*self._videos, *self._extracted}
         if not present:
             raise DataError(self._nothing_found())
         expected = frnn_test() if (self._rule, split) == ("frnn-seed0", "test") else frozenset[str]()
@@ -121,12 +122,6 @@ class UCF101:
             findings.append(Finding(f"{split}: clips", str(found), str(expected), found == expected))
         return findings
 
-    def _names(self) -> Iterator[str]:
-        for path in self._root.glob(f"{_FOLDER}/*/*.avi"):
-            name = f"{path.parent.name}/{path.stem}"
-            if _is_clip(name):
-                yield name
-
     def _read_pictures(self, folder: Path, frames: Sequence[int]) -> NDArray[Any]:
         files = frame_files(folder, self._root)
         if frames[-1] >= len(files):
@@ -136,20 +131,31 @@ class UCF101:
 
     @cached_property
     def _extracted(self) -> dict[str, Path]:
-        return {name: folder for name, folder in find_extracted(self._root).items() if _is_clip(name)}
+        return find_extracted(self._root)
+
+    @cached_property
+    def _videos(self) -> dict[str, Path]:
+        """The file of each clip, by its id."""
+        videos: dict[str, Path] = {}
+        for label in list_folder(self._root / _FOLDER, self._root).folders:
+            listing = list_folder(self._root / _FOLDER / label, self._root)
+            for path in (self._root / _FOLDER / label / file for file in (*listing.files, *listing.links)):
+                name = clip_id(path.stem) if path.suffix.lower() == ".avi" else None
+                if name is None or label.casefold() != name.partition("/")[0].casefold():
+                    continue
+                if name in videos:
+                    raise DataError(f"{path}: is a clip that {videos[name]} is, too; remove one")
+                videos[name] = path
+        return videos
 
     def _path(self, name: str) -> Path:
         """Return a clip's video, or else its folder of frames, which exists within the data root."""
-        path = self._root / _FOLDER / f"{name}.avi"
-        if not _is_clip(name):
-            raise DataError(f"{name!r} is not the name of a clip of UCF101, <Class>/v_<Class>_gXX_cYY")
-        if name in self._extracted and not path.is_file():
+        if name in self._extracted and name not in self._videos:
             return self._extracted[name]
-        if not path.resolve().is_relative_to(self._root):
-            raise DataError(f"{path}: is a symbolic link out of the data root; put the file itself there")
-        if not path.is_file():
-            raise DataError(f"{path}: is missing; unpack UCF101.rar again")
-        return path
+        if clip_id(name.rpartition("/")[2]) != name:
+            raise DataError(f"{name!r} is not the name of a clip of UCF101, <Class>/v_<Class>_gXX_cYY")
+        path = self._videos.get(name, self._root / _FOLDER / f"{name}.avi")
+        return data_file(path, self._root, "unpack UCF101.rar again")
 
     def _describe(self, name: str) -> SequenceInfo:
         try:
@@ -165,8 +171,3 @@ class UCF101:
         return (
             f"{self._root}: holds no clip of UCF101, ROOT/{_FOLDER}/<Class>/v_<Class>_gXX_cYY.avi. {self.info.obtain}"
         )
-
-
-def _is_clip(name: str) -> bool:
-    match = CLIP.fullmatch(name)
-    return match is not None and match["folder"].casefold() == match["file"].casefold()

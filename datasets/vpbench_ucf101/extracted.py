@@ -8,14 +8,12 @@ from pathlib import Path
 from vpbench.errors import DataError
 from vpbench.plugin.folders import list_folder
 from vpbench.plugin.media import IMAGE_SUFFIXES
+from vpbench_ucf101.splits import clip_id
 
 __all__ = ["find_extracted", "frame_files"]
 
-_CLIP = re.compile(r"v_(\w+)_g(?:0[1-9]|1\d|2[0-5])_c\d\d")
 _PICTURE = re.compile(rf"(?:[^.].*?)??(\d+)(?:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})", re.IGNORECASE)
 _DEPTH = 3
-_FOLDER_OF = {"HandStandPushups": "HandstandPushups"}
-"""The class whose clips are spelled unlike its folder."""
 
 
 def find_extracted(root: Path) -> dict[str, Path]:
@@ -33,11 +31,10 @@ def find_extracted(root: Path) -> dict[str, Path]:
         below = [folder / name for folder in level for name in list_folder(folder, root).folders]
         level = []
         for folder in below:
-            match = _CLIP.fullmatch(folder.name)
-            if match is None:
+            name = clip_id(folder.name)
+            if name is None:
                 level.append(folder)
                 continue
-            name = f"{_FOLDER_OF.get(match[1], match[1])}/{folder.name}"
             if name in found:
                 raise DataError(f"{folder}: holds frames of a clip that {found[name]} holds too; remove one")
             found[name] = folder

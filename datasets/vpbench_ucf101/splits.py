@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["CLIP", "CLIPS", "SplitRule", "draw_frnn_test", "frnn_test", "is_test", "source_video"]
+__all__ = ["CLIPS", "SplitRule", "clip_id", "draw_frnn_test", "frnn_test", "is_test", "source_video"]
 
 SplitRule = Literal["groups-19", "frnn-seed0"]
 
-# The class is compared without case: of HandstandPushups, the files are named v_HandStandPushups_*.
-CLIP = re.compile(r"(?P<folder>\w+)/v_(?P<file>\w+)_g(?P<group>0[1-9]|1\d|2[0-5])_c(?P<clip>\d\d)")
+_STEM = re.compile(r"v_(?P<label>\w+)_g(?P<group>0[1-9]|1\d|2[0-5])_c(?P<clip>\d\d)", re.IGNORECASE)
 
 CLIPS: Mapping[SplitRule, Mapping[str, int]] = {
     "groups-19": {"train": 10160, "test": 3160},
@@ -24,6 +23,26 @@ CLIPS: Mapping[SplitRule, Mapping[str, int]] = {
 """Clips on each side of the complete data."""
 _FIRST_TEST_GROUP = 20
 _FRNN_LIST = Path(__file__).with_name("frnn_seed0_test.txt")
+
+
+def clip_id(stem: str) -> str | None:
+    """Return the one id of a clip, ``<Class>/v_<Class>_gXX_cYY``, from the name of its file or folder in any case.
+
+    The official class list spells a class and its files in two ways (``HandstandPushups/v_HandStandPushups_*``), and
+    copies of the data spell the folder as the files. The id is as in the official lists. Returns None for other names.
+    """
+    match = _STEM.fullmatch(stem)
+    if match is None:
+        return None
+    folder, label = _official_spelling().get(match["label"].casefold(), (match["label"], match["label"]))
+    return f"{folder}/v_{label}_g{match['group']}_c{match['clip']}"
+
+
+@functools.cache
+def _official_spelling() -> dict[str, tuple[str, str]]:
+    """The spelling of each class, in folders and in files: a quarter of every class is on the committed list."""
+    split = (name.split("/v_") for name in frnn_test())
+    return {stem[: -len("_gXX_cYY")].casefold(): (folder, stem[: -len("_gXX_cYY")]) for folder, stem in split}
 
 
 def is_test(name: str, rule: SplitRule) -> bool:
@@ -35,7 +54,7 @@ def is_test(name: str, rule: SplitRule) -> bool:
     """
     if rule == "frnn-seed0":
         return name in frnn_test()
-    match = CLIP.fullmatch(name)
+    match = _STEM.fullmatch(name.rpartition("/")[2])
     assert match is not None, name
     return int(match["group"]) >= _FIRST_TEST_GROUP
 

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vpbench.errors import DataError, PredictorError
 from vpbench.plugin.clip import Context, Modality, Prediction
-from vpbench.plugin.media import natural_key, read_image, stack
+from vpbench.plugin.folders import is_hidden
+from vpbench.plugin.media import order_pictures, read_image, stack
+from vpbench.plugin.names import file_stem
 from vpbench.plugin.predictor import PredictorInfo
 
 __all__ = ["Saved"]
@@ -34,9 +36,8 @@ _LAYOUTS: dict[Modality, tuple[str, str, tuple[int, ...]]] = {
     "disocclusion": ("b", "[K,H,W] bool", ()),
 }
 _LAYOUT = "DIR/<clip id>.npy ([K,H,W,3], uint8 or float in [0,1]) or DIR/<clip id>/ with a PNG per step"
-_SAMPLE = re.compile(r"\.sample\d+(\.\w+)?\.npy$")
+_SAMPLE = re.compile(r"\.sample\d+(\.\w+)?\.npy$", re.IGNORECASE)
 _TOLERANCE = 1e-4
-_PNG_DEPTH = 24  # the byte of a PNG file that holds its bits per channel
 
 
 class Saved:
@@ -53,10 +54,11 @@ class Saved:
     =========================== ======================================================================================
 
     What one clip has, all must have. Further samples of a stochastic predictor (``a/b@0.sample1.npy``, and so on) may
-    lie beside the first; they are not read.
+    lie beside the first; they are not read. Suffixes count in any case, and hidden files are passed over. A file of an
+    id with a very long last part is named as ``--save-predictions`` names it (:func:`vpbench.plugin.names.file_stem`).
 
     Raises:
-        PredictorError: the folder does not exist or holds no predictions.
+        PredictorError: the folder does not exist, holds no predictions, or holds two files for one clip and modality.
     """
 
     class Options(BaseModel):
@@ -72,20 +74,51 @@ class Saved:
         self.folder = options.dir
         if not self.folder.is_dir():
             raise PredictorError(f"saved: there is no folder {self.folder}; name one that holds {_LAYOUT}")
-        kinds = {_kind(path) for path in self._files}
+        self._arrays = self._find_arrays()
+        kinds = {modality for _, modality in self._arrays}
+        if self._pictures:
+            kinds.add("frames")
         outputs = tuple(modality for modality in _TAILS if modality in kinds)
         if not outputs:
             raise PredictorError(f"saved: {self.folder} holds no predictions; expected {_LAYOUT}")
         self.info = PredictorInfo(outputs=outputs)
 
     @cached_property
-    def _files(self) -> list[Path]:
-        return [path for path in sorted(self.folder.rglob("*")) if path.suffix in (".npy", ".png") and path.is_file()]
+    def _files(self) -> dict[str, Path]:
+        """All files that may be read, by their path below the folder, sorted by it."""
+        paths = {path.relative_to(self.folder): path for path in self.folder.rglob("*")}
+        return {
+            name.as_posix(): path
+            for name, path in sorted(paths.items())
+            if name.suffix.lower() in (".npy", ".png") and not any(map(is_hidden, name.parts)) and path.is_file()
+        }
+
+    @cached_property
+    def _pictures(self) -> dict[str, list[str]]:
+        """The names of the pictures in each folder, by its path with a slash at the end."""
+        pictures: dict[str, list[str]] = {}
+        for name in self._files:
+            folder, slash, file = name.rpartition("/")
+            if file.lower().endswith(".png"):
+                pictures.setdefault(folder + slash, []).append(file)
+        return pictures
+
+    def _find_arrays(self) -> dict[tuple[str, Modality], Path]:
+        """Return the array of each stem and modality."""
+        arrays: dict[tuple[str, Modality], Path] = {}
+        for name, path in self._files.items():
+            if (modality := _kind(name)) is None:
+                continue
+            key = name[: -len(_TAILS[modality])], modality
+            if key in arrays:
+                raise PredictorError(f"saved: {arrays[key]} and {path} are for one clip; remove one")
+            arrays[key] = path
+        return arrays
 
     def fingerprint(self) -> str:
         """Return the sha256 over the files' relative paths and the sha256 of their contents, sorted by path."""
         whole = hashlib.sha256()
-        for name, path in sorted((path.relative_to(self.folder).as_posix(), path) for path in self._files):
+        for name, path in sorted(self._files.items()):
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             whole.update(f"{name}\0{content}\n".encode())
@@ -116,25 +149,26 @@ class Saved:
         )
 
     def _read(self, clip: str, modality: Modality, horizon: int, size: tuple[int, int]) -> NDArray[Any]:
-        path = self.folder / f"{clip}{_TAILS[modality]}"
-        pictures = self.folder / clip
-        if path.is_file():
+        stem = file_stem(clip)
+        path = self._arrays.get((stem, modality))
+        pictures = [name for name in (f"{clip}/", f"{stem}/") if name in self._pictures and modality == "frames"]
+        if path is not None:
             array = _load(path)
-        elif modality == "frames" and pictures.is_dir():
-            path, array = pictures, _load_pictures(pictures)
+        elif pictures:
+            path = self.folder / pictures[0]
+            array = _load_pictures(path, self._pictures[pictures[0]])
         else:
-            rule = f" or {pictures}/ with a PNG per step" if modality == "frames" else ""
-            raise PredictorError(f"saved: clip {clip}: there is no {path}{rule}")
+            rule = f" or {self.folder / stem}/ with a PNG per step" if modality == "frames" else ""
+            raise PredictorError(f"saved: clip {clip}: there is no {self.folder / f'{stem}{_TAILS[modality]}'}{rule}")
         return _checked(array, modality, horizon, size, path)
 
 
-def _kind(path: Path) -> Modality | None:
-    if path.suffix == ".png":
-        return "frames"
-    if _SAMPLE.search(path.name):
+def _kind(name: str) -> Modality | None:
+    """Return the modality of an array's file; None for pictures and further samples."""
+    if _SAMPLE.search(name):
         return None
     longest_first = sorted(_TAILS, key=lambda modality: -len(_TAILS[modality]))
-    return next(modality for modality in longest_first if path.name.endswith(_TAILS[modality]))
+    return next((modality for modality in longest_first if name.lower().endswith(_TAILS[modality])), None)
 
 
 def _load(path: Path) -> NDArray[Any]:
@@ -144,20 +178,12 @@ def _load(path: Path) -> NDArray[Any]:
         raise PredictorError(f"saved: {path}: is not an array that loads ({error})") from error
 
 
-def _load_pictures(folder: Path) -> NDArray[np.uint8]:
-    paths = sorted(folder.glob("*.png"), key=lambda path: natural_key(path.name))
-    if not paths:
-        raise PredictorError(f"saved: {folder}: holds no PNG")
+def _load_pictures(folder: Path, names: Sequence[str]) -> NDArray[np.uint8]:
     try:
-        images = [read_image(path) for path in paths]
-        for path in paths:
-            if path.read_bytes()[_PNG_DEPTH] == 16:
-                raise PredictorError(
-                    f"saved: {path}: has 16 bits per channel; save 8-bit pictures, or an .npy of float"
-                )
-        return stack(images, str(folder))
+        ordered = order_pictures(names, str(folder))
+        return stack([read_image(folder / name) for name in ordered], str(folder))
     except DataError as error:
-        raise PredictorError(f"saved: {error}") from error
+        raise PredictorError(f"saved: {error} (or save float frames as .npy)") from error
 
 
 def _checked(

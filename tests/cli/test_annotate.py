@@ -251,7 +251,7 @@ def test_annotations_that_were_cut_off_are_said_and_made_anew(vpbench, toy, tmp_
     whole = (store / "flow.bin").read_bytes()
     (store / "flow.bin").write_bytes(whole[:1000])
     run = ["run", *protocol, "-m", "needs-flow", *MSE, "--out", tmp_path / "r", "--annotate", "flow=dis"]
-    assert f"{store} was cut off: make it anew with `vpbench data prepare`" in vpbench(*run).error
+    assert f"{store} was cut off or is damaged: make it again with `vpbench data prepare`" in vpbench(*run).error
     assert vpbench(*prepare).code == 0
     assert (store / "flow.bin").read_bytes() == whole
     assert vpbench(*run).code == 0

@@ -136,13 +136,11 @@ def test_a_video_that_is_cut_off_in_the_middle_is_named(vpbench, tmp_path):
 
 
 def test_a_header_that_claims_more_frames_than_decode(vpbench, shared, tmp_path):
-    tree = shared / "data" / "video" / "tree.avi"
+    tree = shared / "data" / "video" / "tree.avi"  # claims 444 frames, 68 decode
     args = ["run", "-p", "folder-4to10", "-m", "repeat", *MSE, "--data-root", tree, "--out", tmp_path / "r", "--json"]
     done = vpbench(*args)
-    assert done.code == 1
-    for word in ("tree.avi", "claims 444", "68", "--allow-partial"):
-        assert word in done.error
-    assert not list((tmp_path / "r").rglob("*.jsonl"))
+    assert done.code == 0
+    assert done.json["results"][0]["summary"]["clips"] == 4
 
 
 def test_unreadable_clips_can_be_left_out(vpbench, toy, tmp_path):

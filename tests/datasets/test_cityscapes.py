@@ -24,7 +24,7 @@ from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import build_manifest
 from vpbench_cityscapes.dataset import Cityscapes
 from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20, TRAIN_IDS
-from vpbench_cityscapes.snippets import cut
+from vpbench_cityscapes.snippets import cut, find_unclear
 
 LABELS = Cityscapes.Options(labels=True)
 SIZE = (20, 34)
@@ -78,6 +78,24 @@ class TestSnippets:
         frames = [n for n in range(275, 335) if n != 280]
         assert {first: len(numbers) for first, numbers in cut(frames, []).items()} == {275: 29, 305: 30}
 
+    @pytest.mark.parametrize(
+        ("there", "annotated", "firsts", "unclear"),
+        [
+            ([(1, 30)], [], [0], {}),  # a drive begins at 0
+            ([(0, 29)], [], [0], {}),
+            ([(3, 60)], [], [0, 30], {}),
+            ([(276, 305)], [324], [275, 305], {}),  # the next snippet is known
+            ([(276, 335)], [], [276, 306], {276: (275, 335), 306: (275, 335)}),
+            ([(275, 334)], [], [275, 305], {275: (274, 334), 305: (274, 334)}),
+            ([(277, 335)], [], [277, 307], {277: (275, 335), 307: (275, 335)}),
+            ([(275, 305), (306, 335)], [], [275, 306], {306: (305, 335)}),
+        ],
+    )
+    def test_where_a_chain_without_its_first_or_last_frame_begins(self, there, annotated, firsts, unclear) -> None:
+        frames = [number for part in there for number in range(*part)]
+        assert list(cut(frames, annotated)) == firsts
+        assert find_unclear(frames, annotated) == unclear
+
 
 class TestSequences:
     def test_is_a_dataset(self, twin: Path) -> None:
@@ -124,6 +142,19 @@ class TestSequences:
         broken = found.pop("frankfurt/frankfurt_000000_000275")
         assert "000275_leftImg8bit.png: is missing (28 of the snippet's 30 frames are there)" in broken.problem
         assert not any(s.problem for s in found.values())
+
+    def test_without_annotations_the_missing_first_frame_of_a_chain_is_named(self, twin: Path) -> None:
+        (twin / GTFINE).rename(twin.parent / "elsewhere")
+        frame_file(twin, "frankfurt/frankfurt_000000_000275", 275).unlink()
+        frame_file(twin, "munster/munster_000173_000000", 0).unlink()
+        problems = {s.name: s.problem for s in Cityscapes(twin).sequences("val") if s.problem}
+        alone = problems.pop("munster/munster_000173_000000")
+        assert "munster_000173_000000_leftImg8bit.png: is missing (29 of the snippet's 30 frames" in alone
+        assert len(problems) == 2  # no snippet of the chain is scored at a wrong place
+        for problem in problems.values():
+            assert "frankfurt_000000_000275_leftImg8bit.png: is missing, or " in problem
+            assert "frankfurt_000000_000335_leftImg8bit.png: is missing, so that" in problem
+            assert "unpack gtFine_trainvaltest.zip" in problem
 
     def test_a_snippet_that_only_its_annotation_tells_of(self, twin: Path) -> None:
         for path in (twin / FRAMES / "val/munster").glob("munster_000173_*"):

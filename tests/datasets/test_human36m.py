@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tiny_video import known_frames
+from tiny_video import known_frames, write_video
 from twins import human36m_images, human36m_video, walking
 
 from vpbench.errors import DataError
@@ -273,3 +273,26 @@ class TestProtocol:
         with pytest.raises(DataError, match=r"1 videos of S11 Walking, expected 8; get the others .and 1 more"):
             build_manifest(protocol, Human36M(tmp_path))
         assert build_manifest(protocol, Human36M(tmp_path), allow_partial=True).partial
+
+
+class TestFrameRate:
+    @pytest.mark.parametrize(("rate", "words"), [(25, "has 25 frames"), (60, "has 60 frames"), (50, "")])
+    def test_videos_of_another_frame_rate_are_refused(self, tmp_path: Path, rate: int, words: str) -> None:
+        path = human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(80, 2, 2))
+        write_video(path, known_frames(80, 2, 2), rate=rate)
+        (found,) = [s for s in Human36M(tmp_path, options=ONE).sequences("test") if s.name == NAME]
+        assert found.rate == rate
+        assert words in found.problem
+        assert bool(found.problem) is (rate != 50) is (not len(found.frames))
+
+    def test_suffixes_in_capitals(self, tmp_path: Path) -> None:
+        video = human36m_video(tmp_path / "v", "S11", "Walking 1.54138969", known_frames(80, 2, 2))
+        video.rename(video.with_suffix(".MP4"))
+        human36m_images(tmp_path / "i", NAME, range(1, 81, 5), (16, 24))
+        for path in (tmp_path / "i").iterdir():
+            path.rename(path.with_suffix(".JPG"))
+        for form in "iv":
+            data = Human36M(tmp_path / form, options=ONE)
+            (found,) = [s for s in data.sequences("test") if not s.problem]
+            assert found.frames == range(1, 80, 5)
+            assert len(data.read(NAME, [1, 11], "frames")) == 2

@@ -128,6 +128,29 @@ class TestSequences:
             shutil.copy(clip, twin / "UCF-101" / stray)
         assert names(UCF101(twin), "train") + names(UCF101(twin), "test") == before
 
+    @pytest.mark.parametrize("spelled", ["HandStandPushups", "handstandpushups", "HANDSTANDPUSHUPS"])
+    def test_a_clip_has_one_id_however_its_folder_and_file_are_spelled(self, twin: Path, spelled: str) -> None:
+        before = {split: names(UCF101(twin, options=FRNN), split) for split in ("train", "test")}
+        folder = twin / "UCF-101/HandstandPushups"
+        for path in list(folder.iterdir()):
+            path.rename(folder / path.name.replace("HandStandPushups", spelled).replace(".avi", ".AVI"))
+        folder.rename(twin / "UCF-101" / spelled)
+        data = UCF101(twin, options=FRNN)
+        assert {split: names(data, split) for split in ("train", "test")} == before
+        assert data.read("HandstandPushups/v_HandStandPushups_g01_c03", [4], "frames").shape == (1, 16, 24, 3)
+
+    def test_two_folders_of_one_class(self, twin: Path) -> None:
+        shutil.copytree(twin / "UCF-101/HandstandPushups", twin / "UCF-101/HandStandPushups")
+        with pytest.raises(
+            DataError, match=r"HandstandPushups/v_.*\.avi: is a clip that .*HandStandPushups/v_.* is, too"
+        ):
+            UCF101(twin).sequences("test")
+
+    def test_what_is_no_file_is_not_opened(self, twin: Path) -> None:
+        os.mkfifo(twin / "UCF-101/YoYo/v_YoYo_g22_c01.avi")
+        found = {s.name: s.problem for s in UCF101(twin).sequences("test")}
+        assert "v_YoYo_g22_c01.avi: is a FIFO, not a regular file" in found["YoYo/v_YoYo_g22_c01"]
+
     def test_broken_clips_are_reported_and_do_not_raise(self, twin: Path) -> None:
         clip = twin / "UCF-101/YoYo/v_YoYo_g20_c01.avi"
         data = clip.read_bytes()

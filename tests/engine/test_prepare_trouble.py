@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import resource
 import subprocess
@@ -129,10 +130,62 @@ def test_a_store_that_was_cut_off_is_said_and_made_anew(folder, cut):
     cut(folder)
     with pytest.raises(DataError) as caught:
         find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
-    assert str(caught.value) == f"{folder} was cut off: make it anew with `vpbench data prepare`, or remove it"
+    assert str(caught.value) == (
+        f"{folder} was cut off or is damaged: make it again with `vpbench data prepare`, or remove it"
+    )
     make()
     check()
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def damage(path, at, data):
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def test_zeroed_bytes_are_noticed_where_they_are_first_read_and_made_again(folder):
+    make()
+    damage(folder / "frames.bin", 40 * FRAME + 100, bytes(64))
+    prepared = find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+    for ref in MANIFEST.clips:
+        prepared.read(ref.sequence, ref.frames, "flow")
+        if ref.sequence != "test/seq001" or ref.frames[0] >= 32:  # other parts are read
+            prepared.read(ref.sequence, ref.frames, "frames")
+            continue
+        with pytest.raises(DataError) as caught:
+            prepared.read(ref.sequence, ref.frames, "frames")
+        assert str(caught.value) == (
+            f"{folder}: is damaged: frames of 'test/seq001', frames 0 to 31, are not what was stored; make it again "
+            f"with `vpbench data prepare`, or remove it"
+        )
+    make()
+    check()
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_each_part_is_verified_once_in_a_process(folder, monkeypatch):
+    from vpbench.engine import prepared as module
+
+    make()
+    store = find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+    sums = []
+    checksum = module.checksum
+    monkeypatch.setattr(module, "checksum", lambda array: sums.append(len(array)) or checksum(array))
+    for _ in range(2):
+        for ref in MANIFEST.clips:
+            store.read(ref.sequence, ref.frames, "frames")
+    assert sums == [32, 8] * 3
+    pickle.loads(pickle.dumps(store)).read(MANIFEST.clips[0].sequence, MANIFEST.clips[0].frames, "frames")
+    assert len(sums) == 7, "another process verifies what it reads itself"
+
+
+def test_an_index_that_was_changed_is_noticed(folder):
+    make()
+    text = (folder / "index.json").read_text()
+    (folder / "index.json").write_text(text.replace('"start": 0', '"start": 8', 1))
+    with pytest.raises(DataError, match="was cut off or is damaged"):
+        find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
 
 
 @pytest.mark.parametrize("index", ["[]", "{}", '{"sizes": {}}', '{"sizes": 3, "sequences": {"a": 1}}'])
@@ -166,7 +219,7 @@ def test_what_a_killed_process_left_while_publishing_is_removed(folder):
 @pytest.mark.parametrize("when", ["reading", "writing", "publishing"])
 def test_another_process_that_is_faster_is_no_trouble(folder, monkeypatch, when):
     """It publishes, and removes all parts, at the worst moment."""
-    from vpbench.engine import prepared
+    from vpbench.engine import store_making as prepared
 
     owner, name = {"reading": (Toy, "read"), "writing": (prepared, "_npy"), "publishing": (prepared, "_publish")}[when]
     function = getattr(owner, name)

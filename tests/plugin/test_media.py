@@ -20,15 +20,15 @@ from tiny_video import known_frames, write_picture, write_video
 
 from vpbench.errors import DataError
 from vpbench.plugin import media
-from vpbench.plugin.media import VideoReader, count_frames, natural_key, read_image, stack
+from vpbench.plugin.media import VideoReader, count_frames, read_image, stack
 
-REAL_COUNTS = {  # by their headers
+REAL_COUNTS = {  # what decodes: the header of tree.avi claims 444
     "ucf101/UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi": 164,
     "ucf101/UCF-101/SoccerJuggling/v_SoccerJuggling_g23_c01.avi": 240,
     "ucf101/UCF-101/SoccerJuggling/v_SoccerJuggling_g24_c01.avi": 251,
     "video/bikes.mp4": 250,
     "video/carphone_pristine.mp4": 120,
-    "video/tree.avi": 444,
+    "video/tree.avi": 68,
     "video/vtest.avi": 795,
 }
 
@@ -212,7 +212,7 @@ class TestVideoReader:
     def test_a_header_that_claims_too_much(self, shared: Path) -> None:
         reader = VideoReader(shared / "data/video/tree.avi")
         for _ in range(2):
-            with pytest.raises(DataError, match=r"frame 68 .* only 68 frames decode although its header claims 444"):
+            with pytest.raises(DataError, match=r"frame 68 was asked for, but it has 68 frames"):
                 reader.read(range(60, 74))
         assert reader.read([67]).shape == (1, 240, 320, 3)
 
@@ -270,15 +270,3 @@ class TestVideoReader:
         expected = opencv_frames(path, 60)[10:]
         assert queue.get() == expected.sum(dtype=np.int64)
         np.testing.assert_array_equal(reader.read(range(10, 60)), expected)
-
-
-class TestNaturalKey:
-    def test_numbers_in_names_count_and_not_their_digits(self):
-        ordered = ["1.png", "2.png", "10.png", "a1b10.png", "a2b9.png", "a10b1.png", "b.png", "f9.png", "f010.png"]
-        backwards = ordered[::-1]
-        assert sorted(backwards, key=natural_key) == ordered
-
-    @given(names=st.lists(st.text(st.sampled_from("0127٣²a.-"), max_size=5), unique=True))
-    def test_any_names_have_one_order(self, names):
-        backwards = names[::-1]
-        assert sorted(names, key=natural_key) == sorted(backwards, key=natural_key)

@@ -208,11 +208,41 @@ def test_bad_pictures(tmp_path):
     with pytest.raises(PredictorError, match=r"a@0: has 3 steps, the protocol's horizon is 4"):
         predict(tmp_path, 4, ("a@0",))
     cv2.imwrite(str(tmp_path / "a@0/1.png"), np.zeros((H, W, 3), np.uint16))
-    with pytest.raises(PredictorError, match=r"a@0/1\.png: has 16 bits per channel"):
+    with pytest.raises(PredictorError, match=r"a@0/1\.png: has pixels of more than 8 bits \(16 per channel\)"):
         predict(tmp_path, K, ("a@0",))
     cv2.imwrite(str(tmp_path / "a@0/1.png"), np.zeros((H, W + 1, 3), np.uint8))
     with pytest.raises(PredictorError, match="frame size changes"):
         predict(tmp_path, K, ("a@0",))
     (tmp_path / "a@0/1.png").write_bytes(b"no picture")
     with pytest.raises(PredictorError, match=r"a@0/1\.png: is not a picture"):
+        predict(tmp_path, K, ("a@0",))
+
+
+def test_suffixes_in_capitals_and_hidden_files(folder, frames):
+    before = Saved(Saved.Options(dir=folder)).fingerprint()
+    for name in ("._b@0.npy", ".b@1.npy", ".hidden/c@0.npy", "b@9/._0.png", "Thumbs.db"):
+        (folder / "a" / name).parent.mkdir(exist_ok=True)
+        (folder / "a" / name).write_bytes(b"\0\5\x16\7")
+    assert Saved(Saved.Options(dir=folder)).fingerprint() == before
+    (folder / "a/b@0.npy").rename(folder / "a/b@0.NPY")
+    assert torch.equal(predict(folder).frames, as_tensor(frames))
+    (folder / "one/a@0").mkdir(parents=True)
+    for k in range(12):
+        cv2.imwrite(str(folder / f"one/a@0/{k}.png"), np.full((H, W, 3), k, np.uint8))
+        (folder / f"one/a@0/{k}.png").rename(folder / f"one/a@0/{k}.PNG")
+        (folder / f"one/a@0/._{k}.png").write_bytes(b"\0\5\x16\7")
+    assert (predict(folder / "one", 12, ("a@0",)).frames[0, :, 0, 0, 0] * 255).round().tolist() == list(range(12))
+
+
+def test_two_files_for_one_clip(folder):
+    (folder / "a/b@0.NPY").write_bytes((folder / "a/b@0.npy").read_bytes())
+    with pytest.raises(PredictorError, match=r"b@0\.NPY and .*b@0\.npy are for one clip; remove one"):
+        predict(folder)
+
+
+def test_pictures_of_two_series(tmp_path):
+    (tmp_path / "a@0").mkdir()
+    for name in ("pred_0", "pred_1", "pred_2", "true_0", "true_1", "true_2"):
+        cv2.imwrite(str(tmp_path / f"a@0/{name}.png"), np.zeros((H, W, 3), np.uint8))
+    with pytest.raises(PredictorError, match=r"pred_0\.png and true_0\.png are not of one series"):
         predict(tmp_path, K, ("a@0",))

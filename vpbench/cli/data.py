@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from textwrap import indent
 from typing import TYPE_CHECKING
@@ -117,9 +118,9 @@ def prepare(
     from vpbench.engine.annotate import prepare_annotations
     from vpbench.engine.choose import choose_annotators, open_protocol, open_protocol_dataset
     from vpbench.engine.prepare import prepare as make
+    from vpbench.engine.readable import readable_manifest
     from vpbench.engine.training_clips import training_manifest, training_protocol
     from vpbench.errors import UsageError, did_you_mean
-    from vpbench.protocol.units import build_manifest
 
     wanted = pairs(annotate, "--annotate")
     names = [text.partition(":")[0] for text in wanted.values()]
@@ -137,7 +138,7 @@ def prepare(
         manifest, chosen = training_manifest(chosen, opened), training_protocol(chosen)
         modalities = sorted(opened.info.context_modalities)
     else:
-        manifest = build_manifest(chosen, opened, allow_partial=allow_partial)
+        manifest = readable_manifest(chosen, opened, allow_partial=allow_partial)
         modalities = list(opened.info.modalities)
     with progress_bar(f"preparing {chosen.name}") as progress:
         prepared = make(chosen, opened, manifest, modalities, progress)
@@ -193,6 +194,11 @@ def _sequences(dataset: Dataset, splits: Sequence[str]) -> list[Finding]:
         good, broken = ([s for s in sequences if bool(s.problem) is bad] for bad in (False, True))
         found = f"{len(good)} ({sum(len(s.frames) for s in good)} frames)"
         findings.append(Finding(f"{split}: sequences", found, "some", bool(good)))
+        rates = Counter(f"{float(s.rate):.5g}" for s in sequences if s.rate)
+        if rates:
+            listed = ", ".join(f"{rate} ({count})" for rate, count in rates.most_common(_NAMED))
+            others = ", ..." if len(rates) > _NAMED else ""
+            findings.append(Finding(f"{split}: frames per second (videos)", listed + others, "-", None))
         if broken:
             more = [f"and {len(broken) - _NAMED} more"] if len(broken) > _NAMED else []
             named = (*(s.problem for s in broken[:_NAMED]), *more)

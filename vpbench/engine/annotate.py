@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from vpbench.engine.choose import Chosen
 from vpbench.engine.prepare import by_sequence, store_folder, store_key
-from vpbench.engine.prepared import Key, PreparedDataset, cut, make_store, open_store
+from vpbench.engine.prepared import Key, PreparedDataset, cut, open_store
+from vpbench.engine.store_making import make_store
 from vpbench.errors import DataError
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import PAIRWISE, Modality
@@ -80,7 +81,11 @@ def prepare_annotations(
     annotator: Chosen,
     progress: Callable[[int, int], None],
 ) -> PreparedDataset:
-    """Annotate the contexts of prepared clips, or finish it (raises as :func:`vpbench.engine.prepared.make_store`)."""
+    """Annotate the contexts of prepared clips, or finish it.
+
+    Raises:
+        VpbenchError: as :func:`vpbench.engine.store_making.make_store`.
+    """
     if annotator.unproven:
         raise DataError(
             f"annotations of {annotator.name!r} cannot be kept, since its fingerprint is not complete "

@@ -25,6 +25,7 @@ from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.plugin.predictor import Predictor, PredictorInfo
+from vpbench.plugin.text import read_toml
 from vpbench.protocol.protocol import Protocol, validation_line
 from vpbench.results.identity import canonical
 
@@ -132,8 +133,8 @@ def _data_root(name: str, roots: Mapping[str, Path]) -> Path | None:
     file = config_file()
     if file.is_file():
         try:
-            table = tomllib.loads(file.read_text(encoding="utf-8")).get("data-roots", {})
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            table = read_toml(file).get("data-roots", {})
+        except (OSError, ValueError) as error:
             raise UsageError(f"configuration file {file}: {error}") from error
         if not isinstance(table, dict) or not isinstance(table.get(name, ""), str):
             raise UsageError(f'configuration file {file}: [data-roots] maps dataset names to folders: {name} = "DIR"')

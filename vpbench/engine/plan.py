@@ -16,6 +16,7 @@ from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_met
 from vpbench.engine.fingerprint import Fingerprint, fingerprint
 from vpbench.engine.launch import choose_device, find_shard
 from vpbench.engine.probe import Probe
+from vpbench.engine.readable import readable_manifest
 from vpbench.errors import DataError, MetricError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
@@ -23,7 +24,7 @@ from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric, Setting
 from vpbench.plugin.training import Trainable
 from vpbench.protocol.protocol import Anchored, Protocol
-from vpbench.protocol.units import Manifest, build_manifest
+from vpbench.protocol.units import Manifest
 from vpbench.results.identity import Identity
 from vpbench.results.result import label
 from vpbench.results.store import SCHEMA
@@ -154,7 +155,7 @@ def make_plan(
     device = choose_device(settings.device, shard)
     probe = probe or Probe(protocol, open_protocol_dataset(plugins, protocol, settings.data_roots))
     dataset = probe.dataset
-    manifest = build_manifest(protocol, dataset, limit=settings.clips, allow_partial=settings.allow_partial)
+    manifest = readable_manifest(protocol, dataset, limit=settings.clips, allow_partial=settings.allow_partial)
     wanted = {**_defaults(protocol, dataset, predictors), **settings.annotate}
     annotators = choose_annotators(plugins, wanted, settings.options)
     names = list(settings.metrics or protocol.metrics or plugins.defaults("metric"))

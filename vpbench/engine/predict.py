@@ -107,7 +107,7 @@ def predict_video(
     source = Video(Path(video).expanduser())
     ref = _window(source, context or CONTEXT, start, step or 1, steps)
     _check_pixels(source, ref, pixels)
-    if source.claimed != source.length:
+    if source.claimed not in (0, source.length):
         notes.append(f"the header claims {source.claimed} frames; {source.length} decode")
     if samples > 1 and not info.stochastic:
         notes.append(f"{chosen.name} is not stochastic: one sample of {samples} is made")

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.engine.prepared import Key, PreparedDataset, cut, make_store, open_store
+from vpbench.engine.prepared import Key, PreparedDataset, cut, open_store
+from vpbench.engine.store_making import make_store
 from vpbench.paths import cache_dir
 from vpbench.plugin.clip import PAIRWISE, Modality
 from vpbench.plugin.dataset import Dataset, check_array
@@ -27,7 +28,7 @@ from vpbench.protocol.units import Manifest
 
 __all__ = ["by_sequence", "find_prepared", "prepare", "store_folder", "store_key"]
 
-_REVISION = "2"  # part of every key; raised when the format changes, or what the harness does to pixels
+_REVISION = "3"  # part of every key; raised when the format changes, or what the harness does to pixels
 
 
 def store_folder(protocol: Protocol, dataset: Dataset, manifest: Manifest) -> Path:
@@ -47,7 +48,7 @@ def find_prepared(
     """Return the complete store of these clips, if there is one and it has these modalities.
 
     Raises:
-        DataError: it was cut off.
+        DataError: it was cut off, or its index is damaged.
     """
     return open_store(store_folder(protocol, dataset, manifest), dataset, modalities)
 

@@ -3,7 +3,7 @@
 Predictions lie in the layout that the predictor ``saved`` and other tools read: ``<folder>/<clip id>.npy`` is float32
 [K,H,W,3] RGB in [0,1]; beside it, where predicted, ``<clip id>.semantics.npy`` (uint8 [K,H,W] label ids), ``.flow.npy``
 (float32 [K,H,W,2]) and ``.disocclusion.npy`` (bool [K,H,W]). Samples of a stochastic predictor after the first carry
-``.sample1``, ``.sample2``, ... before the modality.
+``.sample1``, ``.sample2``, ... before the modality. Very long ids are cut (:func:`vpbench.plugin.names.file_stem`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vpbench.engine.loading import Batch
 from vpbench.plugin.clip import Prediction
+from vpbench.plugin.names import file_stem
 from vpbench.protocol.units import Unit
 from vpbench.results.store import write_atomic
 
@@ -57,7 +58,7 @@ class PredictionKeeper:
 def _path(result: Path, clip: str, sample: int, modality: str) -> Path:
     suffix = f".sample{sample}" if sample else ""
     suffix += "" if modality == "frames" else f".{modality}"
-    return result / "predictions" / f"{clip}{suffix}.npy"
+    return result / "predictions" / f"{file_stem(clip)}{suffix}.npy"
 
 
 def _array(modality: str, tensor: Tensor) -> NDArray[Any]:

@@ -7,14 +7,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
-from vpbench.plugin.media import IMAGE_SUFFIXES, VideoReader, count_frames, natural_key, read_image
+from vpbench.plugin.folders import is_hidden, regular_file
+from vpbench.plugin.media import (
+    IMAGE_SUFFIXES,
+    VideoReader,
+    check_picture,
+    decoded_length,
+    order_pictures,
+    probe_video,
+    read_image,
+)
 
 __all__ = ["Video"]
 
@@ -22,10 +30,11 @@ __all__ = ["Video"]
 class Video:
     """Frames of a video file by number from 0, or the pictures of a folder in the order of the numbers in their names.
 
-    What a folder holds beside its own pictures is passed over: hidden files, other files, folders.
+    Hidden files, other files and folders next to the pictures of a folder are passed over.
 
     Raises:
-        DataError: there is nothing at ``path``, it does not decode, is no video, or is a folder without pictures.
+        DataError: there is nothing at ``path``, it does not decode, is no video, is a folder without pictures or with
+            several series of them, or a picture file that holds several pictures.
     """
 
     info: ClassVar[DatasetInfo] = DatasetInfo(modalities=("frames",), needs_root=False)
@@ -38,13 +47,13 @@ class Video:
         if not resolved.exists():
             raise DataError(f"{path}: there is no such video or folder")
         self._pictures = _pictures(path)
-        self.claimed = len(self._pictures) or count_frames(path)
-        """The number of frames that a video's header claims: not always true."""
+        self.claimed = len(self._pictures) or probe_video(path).claimed
+        """The number of frames that a video's header claims: not always true, and 0 where it does not say."""
 
     @cached_property
     def length(self) -> int:
         """The number of frames. Those of a video are decoded to be counted, since headers and packets may lie."""
-        return len(self._pictures) or _count(self.path)
+        return len(self._pictures) or decoded_length(self.path)
 
     @cached_property
     def _reader(self) -> VideoReader:
@@ -74,10 +83,13 @@ class Video:
 
 
 def _pictures(path: Path) -> tuple[Path, ...]:
-    if path.is_file():
-        return (path,) if path.suffix.lower() in IMAGE_SUFFIXES else ()
+    if not path.is_dir():
+        if regular_file(path).suffix.lower() not in IMAGE_SUFFIXES:
+            return ()
+        check_picture(path)
+        return (path,)
     try:
-        names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+        names = sorted(entry.name for entry in path.iterdir() if not is_hidden(entry.name))
     except OSError as error:
         raise DataError(f"{path}: cannot be listed: {error.strerror}") from error
     pictures = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
@@ -87,16 +99,7 @@ def _pictures(path: Path) -> tuple[Path, ...]:
             f"{path}: no picture ({' '.join(sorted(IMAGE_SUFFIXES))}) lies in this folder; {holds}: name a video, or "
             f"the folder that holds the pictures themselves"
         )
-    return tuple(path / name for name in sorted(pictures, key=natural_key))
-
-
-def _count(path: Path) -> int:
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            container.streams.video[0].thread_type = "AUTO"
-            return sum(1 for _ in container.decode(video=0))
-    except (av.error.FFmpegError, ValueError) as error:
-        raise DataError(f"{path}: does not decode ({error}); get the file again") from error
+    return tuple(path / name for name in order_pictures(pictures, str(path)))
 
 
 def _size(image: NDArray[Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vpbench.errors import DataError
+from vpbench.plugin.text import read_text
 from vpbench.protocol.protocol import validation_line
 
 __all__ = ["HORIZON", "SCHEMA", "Cell", "Column", "PrintedTable", "Score", "load_reported", "parse_table"]
@@ -175,8 +176,8 @@ def load_reported(root: Path) -> list[PrintedTable]:
     tables: dict[tuple[str, str], tuple[Path, PrintedTable]] = {}
     for path in paths:
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(path)
+        except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read: {error}") from error
         table = parse_table(text, str(path))
         key = (table.source, table.table)

@@ -20,6 +20,7 @@ from torchvision.utils import flow_to_image
 
 from vpbench.engine.loading import Batch
 from vpbench.plugin.clip import IGNORE, LabelSpace, Prediction
+from vpbench.plugin.names import file_stem
 from vpbench.protocol.units import Manifest, Unit
 from vpbench.results.store import write_atomic
 
@@ -153,4 +154,4 @@ class PictureKeeper:
 
 
 def _path(result: Path, clip: str) -> Path:
-    return result / "samples" / f"{clip}.png"
+    return result / "samples" / f"{file_stem(clip)}.png"

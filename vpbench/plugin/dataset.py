@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -60,6 +62,8 @@ class SequenceInfo:
     """What changes when its files do (sizes, times): prepared data are made anew then."""
     source: str = ""
     """The recording that it was cut from, where several sequences may come from one (or show it from several sides)."""
+    rate: Fraction | None = None
+    """Frames per second of its files, where they say; ``vpbench data check`` reports it."""
 
 
 @dataclass(frozen=True)

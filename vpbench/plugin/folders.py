@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vpbench.errors import DataError
 
-__all__ = ["Listing", "data_file", "evenly", "list_folder", "walk_folders"]
+__all__ = ["Listing", "data_file", "evenly", "file_stamp", "is_hidden", "list_folder", "regular_file", "walk_folders"]
+
+_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Listing:
 
 
 def list_folder(folder: Path, root: Path) -> Listing:
-    """List one folder within a data root; one that does not exist is empty.
+    """List one folder within a data root, without its hidden files and folders; one that does not exist is empty.
 
     The kind of an entry comes with its name: no file is looked at, and nothing is opened.
 
@@ -41,6 +45,8 @@ def list_folder(folder: Path, root: Path) -> Listing:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
+                if is_hidden(entry.name):
+                    continue
                 if entry.is_symlink():
                     inside = entry.is_file() and Path(entry.path).resolve().is_relative_to(root)
                     (files if inside else links).append(entry.name)
@@ -56,7 +62,7 @@ def list_folder(folder: Path, root: Path) -> Listing:
 def walk_folders(root: Path) -> Iterator[tuple[Path, Listing]]:
     """Yield the root and every folder below it with its listing, in the order of their names.
 
-    Hidden folders and links to folders are passed over.
+    Links to folders are not followed.
 
     Raises:
         DataError: as :func:`list_folder`.
@@ -66,7 +72,61 @@ def walk_folders(root: Path) -> Iterator[tuple[Path, Listing]]:
         folder = waiting.pop()
         listing = list_folder(folder, root)
         yield folder, listing
-        waiting += [folder / name for name in reversed(listing.folders) if not name.startswith(".")]
+        waiting += [folder / name for name in reversed(listing.folders)]
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is hidden, or belongs to the operating system: ``._0001.png``, ``Thumbs.db``."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES
+
+
+def regular_file(path: Path) -> Path:
+    """Return a path, checked: it is a regular file. It is not opened, since opening a FIFO or a device may never end.
+
+    Raises:
+        DataError: it is a folder, a FIFO, a device or a socket, or cannot be looked at.
+        FileNotFoundError: it does not exist.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(mode):
+        kind = next((name for test, name in _KINDS if test(mode)), "no file")
+        raise DataError(f"{path}: is {kind}, not a regular file; name a file")
+    return path
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def file_stamp(path: Path) -> str:
+    """Return what changes when a file changes, or any file that lies directly in a folder, and is not hidden.
+
+    Only names, sizes and times are looked at, not the contents.
+    """
+    state = path.stat()
+    if not stat.S_ISDIR(state.st_mode):
+        return f"{state.st_size}-{state.st_mtime_ns}"
+    with os.scandir(path) as entries:
+        lines = sorted(_stamp_line(entry) for entry in entries if not is_hidden(entry.name))
+    return f"{len(lines)}-{hashlib.sha256(''.join(lines).encode(errors='surrogateescape')).hexdigest()[:16]}"
+
+
+def _stamp_line(entry: os.DirEntry[str]) -> str:
+    try:
+        state = entry.stat()
+    except OSError:  # a link to nothing
+        return f"{entry.name}\0\n"
+    return f"{entry.name}\0{state.st_size} {state.st_mtime_ns}\n"
 
 
 def data_file(path: Path, root: Path, again: str) -> Path:
@@ -78,13 +138,14 @@ def data_file(path: Path, root: Path, again: str) -> Path:
         again: what gives a missing file: ``"unpack gtFine_trainvaltest.zip"``.
 
     Raises:
-        DataError: it is missing, or a symbolic link out of the root.
+        DataError: it is missing, no regular file, or a symbolic link out of the root.
     """
     if not path.resolve().is_relative_to(root):
         raise DataError(f"{path}: is a symbolic link out of the data root; put the file itself there")
-    if not path.is_file():
-        raise DataError(f"{path}: is missing; {again}")
-    return path
+    try:
+        return regular_file(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: is missing; {again}") from error
 
 
 def evenly(numbers: Sequence[int]) -> Sequence[int]:

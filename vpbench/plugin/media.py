@@ -1,11 +1,14 @@
-"""Reading pictures and videos, for dataset authors: uint8 RGB in, one clear error out."""
+"""Read pictures and videos, for dataset authors: uint8 RGB in, one clear error out.
+
+Videos are read here, with FFmpeg: counts do not trust headers, frames are turned upright, damage is refused by name.
+"""
 
 from __future__ import annotations
 
-import io
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,97 +16,84 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
-from PIL import Image as Pillow
-from PIL import ImageOps
 
 from vpbench.errors import DataError
+from vpbench.plugin.containers import check_whole
+from vpbench.plugin.decoding import check_depth, check_intact, damaged, open_video, upright, video_stream
+from vpbench.plugin.decoding import decode as _decode
+from vpbench.plugin.folders import file_stamp
+from vpbench.plugin.pictures import IMAGE_SUFFIXES, check_picture, read_image, stack
+from vpbench.plugin.series import order_pictures
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
+    "VideoFacts",
     "VideoReader",
+    "check_picture",
     "count_frames",
+    "decoded_length",
     "file_stamp",
-    "natural_key",
+    "order_pictures",
+    "probe_video",
     "read_image",
     "stack",
 ]
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".gif"})
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 
 Image = NDArray[np.uint8]
-_DIGITS = re.compile(r"(\d+)")
+_NO_FRAME = 19
+"""An MPEG-4 packet of at most so many bytes may hold no picture (FFmpeg's ``MAX_NVOP_SIZE``)."""
+_LEADS_TO = {"mpeg4", "h264", "hevc"}
+"""Codecs in which an intact packet may show no frame: not coded, or before the first frame to decode from."""
 
 
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Return a key that sorts file names by the numbers in them: ``frame2.png`` before ``frame10.png``."""
-    parts: list[str | int] = list(_DIGITS.split(name))  # text, digits, text, ...
-    parts[1::2] = map(int, parts[1::2])
-    return parts, name
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video's packets and header tell before it is decoded."""
+
+    frames: int
+    """How many frames are shown."""
+    rate: Fraction | None
+    """Frames per second; None where the file does not say."""
+    claimed: int
+    """How many frames the header claims, true or not; 0 where it does not say."""
 
 
-def read_image(path: Path) -> Image:
-    """Read an 8-bit picture as uint8 RGB [H,W,3], turned as its EXIF data say, without its alpha channel.
+def probe_video(path: Path) -> VideoFacts:
+    """Count a video's frames and read its frame rate; cheap, since frames are decoded only where packets mislead.
 
-    Decoded by Pillow and not OpenCV, which before version 5 fills a truncated JPEG with grey and says nothing. Of
-    intact files both give the same bytes.
-
-    Raises:
-        DataError: missing, truncated, not decodable, or of more than 8 bits.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        with Pillow.open(io.BytesIO(data)) as picture:
-            mode = picture.mode
-            image = np.array(ImageOps.exif_transpose(picture).convert("RGB"), dtype=np.uint8)
-    except Exception as error:  # a codec may raise anything on broken data
-        raise DataError(f"{path}: is not a picture that decodes ({len(data)} bytes); get the file again") from error
-    if mode.startswith("I") or mode == "F":
-        raise DataError(f"{path}: has pixels of more than 8 bits (Pillow's mode {mode}); convert it to 8 bits")
-    return image
-
-
-def stack(images: Sequence[NDArray[Any]], where: str) -> NDArray[Any]:
-    """Stack pictures of one sequence.
+    The container's index is used where it agrees with the header and the file; otherwise packets that show a frame are
+    counted. A few streams are decoded to be counted: those that begin in the middle of a group of pictures, and MPEG-4
+    with packets that hold no picture.
 
     Raises:
-        DataError: the sizes differ.
+        DataError: no regular file, empty, cut off, damaged where it is looked at, without a video stream or a frame, or
+            with more than 8 bits per channel.
     """
-    sizes = {image.shape[:2] for image in images}
-    if len(sizes) > 1:
-        named = " and ".join(f"{w}x{h}" for h, w in sorted(sizes)[:2])
-        raise DataError(f"{where}: the frame size changes within the sequence ({named})")
-    return np.stack(images)
-
-
-def file_stamp(path: Path) -> str:
-    """Return size and time of a file (of a folder: what changes when files in it come or go)."""
-    state = path.stat()
-    return f"{state.st_size}-{state.st_mtime_ns}"
+    with open_video(path) as container:
+        size = path.stat().st_size
+        check_whole(path, size)
+        stream = video_stream(container, path)
+        if (pixels := stream.codec_context.format) is not None:
+            check_depth(pixels, path)
+        rate, claimed = stream.average_rate or stream.guessed_rate, int(stream.frames)
+        frames = claimed if _index_agrees(stream, size) else _count_packets(container, stream, path)
+    frames = decoded_length(path) if frames is None else frames
+    if not frames:
+        raise DataError(f"{path}: holds no frame; get the file again")
+    return VideoFacts(frames, rate, claimed)
 
 
 def count_frames(path: Path) -> int:
-    """Return how many frames a video's header claims; nothing is decoded.
+    """Return how many frames a video shows (raises as :func:`probe_video`)."""
+    return probe_video(path).frames
 
-    Containers that do not say (.gif, .mkv, .webm) are counted by packets.
 
-    Raises:
-        DataError: empty, truncated before its header ends, shorter than an AVI's header says, or without a video stream
-            or a frame in it.
-    """
-    with _open(path) as container:
-        start, size = _start(path), path.stat().st_size
-        if start[:4] == b"RIFF" and (whole := 8 + int.from_bytes(start[4:], "little")) > size:
-            raise DataError(f"{path}: is cut off: {size} of {whole} bytes; get the file again")
-        stream = _video_stream(container, path)
-        count = int(stream.frames) or sum(1 for packet in container.demux(stream) if packet.size)
-    if not count:
-        raise DataError(f"{path}: holds no frame; get the file again")
-    return count
+def decoded_length(path: Path) -> int:
+    """Decode a whole video and return its number of frames (raises as :meth:`VideoReader.read`)."""
+    return sum(1 for _ in _decode(path))
 
 
 class VideoReader:
@@ -113,7 +103,7 @@ class VideoReader:
     windows read in ascending order decode it once, however much they overlap. Frames before that are not kept, so that
     going back decodes from the start again.
 
-    It can be pickled, and carried through a fork: the copy opens the file anew.
+    It can be pickled, and carried through a fork: the copy opens the file again.
     """
 
     def __init__(self, path: Path, keep: int = 256 << 20) -> None:
@@ -127,10 +117,11 @@ class VideoReader:
         return VideoReader, (self.path, self._keep)
 
     def read(self, frames: Sequence[int]) -> NDArray[np.uint8]:
-        """Return uint8 RGB [N,H,W,3] of N >= 1 ascending frame numbers.
+        """Return uint8 RGB [N,H,W,3] of N >= 1 ascending frame numbers, turned upright.
 
         Raises:
-            DataError: the video does not decode, has fewer frames, or changes its frame size among those read.
+            DataError: the video is damaged at or before these frames, has fewer frames or more than 8 bits per channel,
+                or changes its frame size among those read.
         """
         if self._pid != os.getpid():
             # The file position is shared with the parent process, and a decoder's threads do not exist here: freeing
@@ -138,40 +129,43 @@ class VideoReader:
             _abandoned.append((self._decoded, self._rgb))
             self._restart()
         self._held = {number: image for number, image in self._held.items() if number >= frames[0]}
-        found = {number: self._held[number] for number in frames if number in self._held}
-        missing = [number for number in dict.fromkeys(frames) if number not in found]
-        if missing and missing[0] < self._next:
+        images = {number: self._held[number] for number in frames if number in self._held}
+        missing = [number for number in dict.fromkeys(frames) if number not in images]
+        if missing and (missing[0] < self._next or self._failed):
             self._restart()
         for number in missing:
-            found[number] = self._advance_to(number, first=frames[0])
-        return stack([found[number] for number in frames], str(self.path))
+            images[number] = self._advance_to(number, first=frames[0])
+        return stack([images[number] for number in frames], str(self.path))
 
     def _restart(self) -> None:
         self._decoded = _decode(self.path)
         self._next = 0
+        self._failed = False
         self._held = {}
         self._rgb = VideoReformatter()
         self._pid = os.getpid()
 
     def _advance_to(self, number: int, first: int) -> Image:
         """Decode up to a frame and return it; those from ``first`` on are held, those before are not even converted."""
+        self._failed = True  # until the frame is there: an iterator that raised has ended
         for frame in self._decoded:
             current = self._next
             self._next += 1
             if current < first:
                 continue
-            image = np.asarray(self._rgb.reformat(frame, format="rgb24").to_ndarray(), dtype=np.uint8)
+            image = upright(self._rgb.reformat(frame, format="rgb24").to_ndarray(), frame, self.path)
             self._held[current] = image
             if len(self._held) * image.nbytes > self._keep:
                 del self._held[min(self._held)]
             if current == number:
+                self._failed = False
                 return image
         claimed = count_frames(self.path)
-        if claimed == self._next:
-            raise DataError(f"{self.path}: frame {number} was asked for, but it has {claimed} frames")
+        if claimed <= self._next:
+            raise DataError(f"{self.path}: frame {number} was asked for, but it has {self._next} frames")
         raise DataError(
-            f"{self.path}: frame {number} was asked for, but only {self._next} frames decode although its header "
-            f"claims {claimed}; get the file again, or leave it out with --allow-partial"
+            f"{self.path}: frame {number} was asked for, but only {self._next} frames decode although it holds "
+            f"{claimed} packets of frames; get the file again, or leave it out with --allow-partial"
         )
 
 
@@ -179,34 +173,42 @@ _abandoned: list[object] = []
 """Decoders inherited through a fork, kept from being freed."""
 
 
-def _decode(path: Path) -> Iterator[Any]:
-    with _open(path) as container:
-        stream = _video_stream(container, path)
-        stream.thread_count = 1  # processes are what runs in parallel
-        try:
-            yield from container.decode(stream)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise DataError(f"{path}: does not decode ({error}); get the file again") from error
+def _index_agrees(stream: Any, size: int) -> bool:
+    """Return whether the container's index confirms the header's count, so that no packet needs to be read."""
+    entries = stream.index_entries
+    if not stream.frames or len(entries) != stream.frames or stream.codec_context.has_b_frames:
+        return False
+    return bool(entries[0].is_keyframe) and all(
+        not entry.is_discard and entry.size > _NO_FRAME and 0 <= entry.pos <= size - entry.size for entry in entries
+    )
 
 
-def _open(path: Path) -> Any:
+def _count_packets(container: Any, stream: Any, path: Path) -> int | None:
+    """Count the packets that show a frame; None where only decoding tells."""
+    codec = stream.codec_context.name
+    count, start = 0, None
     try:
-        return av.open(str(path), metadata_errors="replace")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except (av.error.FFmpegError, OSError) as error:
-        size = path.stat().st_size if path.is_file() else 0
-        raise DataError(
-            f"{path}: is not a video that opens ({size} bytes; {error.strerror}); get the file again"
-        ) from error
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            check_intact(packet, count, path)
+            if codec in _LEADS_TO and start is None and not packet.is_keyframe:
+                return None
+            start = packet.pts if start is None else start
+            if codec in _LEADS_TO and packet.pts is not None and start is not None and packet.pts < start:
+                return None
+            if codec == "mpeg4" and packet.size <= _NO_FRAME:
+                return None
+            count += not packet.is_discard and not _is_hidden(codec, packet)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise damaged(path, count, error) from error
+    return count
 
 
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(8)
-
-
-def _video_stream(container: Any, path: Path) -> Any:
-    if not container.streams.video:
-        raise DataError(f"{path}: has no video stream; get the file again")
-    return container.streams.video[0]
+def _is_hidden(codec: str, packet: Any) -> bool:
+    """Return whether a VP8 or VP9 packet holds a reference that is not shown (RFC 6386, 9.1; VP9 bitstream, 6.2)."""
+    data = memoryview(packet)
+    if codec == "vp8":
+        return not data[0] & 0x10
+    is_superframe = data[-1] & 0xE0 == 0xC0
+    return codec == "vp9" and not is_superframe and data[0] & 0x30 != 0x30 and not data[0] & 0x0A

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vpbench.errors import UsageError
+from vpbench.plugin.text import read_toml
 
 __all__ = [
     "Anchored",
@@ -258,8 +258,8 @@ class Protocol(_Strict):
             UsageError: it cannot be read, is not TOML or not a protocol.
         """
         try:
-            value = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            value = read_toml(path)
+        except (OSError, ValueError) as error:
             raise UsageError(f"protocol file {path} cannot be read: {error}") from error
         return cls.parse(value, f"protocol file {path}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
 from vpbench.errors import UsageError, did_you_mean
+from vpbench.plugin.text import read_toml
 from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import validation_line
 
@@ -142,8 +142,8 @@ class Suite(_Strict):
             UsageError: it cannot be read, is not TOML or not a suite.
         """
         try:
-            value = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            value = read_toml(path)
+        except (OSError, ValueError) as error:
             raise UsageError(f"suite file {path} cannot be read: {error}") from error
         suite = cls.parse(value, f"suite file {path}")
         suite._folder = path.parent

@@ -1,0 +1,171 @@
+"""The files of ``shared/cases`` and others of their kinds, at the command line: the right number, or one clear line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_video import known_frames, write_picture, write_video
+
+MSE = ("--metric", "mse")
+
+
+@pytest.fixture(scope="session")
+def cases(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cases")
+    subprocess.run([sys.executable, shared / "cases/make_files.py"], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def evaluate(vpbench, tmp_path):
+    def run(root: Path, *args: str, predictor: str = "repeat"):
+        paths = ["--data-root", f"folder={root}", "--out", tmp_path / "out"]
+        return vpbench("run", "-p", "folder-4to10", "-m", predictor, *MSE, *paths, *args, "--json")
+
+    return run
+
+
+def summary(done):
+    assert done.code == 0, done.error
+    return done.json["results"][0]["summary"]
+
+
+@pytest.mark.parametrize(
+    ("name", "clips"), [("A_fragmented.mp4", 7), ("G_edit_list.mp4", 1), ("H_streamed.avi", 3), ("F_timestamps", 1)]
+)
+def test_every_frame_that_decodes_is_used(evaluate, cases, name, clips):
+    assert summary(evaluate(cases / name))["clips"] == clips
+
+
+def test_timestamps_are_in_numeric_order(evaluate, cases, tmp_path):
+    score = summary(evaluate(cases / "F_timestamps"))["scores"]["mse"]["mean"]
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    for i in range(14):
+        shutil.copy(cases / "F_timestamps" / f"{round(1 + i * 0.05, 2)}.png", renamed / f"{i:03}.png")
+    assert summary(evaluate(renamed))["scores"]["mse"]["mean"] == score
+
+
+def test_a_damaged_video_is_refused_by_name_and_can_be_left_out(evaluate, vpbench, cases, tmp_path):
+    root = tmp_path / "videos"
+    root.mkdir()
+    for name in ("C_damaged.avi", "good.avi"):
+        shutil.copy(cases / name, root)
+    done = evaluate(root)
+    assert done.code == 1
+    assert "C_damaged.avi: does not decode" in done.error
+    assert "--allow-partial" in done.error
+    alone = summary(evaluate(cases / "good.avi"))
+    partial = summary(evaluate(root, "--allow-partial"))
+    assert (partial["clips"], partial["partial_reason"]) == (3, "1 unreadable sequences left out")
+    assert partial["scores"]["mse"]["per_step"] == alone["scores"]["mse"]["per_step"]
+    args = ["data", "prepare", "folder-4to10", "--data-root", root]
+    assert "C_damaged.avi: does not decode" in vpbench(*args).error
+    assert vpbench(*args, "--allow-partial").code == 0
+    assert summary(evaluate(root, "--allow-partial"))["clips"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("D_16bit", ("D_16bit/0000.png", "more than 8 bits (16 per channel)")),
+        ("E_twice", ("E_twice", "0000.jpg", "0000.png", "a folder of its own")),
+        ("E_rawframes", ("v_A", "flow_x_00001.jpg", "flow_y_00001.jpg", "a folder of its own")),
+    ],
+)
+def test_pictures_that_are_no_frames_of_one_video(evaluate, cases, tmp_path, name, words):
+    done = evaluate(cases / name)
+    assert done.code == 1
+    assert all(word in done.error for word in words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_turns_a_video_upright_and_opens_any_name(vpbench, cases, tmp_path):
+    done = vpbench("predict", "-m", "repeat", cases / "B_rotated.mp4", "--out", tmp_path / "b", "--json")
+    assert done.json["size"] == [96, 64]
+    for name in ("12:30:00.mp4",):
+        done = vpbench("predict", "-m", "repeat", cases / name, "--out", tmp_path / "i", "--json")
+        assert (done.code, done.json["size"]) == (0, [64, 96])
+
+
+def test_saved_predictions_in_capitals_and_with_hidden_files(evaluate, cases):
+    scores = [
+        summary(evaluate(cases / "J_truth", predictor=f"saved:{cases / name}"))["scores"]["mse"]["mean"]
+        for name in ("J_saved", "J_saved_hidden")
+    ]
+    assert scores[0] == scores[1] > 0
+
+
+def test_a_picture_file_of_many_pages(vpbench, evaluate, cases, tmp_path):
+    (tmp_path / "pages").mkdir()
+    shutil.copy(cases / "K_pages.tif", tmp_path / "pages")
+    for done in (vpbench("predict", "-m", "repeat", cases / "K_pages.tif"), evaluate(tmp_path / "pages")):
+        assert done.code == 1
+        assert "K_pages.tif: holds 20 pictures" in done.error
+
+
+def test_a_frame_rate_that_the_protocol_does_not_mean(vpbench, cases):
+    done = vpbench("data", "check", "protocol/human36m", "--data-root", cases / "L_h36m")
+    assert done.code == 1
+    assert "frames per second (videos)" in done.out
+    assert "Walking.54138969.mp4: has 25 frames per second, the original videos have 50" in done.out
+    done = vpbench("run", "-p", "human36m", "-m", "repeat", *MSE, "--data-root", cases / "L_h36m")
+    assert (done.code, "has 25 frames per second" in done.error) == (1, True)
+
+
+@pytest.mark.parametrize("command", [["run", "-p"], ["run"], ["train"], ["data", "check"]])
+def test_a_byte_order_mark_is_read_over(vpbench, cases, tmp_path, command):
+    done = vpbench(*command, cases / "M_bom.toml")
+    assert done.code == 2
+    assert "Invalid statement" not in done.error
+    wide = tmp_path / "wide.toml"
+    wide.write_bytes((cases / "M_bom.toml").read_text(encoding="utf-8-sig").encode("utf-16"))
+    done = vpbench(*command, wide)
+    assert done.code == 2
+    assert "not encoded in UTF-8 (probably in UTF-16); save it as UTF-8" in done.error
+
+
+def test_a_configuration_file_with_a_byte_order_mark(vpbench, cases, tmp_path, monkeypatch):
+    config = tmp_path / "config.toml"
+    config.write_bytes(b"\xef\xbb\xbf" + f'[data-roots]\nfolder = "{cases / "good.avi"}"\n'.encode())
+    monkeypatch.setenv("VPBENCH_CONFIG", str(config))
+    done = vpbench("run", "-p", "folder-4to10", "-m", "repeat", *MSE, "--out", tmp_path / "out", "--json")
+    assert summary(done)["clips"] == 3
+
+
+def test_long_names_are_saved_and_read_back(evaluate, cases, tmp_path):
+    done = evaluate(cases / "N_long", "--save-predictions", "--pictures", "1")
+    score = summary(done)["scores"]["mse"]["mean"]
+    (predictions,) = (tmp_path / "out").rglob("predictions")
+    assert len(list(predictions.iterdir())) == 3
+    assert len(list((tmp_path / "out").rglob("samples/*.png"))) == 1
+    again = summary(evaluate(cases / "N_long", predictor=f"saved:{predictions}"))
+    assert again["scores"]["mse"]["mean"] == pytest.approx(score, rel=1e-6)
+
+
+def test_a_header_that_claims_a_billion_frames_takes_no_time(evaluate, cases, tmp_path):
+    path = tmp_path / "long.avi"
+    data = bytearray((cases / "good.avi").read_bytes())
+    for name, offset in ((b"avih", 24), (b"strh", 40)):
+        at = data.find(name) + offset
+        data[at : at + 4] = (10**9).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert summary(evaluate(path))["clips"] == 3
+
+
+def test_what_is_no_file_is_refused_at_once(vpbench, evaluate, tmp_path):
+    write_video(tmp_path / "root/good.avi", known_frames(20))
+    write_picture(tmp_path / "root/walk/1.png", known_frames(1)[0])
+    os.mkfifo(tmp_path / "root/pipe.avi")
+    os.mkfifo(tmp_path / "root/walk/0.png")
+    done = evaluate(tmp_path / "root")
+    assert (done.code, "pipe.avi: is a FIFO, not a regular file" in done.error) == (1, True)
+    assert summary(evaluate(tmp_path / "root", "--allow-partial"))["clips"] == 1
+    for path in (tmp_path / "root/pipe.avi", tmp_path / "root/walk/0.png", "/dev/zero"):
+        done = vpbench("predict", "-m", "repeat", path)
+        assert (done.code, "not a regular file" in done.error) == (1, True)

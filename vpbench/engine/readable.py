@@ -1,0 +1,78 @@
+"""Leave out what cannot be read before clips are divided into units: with ``--allow-partial``, and for files only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from vpbench.plugin.clip import Modality
+from vpbench.plugin.dataset import Dataset, DatasetInfo, SequenceInfo
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.sampling import ClipRef
+from vpbench.protocol.units import Manifest, build_manifest
+
+__all__ = ["readable_manifest"]
+
+_known: dict[tuple[str, str, int | None], Mapping[str, str]] = {}
+"""Damaged sequences and their problems by protocol, state of the data and limit, so that each is read once."""
+
+
+def readable_manifest(
+    protocol: Protocol, dataset: Dataset, *, limit: int | None = None, allow_partial: bool = False
+) -> Manifest:
+    """List the clips of a protocol's test split as :func:`build_manifest`, whose arguments and errors these are.
+
+    With ``allow_partial``, every clip of a dataset of files is read once, and sequences that cannot be read are left
+    out. A container shows no damage inside its streams, and one damaged video must not take the clips of others in
+    its unit along.
+    """
+    manifest = build_manifest(protocol, dataset, limit=limit, allow_partial=allow_partial)
+    if not (allow_partial and dataset.info.needs_root):
+        return manifest
+    key = protocol.hash, manifest.data, limit
+    damaged = dict(_known.get(key, {}))
+    intact: set[str] = {clip.id for clip in manifest.clips} if key in _known else set()
+    while True:
+        manifest = build_manifest(protocol, _Without(dataset, damaged), limit=limit, allow_partial=True)
+        found = _find_damaged(dataset, [clip for clip in manifest.clips if clip.id not in intact])
+        if not found:
+            _known[key] = damaged
+            return manifest
+        intact |= {clip.id for clip in manifest.clips}
+        damaged |= found
+
+
+def _find_damaged(dataset: Dataset, clips: Sequence[ClipRef]) -> dict[str, str]:
+    """Return the sequences of clips whose frames cannot be read, each with its problem."""
+    damaged: dict[str, str] = {}
+    for clip in clips:
+        if clip.sequence in damaged:
+            continue
+        try:
+            dataset.read(clip.sequence, list(dict.fromkeys(clip.frames)), "frames")
+        except Exception as error:  # a plugin's reader may raise anything
+            damaged[clip.sequence] = str(error) or type(error).__name__
+    return damaged
+
+
+@dataclass(frozen=True)
+class _Without:
+    """A dataset as :func:`build_manifest` sees it, with some sequences marked as damaged."""
+
+    dataset: Dataset
+    damaged: Mapping[str, str]
+
+    @property
+    def info(self) -> DatasetInfo:
+        return self.dataset.info
+
+    def sequences(self, split: str) -> Sequence[SequenceInfo]:
+        """Return all sequences; those that are damaged have a problem."""
+        every = self.dataset.sequences(split)
+        return [replace(s, problem=self.damaged[s.name]) if s.name in self.damaged else s for s in every]
+
+    def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
+        return self.dataset.read(sequence, frames, modality)
