@@ -49,7 +49,9 @@ class Predictor(Protocol):
     - ``Options``: a pydantic model; the class is then built as ``Class(options=Options(...))``, else as ``Class()``.
     - ``presets``: ``{name: {option: value}}``, chosen with ``-m NAME:PRESET``.
     - ``argument``: the option that the text after the colon fills where it names no preset (``-m saved:DIR``).
-    - ``fingerprint()``: a hash of what it reads beside its options (files, weights); it enters the result's identity.
+    - ``fingerprint()``: returns a text that names all values that decide its predictions (a file's sha256, a version).
+      Without it, vpbench hashes every value that the object reaches; an object that cannot be looked into (an open
+      file, a session of another runtime) then gets a result of its own in each run. Code and weights are hashed anyway.
     - being a ``torch.nn.Module``: moved to the run's device, its parameters counted by ``vpbench show``.
     """
 
