@@ -117,6 +117,18 @@ def with_default(gain):
     return holding(scale=eval(f"lambda x, gain={gain}: x * gain"))
 
 
+def with_keyword_default(gain):
+    return holding(scale=eval(f"lambda x, *, gain={gain}: x * gain"))
+
+
+def with_function_attribute(gain):
+    def scale(x):
+        return x * scale.gain
+
+    scale.gain = gain
+    return holding(scale=scale)
+
+
 def cyclic(gain):
     value = holding(gain=gain)
     value.itself = [value]
@@ -140,6 +152,8 @@ HIDING = {
     "a decorated function": with_decorated,
     "a hook": with_hook,
     "a default": with_default,
+    "a default of a keyword": with_keyword_default,
+    "a function's attribute": with_function_attribute,
     "a compiled module": lambda gain: torch.compile(net(gain)),
     "a metaclass": with_metaclass,
     "a partial": lambda gain: holding(scale=functools.partial(max, gain)),

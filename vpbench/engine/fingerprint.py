@@ -194,7 +194,6 @@ class _Walk:
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
             return self._cannot(tensor, where)
         plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-        plain = torch.view_as_real(plain) if plain.is_complex() else plain
         return self.write(
             "tensor", tensor.dtype, list(tensor.shape), _sha256(plain.flatten().view(torch.uint8).numpy())
         )
