@@ -27,8 +27,8 @@ __all__ = ["command"]
 def command(state: State, first: Path, second: Path, metric: str | None, as_json: bool) -> None:
     """Compare two results on the same clips, step by step.
 
-    Prints the first's score less the second's, paired recording by recording, with its 95 % interval and the p-value of a
-    permutation test, and the clips where the first is worst compared with the second.
+    Prints the first's score less the second's, paired recording by recording. Adds its 95 % interval, the p-value of
+    a permutation test, and the clips where the first is worst compared with the second.
     """
     from vpbench.engine.summarise import metrics_of
     from vpbench.results.compare import check_comparable, check_data, compare_rows, shared_metrics

@@ -1,4 +1,4 @@
-"""Is a result what it says? Checks a folder against itself, its summary against its rows, its claims against plugins."""
+"""Is a result what it says? Checks a folder against itself, its summary against its rows, its record against plugins."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def _check_direction(store: Store, name: str, metric: Metric) -> None:
     recorded = store.run["metrics"][name]["higher_is_better"]
     if recorded is not metric.info.higher_is_better:
         raise ResultError(
-            f"{store.folder / 'run.json'} says that higher_is_better is {recorded} for {name}, which the metric denies: "
-            f"make the result again"
+            f"{store.folder / 'run.json'} says that higher_is_better is {recorded} for {name}; the metric says the "
+            f"opposite: make the result again"
         )
 
 

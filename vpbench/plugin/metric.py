@@ -187,7 +187,7 @@ class PooledCounts(_Base):
         """Return the counts, [statistics, n], if the sum of ``summands`` of them (default: of all) fits into 64 bits.
 
         Raises:
-            MetricError: a statistic holds something else than integers, or another number of them; the sum is too large.
+            MetricError: a statistic holds something else than integers, or another number of them; the sum overflows.
         """
         import numpy as np
 
