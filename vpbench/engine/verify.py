@@ -1,4 +1,4 @@
-"""Is a result what it says? Checks a folder against itself, its summary against its rows, its record against plugins."""
+"""Is a result what it says? Checks it against itself, its summary against its rows, its record against plugins."""
 
 from __future__ import annotations
 

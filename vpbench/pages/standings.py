@@ -145,8 +145,8 @@ def collect(roots: Sequence[Path], plugins: Plugins) -> list[Candidate]:
             raise ResultError(f"{root}: there is no finished result below it; make one with `vpbench run --out {root}`")
         if unfinished := [path for path in results if path not in finished]:
             warnings.warn(
-                f"{len(unfinished)} results without a summary are left out, for example {unfinished[0]}: finish them "
-                f"with the same run, or with `vpbench merge`",
+                f"results without a summary are left out ({len(unfinished)}, for example {unfinished[0]}): run the "
+                f"same command again, or `vpbench merge`",
                 VpbenchWarning,
                 stacklevel=2,
             )
@@ -160,7 +160,7 @@ def _check(path: Path, plugins: Plugins) -> Candidate:
         return Candidate(result, check_ranked(result, plugins))
     except VpbenchError as error:
         raise ResultError(
-            f"{error} (no page was written: nothing is ranked beside a result that cannot be trusted; correct it, or "
+            f"{error} (no page was written: nothing is ranked next to a result that cannot be trusted; correct it, or "
             f"move {path} away)"
         ) from error
 
