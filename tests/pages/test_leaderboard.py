@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 
 import folders
 import pytest
 
-from vpbench.errors import ResultError, VpbenchWarning
+from vpbench.errors import ResultError
 from vpbench.pages.leaderboard import MARK, build_pages, collect, stale_pages, write_pages
 
 
@@ -71,7 +69,8 @@ def test_percent_against_the_reference_is_positive_where_it_is_better(add, tmp_p
 
 
 @pytest.mark.parametrize(
-    "apart", [{"protocol": {"quantise": True}}, {"protocol": {"version": 2}}, {"clips": 19}, {"recordings": "all".format}]
+    "apart",
+    [{"protocol": {"quantise": True}}, {"protocol": {"version": 2}}, {"clips": 19}, {"recordings": "all".format}],
 )
 def test_other_protocols_and_clips_are_never_in_one_table(add, tmp_path, apart):
     add("last", {"mse": [0.1]})
@@ -228,5 +227,3 @@ def test_a_folder_that_cannot_be_written_is_explained(add, tmp_path):
     add("last", {"mse": [0.1]})
     with pytest.raises(ResultError, match=r"cannot write .*--out"):
         write_pages(pages(tmp_path), tmp_path / "file")
-
-

@@ -122,7 +122,9 @@ def test_scores_that_cannot_be_computed_again_have_no_rank(add, tmp_path):
     add("good", {"mse": [0.2]})
     folder = add("last", {"mse": [0.1]}, metrics={"mse": {"revision": 2}})
     assert table(page(tmp_path)) == [["1", "last"]], "the installed metric makes the same scores of the rows"
-    folders.edit_summary(folder, lambda summary: summary["scores"]["mse"].update(per_step=[0.3], mean=0.3, mean_to=[0.3]))
+    folders.edit_summary(
+        folder, lambda summary: summary["scores"]["mse"].update(per_step=[0.3], mean=0.3, mean_to=[0.3])
+    )
     text = page(tmp_path)
     assert table(text) == [["not recomputed", "last"]]
     assert "could not be computed again from the rows (mse revision 2, installed is revision 1)" in text

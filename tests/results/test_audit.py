@@ -35,7 +35,10 @@ def refused(folder, words):
 
 
 def test_a_sound_result_passes(folder):
-    assert verify(Store.open(folder), folders.plugins()) == "2 of 2 units, each as published; the summary follows from them"
+    assert (
+        verify(Store.open(folder), folders.plugins())
+        == "2 of 2 units, each as published; the summary follows from them"
+    )
     (candidate,) = collect([folder], folders.plugins())
     assert candidate.complete and not candidate.doubts
 
@@ -66,7 +69,10 @@ def test_units_of_another_predictor_are_refused(folder, tmp_path):
 
 RUN = {
     "renamed predictor": (lambda run: run.update(predictor="sota"), "predictor is 'sota', the identity says 'model'"),
-    "partial": (lambda run: run.update(partial="--clips 3 of 20"), "partial is '--clips 3 of 20', the identity says ''"),
+    "partial": (
+        lambda run: run.update(partial="--clips 3 of 20"),
+        "partial is '--clips 3 of 20', the identity says ''",
+    ),
     "other clips": (lambda run: run["manifest"].pop(), "the manifest is not the one"),
     "other recordings": (lambda run: run["manifest"][3].__setitem__(2, "x"), "the manifest is not the one"),
     "other protocol": (lambda run: run["protocol"].update(quantise=True), "the protocol is not the one"),
@@ -82,7 +88,10 @@ RUN = {
     "seed": (lambda run: run["identity"].update(seed="0"), "samples and seed must be whole numbers"),
     "a field more": (lambda run: run["identity"].update(trust=1), "other fields than vpbench writes"),
     "overlap": (lambda run: run.update(weights={"clips": "disjoint", "seen": 3}), "'disjoint', but 3 sequences"),
-    "weights": (lambda run: run["identity"]["options"].update(weights="w.safetensors"), "of which weights says nothing"),
+    "weights": (
+        lambda run: run["identity"]["options"].update(weights="w.safetensors"),
+        "of which weights says nothing",
+    ),
     "identity is no object": (lambda run: run.update(metrics=[]), "is not as vpbench writes it"),
 }
 
@@ -219,7 +228,9 @@ def test_what_the_installed_predictor_says_of_itself_is_compared(folder, tmp_pat
     seer = folders.make_result(tmp_path / "seer", "seer", {"mse": [0.0]}, sees_truth=True)
     verify(Store.open(seer), plugins)
     folders.edit_run(seer, lambda run: run.update(sees_truth=False), rehash=True)
-    with pytest.raises(ResultError, match="sees_truth is False for 'seer'; the installed predictor of that name says True"):
+    with pytest.raises(
+        ResultError, match="sees_truth is False for 'seer'; the installed predictor of that name says True"
+    ):
         verify(Store.open(seer), plugins)
     with pytest.raises(ResultError, match="sees_truth is False"):
         collect([seer], plugins)
@@ -231,7 +242,11 @@ def test_what_the_installed_predictor_says_of_itself_is_compared(folder, tmp_pat
 def test_an_overlap_of_weights_is_compared_with_their_file(tmp_path):
     names = [f"s{i:03d}" for i in range(20)]
     file = tmp_path / "weights.safetensors"
-    about = {"predictor": "model", "clips": {"sequences": sequence_keys("toy", names[:5])}, "protocol": {"name": "train"}}
+    about = {
+        "predictor": "model",
+        "clips": {"sequences": sequence_keys("toy", names[:5])},
+        "protocol": {"name": "train"},
+    }
     save_trained(file, torch.nn.Linear(1, 1), about)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     weights = {"sha256": sha256, "protocol": "train", "clips": "overlap", "seen": 5}

@@ -12,7 +12,6 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpbench.errors import MetricError
 from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
 from vpbench.results import estimates as module
 from vpbench.results.estimates import RESAMPLES
