@@ -154,9 +154,11 @@ class ClipMean(_Base):
         """Return the mean over all frames of each resample, [R]: the sum over recordings by the number of frames."""
         import numpy as np
 
-        sums = np.array([math.fsum(frames) for frames in statistics], dtype=np.float64)  # type: ignore[arg-type]
-        counts = np.array([len(frames) for frames in statistics], dtype=np.float64)
-        return np.asarray(sums[draws].sum(axis=1) / counts[draws].sum(axis=1))
+        sums = np.array([math.fsum(recording) for recording in statistics], dtype=np.float64)  # type: ignore[arg-type]
+        counts = np.array([len(recording) for recording in statistics], dtype=np.float64)
+        equal = bool((counts == counts[0]).all())  # the usual case, in half the time
+        frames = counts[0] * draws.shape[1] if equal else counts[draws].sum(axis=1)
+        return np.asarray(sums[draws].sum(axis=1) / frames)
 
 
 class PooledCounts(_Base):
