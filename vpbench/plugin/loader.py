@@ -243,8 +243,11 @@ def _released(distribution: Distribution) -> bool:
     """Return whether a distribution is vpbench, or installed from a copy that its author does not edit in place."""
     if distribution.name == "vpbench":
         return True
-    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
-    editable = bool(origin.get("dir_info", {}).get("editable"))
+    try:
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        editable = bool(origin.get("dir_info", {}).get("editable"))
+    except (AttributeError, ValueError):
+        return False
     return not editable and distribution.read_text("RECORD") is not None
 
 
