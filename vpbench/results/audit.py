@@ -74,8 +74,6 @@ def _run_problem(run: Mapping[str, Any], protocol: Protocol) -> str:
         return f"partial is empty, but the manifest has {len(run['manifest'])} of the protocol's {protocol.clips} clips"
     if identity["samples"] > 1 and not run["stochastic"]:
         return f"{identity['samples']} samples of a predictor that is not stochastic"
-    if identity["options"].get("weights") is not None and not (weights and weights.get("sha256")):
-        return "the options name a file of weights, of which weights says nothing"
     if weights and (weights["clips"] == "overlap") != bool(weights.get("seen", 0)):
         return f"weights say {weights['clips']!r}, but {weights.get('seen', 0)} sequences were trained on"
     if both := set(run["metrics"]) & set(run["skipped"]):
