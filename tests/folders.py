@@ -108,7 +108,7 @@ def make_result(
                     row |= {"clamped": True} if clamped else {}
                     stochastic = record["stochastic"]
                     rows += [row | {"sample": s} for s in range(samples)] if stochastic else [row]
-        store.publish(number, rows, attempt)
+        store.publish(number, rows, attempt, "stamp")
     known = {name: plugins().load("metric", name)("cpu") for name in scores}
     assert write_summary(store, known, allow_partial=True)
     return store.folder

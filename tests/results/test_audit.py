@@ -49,7 +49,7 @@ def test_a_result_without_units_and_attempts_is_refused(folder):
 
 def test_a_result_without_attempts_is_refused(folder):
     shutil.rmtree(folder / "attempts")
-    refused(folder, "no process in attempts/ worked with this file")
+    refused(folder, "is not what this result was computed with, or attempts/ is missing")
 
 
 def test_units_of_another_predictor_are_refused(folder, tmp_path):

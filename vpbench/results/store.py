@@ -197,17 +197,11 @@ class Store:
         digest = hashlib.sha256(run.read_bytes()).hexdigest()
         attempts = [attempt for attempt in self.attempts() if attempt.get("run") == digest]
         if published and not attempts:
-            raise ResultError(
-                f"{run} is not what this result was computed with: no process in attempts/ worked with this file, so "
-                f"it was edited or attempts/ is missing; make the result anew"
-            )
-        claims: dict[str, set[str]] = {}
-        for attempt in attempts:
-            for number, claim in attempt.get("units", {}).items():
-                claims.setdefault(number, set()).add(claim)
+            raise ResultError(f"{run} is not what this result was computed with, or attempts/ is missing; run again")
+        claims = {claim for attempt in attempts for claim in attempt.get("units", {}).items()}
         for number in published:
             path = self.unit_path(number)
-            if hashlib.sha256(path.read_bytes()).hexdigest() not in claims.get(str(number), set()):
+            if (str(number), hashlib.sha256(path.read_bytes()).hexdigest()) not in claims:
                 raise ResultError(f"{path} is not what was published; remove the file and run again")
 
     def mixed(self) -> list[str]:
