@@ -26,7 +26,9 @@ def units(root: Path) -> list[str]:
 
 
 def start(args: list[str], **env: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "vpbench", *args]
+    # The code of plugins is part of the identity: conftest has it checked by beartype here, so it must be there, too.
+    command = [sys.executable, "-c", "import conftest; from vpbench.cli.main import main; main()", *args]
+    env["PYTHONPATH"] = str(Path(__file__).parents[1])
     environment = {**os.environ, **env}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     # A shell that puts the tests into the background has them ignore SIGINT, and children inherit that.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import vpbench_metrics
 from vpbench.errors import MetricError
 from vpbench.plugin.loader import load_plugins
-from vpbench.plugin.metric import Undefined, Value
+from vpbench.plugin.metric import PooledCounts, Undefined, Value
 
 PERFECT = {"mse": 0, "mae": 0, "psnr": 100, "ssim": 1, "ms-ssim": 1, "lpips": 0}
 NAMES: list[str] = []
@@ -71,7 +71,8 @@ def numbers(metric, case: Case) -> np.ndarray:
 
 def score(metric, rows: np.ndarray) -> float:
     every = rows.reshape(-1, *rows.shape[2:])
-    found = metric.finalise([v.tolist() for v in every if not np.isnan(v).any()])
+    kind = np.int64 if isinstance(metric, PooledCounts) else np.float64
+    found = metric.finalise([v.astype(kind).tolist() for v in every if not np.isnan(v).any()])
     return found["score"] if isinstance(found, dict) else found
 
 
@@ -140,7 +141,8 @@ def test_precision_is_the_recall_of_the_exchanged_masks(metrics, name, seed):
     back = replace(case, predicted_disocclusion=case.disocclusion, disocclusion=case.predicted_disocclusion)
     other = {"disocclusion-precision": "disocclusion-recall"}.get(name, "disocclusion-precision")
     scores = [
-        metrics(n).finalise(numbers(metrics(n), c).reshape(-1, 3).tolist()) for n, c in ((name, case), (other, back))
+        metrics(n).finalise(numbers(metrics(n), c).reshape(-1, 3).astype(np.int64).tolist())
+        for n, c in ((name, case), (other, back))
     ]
     assert scores[0] == scores[1]
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 def make_run(**changes):
     return {
-        "schema": 1,
+        "schema": 2,
         "identity": {"protocol": "p", "samples": 1},
         "identity_hash": "i",
         "predictor": "last",
@@ -35,7 +35,10 @@ def make_run(**changes):
         "partial": "",
         "dropped": [],
         "skipped": {},
-        "manifest": [[clip, [1, 2]] for clip in CLIPS],
+        "manifest": [[clip, [1, 2], clip] for clip in CLIPS],
+        "classes": [],
+        "stochastic": False,
+        "weights": None,
         **changes,
     }
 
@@ -65,7 +68,7 @@ def files(folder):
 
 def test_a_unit_is_one_json_object_per_line_sorted(store):
     attempt = begin(store)
-    store.publish(1, make_rows(1), attempt)
+    store.publish(1, make_rows(1), attempt, "stamp")
     lines = (store.folder / "units/000001.jsonl").read_text().splitlines()
     assert lines[0] == '{"clip":"s16@0","metric":"mse","status":"ok","step":1,"value":0.25}'
     keys = [(row["clip"], row["step"]) for row in map(json.loads, lines)]
@@ -79,26 +82,26 @@ def test_a_unit_is_one_json_object_per_line_sorted(store):
 def test_rows_are_sorted_by_sample_before_step_and_metric(store):
     keys = [("a", 0, 1, "mse"), ("a", 0, 1, "psnr"), ("a", 0, 2, "mse"), ("a", 1, 1, "mse"), ("b", 0, 1, "mse")]
     rows = [{"clip": c, "sample": s, "step": k, "metric": m, "value": 0.0, "status": "ok"} for c, s, k, m in keys]
-    store.publish(0, rows[::-1], begin(store))
+    store.publish(0, rows[::-1], begin(store), "stamp")
     assert [json.loads(line) for line in store.unit_path(0).read_text().splitlines()] == rows
 
 
 def test_publishing_the_same_again_changes_nothing(store):
-    store.publish(0, make_rows(), begin(store))
+    store.publish(0, make_rows(), begin(store), "stamp")
     before = store.unit_path(0).read_bytes()
-    store.publish(0, make_rows()[::-1], begin(store))
+    store.publish(0, make_rows()[::-1], begin(store), "stamp")
     assert store.unit_path(0).read_bytes() == before
     assert files(store.folder) == ["run.json", "units/000000.jsonl"]
 
 
 def test_a_unit_that_differs_is_an_error_that_names_both(store):
-    store.publish(0, make_rows(), begin(store))
+    store.publish(0, make_rows(), begin(store), "stamp")
     before = store.unit_path(0).read_bytes()
     rows = make_rows()
     rows[-1]["value"] = 0.5  # the last clip's first step: line 31
     attempt = begin(store, pid=2)
     with pytest.raises(ResultError, match=r"units/000000.jsonl was published with other rows .*from line 31") as caught:
-        store.publish(0, rows, attempt)
+        store.publish(0, rows, attempt, "stamp")
     (mine,) = (store.folder / "attempts").glob("*-unit-000000.jsonl")
     assert str(mine) in str(caught.value)
     assert '"value":0.5' in mine.read_text()
@@ -111,7 +114,7 @@ def test_the_claim_comes_before_the_unit(store, monkeypatch):
     attempt = begin(store)
     monkeypatch.setattr(attempt, "claim", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        store.publish(0, make_rows(), attempt)
+        store.publish(0, make_rows(), attempt, "stamp")
     assert store.published() == []
 
 
@@ -137,7 +140,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_every_change_of_a_unit_is_found(store, damage):
-    store.publish(0, make_rows(), begin(store))
+    store.publish(0, make_rows(), begin(store), "stamp")
     path = store.unit_path(0)
     path.write_bytes(DAMAGE[damage](path.read_text()).encode("utf-8", "surrogateescape"))
     with pytest.raises(ResultError, match=r"000000.jsonl is not what was published; remove the file and run again"):
@@ -148,8 +151,8 @@ def test_every_change_of_a_unit_is_found(store, damage):
 
 
 def test_rows_of_another_result_are_found(store, tmp_path):
-    other = Store.create(tmp_path / "other", make_run(manifest=[["x@0", [1, 2]]]))
-    other.publish(0, [{**row, "clip": "x@0"} for row in make_rows()[::16]], begin(other))
+    other = Store.create(tmp_path / "other", make_run(manifest=[["x@0", [1, 2], "x"]]))
+    other.publish(0, [{**row, "clip": "x@0"} for row in make_rows()[::16]], begin(other), "stamp")
     other.unit_path(0).rename(store.unit_path(0))
     with pytest.raises(ResultError, match=r"run.json is not what this result was computed with"):
         store.check_claims()  # no process of this result has published anything
@@ -168,11 +171,12 @@ def test_a_result_goes_on_only_with_its_own_identity(store):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema": 2}', "schema 2, newer than this vpbench reads .*upgrade"),
-        ('{"schema": 1', "not complete JSON"),
+        ('{"schema": 3}', "schema 3, newer than this vpbench reads .*upgrade"),
+        ('{"schema": 2', "not complete JSON"),
+        ('{"schema": 1}', "schema 1, which does not say what data were scored: run the same command again"),
         ("", "not complete JSON"),
         ("[]", "no schema number"),
-        ('{"schema": "1"}', "no schema number"),
+        ('{"schema": "2"}', "no schema number"),
     ],
 )
 def test_files_of_a_newer_schema_or_none_are_refused(store, name, text, message):
@@ -185,8 +189,8 @@ def test_files_of_a_newer_schema_or_none_are_refused(store, name, text, message)
 def test_what_is_no_result_is_said_to_be_none(tmp_path):
     with pytest.raises(ResultError, match=r"is not a result: there is no run\.json"):
         Store.open(tmp_path)
-    (tmp_path / "run.json").write_text('{"schema": 1, "identity": {}}')
-    with pytest.raises(ResultError, match=r"lacks cumulative, dropped, .*manifest, metrics"):
+    (tmp_path / "run.json").write_text('{"schema": 2, "identity": {}}')
+    with pytest.raises(ResultError, match=r"lacks classes, cumulative, dropped, .*manifest, metrics"):
         Store.open(tmp_path)
 
 
@@ -199,11 +203,11 @@ def fail_on_fsync(monkeypatch, code):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_leaves_no_unit_and_says_what_to_do(store, monkeypatch, code):
-    store.publish(0, make_rows(), begin(store))
+    store.publish(0, make_rows(), begin(store), "stamp")
     attempt = begin(store)
     fail_on_fsync(monkeypatch, code)
     with pytest.raises(ResultError, match=r"cannot write .*; free some space and run the same command again"):
-        store.publish(1, make_rows(1), attempt)
+        store.publish(1, make_rows(1), attempt, "stamp")
     assert files(store.folder) == ["run.json", "units/000000.jsonl"]
     assert not list(store.folder.rglob("*.tmp"))
 
@@ -254,20 +258,20 @@ def test_two_processes_with_one_number_do_not_share_a_temporary_file(tmp_path, m
 
 
 def test_attempts_tell_engines_and_devices_apart(store):
-    store.publish(0, make_rows(), begin(store))
-    store.publish(1, make_rows(1), begin(store))
+    store.publish(0, make_rows(), begin(store), "stamp")
+    store.publish(1, make_rows(1), begin(store), "stamp")
     assert store.mixed() == []
-    store.publish(1, make_rows(1), begin(store, device="H100"))
+    store.publish(1, make_rows(1), begin(store, device="H100"), "stamp")
     begin(store, device="A100").write()  # published nothing
     assert store.mixed() == ["plain on H100", "plain on cpu"]
 
 
 def test_an_attempt_records_what_it_published(store):
     attempt = begin(store)
-    store.publish(0, make_rows(), attempt)
+    store.publish(0, make_rows(), attempt, "stamp")
     attempt.write(seconds={"read": 1.5})
     (record,) = store.attempts()
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert record["seconds"] == {"read": 1.5}
     assert set(record["units"]) == {"0"}
     assert read_json(attempt.path) == record

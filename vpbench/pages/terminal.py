@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 from tabulate import tabulate
 
-from vpbench.pages.numbers import number
+from vpbench.pages.numbers import count_clips, number
 from vpbench.results.result import Result
 
 __all__ = ["print_results"]
@@ -21,7 +21,8 @@ def print_results(results: Sequence[Result]) -> None:
         steps = protocol["report"] or summary["steps"]
         metrics = list(dict.fromkeys(name for result in done for name in result.summary["scores"]))
         table = [_row(result, metric, steps) for metric in metrics for result in done]
-        click.echo(f"{protocol['name']} v{protocol['version']}: {summary['clips']} clips")
+        clips = count_clips(summary["clips"], summary["recordings"])
+        click.echo(f"{protocol['name']} v{protocol['version']}: {clips}")
         click.echo(tabulate(table, ["metric", "predictor", *(f"t+{k}" for k in steps), "mean"], disable_numparse=True))
         for line in dict.fromkeys(line for result in done for line in _remarks(result)):
             click.echo(line)

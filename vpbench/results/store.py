@@ -31,7 +31,7 @@ __all__ = ["SCHEMA", "Attempt", "Row", "Store", "explained", "read_json", "write
 SCHEMA = 2
 _NEEDED = frozenset(
     {"identity", "identity_hash", "predictor", "preset", "sees_truth", "paper", "protocol", "cumulative", "partial"}
-    | {"dropped", "metrics", "skipped", "manifest"}
+    | {"classes", "dropped", "metrics", "skipped", "manifest", "stochastic", "weights"}
 )
 Row = dict[str, Any]
 """``clip``, ``step``, ``metric``, ``value``, ``status``, ``data``; maybe ``context``, ``sample``, ``reason``, ``note``,
@@ -193,18 +193,15 @@ class Store:
             ResultError: names the first that is not.
         """
         published = self.published()  # first: a unit that appears from here on has a claim that is not read any more
-        claims: dict[str, set[str]] = {}
-        attempts = self.attempts()
         run = self.folder / "run.json"
         digest = hashlib.sha256(run.read_bytes()).hexdigest()
-        if published and digest not in {attempt.get("run") for attempt in attempts}:
-            raise ResultError(f"{run} is not what this result was computed with: it was edited; make the result anew")
-        for attempt in attempts:
-            for number, digest in attempt.get("units", {}).items():
-                claims.setdefault(number, set()).add(digest)
+        attempts = [attempt for attempt in self.attempts() if attempt.get("run") == digest]
+        if published and not attempts:
+            raise ResultError(f"{run} is not what this result was computed with, or attempts/ is missing; run again")
+        claims = {claim for attempt in attempts for claim in attempt.get("units", {}).items()}
         for number in published:
             path = self.unit_path(number)
-            if hashlib.sha256(path.read_bytes()).hexdigest() not in claims.get(str(number), set()):
+            if (str(number), hashlib.sha256(path.read_bytes()).hexdigest()) not in claims:
                 raise ResultError(f"{path} is not what was published; remove the file and run again")
 
     def mixed(self) -> list[str]:
