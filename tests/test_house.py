@@ -23,6 +23,9 @@ ROOT = Path(__file__).parents[1]
 HARNESS = sorted((ROOT / "vpbench").rglob("*.py"))
 FLOORS = {
     "errors": 0,
+    "files": 0,
+    "names": 0,
+    "output": 0,
     "paths": 0,
     "plugin": 1,
     "protocol": 2,

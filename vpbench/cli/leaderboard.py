@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vpbench.cli.common import common_options
+from vpbench.output import say
 
 __all__ = ["command"]
 
@@ -36,7 +37,7 @@ def command(results: tuple[Path, ...], out: Path, reported: Path | None, check: 
     pages = build_pages(collect(results or (Path("results"),)), tables)
     if not check:
         for path in write_pages(pages, out):
-            click.echo(str(path))
+            say(str(path))
         return
     if stale := stale_pages(pages, out):
         raise ResultError(f"stale in {out}: {', '.join(stale)}; `vpbench leaderboard --out {out}` makes them anew")

@@ -6,6 +6,7 @@ clips. The same results give the same bytes.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from tabulate import tabulate
 
 from vpbench.errors import ResultError
+from vpbench.output import link, markdown
 from vpbench.pages import published
 from vpbench.pages.numbers import number
 from vpbench.pages.reported import PrintedTable
@@ -34,7 +36,7 @@ def collect(roots: Sequence[Path]) -> list[Result]:
     """
     folders: dict[Path, Path] = {}
     for root in roots:
-        found = [path for path in find_results(root) if (path / "summary.json").is_file()]
+        found = [path for path in find_results(root) if os.path.lexists(path / "summary.json")]
         if not found:
             raise ResultError(f"{root}: there is no finished result below it; make one with `vpbench run --out {root}`")
         folders |= {path.resolve(): path for path in found}
@@ -65,7 +67,7 @@ def _index(by_protocol: Mapping[str, Sequence[Result]], reported: Sequence[Print
     for name, results in by_protocol.items():
         ranked = sum(_ranked(r) for r in results)
         printed = published.count(name, reported)
-        rows.append([f"[{name}]({name}.md)", _summary(results), ranked, len(results) - ranked, printed])
+        rows.append([f"[{name}]({name}.md)", markdown(_summary(results)), ranked, len(results) - ranked, printed])
     heads = ["protocol", "what it is", "ranked", "listed apart", "reported"]
     table = tabulate(rows, heads, tablefmt="github", disable_numparse=True)
     return f"{MARK}\n# Leaderboards\n\n{table}\n"
@@ -95,7 +97,7 @@ def _page(name: str, results: Sequence[Result], reported: str) -> str:
     partial = [r for group in groups.values() for r in group if r.summary["partial"]]
     parts = [f"{MARK}\n# {name}\n"]
     if summary := _summary(results):
-        parts.append(f"{summary}\n")
+        parts.append(f"{markdown(summary)}\n")
     for key in sorted(complete, key=lambda k: (-k[0], k[1], k[2])):
         parts += [_group([r for r in complete[key] if not r.summary["partial"]])]
     if partial:
@@ -142,7 +144,7 @@ def _group(results: Sequence[Result]) -> str:
     names = list(dict.fromkeys(metric for result in results for metric in result.summary["scores"]))
     parts += [table for metric in names for table in _metric(metric, results)]
     if reasons := sorted({(m, why) for r in results for m, why in r.summary["skipped"].items() if m not in names}):
-        parts.append("Not measured: " + "; ".join(f"{metric} ({why})" for metric, why in reasons) + ".\n")
+        parts.append("Not measured: " + "; ".join(markdown(f"{metric} ({why})") for metric, why in reasons) + ".\n")
     remarks = [f"{r.label}: mixes {'; '.join(r.mixed())}" for r in results if r.mixed()]
     remarks += [
         f"{r.label}: nothing is known of the clips that it was trained on" for r in results if r.training == "unknown"
@@ -158,7 +160,7 @@ def _group(results: Sequence[Result]) -> str:
                 f"{result.label}: {metric} undefined for {n} frames ({why})" for why, n in score["undefined"].items()
             ]
     if remarks:
-        parts.append("Remarks: " + "; ".join(remarks) + ".\n")
+        parts.append("Remarks: " + "; ".join(map(markdown, remarks)) + ".\n")
     return "\n".join(parts)
 
 
@@ -198,11 +200,11 @@ def _table(title: str, metric: str, measured: list[Result]) -> str:
             cells.append(_skill(_overall(result, metric), _overall(reference, metric), sign))
         rows.append(cells)
     heads = ["", "predictor", *(head for head, _ in columns)]
-    heads += [f"against {protocol['reference']}"] if reference is not None else []
+    heads += [markdown(f"against {protocol['reference']}")] if reference is not None else []
     arrow = "higher is better" if spec["higher_is_better"] else "lower is better"
-    unit = f", {spec['unit']}" if spec["unit"] else ""
+    unit = f", {markdown(spec['unit'])}" if spec["unit"] else ""
     table = tabulate(rows, heads, tablefmt="github", disable_numparse=True)
-    return f"## {title}\n\n{arrow}{unit}\n\n{table}\n"
+    return f"## {markdown(title)}\n\n{arrow}{unit}\n\n{table}\n"
 
 
 def _columns(metric: str, steps: Sequence[int], cumulative: bool, protocol: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -266,7 +268,7 @@ def _name(result: Result, among: Sequence[Result]) -> str:
     told = [f"{key}={value}" for key, value in own.items() if any(other.get(key) != value for other in others)]
     if told:
         text += f" ({', '.join(told)})"
-    return f"[{text}]({paper})" if paper.startswith("http") else text
+    return link(text, paper)
 
 
 def _settings(result: Result) -> dict[str, Any]:
@@ -281,9 +283,10 @@ def _partial(results: Sequence[Result]) -> str:
     for result in sorted(results, key=lambda r: (r.label, str(r.run["identity_hash"]))):
         summary = result.summary
         means = [
-            f"{metric} {number(_overall(result, metric), result.run['metrics'][metric]['decimals'])}"
+            markdown(f"{metric} {number(_overall(result, metric), result.run['metrics'][metric]['decimals'])}")
             for metric in summary["scores"]
         ]
-        rows.append([result.label, summary["clips"], summary["partial_reason"], ", ".join(means)])
+        reason = markdown(summary["partial_reason"])
+        rows.append([markdown(result.label), summary["clips"], reason, ", ".join(means)])
     table = tabulate(rows, ["predictor", "clips", "why partial", "means"], tablefmt="github", disable_numparse=True)
     return f"## Partial results, not ranked\n\n{table}\n"
