@@ -98,7 +98,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     """Parse TOML.
 
     Raises:
-        ValueError: it is not TOML, nested too deeply, or holds a number that is not finite or has too many digits.
+        ValueError: it is not TOML, nested too deeply, or holds a number that has too many digits.
     """
     if dotted := _DOTTED.search(text):
         line = text.count("\n", 0, dotted.start()) + 1
@@ -111,8 +111,6 @@ def parse_toml(text: str) -> dict[str, Any]:
         for number in numbers:
             if isinstance(number, int) and not -(2**63) <= number < 2**63:
                 raise ValueError(f"a whole number has more than {_DIGITS} digits")
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{number} is no number that can be used")
     return value
 
 

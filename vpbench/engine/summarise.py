@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 
 from vpbench.errors import ResultError
@@ -11,6 +12,7 @@ from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.identity import canonical
+from vpbench.results.record import holds
 from vpbench.results.store import Store, write_atomic
 from vpbench.results.summary import summarise
 
@@ -29,7 +31,7 @@ def write_summary(store: Store, metrics: Mapping[str, Metric], *, allow_partial:
     store.check_claims()
     text = _summary(store, metrics)
     path = store.folder / "summary.json"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not holds(path, text):
         write_atomic(path, text)
     return True
 
@@ -104,8 +106,8 @@ def verify(store: Store, plugins: Plugins) -> str:
         store.unit_rows(number)
     words = f"{len(published)} of {store.units} units, each as published"
     path = store.folder / "summary.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return f"{words}; no summary"
-    if path.read_text(encoding="utf-8") != _summary(store, metrics_of(store, plugins)):
+    if not holds(path, _summary(store, metrics_of(store, plugins))):
         raise ResultError(f"{path} does not follow from the rows: `vpbench merge {store.folder}` makes it anew")
     return f"{words}; the summary follows from them"

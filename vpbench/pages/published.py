@@ -47,9 +47,8 @@ def section(protocol: str, tables: Sequence[PrintedTable]) -> str:
     lines = [f"- <sup>{mark}</sup> {markdown(reason)}" for reason, mark in marks.items()]
     papers = {table.source: table.paper for table in shown}
     lines += [f"- {markdown(source)} is *{markdown(paper)}*." for source, paper in papers.items()]
-    lines += [
-        f"- {markdown(f'{table.source}, Table {table.table}: {note}')}" for table in shown for note in table.notes
-    ]
+    notes = [f"{table.source}, Table {table.table}: {note}" for table in shown for note in table.notes]
+    lines += [f"- {markdown(note)}" for note in notes]
     return "\n".join([*parts, "\n".join(lines) + "\n"])
 
 

@@ -158,6 +158,11 @@ class DatasetChoice(_Strict):
     split: str = "test"
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _can_be_hashed(self) -> DatasetChoice:
+        json.dumps(self.model_dump(mode="json"), allow_nan=False)
+        return self
+
 
 class Training(_Strict):
     """What is trained and validated on, never the scored split. Not hashed: it decides no score of a given model."""

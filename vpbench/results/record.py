@@ -20,6 +20,7 @@ from vpbench.protocol.protocol import MAX_SAMPLES, Frame, Length, Protocol, Seed
 
 __all__ = [
     "SCHEMA",
+    "holds",
     "read_attempt",
     "read_digest",
     "read_json",
@@ -236,6 +237,14 @@ def _bad_row(path: Path, number: int, what: str) -> ResultError:
 def read_unit(path: Path) -> str:
     """Read the text of a unit (raises as :func:`read_run`)."""
     return _text(path, files.UNIT)
+
+
+def holds(path: Path, text: str) -> bool:
+    """Return whether a file can be read and holds just this text."""
+    try:
+        return _bytes(path, files.RECORD) == text.encode()
+    except ResultError:
+        return False
 
 
 def read_digest(path: Path) -> str:
