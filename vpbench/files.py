@@ -31,7 +31,7 @@ _DEPTH = 32
 """The deepest nesting of lists and tables."""
 _DIGITS = 19
 """The most digits of a whole number: those of 64 bits."""
-_PARTS = 16
+_PARTS = 100
 """The most parts of a dotted key. The time that tomllib takes grows with their square."""
 _KEY = r"""(?:"[^"\n]*"|'[^'\n]*'|(?<![\w-])[\w-]++)"""
 _DOTTED = re.compile(rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{{_PARTS},}}")

@@ -51,6 +51,12 @@ class _Commands(click.Group):
         self._let_plugins_add(ctx)
         return super().get_command(ctx, cmd_name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would end without a word, whosever pipe it is
+            raise RuntimeError("broken pipe") from error
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0]
         if self.get_command(ctx, name) is None:
@@ -102,6 +108,10 @@ def _run(args: list[str]) -> int:
     state = State(debug="--debug" in args)
     warnings.showwarning = _show_warning
     try:
+        os.getcwd()  # noqa: PTH109  (libraries end the process where there is none)
+    except OSError:
+        return _fail("the current folder does not exist any more: change to another one", 1)
+    try:
         code = cli.main(args=args, prog_name="vpbench", standalone_mode=False, obj=state)
         return code if isinstance(code, int) else 0
     except VpbenchError as error:
@@ -118,10 +128,10 @@ def _run(args: list[str]) -> int:
     except _Terminated:
         return _fail("terminated; what is published stays: run the same command again to go on", 143)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and stdout_is_closed():
-            if sys.stdout is not None:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+        if isinstance(error.__cause__, BrokenPipeError):
+            if stdout_is_closed():
+                return _end_quietly()
+            error = error.__cause__
         if state.debug:
             raise
         return _fail(explain(error, state.__dict__.get("plugins")), 1)
@@ -133,6 +143,12 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
         say(f"vpbench: warning: {line(str(message))}", err=True)
     else:
         say_block(warnings.formatwarning(message, category, *where[:2]).rstrip(), err=True)
+
+
+def _end_quietly() -> int:
+    """Return the exit code that shells expect where the reader of standard output has gone, as in ``list | head``."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+    return 128 + signal.SIGPIPE
 
 
 def _fail(message: str, code: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import select
 import sys
 import traceback
@@ -55,18 +54,18 @@ def text_of(error: BaseException) -> str:
 
 def stdout_is_closed() -> bool:
     """Return whether the program that read standard output has gone, as in ``vpbench list | head``."""
-    if sys.stdout is None:
-        return True
+    if sys.stdout is None:  # it was closed from the start, and takes nothing
+        return False
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):  # no file of the system's, or closed
+        return False
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
+    poll.register(number, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _system_line(error: OSError) -> str:
-    try:
-        os.getcwd()  # noqa: PTH109
-    except OSError:
-        return "the current folder does not exist any more: change to another one"
     reason = error.strerror or text_of(error)
     advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
     return f"{error.filename}: {reason}{advice}" if error.filename is not None else f"{reason}{advice}"

@@ -160,7 +160,7 @@ class DatasetChoice(_Strict):
 
     @model_validator(mode="after")
     def _can_be_hashed(self) -> DatasetChoice:
-        json.dumps(self.model_dump(mode="json"), allow_nan=False)
+        json.dumps(self.options, allow_nan=False, default=str)
         return self
 
 

@@ -289,7 +289,7 @@ def _bytes(path: Path, limit: int) -> bytes:
     try:
         return files.read_bytes(path, limit)
     except OSError as error:
-        raise ResultError(f"{path} cannot be read: {error.strerror}") from error
+        raise ResultError(f"{path} cannot be read: {error.strerror}; it must be a file that you may read") from error
     except ValueError as error:
         raise ResultError(f"{path} cannot be read: {error}; {_AGAIN}") from error
 
