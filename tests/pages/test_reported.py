@@ -312,7 +312,7 @@ def test_every_score_is_on_its_protocol_s_page_and_parameters_are_on_none(tables
     assert all(f"[{name}]({name}.md)" in built["README.md"] for name in names)
     for score in scores:
         page = built.get(f"{score.column.protocol}.md", "")
-        row = [c for c in lines(page) if c[1] == score.method and score.printed in " ".join(c[3:])]
+        row = [c for c in lines(page) if c[1] == markdown(score.method) and score.printed in " ".join(c[3:])]
         assert bool(row) == bool(score.column.protocol), score
         assert all(markdown(reason) in page for reason in score.suspect if page)
     assert "STMFA" not in "".join(built.values())

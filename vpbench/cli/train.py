@@ -264,15 +264,14 @@ def _conclude(plan: TrainingPlan, protocol: str) -> None:
 
 def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
     """Submit this very command, without what says so."""
-    import tomllib
-
     from vpbench.engine.train_submit import submit
+    from vpbench.files import parse_toml
 
     parameters: dict[str, Any] = {}
     for key, text in pairs(job, "--job").items():
         try:
-            parameters[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            parameters[key] = parse_toml(f"value = {text}")["value"]
+        except ValueError:
             parameters[key] = text
     submitted = submit(
         _without(sys.argv[1:], {"--submit", "--job"}),
