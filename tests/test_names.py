@@ -9,7 +9,24 @@ import pytest
 from vpbench.errors import VpbenchError
 from vpbench.names import below, clip_problem, is_metric, is_name, slug
 
-NO_NAMES = ["", ".", "..", "../x", "/x", "a/b", "a\\b", "-x", ".x", "a b", "a\n", "a\0", "x" * 101, "\x1b[31m", "a|b", "<b>"]
+NO_NAMES = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "/x",
+    "a/b",
+    "a\\b",
+    "-x",
+    ".x",
+    "a b",
+    "a\n",
+    "a\0",
+    "x" * 101,
+    "\x1b[31m",
+    "a|b",
+    "<b>",
+]
 
 
 @pytest.mark.parametrize("text", NO_NAMES)
@@ -35,7 +52,9 @@ def test_what_is_no_clip(text):
     assert clip_problem(text)
 
 
-@pytest.mark.parametrize("text", ["Archery/v_Archery_g21_c01@0", "a..b@-3", "Screenshot at 3.00\u202fPM.mp4@0", "é 日本@0"])
+@pytest.mark.parametrize(
+    "text", ["Archery/v_Archery_g21_c01@0", "a..b@-3", "Screenshot at 3.00\u202fPM.mp4@0", "é 日本@0"]
+)
 def test_what_is_a_clip(text):
     assert clip_problem(text) == ""
 

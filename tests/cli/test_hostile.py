@@ -1,4 +1,4 @@
-"""Files from strangers: no name leaves its folder, no markup reaches a page, no escape sequence the terminal, no hang."""
+"""Files from strangers: no name leaves its folder, no markup reaches a page, no escape sequence a terminal; no hang."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ kind = "first"
 context = 3
 horizon = 4
 """
-MARKUP = "<script>alert(1)</script> <img src=x onerror=y>\n# forged | `x` [x](javascript:y) \x1b[31mred\x1b[0m \u202egnp"
+MARKUP = (
+    "<script>alert(1)</script> <img src=x onerror=y>\n# forged | `x` [x](javascript:y) \x1b[31mred\x1b[0m \u202egnp"
+)
 
 
 @pytest.fixture(scope="module")

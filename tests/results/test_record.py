@@ -122,7 +122,7 @@ def test_a_run_json_that_is_refused_in_one_line(write, place, value):
 
 @pytest.mark.parametrize("field", sorted({*RUN} - {"schema"}))
 def test_a_run_json_lacks_nothing(write, field):
-    with pytest.raises(ResultError, match=f"{field}"):
+    with pytest.raises(ResultError, match=field):
         read_run(write({key: value for key, value in RUN.items() if key != field}))
 
 
@@ -189,7 +189,7 @@ def test_rows_are_counted_before_anything_of_that_size_is_made(tmp_path):
     path = tmp_path / "000000.jsonl"
     path.write_text(json.dumps(ROW) + "\n")
     assert read_rows(path, 1) == [ROW]
-    with pytest.raises(ResultError, match=f"1 rows, {10**15} expected"):
+    with pytest.raises(ResultError, match="1 rows, 1000000000000000 expected"):
         read_rows(path, 10**15)
 
 
@@ -228,7 +228,7 @@ def test_a_run_json_that_is_no_file_still_marks_a_result(tmp_path):
 
 def test_the_search_for_results_ends(tmp_path, monkeypatch):
     tmp_path.joinpath(*"abcdefghijklmnopq").mkdir(parents=True)
-    with pytest.raises(ResultError, match="16 within each other.* name the folder of the results themselves"):
+    with pytest.raises(ResultError, match=r"16 within each other.* name the folder of the results themselves"):
         find_results(tmp_path)
     monkeypatch.setattr("vpbench.results.result._FOLDERS", 3)
     for name in "wxyz":
