@@ -112,7 +112,7 @@ def test_what_vpbench_writes_is_read(write):
 )
 def test_a_run_json_that_is_refused_in_one_line(write, place, value):
     path = write(with_value(RUN, place, value))
-    with pytest.raises(ResultError, match="make (the result|it) again") as error:
+    with pytest.raises(ResultError, match=r"make (the result|it) again") as error:
         read_run(path)
     text = str(error.value)
     assert text.startswith(str(path))
