@@ -127,6 +127,7 @@ def test_json_that_is_read():
         ("['a'" + ' . "b"' * 120 + "]", "a key has more than 100 parts"),
         ("a = 0x" + "f" * 100_000, "more than 19 digits"),
         ("a = " + "9" * 30, "more than 19 digits"),
+        ("a = -" + "9" * 30, "more than 19 digits"),
         ("a = " + "9" * 5000, "digits"),
         ("a = 1\na = 2", "overwrite"),
         ("a = ", "Invalid value"),
