@@ -159,7 +159,10 @@ def test_text_is_utf8_with_or_without_a_byte_order_mark(path, encoding):
     assert read_toml(path) == {"é": 1}
 
 
-@pytest.mark.parametrize(("encoding", "reason"), [("utf-16", "UTF-16"), ("latin-1", r"byte 1")])
+@pytest.mark.parametrize(
+    ("encoding", "reason"),
+    [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-32", "UTF-16"), ("latin-1", r"byte 1\)")],
+)
 def test_another_encoding_is_named(path, encoding, reason):
     path.write_text("'é' = 1", encoding=encoding)
     with pytest.raises(ValueError, match=reason):

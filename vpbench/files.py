@@ -81,12 +81,12 @@ def read_text(path: Path | Any, limit: int) -> str:
         OSError, ValueError: as :func:`read_bytes`; it is not UTF-8.
     """
     data: bytes = read_bytes(path, limit) if isinstance(path, Path) else path.read_bytes()
-    if data.startswith(_WIDE_MARKS):
-        raise ValueError("it is encoded in UTF-16 or UTF-32; save it as UTF-8")
+    if data.startswith(_WIDE_MARKS) or b"\0" in data:
+        raise ValueError("it is not encoded in UTF-8 (probably in UTF-16); save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is not encoded in UTF-8 (byte {error.start})") from error
+        raise ValueError(f"it is not encoded in UTF-8 (byte {error.start}); save it as UTF-8") from error
 
 
 def read_toml(path: Path | Any) -> dict[str, Any]:

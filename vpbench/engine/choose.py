@@ -26,7 +26,6 @@ from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.plugin.predictor import Predictor, PredictorInfo
-from vpbench.plugin.text import read_toml
 from vpbench.protocol.protocol import Protocol, validation_line
 from vpbench.results.identity import canonical
 
