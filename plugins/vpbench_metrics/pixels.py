@@ -103,8 +103,7 @@ class PooledPSNR(_Errors):
 
     def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the decibels of the mean MSE of each resample, [R]."""
-        means = np.array([ClipMean.finalise(self, clip) for clip in statistics])
-        return -10.0 * np.log10(np.maximum(means[draws].mean(axis=1), PSNR_FLOOR))
+        return -10.0 * np.log10(np.maximum(super().resample(statistics, draws), PSNR_FLOOR))
 
 
 def decibels(mse: float) -> float | Value:

@@ -174,7 +174,7 @@ class _ByClass(_Regional):
 
     def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the mean over classes of each resample, [R]."""
-        sums = np.array([np.sum(np.array(clip, np.float64), axis=0) for clip in statistics])
+        sums = np.array([np.sum(np.array(frames, np.float64), axis=0) for frames in statistics])
         out = np.empty(len(draws))
         for i, draw in enumerate(draws):
             total = sums[draw].sum(axis=0)

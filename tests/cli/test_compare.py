@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import folders
 import pytest
 
 import vpbench as public
@@ -73,6 +74,25 @@ def test_a_table_for_people(vpbench, results):
     assert [line.split()[0] for line in done.out.splitlines() if line.startswith("t+")] == ["t+1", "t+2", "t+3", "t+4"]
     assert "1.0e-04" in done.out
     assert done.out.count("  test/seq") == 5, "the worst clips"
+
+
+def test_other_inputs_than_frames_are_mentioned(vpbench, results):
+    words = "needs-flow alone was shown more than frames (labels, flow)"
+    assert words in vpbench("compare", results["flow"], results["last"]).out.splitlines()
+    assert vpbench("compare", results["last"], results["flow"], "--json").json["inputs"] == words
+    assert vpbench("compare", results["flow"], results["flow"], "--json").json["inputs"] == ""
+
+
+def test_different_inputs_than_frames_are_mentioned(vpbench, tmp_path):
+    one, other = (
+        folders.make_result(tmp_path, name, {"mse": [0.1]}, context=name, recordings=lambda i: f"video{i // 5}")
+        for name in ("a", "b")
+    )
+    done = vpbench("compare", one, other)
+    assert done.code == 0
+    assert "the predictors were shown different inputs besides frames (labels, flow)" in done.out
+    assert "mse, lower is better, 20 clips of 4 recordings" in done.out
+    assert vpbench("compare", one, other, "--json").json["metrics"]["mse"]["recordings"] == 4
 
 
 def test_partial_results_are_compared_and_said_to_be_partial(vpbench, results):

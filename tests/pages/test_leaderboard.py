@@ -2,64 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 
+import folders
 import pytest
 
 from vpbench.errors import ResultError
 from vpbench.pages.leaderboard import MARK, build_pages, collect, stale_pages, write_pages
-
-SPECS = {
-    "mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4},
-    "psnr": {"revision": 1, "higher_is_better": True, "unit": "dB", "decimals": 2},
-}
 
 
 @pytest.fixture
 def add(tmp_path):
     """Write a result folder from its scores, ``{metric: [value per step]}``."""
 
-    def make(predictor, scores, *, root="results", protocol=None, manifest="m1", oracle=False, partial="",
-             cumulative=True, skipped=None, seed=0, **run_changes):  # fmt: skip
-        protocol = {"name": "toy", "version": 1, "summary": "toys", "report": [], "reference": "last", "display": {},
-                    "hash": "p1"} | (protocol or {})  # fmt: skip
-        identity = {
-            "protocol": protocol.pop("hash"), "manifest": manifest, "predictor": predictor, "options": {}, "seed": seed,
-            "fingerprint": "", "annotators": {}, "samples": 1, "metrics": dict.fromkeys(scores, 1),
-        }  # fmt: skip
-        digest = hashlib.sha256(json.dumps([identity, partial]).encode()).hexdigest()
-        run = {
-            "schema": 1, "identity": identity, "identity_hash": digest, "predictor": predictor, "preset": "",
-            "sees_truth": oracle, "paper": "", "protocol": protocol, "cumulative": cumulative, "dropped": [],
-            "metrics": {name: SPECS[name] for name in scores}, "manifest": [], "partial": partial,
-            "skipped": skipped or {},
-        } | run_changes  # fmt: skip
-        count = len(next(iter(scores.values())))
-        means = {n: [sum(v[: k + 1]) / (k + 1) for k in range(count)] for n, v in scores.items()} if cumulative else {}
-        summary = {
-            "schema": 1, "identity": digest, "steps": list(range(1, count + 1)), "partial": bool(partial),
-            "partial_reason": partial, "clips": 20, "clamped_frames": 0, "skipped": skipped or {},
-            "scores": {
-                name: {
-                    "per_step": values, "ci95": [[v - 0.01, v + 0.01] for v in values],
-                    "mean_to": means.get(name, []), "mean": means[name][-1] if means else None, "undefined": {},
-                }
-                for name, values in scores.items()
-            },
-        }  # fmt: skip
-        folder = tmp_path / root / protocol["name"] / predictor / digest[:12]
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps(run))
-        (folder / "summary.json").write_text(json.dumps(summary))
-        return folder
+    def make(predictor, scores, *, root="results", **more):
+        return folders.make_result(tmp_path / root, predictor, scores, **more)
 
     return make
 
 
 def pages(tmp_path, *roots):
-    return build_pages(collect([tmp_path / root for root in roots or ("results",)]))
+    return build_pages(collect([tmp_path / root for root in roots or ("results",)], folders.plugins()))
 
 
 def tables(page, heading):
@@ -89,8 +52,8 @@ def test_the_best_of_each_column_is_bold_ties_included(add, tmp_path):
     add("last", {"mse": [0.1, 0.3]})
     add("good", {"mse": [0.1, 0.2]})
     (mse,) = tables(pages(tmp_path)["toy.md"], "mse")
-    assert column(mse, "t+1") == ["**0.1000**<br><sub>0.0900 to 0.1100</sub>"] * 2
-    assert column(mse, "t+2") == ["**0.2000**<br><sub>0.1900 to 0.2100</sub>", "0.3000<br><sub>0.2900 to 0.3100</sub>"]
+    assert column(mse, "t+1") == ["**0.1000**<br><sub>0.0960 to 0.1040</sub>"] * 2
+    assert column(mse, "t+2") == ["**0.2000**<br><sub>0.1960 to 0.2040</sub>", "0.3000<br><sub>0.2960 to 0.3040</sub>"]
     assert column(mse, "mean 1-2") == ["**0.1500**", "0.2000"]
 
 
@@ -101,12 +64,13 @@ def test_percent_against_the_reference_is_positive_where_it_is_better(add, tmp_p
     for metric in ("mse", "psnr"):
         (rows,) = tables(page, metric)
         assert column(rows, "against last") == ["+25.0 %", "+0.0 %"]
-    add("other", {"mse": [0.2]}, protocol={"name": "alone", "reference": "last", "hash": "p9"})
+    add("other", {"mse": [0.2]}, protocol={"name": "alone"})
     assert "against" not in pages(tmp_path)["alone.md"]
 
 
 @pytest.mark.parametrize(
-    "apart", [{"protocol": {"hash": "p2"}}, {"protocol": {"version": 2, "hash": "p2"}}, {"manifest": "m2"}]
+    "apart",
+    [{"protocol": {"quantise": True}}, {"protocol": {"version": 2}}, {"clips": 19}, {"recordings": "all".format}],
 )
 def test_other_protocols_and_clips_are_never_in_one_table(add, tmp_path, apart):
     add("last", {"mse": [0.1]})
@@ -118,14 +82,14 @@ def test_other_protocols_and_clips_are_never_in_one_table(add, tmp_path, apart):
 
 def test_the_newest_version_comes_first(add, tmp_path):
     add("last", {"mse": [0.1]})
-    add("last", {"mse": [0.2]}, protocol={"version": 2, "hash": "p0"})
+    add("last", {"mse": [0.2]}, protocol={"version": 2})
     page = pages(tmp_path)["toy.md"]
     assert page.index("Version 2") < page.index("Version 1")
 
 
 def test_revisions_of_a_metric_are_never_in_one_table(add, tmp_path):
     add("last", {"mse": [0.1]})
-    add("good", {"mse": [0.05]}, metrics={"mse": SPECS["mse"] | {"revision": 2}})
+    add("good", {"mse": [0.05]}, metrics={"mse": {"revision": 2}})
     page = pages(tmp_path)["toy.md"]
     assert column(tables(page, "mse")[0], "predictor") == ["good"]
     assert column(tables(page, r"mse \(revision 1\)")[0], "predictor") == ["last"]
@@ -133,15 +97,15 @@ def test_revisions_of_a_metric_are_never_in_one_table(add, tmp_path):
 
 def test_rows_of_one_label_say_what_tells_them_apart(add, tmp_path):
     add("last", {"mse": [0.2]})
-    add("noisy", {"mse": [0.3]}, seed=0)
-    add("noisy", {"mse": [0.4]}, seed=7)
+    add("noisy", {"mse": [0.3]}, samples=2)
+    add("noisy", {"mse": [0.4]}, samples=3)
     names = column(tables(pages(tmp_path)["toy.md"], "mse")[0], "predictor")
-    assert names == ["last", "noisy (seed=0)", "noisy (seed=7)"]
+    assert names == ["last", "noisy (samples=2)", "noisy (samples=3)"]
 
 
 def test_partial_results_and_oracles_are_apart(add, tmp_path):
     add("last", {"mse": [0.1]})
-    add("seer", {"mse": [0.001]}, oracle=True)
+    add("seer", {"mse": [0.001]}, sees_truth=True)
     add("look", {"mse": [0.01]}, partial="--clips 3 of 20")
     built = pages(tmp_path)
     (mse,) = tables(built["toy.md"], "mse")
@@ -158,22 +122,32 @@ def test_only_partial_results_make_a_page_without_a_ranking(add, tmp_path):
     assert tables(page, "mse") == [] and "look" in page
 
 
-def test_a_superseded_result_is_left_out(add, tmp_path):
+def test_results_of_one_predictor_with_other_metrics_are_one_row(add, tmp_path):
     add("last", {"mse": [0.1]}, skipped={"psnr": "no weights"})
     add("last", {"mse": [0.1], "psnr": [20.0]})
-    add("last", {"mse": [0.2]}, seed=1)
     built = pages(tmp_path)
-    (mse,) = tables(built["toy.md"], "mse")
-    assert column(mse, "t+1")[0].startswith("**0.1000**") and len(mse) == 3
+    for metric in ("mse", "psnr"):
+        (table,) = tables(built["toy.md"], metric)
+        assert column(table, "predictor") == ["last"]
     assert "Not measured" not in built["toy.md"]
-    assert re.search(r"toys *\| 2 *\| 0 *\|", built["README.md"])
+    assert re.search(r"toys *\| 1 *\| 0 *\|", built["README.md"])
+
+
+def test_the_page_says_how_many_independent_recordings_there_are(add, tmp_path):
+    add("last", {"mse": [0.1]}, clips=12, recordings=lambda i: f"video{i // 4}")
+    page = pages(tmp_path)["toy.md"]
+    assert "12 clips of 3 recordings." in page and "bootstrap interval over recordings" in page
+    add("last", {"mse": [0.1]}, root="one", clips=12, recordings="video".format)
+    page = pages(tmp_path, "one")["toy.md"]
+    assert "12 clips of 1 recording." in page and "one recording gives no interval" in page
+    assert column(tables(page, "mse")[0], "t+1") == ["**0.1000**"]
 
 
 def test_a_partial_result_supersedes_no_complete_one(add, tmp_path):
     add("last", {"mse": [0.1]})
     add("last", {"mse": [0.5], "psnr": [20.0]}, partial="1 of 2 units")
     (mse,) = tables(pages(tmp_path)["toy.md"], "mse")
-    assert column(mse, "t+1") == ["**0.1000**<br><sub>0.0900 to 0.1100</sub>"]
+    assert column(mse, "t+1") == ["**0.1000**<br><sub>0.0960 to 0.1040</sub>"]
 
 
 def test_display_factor_and_reported_steps(add, tmp_path):
@@ -253,16 +227,3 @@ def test_a_folder_that_cannot_be_written_is_explained(add, tmp_path):
     add("last", {"mse": [0.1]})
     with pytest.raises(ResultError, match=r"cannot write .*--out"):
         write_pages(pages(tmp_path), tmp_path / "file")
-
-
-def test_no_results_and_foreign_summaries_are_errors(add, tmp_path):
-    with pytest.raises(ResultError, match=r"no finished result below it; make one with `vpbench run"):
-        collect([tmp_path / "nowhere"])
-    folder = add("last", {"mse": [0.1]})
-    summary = json.loads((folder / "summary.json").read_text())
-    (folder / "summary.json").write_text(json.dumps(summary | {"identity": "another"}))
-    with pytest.raises(ResultError, match=r"summary\.json is of another run .*`vpbench merge"):
-        pages(tmp_path)
-    (folder / "summary.json").unlink()
-    with pytest.raises(ResultError, match=r"no finished result below it"):
-        pages(tmp_path)

@@ -74,6 +74,34 @@ def test_a_broken_target_is_listed_and_fails_when_it_is_loaded(install, target, 
         entry.load()
 
 
+@pytest.mark.parametrize(
+    ("files", "released"),
+    [
+        ({"RECORD": ""}, True),
+        ({"RECORD": "", "direct_url.json": '{"url": "file:///x", "dir_info": {}}'}, True),
+        ({"RECORD": "", "direct_url.json": '{"url": "file:///x", "dir_info": {"editable": true}}'}, False),
+        ({"RECORD": "", "direct_url.json": '{"url": "file:///x", "dir_info": {"editable": false}}'}, True),
+        ({"RECORD": "", "direct_url.json": "not JSON"}, False),
+        ({}, False),
+    ],
+)
+def test_a_plugin_is_released_if_its_installed_copy_is_not_edited_in_place(install, tmp_path, files, released):
+    install("alpha", plugin(kind="metric"))
+    for name, text in files.items():
+        (tmp_path / "site/alpha-1.0.dist-info" / name).write_text(text)
+    assert load_plugins().released("metric", "toy") is released
+
+
+def test_vpbench_s_own_metrics_are_released_and_those_of_a_plugin_file_are_not(install, tmp_path):
+    install("vpbench", plugin("ours", kind="metric"))
+    path = tmp_path / "theirs.py"
+    path.write_text(plugin("theirs", kind="metric"))
+    plugins = load_plugins([str(path)])
+    sys.modules.pop("theirs")
+    assert plugins.released("metric", "ours")
+    assert not plugins.released("metric", "theirs")
+
+
 def test_defaults_are_those_registered_as_such(install):
     install("alpha", plugin("one", default=True))
     install("beta", plugin("two"))

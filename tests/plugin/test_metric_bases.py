@@ -1,4 +1,4 @@
-"""The two bases of metrics: known answers, order-free, and resampling that equals finalising the drawn clips."""
+"""The two bases of metrics: known answers, order-free, and resampling that equals finalising the drawn recordings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vpbench.errors import MetricError
 from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts, Setting
 
 INFO = MetricInfo("toy", 1, False, needs=("frames", "semantics"), truth=("flow",))
@@ -62,24 +63,71 @@ def test_no_statistics_have_no_score(metric):
     assert math.isnan(score["score"] if isinstance(score, dict) else score)
 
 
-clips = st.integers(2, 6).flatmap(
+recordings = st.integers(2, 6).flatmap(
     lambda n: st.tuples(
-        st.lists(st.lists(st.integers(0, 50), min_size=2, max_size=2), min_size=n, max_size=n),
+        st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=5), min_size=n, max_size=n),
         st.lists(st.lists(st.integers(0, n - 1), min_size=n, max_size=n), min_size=1, max_size=4),
     )
 )
 
 
 @settings(max_examples=50)
-@given(clips)
-def test_a_resample_is_the_score_of_the_clips_drawn(example):
-    """With two samples per clip, which stay together."""
-    samples, draws = example
-    mean = Mean().resample(samples, np.array(draws))
-    assert mean == pytest.approx([np.mean([samples[i] for i in draw]) for draw in draws])
-    counts = [[[min(pair), 50] for pair in [(a, b), (b, a)]] for a, b in samples]
+@given(recordings)
+def test_a_resample_is_the_score_of_the_recordings_drawn(example):
+    """Whole numbers, whose sums are exact: so the scores agree to the bit, however many frames a recording has."""
+    frames, draws = example
+    draws = [*draws, range(len(frames))]  # every recording once: the score itself
+    mean = Mean().resample(frames, np.array(draws))
+    assert mean.tolist() == [Mean().finalise([x for i in draw for x in frames[i]]) for draw in draws]
+    counts = [[[x, 50] for x in recording] for recording in frames]
     pooled = Ratio().resample(counts, np.array(draws))
-    assert pooled == pytest.approx([Ratio().finalise([c for i in d for c in counts[i]])["score"] for d in draws])
+    assert pooled.tolist() == [Ratio().finalise([c for i in draw for c in counts[i]])["score"] for draw in draws]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.lists(st.floats(0, 1e3), min_size=1, max_size=5), min_size=1, max_size=8))
+def test_the_resample_of_every_recording_once_is_the_score(frames):
+    (whole,) = Mean().resample(frames, np.arange(len(frames))[None])
+    assert whole == pytest.approx(Mean().finalise([x for recording in frames for x in recording]), rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("statistics", "words"),
+    [
+        ([[0.5, 1]], "values of type float"),
+        ([[1.0, 1.0]], "values of type float"),
+        ([[1, 2], [np.float64(3), 4]], "values of type float64"),
+        ([np.array([1.0, 2.0])], "values of type float64"),
+        ([[True, 1]], "values of type bool"),
+        ([[np.True_, 1]], "values of type bool"),
+        ([["1", "2"]], "values of type str"),
+        ([[1, 2], [1, 2, 3]], "2 counts for one frame, 3 for another: return as many for each"),
+        ([[[1, 2], [3, 4]]], "values of type list"),
+        ([3, 4], "a number alone"),
+        ([1.5], "a number alone"),
+        ([[2**64, 1]], "a count beyond 64 bits"),
+        ([[2**62, 1], [2**62, 1]], "whose sum is beyond 64 bits"),
+        ([[-(2**63), 1], [-1, 1]], "whose sum is beyond 64 bits"),
+    ],
+)
+def test_counts_that_are_none_are_refused_by_the_metrics_name(statistics, words):
+    with pytest.raises(MetricError, match=f"metric 'toy' sums counts, but its statistics hold .*{words}"):
+        Ratio().finalise(statistics)
+    with pytest.raises(MetricError, match="metric 'toy'"):
+        Ratio().resample([statistics, statistics], np.array([[0, 1]]))
+
+
+def test_a_resample_of_one_recording_over_and_over_does_not_overflow():
+    counts = [[[2**61, 2**61]], [[1, 1]]]
+    assert Ratio().finalise([frame for frames in counts for frame in frames])["score"] == 1
+    with pytest.raises(MetricError, match="beyond 64 bits"):
+        Ratio().resample(counts, np.array([[0, 0, 0, 0]]))
+
+
+@pytest.mark.parametrize("integer", [int, np.int32, np.int64, np.uint8])
+def test_integers_of_every_kind_are_counts(integer):
+    assert Ratio().finalise([[integer(1), integer(2)], [integer(0), integer(2)]])["score"] == 0.25
+    assert Ratio().finalise([np.array([1, 2]), np.array([0, 2])])["score"] == 0.25
 
 
 def test_a_resample_without_a_score_is_nan():

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from vpbench.errors import ResultError
 from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
-from vpbench.results.compare import EXCHANGES, _exchanges, compare_rows
-from vpbench.results.summary import summarise
+from vpbench.results import compare
+from vpbench.results.estimates import EXCHANGES, exchanges
+from vpbench.results.summary import Tally, summarise
 
 
 class Error(ClipMean):
@@ -36,7 +37,7 @@ class Hits(PooledCounts):
 
 
 def row(clip, step, value, metric="err", **more):
-    return {"clip": clip, "step": step, "metric": metric, "value": value, "status": "ok", **more}
+    return {"clip": clip, "step": step, "metric": metric, "value": value, "status": "ok", "data": f"d{clip}", **more}
 
 
 def undefined(clip, step, reason, metric="err"):
@@ -46,6 +47,18 @@ def undefined(clip, step, reason, metric="err"):
 def rows(values, metric="err"):
     """Rows of [clip][step]."""
     return [row(f"c{i:03d}", k, v, metric) for i, line in enumerate(values) for k, v in enumerate(line, 1)]
+
+
+class OneEach(dict):
+    """Recordings of one clip each, unless said otherwise."""
+
+    def __missing__(self, clip):
+        return clip
+
+
+def compare_rows(first, second, metric, steps, recordings=(), **more):
+    tallies = Tally(first), Tally(second)
+    return compare.compare_rows(tallies, metric, steps, OneEach(recordings), **more)
 
 
 def draw(shape, seed):
@@ -68,12 +81,13 @@ def test_of_two_equal_results_nothing_differs():
 
 @pytest.mark.parametrize("block", [2_000_000, 40 * 33])
 def test_the_interval_is_the_summarys_interval_of_the_differences(monkeypatch, block):
-    monkeypatch.setattr("vpbench.results.summary._BLOCK", block)
+    monkeypatch.setattr("vpbench.results.estimates._BLOCK", block)
     a, b = draw((40, 3), 1), draw((40, 3), 2) + 0.3
     out = compare_rows(rows(a.tolist()), rows(b.tolist()), Error(), (1, 2, 3))
     summary = summarise(
-        rows((a - b).tolist()), {"err": Error()}, identity="", steps=(1, 2, 3), cumulative=True, skipped={}, partial=""
-    )
+        Tally(rows((a - b).tolist())), {"err": Error()}, identity="", steps=(1, 2, 3), cumulative=True, skipped={},
+        partial="", recordings=OneEach(),
+    )  # fmt: skip
     assert np.array(out.ci95) == pytest.approx(np.array(summary["scores"]["err"]["ci95"]), abs=1e-12)
     assert out.difference == pytest.approx((a - b).mean(0), abs=1e-12)
 
@@ -126,14 +140,14 @@ def test_pooled_scores_are_pooled_anew_in_every_exchange():
 
 
 def test_exchanges_are_all_where_few_and_else_fair_and_the_same_for_any_block(monkeypatch):
-    (every,) = _exchanges(3)
+    (every,) = exchanges(3)
     assert sorted(map(tuple, every)) == list(itertools.product([0, 1], repeat=3))
-    whole = np.concatenate(list(_exchanges(20)))
+    whole = np.concatenate(list(exchanges(20)))
     assert whole.shape == (EXCHANGES, 20)
     assert set(np.unique(whole)) == {0, 1}
     assert scipy.stats.binomtest(int(whole.sum()), whole.size).pvalue > 1e-3
-    monkeypatch.setattr("vpbench.results.compare._BLOCK", 20 * 999)
-    blocks = list(_exchanges(20))
+    monkeypatch.setattr("vpbench.results.estimates._BLOCK", 20 * 999)
+    blocks = list(exchanges(20))
     assert len(blocks) > 1
     assert np.array_equal(np.concatenate(blocks), whole)
 
@@ -181,7 +195,7 @@ def test_samples_of_a_clip_are_averaged_and_need_not_be_as_many():
 
 
 def test_rows_of_other_clips_are_refused():
-    with pytest.raises(ResultError, match="same clips: c002"):
+    with pytest.raises(ResultError, match="same clips: only one of them has c002"):
         compare_rows(rows([[1.0], [2.0], [3.0]]), rows([[1.0], [2.0]]), Error(), (1,))
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpbench.engine.evaluate import evaluate
-from vpbench.engine.summarise import verify
+from vpbench.engine.verify import verify
 from vpbench.errors import ResultError
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
@@ -21,18 +21,21 @@ from vpbench.results.store import Store
 
 TOYS = Path(__file__).parents[1] / "toys.py"
 
-IDENTITY = Identity("p", "m", "last", {"width": 4}, "f", {"flow": "dis"}, {"mse": 1}, 0, 1, "")
+IDENTITY = Identity("p", "m", "d", "last", {"width": 4}, "f", {"flow": "dis"}, {"mse": 1}, {"mse": "c"}, 0, 1, "", "")
 OTHERS = {
     "protocol": "q",
     "manifest": "n",
+    "data": "e",
     "predictor": "first",
     "options": {"width": 5},
     "fingerprint": "g",
     "annotators": {},
     "metrics": {"mse": 2},
+    "metric_code": {"mse": "b"},
     "seed": 1,
     "samples": 2,
     "partial": "2 of 3 clips",
+    "unproven": "r",
 }
 
 
@@ -44,8 +47,9 @@ def test_every_field_is_in_the_hash():
 
 def test_the_hash_does_not_move_between_releases():
     text = (
-        '{"annotators":{"flow":"dis"},"fingerprint":"f","manifest":"m","metrics":{"mse":1},"options":{"width":4},'
-        '"partial":"","predictor":"last","protocol":"p","samples":1,"seed":0}'
+        '{"annotators":{"flow":"dis"},"data":"d","fingerprint":"f","manifest":"m","metric_code":{"mse":"c"},'
+        '"metrics":{"mse":1},"options":{"width":4},"partial":"","predictor":"last","protocol":"p","samples":1,"seed":0,'
+        '"unproven":""}'
     )
     assert canonical(IDENTITY.as_dict()) == text
     assert IDENTITY.hash == hashlib.sha256(text.encode()).hexdigest()

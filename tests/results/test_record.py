@@ -29,11 +29,11 @@ RUN = {
     "metrics": {"mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4}},
 }  # fmt: skip
 SCORE = {
-    "per_step": [0.1, None], "ci95": [[0.0, 0.2], None], "mean_to": [0.1, None], "mean": None, "data": "a",
+    "per_step": [0.1, None], "ci95": [[0.0, 0.2], None], "mean_to": [0.1, None], "mean": None, "data": "a", "clips": 20, "recordings": 2,
     "undefined": {"dark": 1}, "details": [],
 }  # fmt: skip
 SUMMARY = {
-    "schema": 2, "identity": "f6", "steps": [1, 2], "partial": False, "partial_reason": "", "clips": 20, "data": "a",
+    "schema": 2, "identity": "f6", "steps": [1, 2], "partial": False, "partial_reason": "", "clips": 20, "recordings": 2, "data": "a",
     "clamped_frames": 0, "scores": {"mse": SCORE}, "skipped": {},
 }  # fmt: skip
 ATTEMPT = {"schema": 2, "run": "a1", "units": {"0": "b2"}, "engine": "", "device": "cpu", "seconds": {}}

@@ -22,12 +22,30 @@ ROOT = Path(__file__).parents[2]
 
 def make_run(**changes):
     return {
-        "schema": 1,
-        "identity": {"protocol": "p", "samples": 1},
+        "schema": 2,
+        "identity": {
+            "protocol": "p",
+            "manifest": "m",
+            "data": "d",
+            "predictor": "last",
+            "options": {},
+            "fingerprint": "f",
+            "annotators": {},
+            "metrics": {"mse": 1},
+            "metric_code": {"mse": "c"},
+            "seed": 0,
+            "samples": 1,
+        },
         "identity_hash": "i",
         "predictor": "last",
-        "protocol": {"name": "toy"},
-        "metrics": {"mse": {}},
+        "protocol": {
+            "schema": 1,
+            "name": "toy",
+            "version": 1,
+            "dataset": {"name": "toy"},
+            "sampling": {"kind": "first", "context": 1, "horizon": 2},
+        },
+        "metrics": {"mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4}},
         "preset": "",
         "sees_truth": False,
         "paper": "",
@@ -35,7 +53,10 @@ def make_run(**changes):
         "partial": "",
         "dropped": [],
         "skipped": {},
-        "manifest": [[clip, [1, 2]] for clip in CLIPS],
+        "manifest": [[clip, [1, 2], clip] for clip in CLIPS],
+        "classes": [],
+        "stochastic": False,
+        "weights": None,
         **changes,
     }
 
@@ -148,7 +169,7 @@ def test_every_change_of_a_unit_is_found(store, damage):
 
 
 def test_rows_of_another_result_are_found(store, tmp_path):
-    other = Store.create(tmp_path / "other", make_run(manifest=[["x@0", [1, 2]]]))
+    other = Store.create(tmp_path / "other", make_run(manifest=[["x@0", [1, 2], "x"]]))
     other.publish(0, [{**row, "clip": "x@0"} for row in make_rows()[::16]], begin(other))
     other.unit_path(0).rename(store.unit_path(0))
     with pytest.raises(ResultError, match=r"run.json is not what this result was computed with"):
@@ -168,11 +189,12 @@ def test_a_result_goes_on_only_with_its_own_identity(store):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema": 2}', "schema 2, newer than this vpbench reads .*upgrade"),
-        ('{"schema": 1', "not complete JSON"),
+        ('{"schema": 3}', "schema 3, newer than this vpbench reads .*upgrade"),
+        ('{"schema": 2', "not complete JSON"),
+        ('{"schema": 1}', "schema 1, which does not say what data were scored: run the same command again"),
         ("", "not complete JSON"),
         ("[]", "no schema number"),
-        ('{"schema": "1"}', "no schema number"),
+        ('{"schema": "2"}', "no schema number"),
     ],
 )
 def test_files_of_a_newer_schema_or_none_are_refused(store, name, text, message):
@@ -185,8 +207,8 @@ def test_files_of_a_newer_schema_or_none_are_refused(store, name, text, message)
 def test_what_is_no_result_is_said_to_be_none(tmp_path):
     with pytest.raises(ResultError, match=r"is not a result: there is no run\.json"):
         Store.open(tmp_path)
-    (tmp_path / "run.json").write_text('{"schema": 1, "identity": {}}')
-    with pytest.raises(ResultError, match=r"lacks cumulative, dropped, .*manifest, metrics"):
+    (tmp_path / "run.json").write_text('{"schema": 2, "identity": {}}')
+    with pytest.raises(ResultError, match=r"lacks classes, cumulative, dropped, .*manifest, metrics"):
         Store.open(tmp_path)
 
 
@@ -267,7 +289,7 @@ def test_an_attempt_records_what_it_published(store):
     store.publish(0, make_rows(), attempt)
     attempt.write(seconds={"read": 1.5})
     (record,) = store.attempts()
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert record["seconds"] == {"read": 1.5}
     assert set(record["units"]) == {"0"}
     assert read_json(attempt.path) == record

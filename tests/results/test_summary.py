@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
-from vpbench.results import summary as module
-from vpbench.results.summary import RESAMPLES, summarise
+from vpbench.results import estimates as module
+from vpbench.results.estimates import RESAMPLES
+from vpbench.results.summary import Tally, summarise
 
 
 class Mean(ClipMean):
@@ -36,7 +37,7 @@ class Ratio(PooledCounts):
 
 
 def row(clip, step, value, metric="err", **more):
-    return {"clip": clip, "step": step, "metric": metric, "value": value, "status": "ok", **more}
+    return {"clip": clip, "step": step, "metric": metric, "value": value, "status": "ok", "data": f"d{clip}", **more}
 
 
 def undefined(clip, step, reason, metric="err"):
@@ -48,9 +49,16 @@ def table(values, **more):
     return [row(f"c{i:03d}", k, v, **more) for i, line in enumerate(values) for k, v in enumerate(line, 1)]
 
 
-def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, partial="", classes=()):
+class OneEach(dict):
+    """Recordings of one clip each, unless said otherwise."""
+
+    def __missing__(self, clip):
+        return clip
+
+
+def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, partial="", classes=(), recordings=()):
     return summarise(
-        rows,
+        Tally(rows),
         metrics or {"err": Mean()},
         identity="id",
         steps=steps,
@@ -58,6 +66,7 @@ def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, 
         skipped=skipped or {},
         partial=partial,
         classes=classes,
+        recordings=OneEach(recordings),
     )
 
 
@@ -68,14 +77,17 @@ def test_a_summary_by_hand():
     assert score["mean_to"] == [3.0, 3.5]
     assert score["mean"] == 3.5
     assert (score["clips"], score["undefined"], score["notes"], score["details"]) == (3, {"flat": 1}, {}, [])
-    del out["scores"]
+    assert (score["recordings"], score["data"]) == (3, out["data"])
+    del out["scores"], out["data"]
     assert out == {
-        "schema": 1,
+        "schema": 2,
         "identity": "id",
         "steps": [1, 2],
         "partial": False,
         "partial_reason": "",
         "clips": 3,
+        "recordings": 3,
+        "context": "",
         "clamped_frames": 0,
         "skipped": {},
     }
@@ -108,8 +120,8 @@ def test_an_interval_of_few_clips_against_every_resample_there_is():
     assert high == np.quantile(means, 0.975, method="inverted_cdf") == 10
 
 
-def test_resampling_draws_clips_with_replacement_and_uniformly():
-    draws = np.concatenate(list(module.draw_clips(10)))
+def test_resampling_draws_recordings_with_replacement_and_uniformly():
+    draws = np.concatenate(list(module.draw_recordings(10)))
     assert draws.shape == (RESAMPLES, 10)
     counts = np.bincount(draws.ravel(), minlength=10)
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
@@ -117,11 +129,11 @@ def test_resampling_draws_clips_with_replacement_and_uniformly():
 
 
 def test_the_draws_are_the_same_for_ever_and_for_any_block(monkeypatch):
-    """Raw bits of Philox with a fixed key, modulo the number of clips."""
+    """Raw bits of Philox with a fixed key, modulo the number of recordings."""
     raw = np.random.Philox(key=20_210_619).random_raw(RESAMPLES * 7).reshape(RESAMPLES, 7) % 7
-    whole = np.concatenate(list(module.draw_clips(7)))
+    whole = np.concatenate(list(module.draw_recordings(7)))
     monkeypatch.setattr(module, "_BLOCK", 7 * 33)
-    blocks = list(module.draw_clips(7))
+    blocks = list(module.draw_recordings(7))
     assert len(blocks) > 1
     assert np.array_equal(whole, raw) and np.array_equal(np.concatenate(blocks), raw)
 

@@ -28,13 +28,14 @@ __all__ = ["command"]
 def command(state: State, first: Path, second: Path, metric: str | None, as_json: bool) -> None:
     """Compare two results on the same clips, step by step.
 
-    Prints the first's score less the second's, paired clip by clip, with its 95 % interval and the p-value of a
-    permutation test, and the clips where the first does worst beside the second.
+    Prints the first's score less the second's, paired recording by recording. Adds its 95 % interval, the p-value of
+    a permutation test, and the clips where the first is worst compared with the second.
     """
     from vpbench.engine.summarise import metrics_of
-    from vpbench.results.compare import check_comparable, compare_rows, shared_metrics
+    from vpbench.results.compare import check_comparable, check_data, compare_rows, shared_metrics
     from vpbench.results.result import Result
     from vpbench.results.store import Store
+    from vpbench.results.summary import Tally
 
     store = Store.open(first)
     one, other = Result(store), Result(Store.open(second))
@@ -42,8 +43,10 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
         partial = check_comparable(one, other)
         names = shared_metrics(one, other, metric)
         metrics = metrics_of(store, state.plugins)
-        rows, others = list(one.rows()), list(other.rows())
-        compared = [compare_rows(rows, others, metrics[name], one.summary["steps"]) for name in names]
+        tallies = Tally(one.rows()), Tally(other.rows())
+        inputs = check_data(one, other, tallies, names)
+        steps, recordings = one.summary["steps"], one.recordings()
+        compared = [compare_rows(tallies, metrics[name], steps, recordings) for name in names]
     if as_json:
         print_json(
             {
@@ -52,6 +55,7 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
                 "first": {"path": str(first), "label": one.label},
                 "second": {"path": str(second), "label": other.label},
                 "partial": partial,
+                "inputs": inputs,
                 "metrics": {c.metric: asdict(c) for c in compared},
             }
         )
@@ -59,12 +63,14 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
     say(f"{one.run['protocol']['name']}: {one.label} (first) and {other.label} (second)")
     for comparison in compared:
         _print(comparison, one.run["protocol"]["report"], metrics[comparison.metric].info.decimals)
+    if inputs:
+        say(inputs)
     if partial:
         say(f"partial ({partial}): a look, not a finding")
 
 
 def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None:
-    from vpbench.pages.numbers import number
+    from vpbench.pages.numbers import count_clips, number
 
     columns = (comparison.first, comparison.second, comparison.difference, comparison.ci95, comparison.p)
     table = []
@@ -75,11 +81,11 @@ def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None
             table.append([f"t+{step}", *scores, ends, number(p, 4)])
     better = "higher" if comparison.higher_is_better else "lower"
     say()
-    say(f"{comparison.metric}, {better} is better, {comparison.clips} clips")
+    say(f"{comparison.metric}, {better} is better, {count_clips(comparison.clips, comparison.recordings)}")
     say_table(table, ["", "first", "second", "difference", "95 % interval", "p"])
     for reason, count in comparison.undefined.items():
-        say(f"left out: {count} frames ({reason})")
+        say(f"undefined: {count} frames ({reason})")
     if comparison.worst:
-        say("the first does worst beside the second on:")
+        say("the first is worst compared with the second on:")
     for clip in comparison.worst:
         say(f"  {clip.clip}: {number(clip.first, decimals)} and {number(clip.second, decimals)}")

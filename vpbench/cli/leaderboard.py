@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vpbench.cli.common import common_options
+from vpbench.cli.common import State, common_options
 from vpbench.output import say
 
 __all__ = ["command"]
@@ -25,8 +25,12 @@ REPORTED = Path("leaderboards/reported")
 )
 @click.option("--check", is_flag=True, help="Write nothing; fail if a page is not what the results give.")
 @common_options
-def command(results: tuple[Path, ...], out: Path, reported: Path | None, check: bool) -> None:
-    """Turn the results in folders (default: ./results) into one page per protocol and an index."""
+@click.pass_obj
+def command(state: State, results: tuple[Path, ...], out: Path, reported: Path | None, check: bool) -> None:
+    """Turn the results in folders (default: ./results) into one page per protocol and an index.
+
+    Every result is checked as by `vpbench verify`, except its intervals. One that contradicts itself ends the command.
+    """
     from vpbench.errors import ResultError
     from vpbench.pages.leaderboard import build_pages, collect, stale_pages, write_pages
     from vpbench.pages.reported import load_reported
@@ -34,7 +38,7 @@ def command(results: tuple[Path, ...], out: Path, reported: Path | None, check: 
     if reported is None and REPORTED.is_dir():
         reported = REPORTED
     tables = load_reported(reported) if reported is not None else []
-    pages = build_pages(collect(results or (Path("results"),)), tables)
+    pages = build_pages(collect(results or (Path("results"),), state.plugins), tables)
     if not check:
         for path in write_pages(pages, out):
             say(str(path))

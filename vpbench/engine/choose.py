@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 
-from vpbench.engine.fingerprint import fingerprint
+from vpbench.engine.fingerprint import Fingerprint, fingerprint
 from vpbench.engine.trained import Trained, fit_weights, merge_options, open_trained
 from vpbench.errors import DataError, PluginError, UsageError, VpbenchError, did_you_mean
 from vpbench.files import parse_toml, read_toml
@@ -207,6 +207,15 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str) -> dict[
             raise PluginError(f"the metric registered as {name!r} calls itself {metric.info.name!r}")
         metrics[name] = metric
     return metrics
+
+
+def fingerprint_metric(plugins: Plugins, name: str) -> Fingerprint:
+    """Return the fingerprint of a metric as built for the CPU, so that the device does not decide it.
+
+    Raises:
+        UsageError, PluginError: as :meth:`Plugins.load`.
+    """
+    return fingerprint(plugins.load("metric", name)("cpu"))
 
 
 def chosen_object(predictor: Any) -> Chosen:

@@ -18,6 +18,7 @@ from vpbench.errors import MetricError, PredictorError, VpbenchError
 from vpbench.plugin.clip import Comparison, Context, Modality, Prediction
 from vpbench.plugin.metric import Metric, Undefined, Value
 from vpbench.plugin.predictor import Predictor
+from vpbench.results.estimates import finalise
 from vpbench.results.store import Row
 
 __all__ = ["CLAMP", "Checked", "InPlaceError", "data_fields", "generators", "measure", "no_memory", "predict"]
@@ -237,6 +238,7 @@ def measure(
             raise MetricError(
                 f"metric {metric_name!r} must give {len(batch.refs)} x {len(steps)} statistics (clips x steps)"
             )
+        first = len(rows)
         for i, ref in enumerate(batch.refs):
             data = data_fields(batch.digests[i], metric, seen)
             for j, step in enumerate(steps):
@@ -247,6 +249,8 @@ def measure(
                 if checked.clamped is not None and bool(checked.clamped[i, step - 1]):
                     row["clamped"] = True
                 rows.append(row)
+        if defined := [row["value"] for row in rows[first:] if row["status"] == "ok"]:
+            finalise(metric, defined)  # a metric that makes no score of them fails here, not after the last clip
     return rows
 
 

@@ -12,8 +12,15 @@ from typing import Any
 import torch
 
 from vpbench.engine.annotate import flags
-from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_metrics, open_protocol_dataset
-from vpbench.engine.fingerprint import Fingerprint, fingerprint
+from vpbench.engine.choose import (
+    Chosen,
+    Options,
+    choose_annotators,
+    choose_metrics,
+    fingerprint_metric,
+    open_protocol_dataset,
+)
+from vpbench.engine.fingerprint import Fingerprint
 from vpbench.engine.launch import choose_device, find_shard
 from vpbench.engine.probe import Probe
 from vpbench.engine.readable import readable_manifest
@@ -171,7 +178,7 @@ def make_plan(
         has = dataset.info.modalities if chosen.value.info.oracle else dataset.info.context_modalities
         outputs = chosen.value.info.expected({*has, *annotators})
         usable, skipped = _usable(chosen, protocol, dataset, metrics, outputs, named=bool(settings.metrics))
-        cells.append(_cell(chosen, protocol, manifest, settings, usable, skipped, shown, outputs, probe))
+        cells.append(_cell(chosen, protocol, manifest, settings, usable, skipped, shown, outputs, probe, plugins))
     folders = [cell.folder for cell in cells]
     if twice := [c.label for c in cells if folders.count(c.folder) > 1]:
         raise UsageError(f"{twice[0]!r} is asked for twice with the same options")
@@ -264,12 +271,13 @@ def _cell(
     annotators: Mapping[Modality, Chosen],
     outputs: Sequence[Modality],
     probe: Probe,
+    plugins: Plugins,
 ) -> Cell:
     info, dataset = chosen.value.info, probe.dataset.info
     samples = settings.samples if info.stochastic else 1
     seen = frozenset({"frames", *info.requires, *info.uses} & {*dataset.context_modalities, *annotators})
     truth = {m for metric in metrics.values() for m in (*metric.info.needs, *metric.info.truth)}
-    proofs = {name: fingerprint(metric) for name, metric in sorted(metrics.items())}
+    proofs = {name: fingerprint_metric(plugins, name) for name in sorted(metrics)}
     doubt = _doubt(chosen, annotators.values(), proofs)
     if doubt:
         warnings.warn(
@@ -313,6 +321,7 @@ def _cell(
                 "higher_is_better": metric.info.higher_is_better,
                 "unit": metric.info.unit,
                 "decimals": metric.info.decimals,
+                "released": plugins.released("metric", name),
             }
             for name, metric in metrics.items()
         },

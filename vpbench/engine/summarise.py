@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
+from typing import Any
 
+from vpbench.engine.choose import fingerprint_metric
 from vpbench.errors import ResultError
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Protocol
-from vpbench.results.identity import canonical
 from vpbench.results.record import holds
+from vpbench.results.result import Result
 from vpbench.results.store import Store, write_atomic
-from vpbench.results.summary import summarise
+from vpbench.results.summary import Tally, summarise
 
-__all__ = ["merge", "metrics_of", "verify", "write_summary"]
+__all__ = ["merge", "metrics_of", "other_code", "summary_of", "summary_text", "write_summary"]
 
 
 def write_summary(store: Store, metrics: Mapping[str, Metric], *, allow_partial: bool) -> bool:
@@ -29,29 +29,38 @@ def write_summary(store: Store, metrics: Mapping[str, Metric], *, allow_partial:
     if len(published) < store.units and not (allow_partial and published):
         return False
     store.check_claims()
-    text = _summary(store, metrics)
+    text = summary_text(summary_of(store, Tally(store.rows()), metrics))
     path = store.folder / "summary.json"
     if not holds(path, text):
         write_atomic(path, text)
     return True
 
 
-def _summary(store: Store, metrics: Mapping[str, Metric]) -> str:
+def summary_of(
+    store: Store, tally: Tally, metrics: Mapping[str, Metric | None], *, intervals: bool = True
+) -> dict[str, Any]:
+    """Return the content of ``summary.json`` that follows from rows (raises as :func:`summarise`)."""
     published = store.published()
     reasons = [store.run["partial"]] if store.run["partial"] else []
     if len(published) < store.units:
         reasons.append(f"{len(published)} of {store.units} units")
     protocol = Protocol.parse(store.run["protocol"], f"{store.folder}/run.json")
-    summary = summarise(
-        store.rows(),
+    return summarise(
+        tally,
         metrics,
         identity=store.run["identity_hash"],
         steps=protocol.steps,
         cumulative=store.run["cumulative"],
         skipped=store.run["skipped"],
         partial="; ".join(reasons),
-        classes=store.run.get("classes", ()),
+        recordings=Result(store).recordings(),
+        classes=store.run["classes"],
+        intervals=intervals,
     )
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """Return the text of ``summary.json``."""
     return json.dumps(summary, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -59,18 +68,31 @@ def metrics_of(store: Store, plugins: Plugins) -> dict[str, Metric]:
     """Return the metrics of a result.
 
     Raises:
-        ResultError: a metric has another revision now. UsageError: a metric is not installed.
+        ResultError: a metric has another revision or other code now. UsageError: a metric is not installed.
     """
     metrics: dict[str, Metric] = {}
-    for name, stored in store.run["metrics"].items():
-        metric: Metric = plugins.load("metric", name)("cpu")
-        if metric.info.revision != stored["revision"]:
-            raise ResultError(
-                f"{store.folder} was measured with {name} revision {stored['revision']}, installed is revision "
-                f"{metric.info.revision}: run it again, or use the vpbench that made it"
-            )
-        metrics[name] = metric
+    for name in store.run["metrics"]:
+        metrics[name] = plugins.load("metric", name)("cpu")
+        if reason := other_code(store, plugins, name):
+            raise ResultError(f"{store.folder} was measured with {reason}: run it again, or use what made it")
     return metrics
+
+
+def other_code(store: Store, plugins: Plugins, name: str) -> str:
+    """Return how a result's metric differs from the installed one of that name; "" if it does not.
+
+    The revision decides, unless the metric's plugin is not released: then its code does.
+
+    Raises:
+        UsageError: the metric is not installed.
+    """
+    stored, revision = store.run["metrics"][name], plugins.load("metric", name)("cpu").info.revision
+    if revision != stored["revision"]:
+        return f"{name} revision {stored['revision']}, installed is revision {revision}"
+    code = Result(store).metric_code(name)
+    if code and fingerprint_metric(plugins, name).sha256 != code:
+        return f"other code of {name} than that of the plugin now, under the same revision {revision}"
+    return ""
 
 
 def merge(store: Store, plugins: Plugins, *, allow_partial: bool) -> None:
@@ -87,27 +109,3 @@ def merge(store: Store, plugins: Plugins, *, allow_partial: bool) -> None:
             f"{store.folder}: {len(missing)} of {store.units} units are missing ({named}): run the same command again, "
             f"or say --allow-partial"
         )
-
-
-def verify(store: Store, plugins: Plugins) -> str:
-    """Check every unit and, if there is a summary, that it follows from the rows; return what was found in words.
-
-    Raises:
-        ResultError: names the first file that is not as it should be.
-    """
-    identity = store.run["identity"]
-    protocol = Protocol.parse(store.run["protocol"], f"{store.folder}/run.json")
-    digest = hashlib.sha256(canonical(identity).encode()).hexdigest()
-    if digest != store.run.get("identity_hash") or protocol.hash != identity.get("protocol"):
-        raise ResultError(f"{store.folder / 'run.json'} was changed after it was written: run again with another --out")
-    store.check_claims()
-    published = store.published()
-    for number in published:
-        store.unit_rows(number)
-    words = f"{len(published)} of {store.units} units, each as published"
-    path = store.folder / "summary.json"
-    if not os.path.lexists(path):
-        return f"{words}; no summary"
-    if not holds(path, _summary(store, metrics_of(store, plugins))):
-        raise ResultError(f"{path} does not follow from the rows: `vpbench merge {store.folder}` makes it anew")
-    return f"{words}; the summary follows from them"

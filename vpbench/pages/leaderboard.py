@@ -1,105 +1,89 @@
 """Leaderboards: one markdown page per protocol and an index, from result folders and tables of papers alone.
 
-Ranked together are results of one protocol hash and one manifest hash, complete, not oracles, not trained on these
-clips. The same results give the same bytes.
+Ranked together are results of one protocol hash, one manifest hash and the same data, complete, not oracles, not
+trained on these clips. The same results give the same bytes.
 """
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from tabulate import tabulate
 
-from vpbench.errors import ResultError
 from vpbench.output import link, markdown
 from vpbench.pages import published
-from vpbench.pages.numbers import number
+from vpbench.pages.numbers import count_clips, number
 from vpbench.pages.reported import PrintedTable
+from vpbench.pages.standings import (
+    Candidate,
+    Line,
+    Score,
+    Standing,
+    Table,
+    collect,
+    equal,
+    group_standings,
+    make_tables,
+    ranks,
+)
 from vpbench.pages.writing import MARK, stale_pages, write_pages
-from vpbench.results.identity import canonical
-from vpbench.results.result import Result, find_results, load
+from vpbench.results.result import Result
 
 __all__ = ["MARK", "build_pages", "collect", "stale_pages", "write_pages"]
 
 INDEX = "README.md"
+Column: TypeAlias = tuple[str, Callable[[Line], Score], float]
+"""Title, score of a row, and the factor that it is shown with."""
 
 
-def collect(roots: Sequence[Path]) -> list[Result]:
-    """Open every summarised result below the roots, each folder once.
-
-    Raises:
-        ResultError: a root holds none, or one cannot be read or is not what was published.
-    """
-    folders: dict[Path, Path] = {}
-    for root in roots:
-        found = [path for path in find_results(root) if os.path.lexists(path / "summary.json")]
-        if not found:
-            raise ResultError(f"{root}: there is no finished result below it; make one with `vpbench run --out {root}`")
-        folders |= {path.resolve(): path for path in found}
-    results = [load(path) for path in folders.values()]
-    for result in results:
-        result.check()
-    return results
-
-
-def build_pages(results: Sequence[Result], reported: Sequence[PrintedTable] = ()) -> dict[str, str]:
+def build_pages(candidates: Sequence[Candidate], reported: Sequence[PrintedTable] = ()) -> dict[str, str]:
     """Return page texts by file name: ``<protocol>.md`` for each protocol, and the index.
 
     Where the folders lie and in which order they are given does not matter. Reported scores stand in a section of
     their own, in the order of their tables.
+
+    Raises:
+        ResultError: two results that must agree do not; names both.
     """
-    by_protocol: dict[str, list[Result]] = defaultdict(list)
-    ordered = sorted(results, key=lambda r: (r.label, str(r.run["identity_hash"]), bool(r.summary["partial"])))
-    for result in _without_superseded(ordered):
-        by_protocol[result.run["protocol"]["name"]].append(result)
+    by_protocol: dict[str, list[Standing]] = defaultdict(list)
+    for standing in group_standings(candidates):
+        by_protocol[standing.results[0].run["protocol"]["name"]].append(standing)
     names = sorted({*by_protocol, *published.protocols(reported)})
     sections = {name: published.section(name, reported) for name in names}
     pages = {f"{name}.md": _page(name, by_protocol[name], sections[name]) for name in names}
     return {INDEX: _index({name: by_protocol[name] for name in names}, reported), **pages}
 
 
-def _index(by_protocol: Mapping[str, Sequence[Result]], reported: Sequence[PrintedTable]) -> str:
+def _index(by_protocol: Mapping[str, Sequence[Standing]], reported: Sequence[PrintedTable]) -> str:
     rows = []
-    for name, results in by_protocol.items():
-        ranked = sum(_ranked(r) for r in results)
+    for name, standings in by_protocol.items():
+        ranked = sum(_complete(standing) and not standing.apart for standing in standings)
         printed = published.count(name, reported)
-        rows.append([f"[{name}]({name}.md)", markdown(_summary(results)), ranked, len(results) - ranked, printed])
+        rows.append([f"[{name}]({name}.md)", markdown(_summary(standings)), ranked, len(standings) - ranked, printed])
     heads = ["protocol", "what it is", "ranked", "listed apart", "reported"]
-    table = tabulate(rows, heads, tablefmt="github", disable_numparse=True)
-    return f"{MARK}\n# Leaderboards\n\n{table}\n"
+    return f"{MARK}\n# Leaderboards\n\n{_table_text(heads, rows)}\n"
 
 
-def _ranked(result: Result) -> bool:
-    return not result.summary["partial"] and not _apart(result)
+def _complete(standing: Standing) -> bool:
+    return standing.candidates[0].complete
 
 
-def _apart(result: Result) -> str:
-    """Return why a complete result stands among the others without a rank; "" where it has one."""
-    if result.run["sees_truth"]:
-        return "ceiling"
-    return {"overlap": "trained on these clips", "none": "not trained"}.get(result.training, "")
+def _summary(standings: Sequence[Standing]) -> str:
+    return standings[0].results[0].run["protocol"]["summary"] if standings else "not measured yet"
 
 
-def _summary(results: Sequence[Result]) -> str:
-    return results[0].run["protocol"]["summary"] if results else "not measured yet"
-
-
-def _page(name: str, results: Sequence[Result], reported: str) -> str:
-    groups: dict[tuple[int, str, str], list[Result]] = defaultdict(list)
-    for result in results:
-        identity = result.run["identity"]
-        groups[result.run["protocol"]["version"], identity["protocol"], identity["manifest"]].append(result)
-    complete = {key: group for key, group in groups.items() if any(not r.summary["partial"] for r in group)}
-    partial = [r for group in groups.values() for r in group if r.summary["partial"]]
+def _page(name: str, standings: Sequence[Standing], reported: str) -> str:
+    groups: dict[tuple[int, str, str], list[Standing]] = defaultdict(list)
+    for standing in filter(_complete, standings):
+        run = standing.results[0].run
+        groups[-run["protocol"]["version"], run["identity"]["protocol"], run["identity"]["manifest"]].append(standing)
+    partial = [standing for standing in standings if not _complete(standing)]
     parts = [f"{MARK}\n# {name}\n"]
-    if summary := _summary(results):
+    if summary := _summary(standings):
         parts.append(f"{markdown(summary)}\n")
-    for key in sorted(complete, key=lambda k: (-k[0], k[1], k[2])):
-        parts += [_group([r for r in complete[key] if not r.summary["partial"]])]
+    parts += [_group(groups[key]) for key in sorted(groups)]
     if partial:
         parts.append(_partial(partial))
     if reported:
@@ -107,137 +91,113 @@ def _page(name: str, results: Sequence[Result], reported: str) -> str:
     return "\n".join(parts)
 
 
-def _without_superseded(results: Sequence[Result]) -> list[Result]:
-    """Leave out a result where another one is of the same run with more metrics (made when weights were at hand), and
-    copies. A partial result supersedes no complete one.
-    """
-    runs: dict[str, list[Result]] = defaultdict(list)
-    for result in results:
-        identity = {key: value for key, value in result.run["identity"].items() if key != "metrics"}
-        runs[canonical(identity)].append(result)
-
-    def metrics(result: Result) -> set[tuple[str, int]]:
-        return set(result.run["identity"]["metrics"].items())
-
-    def beats(other: Result, result: Result) -> bool:
-        if other.summary["partial"] and not result.summary["partial"]:
-            return False
-        return metrics(other) > metrics(result)
-
-    kept: list[Result] = []
-    for group in runs.values():
-        of_one = {str(r.run["identity_hash"]): r for r in reversed(group)}  # the first of copies: a complete one
-        kept += [r for r in group if r in of_one.values() and not any(beats(o, r) for o in group)]
-    return kept
-
-
-def _group(results: Sequence[Result]) -> str:
-    run = results[0].run
-    protocol, identity = run["protocol"], run["identity"]
-    clips = results[0].summary["clips"]
-    parts = [
-        f"Version {protocol['version']}, protocol `{identity['protocol'][:12]}`, clips `{identity['manifest'][:12]}`: "
-        f"{clips} clips"
-        + (f" ({len(run['dropped'])} sequences too short and dropped)" if run["dropped"] else "")
-        + ". Scores at each step; below each the 95 % bootstrap interval over clips.\n"
-    ]
+def _group(standings: Sequence[Standing]) -> str:
+    results = [result for standing in standings for result in standing.results]
+    parts = [_introduction(results[0])]
     names = list(dict.fromkeys(metric for result in results for metric in result.summary["scores"]))
-    parts += [table for metric in names for table in _metric(metric, results)]
+    parts += [text for metric in names for text in _metric(metric, standings)]
     if reasons := sorted({(m, why) for r in results for m, why in r.summary["skipped"].items() if m not in names}):
         parts.append("Not measured: " + "; ".join(markdown(f"{metric} ({why})") for metric, why in reasons) + ".\n")
-    remarks = [f"{r.label}: mixes {'; '.join(r.mixed())}" for r in results if r.mixed()]
-    remarks += [
-        f"{r.label}: nothing is known of the clips that it was trained on" for r in results if r.training == "unknown"
-    ]
-    remarks += [
-        f"{r.label}: {r.summary['clamped_frames']} frames clamped to [0,1]"
-        for r in results
-        if r.summary["clamped_frames"]
-    ]
-    for result in results:
-        for metric, score in result.summary["scores"].items():
-            remarks += [
-                f"{result.label}: {metric} undefined for {n} frames ({why})" for why, n in score["undefined"].items()
-            ]
-    if remarks:
+    if remarks := list(dict.fromkeys(_remarks([c for standing in standings for c in standing.candidates]))):
         parts.append("Remarks: " + "; ".join(map(markdown, remarks)) + ".\n")
     return "\n".join(parts)
 
 
-def _metric(metric: str, results: Sequence[Result]) -> list[str]:
-    """Return one table per revision of the metric, newest first: the same frames may score otherwise in each."""
-    revisions: dict[int, list[Result]] = defaultdict(list)
-    for result in results:
-        if metric in result.summary["scores"]:
-            revisions[result.run["metrics"][metric]["revision"]].append(result)
-    newest, *older = sorted(revisions, reverse=True)
-    tables = [_table(metric, metric, revisions[newest])]
-    return tables + [_table(f"{metric} (revision {old})", metric, revisions[old]) for old in older]
+def _introduction(result: Result) -> str:
+    run, summary = result.run, result.summary
+    dropped = f" ({len(run['dropped'])} sequences too short and dropped)" if run["dropped"] else ""
+    below = "the 95 % bootstrap interval over recordings, or ± the standard deviation over seeds"
+    if summary["recordings"] < 2:
+        below = "± the standard deviation over seeds, if there are several (one recording gives no interval)"
+    return (
+        f"Version {run['protocol']['version']}, protocol `{run['identity']['protocol'][:12]}`, clips "
+        f"`{run['identity']['manifest'][:12]}`: {count_clips(summary['clips'], summary['recordings'])}{dropped}. "
+        f"Scores at each step; below each {below}.\n"
+    )
 
 
-def _table(title: str, metric: str, measured: list[Result]) -> str:
-    run = measured[0].run
+def _remarks(candidates: Sequence[Candidate]) -> Iterable[str]:
+    """Yield what must be known of single results, each named so that it cannot be taken for another one."""
+    results = [candidate.result for candidate in candidates]
+    names = [_name(result, results, seed=True) for result in results]
+    for name, result in zip(names, results, strict=True):
+        if mixed := result.mixed():
+            yield f"{name}: mixes {'; '.join(mixed)}"
+    for name, result in zip(names, results, strict=True):
+        if result.training == "unknown":
+            yield f"{name}: nothing is known of the clips that it was trained on"
+    for name, result in zip(names, results, strict=True):
+        if frames := result.summary["clamped_frames"]:
+            yield f"{name}: {frames} frames clamped to [0,1]"
+    for name, result in zip(names, results, strict=True):
+        for metric, score in result.summary["scores"].items():
+            for why, frames in score["undefined"].items():
+                yield f"{name}: {metric} undefined for {frames} frames ({why})"
+    for name, candidate in zip(names, candidates, strict=True):
+        for metric, doubt in candidate.doubts.items():
+            yield f"{name}: {metric} could not be computed again from the rows ({doubt})"
+
+
+def _metric(metric: str, standings: Sequence[Standing]) -> list[str]:
+    """Return one table per revision, code and data of a metric: in each, the same frames have the same scores."""
+    tables = make_tables(metric, standings)
+    newest = max((table.revision for table in tables), default=0)
+    texts = []
+    for table, lines in tables.items():
+        siblings = [other for other in tables if other.revision == table.revision]
+        marks = [] if table.revision == newest else [f"revision {table.revision}"]
+        marks += [f"code {table.code[:8] or 'released'}"] if len({other.code for other in siblings}) > 1 else []
+        marks += [f"data {table.data[:8]}"] if len({other.data for other in siblings}) > 1 else []
+        texts.append(_table(f"{metric} ({', '.join(marks)})" if marks else metric, _why_apart(siblings), lines))
+    return texts
+
+
+def _why_apart(tables: Sequence[Table]) -> str:
+    reasons = ["other code of the metric under the same revision"] if len({table.code for table in tables}) > 1 else []
+    reasons += ["other data (frames, labels or flow)"] if len({table.data for table in tables}) > 1 else []
+    return f"Not comparable with the other tables of this metric: {' and '.join(reasons)}.\n\n" if reasons else ""
+
+
+def _table(title: str, why_apart: str, lines: Sequence[Line]) -> str:
+    run, metric = lines[0].result.run, lines[0].metric
     protocol, spec = run["protocol"], run["metrics"][metric]
-    steps = protocol["report"] or measured[0].summary["steps"]
-    sign = -1 if spec["higher_is_better"] else 1
-
-    def order(result: Result) -> tuple[bool, bool, float, str]:
-        mean = _overall(result, metric)
-        return (bool(_apart(result)), mean is None, sign * (mean or 0.0), result.label)
-
-    measured.sort(key=order)
-    columns = _columns(metric, steps, bool(run["cumulative"]), protocol)
-    reference = next((r for r in measured if r.label == protocol["reference"]), None)
-    contenders = [r for r in measured if not _apart(r)]
-    best = {head: _best([value(r)[0] for r in contenders], spec["higher_is_better"]) for head, value in columns}
+    higher = bool(spec["higher_is_better"])
+    columns = _columns(metric, protocol["report"] or lines[0].result.summary["steps"], run)
+    ranked = ranks(lines, higher_is_better=higher)
+    contenders = [line for rank, line in ranked if rank.isdecimal()]
+    best = {head: _best([score(line).value for line in contenders], higher) for head, score, _ in columns}
+    reference = next((line for _, line in ranked if line.standing.label == protocol["reference"]), None)
     rows = []
-    for rank, result in enumerate(measured, 1):
-        cells: list[str] = [_apart(result) or str(rank), _name(result, measured)]
-        for head, value in columns:
-            score, interval = value(result)
-            cells.append(_cell(score, interval, spec["decimals"], bold=result in contenders and score == best[head]))
+    for rank, line in ranked:
+        cells = [rank, _line_name(line, [other for _, other in ranked])]
+        for head, score, factor in columns:
+            bold = line in contenders and equal(score(line).value, best[head])
+            cells.append(_cell(score(line), factor, spec["decimals"], bold=bold))
         if reference is not None:
-            cells.append(_skill(_overall(result, metric), _overall(reference, metric), sign))
+            cells.append(_skill(line.overall, reference.overall, -1 if higher else 1))
         rows.append(cells)
-    heads = ["", "predictor", *(head for head, _ in columns)]
+    heads = ["", "predictor", *(head for head, _, _ in columns)]
     heads += [markdown(f"against {protocol['reference']}")] if reference is not None else []
-    arrow = "higher is better" if spec["higher_is_better"] else "lower is better"
+    arrow = "higher is better" if higher else "lower is better"
     unit = f", {markdown(spec['unit'])}" if spec["unit"] else ""
-    table = tabulate(rows, heads, tablefmt="github", disable_numparse=True)
-    return f"## {markdown(title)}\n\n{arrow}{unit}\n\n{table}\n"
+    return f"## {markdown(title)}\n\n{why_apart}{arrow}{unit}\n\n{_table_text(heads, rows)}\n"
 
 
-def _columns(metric: str, steps: Sequence[int], cumulative: bool, protocol: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return (title, function from a result to (score, interval)) per column."""
+def _columns(metric: str, steps: Sequence[int], run: Mapping[str, Any]) -> list[Column]:
+    def at(k: int) -> Callable[[Line], Score]:
+        return lambda line: line.at(k)
 
-    def at(k: int) -> Any:
-        def value(result: Result) -> tuple[float | None, list[float] | None]:
-            summary = result.summary
-            return result.at(metric, k), summary["scores"][metric]["ci95"][summary["steps"].index(k)]
+    def mean_to(k: int) -> Callable[[Line], Score]:
+        return lambda line: line.mean_to(k)
 
-        return value
-
-    def mean_to(k: int, factor: float = 1.0) -> Any:
-        def value(result: Result) -> tuple[float | None, None]:
-            mean = result.mean_to(metric, k)
-            return (None if mean is None else mean * factor), None
-
-        return value
-
-    columns = [(f"t+{k}", at(k)) for k in steps]
-    if cumulative:
+    protocol = run["protocol"]
+    columns: list[Column] = [(f"t+{k}", at(k), 1.0) for k in steps]
+    if run["cumulative"]:
         last = max(steps)
-        columns += [(f"mean 1-{k}", mean_to(k)) for k in ([*protocol["report"]] or [last]) if k > 1]
+        columns += [(f"mean 1-{k}", mean_to(k), 1.0) for k in ([*protocol["report"]] or [last]) if k > 1]
         if factor := protocol["display"].get(metric):
-            columns.append((f"mean 1-{last} as printed (x {factor:g})", mean_to(last, factor)))
+            columns.append((f"mean 1-{last} as printed (x {factor:g})", mean_to(last), factor))
     return columns
-
-
-def _overall(result: Result, metric: str) -> float | None:
-    """Return what rows are ranked by: the mean over all steps, or the last step where such a mean means nothing."""
-    score = result.summary["scores"][metric]
-    value = score["mean"] if result.run["cumulative"] else score["per_step"][-1]
-    return None if value is None else float(value)
 
 
 def _best(values: Sequence[float | None], higher: bool) -> float | None:
@@ -245,48 +205,64 @@ def _best(values: Sequence[float | None], higher: bool) -> float | None:
     return (max(known) if higher else min(known)) if known else None
 
 
-def _cell(score: float | None, interval: list[float] | None, decimals: int, *, bold: bool) -> str:
-    text = number(score, decimals)
-    if bold and score is not None:
+def _cell(score: Score, factor: float, decimals: int, *, bold: bool) -> str:
+    """Return a number as a cell of a table, with its interval or spread below."""
+    text = number(None if score.value is None else score.value * factor, decimals)
+    if bold:
         text = f"**{text}**"
-    if interval is not None:
-        text += f"<br><sub>{number(interval[0], decimals)} to {number(interval[1], decimals)}</sub>"
+    if score.interval is not None:
+        text += f"<br><sub>{number(score.interval[0], decimals)} to {number(score.interval[1], decimals)}</sub>"
+    if score.spread is not None:
+        text += f"<br><sub>± {number(score.spread * factor, decimals)}</sub>"
     return text
 
 
-def _skill(mean: float | None, reference: float | None, sign: int) -> str:
-    if mean is None or not reference:
+def _skill(overall: float | None, reference: float | None, sign: int) -> str:
+    if overall is None or not reference:
         return "—"
-    return f"{100 * sign * (reference - mean) / abs(reference) + 0.0:+.1f} %"  # + 0.0: never -0.0
+    return f"{100 * sign * (reference - overall) / abs(reference) + 0.0:+.1f} %"  # + 0.0: never -0.0
 
 
-def _name(result: Result, among: Sequence[Result]) -> str:
-    """Return the result's label, linked to its paper, with what tells it from others of the same label."""
-    paper, text = result.run["paper"], result.label
-    others = [_settings(other) for other in among if other.label == result.label and other is not result]
-    own = _settings(result)
-    told = [f"{key}={value}" for key, value in own.items() if any(other.get(key) != value for other in others)]
-    if told:
-        text += f" ({', '.join(told)})"
-    return link(text, paper)
+def _line_name(line: Line, lines: Sequence[Line]) -> str:
+    """Return a row's name: the label with what tells it from other rows, linked to the paper; how many seeds."""
+    text, paper = _name(line.result, [other.result for other in lines], seed=False), line.result.run["paper"]
+    seeds = f" (mean of {len(line.candidates)} seeds)" if len(line.candidates) > 1 else ""
+    return link(text, paper) + seeds
 
 
-def _settings(result: Result) -> dict[str, Any]:
+def _name(result: Result, among: Sequence[Result], *, seed: bool) -> str:
+    """Return a result's label, with the settings that tell it from others of the same label."""
+    others = [_settings(other, seed=seed) for other in among if other.label == result.label and other is not result]
+    differing = [
+        f"{key}={value}"
+        for key, value in _settings(result, seed=seed).items()
+        if any(other.get(key) != value for other in others)
+    ]
+    return f"{result.label} ({', '.join(differing)})" if differing else result.label
+
+
+def _settings(result: Result, *, seed: bool) -> dict[str, Any]:
     identity = result.run["identity"]
     annotators = {f"annotate {kind}": value for kind, value in identity["annotators"].items()}
-    fixed = {"seed": identity["seed"], "samples": identity["samples"], "content": identity["fingerprint"][:8]}
-    return {**identity["options"], **annotators, **fixed}
+    digests = {"content": "fingerprint", "data": "data", "run": "unproven"}
+    fixed = {"samples": identity["samples"]} | {word: identity[key][:8] for word, key in digests.items()}
+    return {**identity["options"], **annotators, **fixed, **({"seed": identity["seed"]} if seed else {})}
 
 
-def _partial(results: Sequence[Result]) -> str:
+def _partial(standings: Sequence[Standing]) -> str:
     rows = []
-    for result in sorted(results, key=lambda r: (r.label, str(r.run["identity_hash"]))):
-        summary = result.summary
-        means = [
-            markdown(f"{metric} {number(_overall(result, metric), result.run['metrics'][metric]['decimals'])}")
-            for metric in summary["scores"]
-        ]
+    for standing in standings:
+        summary = standing.results[0].summary
+        means = []
+        for metric in dict.fromkeys(name for result in standing.results for name in result.summary["scores"]):
+            for line in (line for lines in make_tables(metric, [standing]).values() for line in lines):
+                decimals = line.result.run["metrics"][metric]["decimals"]
+                means.append(markdown(f"{metric} {number(line.overall, decimals)}"))
         reason = markdown(summary["partial_reason"])
-        rows.append([markdown(result.label), summary["clips"], reason, ", ".join(means)])
-    table = tabulate(rows, ["predictor", "clips", "why partial", "means"], tablefmt="github", disable_numparse=True)
-    return f"## Partial results, not ranked\n\n{table}\n"
+        rows.append([markdown(standing.label), summary["clips"], reason, ", ".join(means)])
+    heads = ["predictor", "clips", "why partial", "means"]
+    return f"## Partial results, not ranked\n\n{_table_text(heads, rows)}\n"
+
+
+def _table_text(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    return tabulate(rows, heads, tablefmt="github", disable_numparse=True)

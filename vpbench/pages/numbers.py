@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["number"]
+__all__ = ["count_clips", "number"]
 
 
 def number(value: float | None, decimals: int) -> str:
@@ -12,3 +12,8 @@ def number(value: float | None, decimals: int) -> str:
     if value and abs(value) < 10.0**-decimals:
         return f"{value:.1e}"
     return f"{value:.{decimals}f}"
+
+
+def count_clips(clips: int, recordings: int) -> str:
+    """Return how many clips there are, and of how many independent recordings."""
+    return f"{clips} clip{'s' * (clips != 1)} of {recordings} recording{'s' * (recordings != 1)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vpbench.output import say, say_table
-from vpbench.pages.numbers import number
+from vpbench.pages.numbers import count_clips, number
 from vpbench.results.result import Result
 
 __all__ = ["print_results"]
@@ -19,7 +19,8 @@ def print_results(results: Sequence[Result]) -> None:
         steps = protocol["report"] or summary["steps"]
         metrics = list(dict.fromkeys(name for result in done for name in result.summary["scores"]))
         table = [_row(result, metric, steps) for metric in metrics for result in done]
-        say(f"{protocol['name']} v{protocol['version']}: {summary['clips']} clips")
+        clips = count_clips(summary["clips"], summary["recordings"])
+        say(f"{protocol['name']} v{protocol['version']}: {clips}")
         say_table(table, ["metric", "predictor", *(f"t+{k}" for k in steps), "mean"])
         for line in dict.fromkeys(line for result in done for line in _remarks(result)):
             say(line)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.resources
 import importlib.util
+import json
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from types import ModuleType
@@ -73,6 +74,8 @@ class Plugin:
     version: str
     module: str
     error: str = ""
+    released: bool = False
+    """Whether it is installed and not editable, or vpbench's own: its code changes with its version alone."""
 
 
 @dataclass
@@ -106,6 +109,11 @@ class Plugins:
     def load(self, kind: str, name: str) -> Any:
         """Return the object behind a name (raises as :meth:`entry` and :meth:`Entry.load`)."""
         return self.entry(kind, name).load()
+
+    def released(self, kind: str, name: str) -> bool:
+        """Return whether the code behind a name changes with the version of its distribution alone."""
+        distribution = self.entry(kind, name).plugin
+        return all(plugin.released for plugin in self.plugins if plugin.distribution == distribution)
 
     def find(self, text: str) -> Entry:
         """Return the entry for ``NAME`` or ``KIND/NAME``.
@@ -202,7 +210,9 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
     plugins = Plugins()
     plugins.manager.add_hookspecs(hookspecs)
     for point, distribution in _installed():
-        description = Plugin(point.name, distribution.name, distribution.version, point.value)
+        description = Plugin(
+            point.name, distribution.name, distribution.version, point.value, released=_released(distribution)
+        )
         try:
             module = importlib.import_module(point.value)
             plugins.add(module, description)
@@ -210,7 +220,7 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
             raise
         except Exception as error:
             problem = f"{type(error).__name__}: {_one_line(error)}"
-            description = Plugin(point.name, distribution.name, distribution.version, point.value, problem)
+            description = replace(description, error=problem)
         plugins.plugins.append(description)
     for text in extra:
         module = _import_extra(text)
@@ -254,6 +264,18 @@ def _installed() -> Iterable[tuple[EntryPoint, Distribution]]:
             everything = (p.name for d in _distributions() for p in d.entry_points.select(group=GROUP))
             raise UsageError(f"VPBENCH_PLUGINS: no plugin {name!r} is installed{did_you_mean(name, everything)}")
     return sorted(found, key=lambda pair: (pair[1].name != "vpbench", pair[1].name, pair[0].name))
+
+
+def _released(distribution: Distribution) -> bool:
+    """Return whether a distribution is vpbench, or installed from a copy that its author does not edit in place."""
+    if distribution.name == "vpbench":
+        return True
+    try:
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        editable = bool(origin.get("dir_info", {}).get("editable"))
+    except (AttributeError, ValueError):
+        return False
+    return not editable and distribution.read_text("RECORD") is not None
 
 
 def _distributions() -> Iterable[Distribution]:

@@ -10,8 +10,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from numbers import Integral
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
+from vpbench.errors import MetricError
 from vpbench.names import is_metric
 
 if TYPE_CHECKING:
@@ -119,11 +122,17 @@ class Metric(Protocol):
         """
 
     def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the scores of R bootstrap resamples.
+        """Return the scores of R resamples of recordings, for intervals and tests.
+
+        The score of a resample is what :meth:`finalise` makes of all statistics of the recordings in it. The harness
+        checks this on the resample that holds every recording once.
 
         Args:
-            statistics: [clip][sample], of one step.
-            draws: [R, clips] indices of clips, drawn with replacement.
+            statistics: [recording][frame], of one step: all that the clips and samples of a recording have.
+            draws: [R, n] indices of recordings; an index may occur several times.
+
+        Returns:
+            The scores, [R], float64; NaN where a score is undefined.
         """
 
 
@@ -149,38 +158,76 @@ class _Base(ABC):
 
 
 class ClipMean(_Base):
-    """A float per frame; the score is the mean over clips (and samples)."""
+    """A float per frame; the score is the mean over all frames (of every clip and sample) that have one."""
 
     def finalise(self, statistics: Sequence[Statistic]) -> float:
-        """Return the mean; exactly rounded, so the order of clips cannot matter."""
+        """Return the mean; exactly rounded, so the order of frames cannot matter."""
         return math.fsum(statistics) / len(statistics) if statistics else math.nan  # type: ignore[arg-type]
 
     def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the mean of each resample, [R] (a clip's samples are averaged first)."""
+        """Return the mean over all frames of each resample, [R]: the sum over recordings by the number of frames."""
         import numpy as np
 
-        means = np.array([self.finalise(clip) for clip in statistics], dtype=np.float64)
-        return np.asarray(means[draws].mean(axis=1))
+        sums = np.array([math.fsum(recording) for recording in statistics], dtype=np.float64)  # type: ignore[arg-type]
+        counts = np.array([len(recording) for recording in statistics], dtype=np.float64)
+        equal = bool((counts == counts[0]).all())  # the usual case, in half the time
+        frames = counts[0] * draws.shape[1] if equal else counts[draws].sum(axis=1)
+        return np.asarray(sums[draws].sum(axis=1) / frames)
 
 
 class PooledCounts(_Base):
-    """Integers per frame that are summed over all clips before :meth:`ratio` makes them a score."""
+    """Integers per frame that are summed over all frames before :meth:`ratio` makes them a score."""
 
     @abstractmethod
     def ratio(self, counts: NDArray[np.int64]) -> dict[str, float]:
         """Return the score, under ``"score"``, and details from summed counts, [n] (NaN: undefined)."""
 
     def finalise(self, statistics: Sequence[Statistic]) -> dict[str, float]:
-        """Return the score of the summed counts."""
-        import numpy as np
+        """Return the score of the summed counts.
 
+        Raises:
+            MetricError: a statistic is not a list of integers, or not as long as the others.
+        """
         if not statistics:
             return {"score": math.nan}
-        return self.ratio(np.array(statistics, dtype=np.int64).sum(axis=0))
+        return self.ratio(self._counts(statistics).sum(axis=0))
 
     def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the pooled score of each resample, [R]."""
         import numpy as np
 
-        clips = np.array([np.array(clip, dtype=np.int64).sum(axis=0) for clip in statistics])
-        return np.array([self.ratio(clips[draw].sum(axis=0))["score"] for draw in draws], dtype=np.float64)
+        recordings = self._counts([self._counts(frames).sum(axis=0) for frames in statistics], draws.shape[1])
+        return np.array([self.ratio(recordings[draw].sum(axis=0))["score"] for draw in draws], dtype=np.float64)
+
+    def _counts(self, statistics: Sequence[Statistic], summands: int = 0) -> NDArray[np.int64]:
+        """Return the counts, [statistics, n], if the sum of ``summands`` of them (default: of all) fits into 64 bits.
+
+        Raises:
+            MetricError: a statistic holds something else than integers, or another number of them; the sum overflows.
+        """
+        import numpy as np
+
+        if not all(hasattr(counts, "__len__") for counts in statistics):
+            raise self._refused("a number alone", "a list of integers")
+        kinds = {kind for kind in map(type, chain.from_iterable(statistics)) if not _is_integer(kind)}  # type: ignore[arg-type]
+        if kinds:
+            names = " and ".join(sorted(kind.__name__ for kind in kinds))
+            raise self._refused(f"values of type {names}", "integers (a mean of floats is a ClipMean)")
+        lengths = sorted({len(counts) for counts in statistics})  # type: ignore[arg-type]
+        if len(lengths) > 1:
+            raise self._refused(f"{lengths[0]} counts for one frame, {lengths[-1]} for another", "as many for each")
+        try:
+            counts = np.array(statistics, dtype=np.int64)
+        except OverflowError:
+            raise self._refused("a count beyond 64 bits", "smaller counts") from None
+        largest = max(int(counts.max(initial=0)), -int(counts.min(initial=0)))
+        if largest * (summands or len(statistics)) >= 2**63:
+            raise self._refused(f"counts up to {largest:.3g}, whose sum is beyond 64 bits", "smaller counts")
+        return counts
+
+    def _refused(self, problem: str, remedy: str) -> MetricError:
+        return MetricError(f"metric {self.info.name!r} sums counts, but its statistics hold {problem}: return {remedy}")
+
+
+def _is_integer(kind: type) -> bool:
+    return issubclass(kind, Integral) and not issubclass(kind, bool)  # numpy's integers too; its bool is none

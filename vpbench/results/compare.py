@@ -1,36 +1,27 @@
 """Two results on the same clips: paired differences per step, with intervals and p-values.
 
-How hard a clip is decides most of its score under either. So differences are taken clip by clip, and chance is which
-clips there are (the interval), and which of the two made which prediction of a clip (the test).
+How hard a recording is decides most of its score under either. So differences are paired, and chance is which
+recordings there are (the interval), and which of the two made which predictions of a recording (the test).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeAlias
 
 from vpbench.errors import ResultError, did_you_mean
 from vpbench.plugin.metric import Metric, Statistic
+from vpbench.results.estimates import Recordings, difference_interval, finalise, group_frames, p_value
 from vpbench.results.result import Result
-from vpbench.results.store import Row
-from vpbench.results.summary import draw_clips
+from vpbench.results.summary import Tally
 
-__all__ = ["EXCHANGES", "ClipDifference", "Comparison", "check_comparable", "compare_rows", "shared_metrics"]
+__all__ = ["ClipDifference", "Comparison", "check_comparable", "check_data", "compare_rows", "shared_metrics"]
 
-EXCHANGES = 10_000
-"""Random exchanges that a p-value is drawn from; of fewer clips than 14, all that there are."""
-_SEED = 20_210_619
-_BLOCK = 8_000_000  # indices drawn at a time: bounds the memory, not the result
-_SLACK = 1e-12  # relative: sums of the same numbers in another order are as large
-
-Pair: TypeAlias = tuple[list[Statistic], list[Statistic]]
-"""What the two results have for one clip at one step: the statistics of all samples."""
+Frames: TypeAlias = dict[tuple[str, int], Statistic]
+"""Defined statistics of one step by (clip, sample)."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +49,16 @@ class Comparison:
     second: tuple[float | None, ...]
     difference: tuple[float | None, ...]
     ci95: tuple[tuple[float, float] | None, ...]
-    """95 % percentile interval of the difference over resamples of clips, drawn for both alike."""
+    """95 % percentile interval of the difference over resamples of recordings, drawn for both alike."""
     p: tuple[float | None, ...]
-    """Two-sided: how often the difference is as large when each clip's two predictions are exchanged at random."""
+    """Two-sided: how often the difference is as large when a recording's two predictions are exchanged at random."""
     clips: int
+    recordings: int
+    """Independent recordings that the clips were cut from: what the interval and the test resample."""
     undefined: Mapping[str, int]
-    """Frames that either has no value for, by reason: left out of both."""
+    """Frames that either has no value for, by reason. A clip without any in one is left out of both at that step."""
     worst: tuple[ClipDifference, ...]
-    """The clips where the first does worst beside the second, worst first."""
+    """The clips where the first is worst compared with the second, worst first."""
 
 
 def check_comparable(first: Result, second: Result) -> str:
@@ -77,10 +70,10 @@ def check_comparable(first: Result, second: Result) -> str:
     for result in (first, second):
         result.check()
         result.summary  # noqa: B018  (raises where units are missing)
-    for what in ("protocol", "manifest"):
-        if first.run["identity"][what] != second.run["identity"][what]:
+    for key in ("protocol", "manifest"):
+        if first.run["identity"][key] != second.run["identity"][key]:
             names = [f"{r.run['protocol']['name']} v{r.run['protocol']['version']}" for r in (first, second)]
-            same = "the same protocol, but of other clips" if what == "manifest" else " and ".join(names)
+            same = "the same protocol, but of other clips" if key == "manifest" else " and ".join(names)
             raise ResultError(
                 f"{first.path} and {second.path} cannot be compared: they are of {same}; run both on the same clips"
             )
@@ -88,157 +81,138 @@ def check_comparable(first: Result, second: Result) -> str:
 
 
 def shared_metrics(first: Result, second: Result, named: str | None) -> list[str]:
-    """Return the metrics to compare: the named one, else all that both results measured.
+    """Return the metrics to compare: the named one, else all that both results have scores of.
 
     Raises:
-        ResultError: one of them lacks it, they measured it with different revisions, or share none.
+        ResultError: one of them lacks it, they measured it with different revisions or code, or they share none.
     """
-    runs = first.run, second.run
     for result in (first, second) if named else ():
-        if named not in result.run["metrics"]:
+        if named not in result.summary["scores"]:
             assert named is not None
-            why = result.run["skipped"].get(named)
+            reason = result.summary["skipped"].get(named)
             raise ResultError(
-                f"{result.path} has no {named}" + (f": {why}" if why else did_you_mean(named, result.run["metrics"]))
+                f"{result.path} has no {named}"
+                + (f": {reason}" if reason else did_you_mean(named, result.summary["scores"]))
             )
-    names = [named] if named else [name for name in runs[0]["metrics"] if name in runs[1]["metrics"]]
+    names = [named] if named else [name for name in first.summary["scores"] if name in second.summary["scores"]]
     if not names:
         raise ResultError(f"{first.path} and {second.path} share no metric")
     for name in names:
-        revisions = [run["metrics"][name]["revision"] for run in runs]
+        revisions = [result.run["metrics"][name]["revision"] for result in (first, second)]
         if revisions[0] != revisions[1]:
             raise ResultError(
                 f"{first.path} and {second.path}: {name} was measured with revisions {revisions[0]} and "
                 f"{revisions[1]}; run the older one again"
             )
+        if first.metric_code(name) != second.metric_code(name):
+            raise ResultError(
+                f"{first.path} and {second.path}: {name} was measured with different code under one revision; run "
+                f"both again with the same plugin"
+            )
     return names
 
 
+def check_data(first: Result, second: Result, tallies: tuple[Tally, Tally], metrics: Sequence[str]) -> str:
+    """Check that both results scored the same data; return what else the predictors saw differently ("" if nothing).
+
+    Raises:
+        ResultError: the digest of what was scored differs for a clip; names the metric and the clip.
+    """
+    for metric in metrics:
+        data = [tally.metrics[metric].data for tally in tallies]
+        if other := sorted(clip for clip in data[0].keys() & data[1].keys() if data[0][clip] != data[1][clip]):
+            raise ResultError(
+                f"{first.path} and {second.path} cannot be compared: {metric} scored other data, for example other "
+                f"frames of clip {other[0]!r}; run both on the same data root with the same decoder"
+            )
+    contexts = [tally.context for tally in tallies]
+    if contexts[0] == contexts[1]:
+        return ""
+    if all(contexts):
+        return "the predictors were shown different inputs besides frames (labels, flow)"
+    shown = first if contexts[0] else second
+    return f"{shown.label} alone was shown more than frames (labels, flow)"
+
+
 def compare_rows(
-    first: Iterable[Row], second: Iterable[Row], metric: Metric, steps: Sequence[int], worst: int = 5
+    tallies: tuple[Tally, Tally],
+    metric: Metric,
+    steps: Sequence[int],
+    recordings: Mapping[str, str],
+    worst: int = 5,
 ) -> Comparison:
     """Compare the rows of two results by one metric.
 
     Args:
-        first: rows of any metrics, in any order.
-        second: rows of the same clips.
+        tallies: rows of the two results, of the same clips.
         metric: the metric.
         steps: the scored steps.
+        recordings: the recording that each clip was cut from.
         worst: how many of the worst clips are named.
 
     Raises:
-        ResultError: the rows are not of the same clips and steps.
+        ResultError: the rows are not of the same clips.
+        MetricError: the metric makes no score of its statistics.
     """
-    tables = [_table(rows, metric.info.name) for rows in (first, second)]
-    if other := sorted(clip for _, clip in tables[0].keys() ^ tables[1].keys()):
-        raise ResultError(f"the results are not of the same clips: {other[0]}, for one, is in one of them only")
-    undefined: Counter[str] = Counter()
-    by_step: dict[int, dict[str, Pair]] = {step: {} for step in steps}
-    for step, clip in sorted(tables[0]):  # whatever the order of rows
-        values = [[row["value"] for row in table[step, clip] if row["status"] == "ok"] for table in tables]
-        if all(values):
-            by_step[step][clip] = values[0], values[1]
-        else:
-            undefined[next(r["reason"] for t in tables for r in t[step, clip] if r["status"] != "ok")] += 1
-    columns = [list(pairs.values()) for pairs in by_step.values()]
-    scores = [[_score(metric, pairs, side) for pairs in columns] for side in (0, 1)]
+    name = metric.info.name
+    rows = tallies[0].metrics[name], tallies[1].metrics[name]
+    if other := sorted(rows[0].data.keys() ^ rows[1].data.keys()):
+        raise ResultError(f"the results are not of the same clips: only one of them has {other[0]}, for example")
+    pairs = [_paired(rows[0].steps.get(step, {}), rows[1].steps.get(step, {})) for step in steps]
+    groups = [(group_frames(first, recordings), group_frames(second, recordings)) for first, second in pairs]
+    first, second = ([_score(metric, group[side]) for group in groups] for side in (0, 1))
+    clips = {clip for frames, _ in pairs for clip, _ in frames}
     return Comparison(
-        metric=metric.info.name,
+        metric=name,
         higher_is_better=metric.info.higher_is_better,
         steps=tuple(steps),
-        first=tuple(scores[0]),
-        second=tuple(scores[1]),
-        difference=tuple(None if a is None or b is None else a - b for a, b in zip(*scores, strict=True)),
-        ci95=tuple(_interval(metric, pairs) for pairs in columns),
-        p=tuple(_p_value(metric, pairs) for pairs in columns),
-        clips=len(set().union(*by_step.values())),
-        undefined=dict(sorted(undefined.items())),
-        worst=_worst(metric, by_step)[:worst],
+        first=tuple(first),
+        second=tuple(second),
+        difference=tuple(None if a is None or b is None else a - b for a, b in zip(first, second, strict=True)),
+        ci95=tuple(difference_interval(metric, *group) for group in groups),
+        p=tuple(p_value(metric, *group) for group in groups),
+        clips=len(clips),
+        recordings=len({recordings[clip] for clip in clips}),
+        undefined=dict(sorted(Counter((rows[1].undefined | rows[0].undefined).values()).items())),
+        worst=_worst(metric, pairs)[:worst],
     )
 
 
-def _table(rows: Iterable[Row], metric: str) -> dict[tuple[int, str], list[Row]]:
-    table: dict[tuple[int, str], list[Row]] = {}
-    for row in rows:
-        if row["metric"] == metric:
-            table.setdefault((row["step"], row["clip"]), []).append(row)
-    return table
+def _paired(first: Frames, second: Frames) -> tuple[Frames, Frames]:
+    """Return the frames of the clips that both have a value for."""
+    clips = {clip for clip, _ in first} & {clip for clip, _ in second}
+    return ({key: value for key, value in first.items() if key[0] in clips},
+            {key: value for key, value in second.items() if key[0] in clips})  # fmt: skip
 
 
-def _score(metric: Metric, pairs: Sequence[Pair], side: Literal[0, 1]) -> float | None:
-    """Return the score of one of the two over all clips; None where it is undefined."""
-    value = metric.finalise([statistic for pair in pairs for statistic in pair[side]])
-    score = float(value["score"] if isinstance(value, dict) else value)
+def _score(metric: Metric, recordings: Recordings) -> float | None:
+    """Return a score of all frames; None where it is undefined."""
+    score = finalise(metric, [statistic for frames in recordings for statistic in frames])["score"]
     return score if math.isfinite(score) else None
 
 
-def _interval(metric: Metric, pairs: Sequence[Pair]) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of the difference, over the resamples that a summary's intervals are of."""
-    if len(pairs) < 2:
-        return None
-    first, second = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    parts = [metric.resample(first, draws) - metric.resample(second, draws) for draws in draw_clips(len(pairs))]
-    differences = np.concatenate(parts)
-    differences = differences[np.isfinite(differences)]
-    if not len(differences):
-        return None
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _p_value(metric: Metric, pairs: Sequence[Pair]) -> float | None:
-    """Return the two-sided p-value of a paired permutation test: each clip's two predictions change sides, or not.
-
-    For a mean over clips, that is the sign-flip test of the clips' differences. Pooled scores are pooled anew.
-    """
-    if len(pairs) < 2:
-        return None
-    clips = len(pairs)
-    both = [pair[0] for pair in pairs] + [pair[1] for pair in pairs]
-    own = np.arange(clips)
-
-    def differences(exchanged: NDArray[np.int64]) -> NDArray[np.float64]:
-        one, other = own + clips * exchanged, own + clips * (1 - exchanged)
-        return metric.resample(both, one) - metric.resample(both, other)
-
-    still = np.zeros((1, clips), dtype=np.int64)
-    largest = max(abs(float(metric.resample(both, own[None] + side * clips)[0])) for side in (0, 1))
-    (observed,) = np.abs(differences(still))
-    if not math.isfinite(observed):
-        return None
-    parts = np.concatenate([np.abs(differences(exchanged)) for exchanged in _exchanges(clips)])
-    parts = parts[np.isfinite(parts)]
-    as_large = int((parts >= observed - _SLACK * largest).sum())
-    every = 2**clips <= EXCHANGES
-    return as_large / len(parts) if every else (as_large + 1) / (len(parts) + 1)
-
-
-def _exchanges(clips: int) -> Iterator[NDArray[np.int64]]:
-    """Yield rows of 0 (a clip's two stay) and 1 (they change sides): every row there is, if those are few."""
-    if 2**clips <= EXCHANGES:
-        yield np.arange(2**clips)[:, None] >> np.arange(clips) & 1
-        return
-    bits = np.random.Philox(key=_SEED)  # raw bits are the same on every numpy
-    block = max(1, _BLOCK // clips)
-    for start in range(0, EXCHANGES, block):
-        count = min(block, EXCHANGES - start)
-        yield (bits.random_raw(count * clips) & np.uint64(1)).astype(np.int64).reshape(count, clips)
-
-
-def _worst(metric: Metric, by_step: Mapping[int, Mapping[str, Pair]]) -> tuple[ClipDifference, ...]:
-    """Return the clips that the first does worse on, worst first: by the mean over steps of each clip's own scores."""
+def _worst(metric: Metric, pairs: Iterable[tuple[Frames, Frames]]) -> tuple[ClipDifference, ...]:
+    """Return the clips where the first is worse, worst first: by the mean over steps of each clip's own scores."""
     scores: dict[str, list[tuple[float, float]]] = {}
-    for pairs in by_step.values():
-        for clip, pair in pairs.items():
-            first, second = _score(metric, [pair], 0), _score(metric, [pair], 1)
-            if first is not None and second is not None:
-                scores.setdefault(clip, []).append((first, second))
-    clips = [
+    for first, second in pairs:
+        others = _by_clip(second)
+        for clip, statistics in _by_clip(first).items():
+            a, b = _score(metric, [statistics]), _score(metric, [others[clip]])
+            if a is not None and b is not None:
+                scores.setdefault(clip, []).append((a, b))
+    differences = [
         ClipDifference(
             clip, math.fsum(a for a, _ in values) / len(values), math.fsum(b for _, b in values) / len(values)
         )
         for clip, values in scores.items()
     ]
     sign = -1 if metric.info.higher_is_better else 1
-    worse = [one for one in clips if sign * one.difference > 0]
-    return tuple(sorted(worse, key=lambda one: (-sign * one.difference, one.clip)))
+    worse = [clip for clip in differences if sign * clip.difference > 0]
+    return tuple(sorted(worse, key=lambda clip: (-sign * clip.difference, clip.clip)))
+
+
+def _by_clip(frames: Frames) -> dict[str, list[Statistic]]:
+    clips: dict[str, list[Statistic]] = {}
+    for clip, sample in sorted(frames):
+        clips.setdefault(clip, []).append(frames[clip, sample])
+    return clips

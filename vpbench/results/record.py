@@ -128,6 +128,8 @@ class _Score(_Record):
     mean_to: Scores
     mean: float | None
     data: Digest
+    clips: Frame
+    recordings: Frame
     undefined: dict[Text, Frame]
     details: list[dict[Text, float | None]]
 
@@ -138,6 +140,7 @@ class _Summary(_Record):
     partial: bool
     partial_reason: Text
     clips: Frame
+    recordings: Frame
     data: Digest
     context: Digest = ""
     clamped_frames: Frame

@@ -25,17 +25,17 @@ class Result:
     """A result folder, opened for reading."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
 
     @property
     def path(self) -> Path:
         """The folder."""
-        return self._store.folder
+        return self.store.folder
 
     @property
     def run(self) -> Mapping[str, Any]:
         """The content of ``run.json``."""
-        return self._store.run
+        return self.store.run
 
     @property
     def label(self) -> str:
@@ -51,9 +51,9 @@ class Result:
         """
         path = self.path / "summary.json"
         if not os.path.lexists(path):
-            done = len(self._store.published())
+            done = len(self.store.published())
             raise ResultError(
-                f"{self.path} has no summary: {done} of {self._store.units} units are there; run the same command "
+                f"{self.path} has no summary: {done} of {self.store.units} units are there; run the same command "
                 f"again, or `vpbench merge --allow-partial {self.path}`"
             )
         summary = read_summary(path)
@@ -82,7 +82,7 @@ class Result:
 
     def rows(self) -> Iterator[Row]:
         """Yield every row: clip, step, metric, value, status."""
-        return self._store.rows()
+        return self.store.rows()
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return the rows as a pandas DataFrame (pandas is not a dependency of vpbench: install it)."""
@@ -104,11 +104,20 @@ class Result:
         Raises:
             ResultError: names the first file that is not.
         """
-        self._store.check_claims()
+        self.store.check_claims()
+
+    def metric_code(self, metric: str) -> str:
+        """Return the fingerprint of a metric; "" if its revision vouches for its code, since its plugin is released."""
+        code = "" if self.run["metrics"][metric]["released"] else self.run["identity"]["metric_code"][metric]
+        return str(code)
+
+    def recordings(self) -> dict[str, str]:
+        """Return the recording that each clip was cut from."""
+        return {clip: recording for clip, _, recording in self.run["manifest"]}
 
     def mixed(self) -> list[str]:
         """Return the engines and devices where they are more than one."""
-        return self._store.mixed()
+        return self.store.mixed()
 
 
 def label(predictor: str, preset: str) -> str:

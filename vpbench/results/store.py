@@ -181,15 +181,18 @@ class Store:
             ResultError: names the first that is not.
         """
         published = self.published()  # first: a unit that appears from here on has a claim that is not read any more
-        claims: dict[str, set[str]] = {}
-        attempts = self.attempts()
         run = self.folder / "run.json"
         digest = read_digest(run)
-        if published and digest not in {attempt.get("run") for attempt in attempts}:
-            raise ResultError(f"{run} is not what this result was computed with: it was edited; make the result anew")
+        attempts = [attempt for attempt in self.attempts() if attempt.get("run") == digest]
+        if published and not attempts:
+            raise ResultError(
+                f"{run} is not what this result was computed with: no process in attempts/ worked with this file, so "
+                f"it was edited or attempts/ is missing; make the result anew"
+            )
+        claims: dict[str, set[str]] = {}
         for attempt in attempts:
-            for number, digest in attempt.get("units", {}).items():
-                claims.setdefault(number, set()).add(digest)
+            for number, claim in attempt.get("units", {}).items():
+                claims.setdefault(number, set()).add(claim)
         for number in published:
             path = self.unit_path(number)
             if read_digest(path) not in claims.get(str(number), set()):

@@ -1,0 +1,153 @@
+"""Makes result folders without running anything: complete, consistent, with the scores that a test asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vpbench.engine.summarise import write_summary
+from vpbench.plugin.loader import Plugins, load_plugins
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.units import UNIT_CLIPS, hash_entries
+from vpbench.results.identity import Identity, canonical
+from vpbench.results.store import SCHEMA, Attempt, Store
+
+SPECS = {
+    "mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4, "released": True},
+    "psnr": {"revision": 1, "higher_is_better": True, "unit": "dB", "decimals": 2, "released": True},
+}
+CODE = "c" * 64
+
+
+@cache
+def plugins() -> Plugins:
+    """The installed plugins."""
+    return load_plugins()
+
+
+def digest(text: str) -> str:
+    """A digest of 16 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_protocol(steps: int, *, anchored: bool = False, **changes: Any) -> Protocol:
+    """A protocol with that many steps."""
+    sampling: dict[str, Any] = {"kind": "first", "context": 2, "horizon": steps}
+    if anchored:
+        sampling = {"kind": "anchored", "context": 2, "target": 9, "steps": list(range(1, steps + 1))}
+    value = {"schema": 1, "name": "toy", "version": 1, "summary": "toys", "dataset": {"name": "toy"},
+             "sampling": sampling, "reference": "last"}  # fmt: skip
+    return Protocol.parse(value | changes, "here")
+
+
+def make_result(
+    root: Path,
+    predictor: str,
+    scores: Mapping[str, Sequence[float | None]],
+    *,
+    protocol: Mapping[str, Any] | None = None,
+    clips: int = 20,
+    recordings: Callable[[int], str] = "r{:03d}".format,
+    spread: float = 0.01,
+    cumulative: bool = True,
+    partial: str = "",
+    seed: int = 0,
+    samples: int = 1,
+    data: str = "pixels",
+    context: str = "",
+    metrics: Mapping[str, Mapping[str, Any]] | None = None,
+    metric_code: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    fingerprint: str = "",
+    units: Sequence[int] | None = None,
+    clamped: bool = False,
+    **run: Any,
+) -> Path:
+    """Write a result whose score at each step is the asked one (None: undefined in every clip), and return its folder.
+
+    Half of the clips lie ``spread`` below the score, half above.
+    """
+    steps = len(next(iter(scores.values())))
+    parsed = make_protocol(steps, anchored=not cumulative, **(protocol or {}))
+    each = [[k] for k in parsed.steps] if not cumulative else [list(parsed.steps)]
+    manifest = [(f"s{i:03d}@{j}", ks, recordings(i)) for i in range(clips) for j, ks in enumerate(each)]
+    specs = {name: SPECS[name] | dict((metrics or {}).get(name, {})) for name in scores}
+    identity = Identity(
+        protocol=parsed.hash, manifest=hash_entries(manifest), data=digest(data), predictor=predictor,
+        options=options or {}, fingerprint=fingerprint, annotators={},
+        metrics={name: spec["revision"] for name, spec in specs.items()},
+        metric_code=dict.fromkeys(scores, CODE) | dict(metric_code or {}), seed=seed, samples=samples,
+        partial=partial, unproven="",
+    )  # fmt: skip
+    record = {
+        "schema": SCHEMA, "identity": identity.as_dict(), "identity_hash": identity.hash, "predictor": predictor,
+        "preset": "", "sees_truth": False, "stochastic": samples > 1, "paper": "", "weights": None,
+        "protocol": parsed.model_dump(mode="json", by_alias=True), "cumulative": cumulative, "partial": partial,
+        "dropped": [], "metrics": specs, "skipped": {}, "classes": [], "manifest": manifest,
+    } | run  # fmt: skip
+    store = Store.create(root / parsed.name / predictor / identity.hash[:12], record)
+    attempt = Attempt(store, {"host": "here", "pid": 1, "engine": "plain", "device": "cpu"})
+    for number in range(store.units) if units is None else units:
+        rows = []
+        for i in range(number * UNIT_CLIPS, min((number + 1) * UNIT_CLIPS, len(manifest))):
+            clip, clip_steps, _ = manifest[i]
+            for step in clip_steps:
+                for metric, values in scores.items():
+                    value = values[step - 1]
+                    offset = spread * (-1 if (i // len(each)) % 2 else 1)
+                    row = {"clip": clip, "step": step, "metric": metric, "data": digest(f"{data} {clip}")}
+                    if value is None:
+                        row |= {"status": "undefined", "value": None, "reason": "empty"}
+                    else:
+                        row |= {"status": "ok", "value": value + offset}
+                    row |= {"context": digest(f"{context} {clip}")} if context else {}
+                    row |= {"clamped": True} if clamped else {}
+                    stochastic = record["stochastic"]
+                    rows += [row | {"sample": s} for s in range(samples)] if stochastic else [row]
+        store.publish(number, rows, attempt, "")
+    known = {name: plugins().load("metric", name)("cpu") for name in scores}
+    assert write_summary(store, known, allow_partial=True)
+    return store.folder
+
+
+def edit_run(folder: Path, change: Callable[[dict[str, Any]], object], *, rehash: bool = False) -> None:
+    """Edit ``run.json``; with ``rehash``, update every digest of it that a forger can compute."""
+    path = folder / "run.json"
+    run = json.loads(path.read_text())
+    change(run)
+    if rehash:
+        run["identity_hash"] = hashlib.sha256(canonical(run["identity"]).encode()).hexdigest()
+    path.write_text(json.dumps(run))
+    if not rehash:
+        return
+    edited = hashlib.sha256(path.read_bytes()).hexdigest()
+    for attempt in (folder / "attempts").glob("*.json"):
+        attempt.write_text(json.dumps(json.loads(attempt.read_text()) | {"run": edited}))
+    summary = folder / "summary.json"
+    if summary.is_file():
+        edit_summary(folder, lambda value: value.update(identity=run["identity_hash"]))
+
+
+def edit_summary(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Edit ``summary.json``, written as vpbench writes it."""
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text())
+    change(summary)
+    path.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+
+
+def edit_unit(folder: Path, change: Callable[[list[dict[str, Any]]], object], number: int = 0) -> None:
+    """Edit a unit's rows, and the digest that its process recorded."""
+    path = folder / "units" / f"{number:06d}.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    change(rows)
+    text = "".join(json.dumps(row, sort_keys=True, separators=(",", ":")) + "\n" for row in rows)  # NaN, too
+    path.write_text(text)
+    for attempt in (folder / "attempts").glob("*.json"):
+        record = json.loads(attempt.read_text())
+        record["units"][str(number)] = hashlib.sha256(text.encode()).hexdigest()
+        attempt.write_text(json.dumps(record))

@@ -1,0 +1,244 @@
+"""Forged and laundered results: whatever contradicts itself is refused, by ``verify`` and before a ranking."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import folders
+import pytest
+
+from vpbench.engine.verify import verify
+from vpbench.errors import ResultError
+from vpbench.pages.standings import collect
+from vpbench.plugin.loader import load_plugins
+from vpbench.results.store import Store
+
+SCORES = {"mse": [0.1, 0.2], "psnr": [20.0, 10.0]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return folders.make_result(tmp_path / "results", "model", SCORES, context="labels")
+
+
+def refused(folder, words):
+    """Check that both commands refuse a folder, in one line that names it."""
+    for check in (lambda: verify(Store.open(folder), folders.plugins()), lambda: collect([folder], folders.plugins())):
+        with pytest.raises(ResultError, match=words) as caught:
+            check()
+        assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_sound_result_passes(folder):
+    assert (
+        verify(Store.open(folder), folders.plugins())
+        == "2 of 2 units, each as published; the summary follows from them"
+    )
+    (candidate,) = collect([folder], folders.plugins())
+    assert candidate.complete and not candidate.doubts
+
+
+def test_a_result_without_units_and_attempts_is_refused(folder):
+    shutil.rmtree(folder / "units")
+    shutil.rmtree(folder / "attempts")
+    refused(folder, "has a summary, but no rows")
+
+
+def test_a_result_without_attempts_is_refused(folder):
+    shutil.rmtree(folder / "attempts")
+    refused(folder, "no process in attempts/ worked with this file")
+
+
+def test_units_of_another_predictor_are_refused(folder, tmp_path):
+    other = folders.make_result(tmp_path / "other", "better", {"mse": [0.0, 0.0], "psnr": [99.0, 99.0]}, context="x")
+    for number in (0, 1):
+        shutil.copy(other / f"units/{number:06d}.jsonl", folder / f"units/{number:06d}.jsonl")
+    refused(folder, r"000000\.jsonl is not what was published")
+    for record in (other / "attempts").iterdir():
+        shutil.copy(record, folder / "attempts")
+    refused(folder, r"000000\.jsonl is not what was published")
+
+
+RUN = {
+    "renamed predictor": (lambda run: run.update(predictor="sota"), "predictor is 'sota', the identity says 'model'"),
+    "partial": (
+        lambda run: run.update(partial="--clips 3 of 20"),
+        "partial is '--clips 3 of 20', the identity says ''",
+    ),
+    "other clips": (lambda run: run["manifest"].pop(), "the manifest is not the one"),
+    "other recordings": (lambda run: run["manifest"][3].__setitem__(2, "x"), "the manifest is not the one"),
+    "other protocol": (lambda run: run["protocol"].update(quantise=True), "the protocol is not the one"),
+    "not a protocol": (lambda run: run.update(protocol={"name": "x"}), "run again with another --out"),
+    "cumulative": (lambda run: run.update(cumulative=False), "cumulative is False"),
+    "revision": (lambda run: run["metrics"]["mse"].update(revision=2), "metrics are others than those"),
+    "one metric less": (lambda run: run["metrics"].pop("mse"), "metrics are others than those"),
+    "direction": (lambda run: run["metrics"]["mse"].update(higher_is_better=True), "the metric says the opposite"),
+    "skipped and measured": (lambda run: run["skipped"].update(mse="no"), "mse is both measured and skipped"),
+    "oracle": (lambda run: run.update(sees_truth="no"), "must be true or false"),
+    "stochastic": (lambda run: run.update(stochastic=True), "stochastic has rows without a sample"),
+    "samples": (lambda run: run["identity"].update(samples=2), "2 samples of a predictor that is not stochastic"),
+    "seed": (lambda run: run["identity"].update(seed="0"), "samples and seed must be whole numbers"),
+    "a field more": (lambda run: run["identity"].update(trust=1), "other fields than vpbench writes"),
+    "overlap": (lambda run: run.update(weights={"clips": "disjoint", "seen": 3}), "'disjoint', but 3 sequences"),
+    "identity is no object": (lambda run: run.update(metrics=[]), "is not as vpbench writes it"),
+}
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_run_json_that_contradicts_itself_is_refused_although_all_digests_fit(folder, name):
+    change, words = RUN[name]
+    folders.edit_run(folder, change, rehash=True)
+    refused(folder, words)
+
+
+def test_clips_missing_from_a_protocol_that_counts_them_are_partial(tmp_path):
+    folder = folders.make_result(
+        tmp_path, "model", {"mse": [0.1]}, protocol={"clips": 20}, clips=8, partial="8 of 20 clips"
+    )
+
+    def launder(run):
+        run.update(partial="")
+        run["identity"].update(partial="")
+
+    folders.edit_run(folder, launder, rehash=True)
+    folders.edit_summary(folder, lambda summary: summary.update(partial=False, partial_reason=""))
+    refused(folder, "partial is empty, but the manifest has 8 of the protocol's 20 clips")
+
+
+ROWS = {
+    "value is a text": (lambda row: row.update(value="0.1"), "finite number"),
+    "value is true": (lambda row: row.update(value=True), "finite number"),
+    "value is not finite": (lambda row: row.update(value=float("inf")), "finite number"),
+    "value is empty": (lambda row: row.update(value=[]), "finite number"),
+    "step is true": (lambda row: row.update(step=True), "step and sample must be whole numbers"),
+    "a field more": (lambda row: row.update(extra=1), "the fields are not those of a row"),
+    "a field less": (lambda row: row.pop("data"), "the fields are not those of a row"),
+    "a sample": (lambda row: row.update(sample=0), "not stochastic has rows with a sample"),
+    "status": (lambda row: row.update(status="fine"), "status must be"),
+    "reason of a value": (lambda row: row.update(reason="x"), "status must be"),
+    "undefined with a value": (lambda row: row.update(status="undefined", reason="x"), "an undefined row"),
+    "undefined without reason": (lambda row: row.update(status="undefined", value=None), "an undefined row"),
+    "digest": (lambda row: row.update(data="x"), "digests of 16 hex digits"),
+    "data of another clip": (lambda row: row.update(data="0" * 16), "another digest of the data"),
+    "other context": (lambda row: row.update(context="0" * 16), "another digest of the context"),
+    "no context": (lambda row: row.pop("context"), "only some rows name a digest of the context"),
+    "clamped": (lambda row: row.update(clamped=True), "clamped for one metric and not for another"),
+    "clamped is false": (lambda row: row.update(clamped=False), "clamped must be true"),
+    "note": (lambda row: row.update(note=1), "note a text"),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("line", [0, 5])
+def test_a_row_that_is_not_one_is_refused_although_all_digests_fit(folder, name, line):
+    change, words = ROWS[name]
+    if line and name == "step is true":
+        pytest.skip("only step 1 can be mistaken for true")
+    folders.edit_unit(folder, lambda rows: change(rows[line]))
+    refused(folder, words if (line, name) != (0, "no context") else "only some rows")
+
+
+def test_rows_out_of_order_are_refused(folder):
+    folders.edit_unit(folder, lambda rows: rows.reverse())
+    refused(folder, "out of order")
+
+
+def test_verify_sees_a_line_that_vpbench_would_write_otherwise(folder):
+    unit = folder / "units/000001.jsonl"
+    digest = hashlib.sha256(unit.read_bytes()).hexdigest()
+    unit.write_text(unit.read_text().replace('"step":1', '"step": 1', 1))
+    (attempt,) = (folder / "attempts").iterdir()
+    edited = hashlib.sha256(unit.read_bytes()).hexdigest()
+    attempt.write_text(attempt.read_text().replace(digest, edited))
+    with pytest.raises(ResultError, match=r"000001\.jsonl is not written as vpbench writes it"):
+        verify(Store.open(folder), folders.plugins())
+
+
+@pytest.mark.parametrize("name", ["000002.jsonl", "000000.json", "notes.txt", "000000.jsonl.bak"])
+def test_files_of_no_unit_are_refused(folder, name):
+    shutil.copy(folder / "units/000000.jsonl", folder / "units" / name)
+    refused(folder, f"{name} belongs to none of the 2 units")
+
+
+def test_leftovers_of_a_killed_process_are_no_units(folder):
+    for name in ("000000.jsonl.1a2b3c4d.new", ".000000.jsonl.1a2b3c4d.new.77-abcdef.tmp"):
+        (folder / "units" / name).write_text("{")
+    verify(Store.open(folder), folders.plugins())
+
+
+def test_a_record_of_units_that_the_result_does_not_have_is_refused(folder):
+    (attempt,) = (folder / "attempts").iterdir()
+    record = json.loads(attempt.read_text())
+    attempt.write_text(json.dumps(record | {"units": record["units"] | {"2": "0" * 64}}))
+    refused(folder, "a record of another result")
+
+
+SUMMARY = {
+    "per_step": lambda s: s["scores"]["mse"].update(per_step=[0.01, 0.2]),
+    "mean": lambda s: s["scores"]["mse"].update(mean=0.01),
+    "mean_to": lambda s: s["scores"]["mse"].update(mean_to=[0.1, 0.01]),
+    "hidden metric": lambda s: s["scores"].pop("psnr"),
+    "undefined": lambda s: s["scores"]["mse"].update(undefined={"dark": 3}),
+    "recordings": lambda s: s["scores"]["mse"].update(recordings=400),
+    "data of a metric": lambda s: s["scores"]["mse"].update(data="0" * 16),
+    "data": lambda s: s.update(data="0" * 16),
+    "context": lambda s: s.update(context=""),
+    "clips": lambda s: s.update(clips=500),
+    "partial": lambda s: s.update(partial=True, partial_reason="a look"),
+    "steps": lambda s: s.update(steps=[1, 3]),
+    "skipped": lambda s: s["skipped"].update(ssim="no"),
+    "clamped": lambda s: s.update(clamped_frames=1),
+    "a field more": lambda s: s.update(trust=1),
+    "a field of a score more": lambda s: s["scores"]["mse"].update(trust=1),
+    "interval of texts": lambda s: s["scores"]["mse"].update(ci95=["a", "b"]),
+    "interval turned": lambda s: s["scores"]["mse"].update(ci95=[[1.0, 0.0], None]),
+    "interval of one step": lambda s: s["scores"]["mse"].update(ci95=[None]),
+    "clips is true": lambda s: s["scores"]["mse"].update(clips=True),
+    "score is a list": lambda s: s["scores"].update(mse=[]),
+}
+
+
+@pytest.mark.parametrize("name", SUMMARY)
+def test_a_summary_that_does_not_follow_from_the_rows_is_refused(folder, name):
+    folders.edit_summary(folder, SUMMARY[name])
+    refused(folder, r"summary\.json does not follow from the rows.*`vpbench merge")
+
+
+def test_rows_and_summary_that_were_edited_alike_need_every_digest(folder):
+    """Someone who also edits attempts/ leaves no trace: docs/results.md says so."""
+    unit = folder / "units/000000.jsonl"
+    unit.write_text(unit.read_text().replace("0.11", "0.01"))
+    refused(folder, "is not what was published")
+
+
+def test_what_the_installed_predictor_says_of_itself_is_compared(tmp_path):
+    plugins = load_plugins([str(Path(__file__).parents[1] / "toys.py")])
+    folder = folders.make_result(tmp_path, "seer", {"mse": [0.0]}, sees_truth=True)
+    verify(Store.open(folder), plugins)
+    folders.edit_run(folder, lambda run: run.update(sees_truth=False), rehash=True)
+    words = "predictor 'seer': sees_truth is False, the installed predictor of that name says True"
+    with pytest.raises(ResultError, match=words):
+        verify(Store.open(folder), plugins)
+    with pytest.raises(ResultError, match=words):
+        collect([folder], plugins)
+
+
+def test_a_trained_predictor_whose_weights_are_not_recorded_is_refused(tmp_path):
+    plugins = load_plugins([str(Path(__file__).parents[1] / "toy_trainable.py")])
+    weights = {"sha256": "x", "protocol": "toy", "clips": "overlap", "seen": 5}
+    folder = folders.make_result(tmp_path, "learner", {"mse": [0.1]}, weights=weights)
+    verify(Store.open(folder), plugins)
+    folders.edit_run(folder, lambda run: run.update(weights=None), rehash=True)
+    words = "predictor 'learner': nothing is said of weights, but the installed predictor of that name is trained"
+    with pytest.raises(ResultError, match=words):
+        verify(Store.open(folder), plugins)
+    with pytest.raises(ResultError, match=words):
+        collect([folder], plugins)
+
+
+def test_an_option_that_a_predictor_calls_weights_is_its_own_business(tmp_path):
+    folder = folders.make_result(tmp_path, "model", {"mse": [0.1]}, options={"weights": "file.onnx"})
+    verify(Store.open(folder), folders.plugins())

@@ -1,0 +1,284 @@
+"""Which results share a table, which share a row, and which rank each row has.
+
+A row is one configuration of a predictor. Its results differ in their seed, or in the metrics that they measured. A
+table holds rows of one metric revision, one code of the metric (unless its plugin is released), and one set of data.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+from vpbench.engine.verify import check_ranked
+from vpbench.errors import ResultError, VpbenchError, VpbenchWarning
+from vpbench.plugin.loader import Plugins
+from vpbench.results.identity import canonical
+from vpbench.results.record import read_digest
+from vpbench.results.result import Result, find_results, load
+
+__all__ = ["Candidate", "Line", "Score", "Standing", "Table", "collect", "group_standings", "make_tables", "ranks"]
+
+_CLOSE = 1e-6
+"""How far numbers of one predictor may differ between machines (docs/results.md, "Promises")."""
+_EQUAL = 1e-12  # relative: means over seeds that differ by their rounding alone
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A result that passed every check, and why some of its scores could not be computed again, by metric."""
+
+    result: Result
+    doubts: Mapping[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has every clip of the protocol."""
+        return not self.result.summary["partial"]
+
+
+class Table(NamedTuple):
+    """What all rows of one table share."""
+
+    metric: str
+    revision: int
+    code: str
+    """Fingerprint of the metric; "" where its revision vouches for it."""
+    data: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number of a table: with its interval for one seed, with its spread for several."""
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    spread: float | None = None
+    """Standard deviation over seeds (n - 1)."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One configuration of a predictor, in the order of seeds."""
+
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def results(self) -> list[Result]:
+        """The results of all seeds and all sets of metrics."""
+        return [candidate.result for candidate in self.candidates]
+
+    @property
+    def label(self) -> str:
+        """The predictor's name with its preset."""
+        return self.candidates[0].result.label
+
+    @property
+    def apart(self) -> str:
+        """Why it stands among the others without a rank; "" where it has one."""
+        if any(result.run["sees_truth"] for result in self.results):
+            return "ceiling"
+        words = {"overlap": "trained on these clips", "none": "not trained"}
+        return next((words[result.training] for result in self.results if result.training in words), "")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table: a standing's results that measured the metric, one per seed."""
+
+    standing: Standing
+    metric: str
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def result(self) -> Result:
+        """The result of the lowest seed."""
+        return self.candidates[0].result
+
+    @property
+    def apart(self) -> str:
+        """Why it has no rank; "" where it has one, if its overall score is defined."""
+        doubtful = any(self.metric in candidate.doubts for candidate in self.candidates)
+        return self.standing.apart or ("not recomputed" if doubtful else "")
+
+    @property
+    def overall(self) -> float | None:
+        """The score that decides the rank: the mean over all steps, or the last step where no such mean exists."""
+        last = self.result.summary["steps"][-1]
+        return (self.mean_to(last) if self.result.run["cumulative"] else self.at(last)).value
+
+    def at(self, step: int) -> Score:
+        """Return the score of one step."""
+        ends = self.result.summary["scores"][self.metric]["ci95"][self.result.summary["steps"].index(step)]
+        interval = None if ends is None else (ends[0], ends[1])
+        return self._over_seeds(lambda result: result.at(self.metric, step), interval)
+
+    def mean_to(self, step: int) -> Score:
+        """Return the mean over steps 1 to ``step``."""
+        return self._over_seeds(lambda result: result.mean_to(self.metric, step), None)
+
+    def _over_seeds(self, score: Callable[[Result], float | None], interval: tuple[float, float] | None) -> Score:
+        scores = [score(candidate.result) for candidate in self.candidates]
+        values = [value for value in scores if value is not None]
+        if len(scores) == 1 or len(values) < len(scores):
+            return Score(scores[0] if len(scores) == 1 else None, interval if len(scores) == 1 else None)
+        return Score(statistics.fmean(values), spread=statistics.stdev(values))
+
+
+def collect(roots: Sequence[Path], plugins: Plugins) -> list[Candidate]:
+    """Open and check every summarised result below the roots; copies of one result count once.
+
+    Raises:
+        ResultError: a root holds none, one cannot be read or contradicts itself, or two of one identity differ.
+    """
+    folders: dict[Path, Path] = {}
+    for root in roots:
+        results = find_results(root)
+        finished = [path for path in results if os.path.lexists(path / "summary.json")]
+        if not finished:
+            raise ResultError(f"{root}: there is no finished result below it; make one with `vpbench run --out {root}`")
+        if unfinished := [path for path in results if path not in finished]:
+            warnings.warn(
+                f"results without a summary are left out ({len(unfinished)}, for example {unfinished[0]}): run the "
+                f"same command again, or `vpbench merge`",
+                VpbenchWarning,
+                stacklevel=2,
+            )
+        folders |= {path.resolve(): path for path in finished}
+    return _without_copies([_check(path, plugins) for path in folders.values()])
+
+
+def _check(path: Path, plugins: Plugins) -> Candidate:
+    try:
+        result = load(path)
+        return Candidate(result, check_ranked(result, plugins))
+    except VpbenchError as error:
+        raise ResultError(
+            f"{error} (no page was written: nothing is ranked next to a result that cannot be trusted; correct it, or "
+            f"move {path} away)"
+        ) from error
+
+
+def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Keep one candidate per identity: one with the most units.
+
+    Raises:
+        ResultError: two of one identity have other rows; names both.
+    """
+    by_identity: dict[str, list[tuple[dict[int, str], Candidate]]] = defaultdict(list)
+    for candidate in candidates:
+        by_identity[candidate.result.run["identity_hash"]].append((_units(candidate.result), candidate))
+    for copies in by_identity.values():
+        for (units, one), (others, other) in combinations(copies, 2):
+            differing = [number for number in units.keys() & others.keys() if units[number] != others[number]]
+            if differing:
+                raise ResultError(
+                    f"{one.result.path} and {other.result.path} are results of one identity with other rows (unit "
+                    f"{min(differing)}): find out which of the two is wrong, and remove it"
+                )
+    return [max(copies, key=lambda copy: (len(copy[0]), sorted(copy[0])))[1] for copies in by_identity.values()]
+
+
+def _units(result: Result) -> dict[int, str]:
+    store = result.store
+    return {n: read_digest(store.unit_path(n)) for n in store.published()}
+
+
+def group_standings(candidates: Iterable[Candidate]) -> list[Standing]:
+    """Group results by the predictor's configuration, in the order of labels.
+
+    Raises:
+        ResultError: two results of one configuration and seed have other scores of a metric; names both.
+    """
+    groups: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in sorted(candidates, key=_order):
+        identity = candidate.result.run["identity"]
+        fixed = {k: v for k, v in identity.items() if k not in ("seed", "metrics", "metric_code")}
+        groups[canonical([fixed, candidate.result.summary["partial_reason"]])].append(candidate)
+    for group in groups.values():
+        for one, other in combinations(group, 2):
+            _check_agreement(one.result, other.result)
+    return [Standing(tuple(group)) for group in groups.values()]
+
+
+def _order(candidate: Candidate) -> tuple[str, str, int, str]:
+    run = candidate.result.run
+    return candidate.result.label, run["identity"]["fingerprint"], run["identity"]["seed"], run["identity_hash"]
+
+
+def _check_agreement(one: Result, other: Result) -> None:
+    """Check that two results of one predictor agree where the seed must not matter."""
+    if one.run["stochastic"] and one.run["identity"]["seed"] != other.run["identity"]["seed"]:
+        return
+    for metric in one.summary["scores"].keys() & other.summary["scores"].keys():
+        if table_of(one, metric) != table_of(other, metric):
+            continue
+        steps = [result.summary["scores"][metric]["per_step"] for result in (one, other)]
+        if not all(map(_agree, *steps)):
+            raise ResultError(
+                f"{one.path} and {other.path} are of one predictor that is not stochastic or has one seed, but their "
+                f"{metric} differs: find out which of the two is wrong, and remove it"
+            )
+
+
+def _agree(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=_CLOSE, abs_tol=_CLOSE)
+
+
+def table_of(result: Result, metric: str) -> Table:
+    """Return the table that a result's metric belongs in."""
+    revision, data = result.run["metrics"][metric]["revision"], result.summary["scores"][metric]["data"]
+    return Table(metric, revision, result.metric_code(metric), data)
+
+
+def make_tables(metric: str, standings: Sequence[Standing]) -> dict[Table, list[Line]]:
+    """Return the rows of each table of a metric: the newest revision first, then the table with the most rows."""
+    tables: dict[Table, list[Line]] = defaultdict(list)
+    for standing in standings:
+        measured: dict[Table, list[Candidate]] = defaultdict(list)
+        for candidate in standing.candidates:
+            if metric in candidate.result.summary["scores"]:
+                measured[table_of(candidate.result, metric)].append(candidate)
+        for table, candidates in measured.items():
+            tables[table].append(Line(standing, metric, _one_per_seed(candidates)))
+    return dict(sorted(tables.items(), key=lambda item: (-item[0].revision, -len(item[1]), item[0])))
+
+
+def _one_per_seed(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    if not candidates[0].result.run["stochastic"]:
+        return (candidates[0],)
+    seeds = {candidate.result.run["identity"]["seed"]: candidate for candidate in reversed(candidates)}
+    return tuple(seeds[seed] for seed in sorted(seeds))
+
+
+def ranks(lines: Sequence[Line], *, higher_is_better: bool) -> list[tuple[str, Line]]:
+    """Return the rows in their order, each with its rank or the reason why it has none.
+
+    Equal scores share a rank, and the next rank counts them all: 1, 2, 2, 4. An undefined score has none.
+    """
+    sign = -1 if higher_is_better else 1
+
+    def order(line: Line) -> tuple[bool, bool, float, str]:
+        return bool(line.apart), line.overall is None, sign * (line.overall or 0.0), line.standing.label
+
+    ranked: list[tuple[str, Line]] = []
+    for place, line in enumerate(sorted(lines, key=order), 1):
+        rank = line.apart or ("—" if line.overall is None else str(place))
+        if ranked and rank == str(place) and equal(line.overall, ranked[-1][1].overall):
+            rank = ranked[-1][0]
+        ranked.append((rank, line))
+    return ranked
+
+
+def equal(one: float | None, other: float | None) -> bool:
+    """Return whether two scores are the same number."""
+    return one is not None and other is not None and math.isclose(one, other, rel_tol=_EQUAL)
