@@ -23,6 +23,9 @@ ROOT = Path(__file__).parents[1]
 HARNESS = sorted((ROOT / "vpbench").rglob("*.py"))
 FLOORS = {
     "errors": 0,
+    "files": 0,
+    "names": 0,
+    "output": 0,
     "paths": 0,
     "plugin": 1,
     "protocol": 2,
@@ -182,3 +185,18 @@ def test_the_matrix_forgets_no_plugin():
         if not targets[name].info.oracle:
             covered = [p for own, entry in listed if own == name for p in entry.get("protocols", suite["protocols"])]
             assert sorted(covered) == sorted(suite["protocols"]), name
+
+
+@pytest.mark.parametrize("path", [p for p in HARNESS if p.name != "output.py"], ids=relative)
+def test_all_that_is_printed_is_escaped(path):
+    """Text of files and plugins reaches a terminal through ``vpbench.output`` only."""
+    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not {"print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write"} & set(calls)
+
+
+@pytest.mark.parametrize("path", [p for p in HARNESS if p.name != "files.py"], ids=relative)
+def test_files_of_other_people_are_parsed_by_one_module(path):
+    """Values that this process wrote itself are read back with ``json.loads``; files and TOML are not."""
+    calls = [ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not [call for call in calls if call.startswith(("tomllib.", "json.load("))]
+    assert not [call for call in calls if call.startswith("json.loads(") and "read_text" in call]

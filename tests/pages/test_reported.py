@@ -11,6 +11,7 @@ import pytest
 
 from vpbench.cli.main import _run
 from vpbench.errors import DataError
+from vpbench.output import markdown
 from vpbench.pages.leaderboard import build_pages
 from vpbench.pages.reported import HORIZON, load_reported, parse_table
 from vpbench.plugin.loader import load_plugins
@@ -274,7 +275,7 @@ def test_a_reported_section_shows_natural_and_printed_values_by_horizon(page):
     assert ours[3:] == ["0.040<br><sub>printed 40</sub>", "0.0420 <sup>?1</sup><br><sub>printed 42.0</sub>"]
     assert theirs[3:] == ["—", "0.128 <sup>2</sup><br><sub>printed 64</sub>"]
     assert "lower is better; printed: sum / 10 (natural value times 1000 or 500)" in page
-    assert "- <sup>?1</sup> A blot on `4 2`; read as 42.\n- <sup>2</sup> As in the appendix.\n" in page
+    assert "- <sup>?1</sup> A blot on \\`4 2\\`; read as 42.\n- <sup>2</sup> As in the appendix.\n" in page
     assert "- ABC, Table 1: How many clips is not said." in page
 
 
@@ -311,9 +312,9 @@ def test_every_score_is_on_its_protocol_s_page_and_parameters_are_on_none(tables
     assert all(f"[{name}]({name}.md)" in built["README.md"] for name in names)
     for score in scores:
         page = built.get(f"{score.column.protocol}.md", "")
-        row = [c for c in lines(page) if c[1] == score.method and score.printed in " ".join(c[3:])]
+        row = [c for c in lines(page) if c[1] == markdown(score.method) and score.printed in " ".join(c[3:])]
         assert bool(row) == bool(score.column.protocol), score
-        assert all(reason in page for reason in score.suspect if page)
+        assert all(markdown(reason) in page for reason in score.suspect if page)
     assert "STMFA" not in "".join(built.values())
 
 

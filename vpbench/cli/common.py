@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 import click
 
 from vpbench.errors import DataError, UsageError, VpbenchError
+from vpbench.output import line, say, say_block
 from vpbench.plugin.loader import Plugins, load_plugins
 
 __all__ = [
+    "LENGTH",
     "SEED",
     "State",
     "busy",
@@ -29,6 +31,8 @@ __all__ = [
     "roots",
 ]
 
+LENGTH = click.IntRange(1, 10_000)
+"""Samples, and frames of a context or a horizon."""
 SEED = click.IntRange(min=0, max=2**63 - 1)
 """What torch takes."""
 
@@ -74,8 +78,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False))
+    """Print one JSON document, in ASCII, so that it is the same on every terminal."""
+    say_block(json.dumps(value, indent=1, allow_nan=False))
 
 
 def pairs(texts: tuple[str, ...], flag: str, *, bare: bool = False) -> dict[str, str]:
@@ -147,7 +151,7 @@ def each() -> Iterator[Callable[[], AbstractContextManager[None]]]:
             yield
         except VpbenchError as error:
             failed = True
-            click.echo(f"vpbench: {' '.join(str(error).split())}", err=True)
+            say(f"vpbench: {line(str(error))}", err=True)
 
     yield attempt
     if failed:
@@ -158,12 +162,13 @@ def each() -> Iterator[Callable[[], AbstractContextManager[None]]]:
 def busy(what: str) -> Iterator[None]:
     """Say on standard error, where that is a terminal, what takes a while."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
         return
-    with console.status(what):
+    with console.status(Text(line(what))):
         yield
 
 
@@ -182,12 +187,12 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(line(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vpbench.cli.common import State, busy, common_options, json_option, print_json
+from vpbench.output import say, say_table
 
 if TYPE_CHECKING:
     from vpbench.results.compare import Comparison
@@ -59,18 +60,16 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
             }
         )
         return
-    click.echo(f"{one.run['protocol']['name']}: {one.label} (first) and {other.label} (second)")
+    say(f"{one.run['protocol']['name']}: {one.label} (first) and {other.label} (second)")
     for comparison in compared:
         _print(comparison, one.run["protocol"]["report"], metrics[comparison.metric].info.decimals)
     if inputs:
-        click.echo(inputs)
+        say(inputs)
     if partial:
-        click.echo(f"partial ({partial}): a look, not a finding")
+        say(f"partial ({partial}): a look, not a finding")
 
 
 def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None:
-    from tabulate import tabulate
-
     from vpbench.pages.numbers import count_clips, number
 
     columns = (comparison.first, comparison.second, comparison.difference, comparison.ci95, comparison.p)
@@ -81,11 +80,12 @@ def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None
             scores = [number(value, decimals) for value in (first, second, difference)]
             table.append([f"t+{step}", *scores, ends, number(p, 4)])
     better = "higher" if comparison.higher_is_better else "lower"
-    click.echo(f"\n{comparison.metric}, {better} is better, {count_clips(comparison.clips, comparison.recordings)}")
-    click.echo(tabulate(table, ["", "first", "second", "difference", "95 % interval", "p"], disable_numparse=True))
+    say()
+    say(f"{comparison.metric}, {better} is better, {count_clips(comparison.clips, comparison.recordings)}")
+    say_table(table, ["", "first", "second", "difference", "95 % interval", "p"])
     for reason, count in comparison.undefined.items():
-        click.echo(f"undefined: {count} frames ({reason})")
+        say(f"undefined: {count} frames ({reason})")
     if comparison.worst:
-        click.echo("the first is worst compared with the second on:")
+        say("the first is worst compared with the second on:")
     for clip in comparison.worst:
-        click.echo(f"  {clip.clip}: {number(clip.first, decimals)} and {number(clip.second, decimals)}")
+        say(f"  {clip.clip}: {number(clip.first, decimals)} and {number(clip.second, decimals)}")

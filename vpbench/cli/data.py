@@ -19,6 +19,7 @@ from vpbench.cli.common import (
     progress_bar,
     roots,
 )
+from vpbench.output import say, say_block, say_table
 
 if TYPE_CHECKING:
     from vpbench.plugin.dataset import Dataset, DatasetInfo, Finding
@@ -149,7 +150,7 @@ def prepare(
     for store in stores:
         size = sum(path.stat().st_size for path in store.folder.iterdir())
         what = f"{len(manifest.clips)} {'sequences' if training else 'clips'}"
-        click.echo(f"{store.folder}: {what}, {size / 2**20:.0f} MiB")
+        say(f"{store.folder}: {what}, {size / 2**20:.0f} MiB")
 
 
 def _kind(plugins: Plugins, text: str) -> tuple[str, str]:
@@ -207,19 +208,19 @@ def _sequences(dataset: Dataset, splits: Sequence[str]) -> list[Finding]:
 
 
 def _print(findings: list[Finding]) -> None:
-    from tabulate import tabulate
 
     words = {True: "yes", False: "NO", None: "-"}
     rows = [[f.name, f.found, f.expected, words[f.holds]] for f in findings]
-    click.echo(tabulate(rows, ["what", "found", "expected", "holds"], disable_numparse=True))
+    say_table(rows, ["what", "found", "expected", "holds"])
     for finding in findings:
         if finding.details:
-            click.echo(f"\n{finding.name}:")
+            say()
+            say(f"{finding.name}:")
             for line in finding.details:
-                click.echo(f"  {line}")
+                say(f"  {line}")
 
 
 def _print_source(info: DatasetInfo) -> None:
     for title, text in {"layout": info.tree, "how to get it": info.obtain, "licence": info.licence}.items():
         if text:
-            click.echo(f"\n{title}:\n{indent(text.rstrip(), '  ')}")
+            say_block(f"\n{title}:\n{indent(text.rstrip(), '  ')}")

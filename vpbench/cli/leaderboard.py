@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vpbench.cli.common import State, common_options
+from vpbench.output import say
 
 __all__ = ["command"]
 
@@ -40,7 +41,7 @@ def command(state: State, results: tuple[Path, ...], out: Path, reported: Path |
     pages = build_pages(collect(results or (Path("results"),), state.plugins), tables)
     if not check:
         for path in write_pages(pages, out):
-            click.echo(str(path))
+            say(str(path))
         return
     if stale := stale_pages(pages, out):
         raise ResultError(f"stale in {out}: {', '.join(stale)}; `vpbench leaderboard --out {out}` makes them anew")

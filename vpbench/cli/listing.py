@@ -6,6 +6,7 @@ import click
 
 from vpbench.cli.common import State, common_options, json_option, print_json
 from vpbench.errors import UsageError, did_you_mean
+from vpbench.output import say
 from vpbench.plugin.loader import KINDS
 
 __all__ = ["command"]
@@ -31,12 +32,12 @@ def command(state: State, kind: str | None, as_json: bool) -> None:
     for k in kinds:
         group = [entry for entry in entries if entry.kind == k]
         if len(kinds) > 1:
-            click.echo(f"{k}s" if group else f"{k}s: none")
+            say(f"{k}s" if group else f"{k}s: none")
         for entry in group:
             mark = "*" if entry.default else " "
-            click.echo(f"{mark} {entry.name:<{width}}  {entry.summary}".rstrip())
+            say(f"{mark} {entry.name:<{width}}  {entry.summary}".rstrip())
     if any(entry.default for entry in entries):
-        click.echo("(* used where a command names none)")
+        say("(* used where a command names none)")
     for plugin in state.plugins.plugins:
         if plugin.error:
-            click.echo(f"vpbench: plugin {plugin.name} is not loaded: {plugin.error}", err=True)
+            say(f"vpbench: plugin {plugin.name} is not loaded: {plugin.error}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -13,7 +14,9 @@ from typing import Any
 import click
 
 from vpbench.cli.common import State, common_options
+from vpbench.cli.trouble import explain, stdout_is_closed
 from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, did_you_mean
+from vpbench.output import line, say, say_block
 
 __all__ = ["cli", "main"]
 
@@ -48,6 +51,12 @@ class _Commands(click.Group):
         self._let_plugins_add(ctx)
         return super().get_command(ctx, cmd_name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would end without a word, whosever pipe it is
+            raise RuntimeError("broken pipe") from error
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0]
         if self.get_command(ctx, name) is None:
@@ -64,14 +73,14 @@ class _Commands(click.Group):
 
     def _let_plugins_add(self, ctx: click.Context) -> None:
         plugins = ctx.ensure_object(State).plugins
-        plugins.manager.hook.register_commands(cli=self)
+        plugins.add_commands(self)
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         from importlib.metadata import version
 
-        click.echo(f"vpbench {version('vpbench')}")
+        say(f"vpbench {version('vpbench')}")
         ctx.exit()
 
 
@@ -89,12 +98,19 @@ class _Terminated(BaseException):
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 an error, 2 a usage error, 130 and 143 on signals."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is shown by its number
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(list(sys.argv[1:] if args is None else args)))
 
 
 def _run(args: list[str]) -> int:
     state = State(debug="--debug" in args)
     warnings.showwarning = _show_warning
+    try:
+        os.getcwd()  # noqa: PTH109  (libraries end the process where there is none)
+    except OSError:
+        return _fail("the current folder does not exist any more: change to another one", 1)
     try:
         code = cli.main(args=args, prog_name="vpbench", standalone_mode=False, obj=state)
         return code if isinstance(code, int) else 0
@@ -111,28 +127,32 @@ def _run(args: list[str]) -> int:
         return _fail("interrupted; what is published stays: run the same command again to go on", 130)
     except _Terminated:
         return _fail("terminated; what is published stays: run the same command again to go on", 143)
-    except BrokenPipeError:  # `vpbench list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            if stdout_is_closed():
+                return _end_quietly()
+            error = error.__cause__
         if state.debug:
             raise
-        return _fail(f"{type(error).__name__}: {error} (this is a bug of vpbench; --debug shows where)", 1)
-
-
-_show_any_warning = warnings.showwarning
+        return _fail(explain(error, state.__dict__.get("plugins")), 1)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Print what is meant for users in one line, and other warnings as Python does."""
     if issubclass(category, VpbenchWarning):
-        click.echo(f"vpbench: warning: {' '.join(str(message).split())}", err=True)
+        say(f"vpbench: warning: {line(str(message))}", err=True)
     else:
-        _show_any_warning(message, category, *where, **more)
+        say_block(warnings.formatwarning(message, category, *where[:2]).rstrip(), err=True)
+
+
+def _end_quietly() -> int:
+    """Return the exit code that shells expect where the reader of standard output has gone, as in ``list | head``."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+    return 128 + signal.SIGPIPE
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"vpbench: {' '.join(message.split())}", err=True)
+    say(f"vpbench: {line(message)}", err=True)
     return code
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vpbench.cli.common import State, common_options, each
+from vpbench.output import say
 
 __all__ = ["command"]
 
@@ -30,4 +31,4 @@ def command(state: State, result: Path, allow_partial: bool) -> None:
         for folder in folders:
             with attempt():
                 merge(Store.open(folder), state.plugins, allow_partial=allow_partial)
-                click.echo(str(folder / "summary.json"))
+                say(str(folder / "summary.json"))

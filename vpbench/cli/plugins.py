@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vpbench.cli.common import State, common_options, json_option, print_json
+from vpbench.output import say
 
 __all__ = ["command"]
 
@@ -20,8 +21,8 @@ def command(state: State, as_json: bool) -> None:
         print_json([vars(plugin) for plugin in plugins.plugins])
         return
     if not plugins.plugins:
-        click.echo("no plugins are loaded")
+        say("no plugins are loaded")
     for plugin in plugins.plugins:
         status = f"NOT LOADED: {plugin.error}" if plugin.error else "ok"
         origin = f"{plugin.distribution} {plugin.version}".strip()
-        click.echo(f"{plugin.name:<16} {origin:<24} {plugin.module:<24} {status}")
+        say(f"{plugin.name:<16} {origin:<24} {plugin.module:<24} {status}")

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from vpbench.cli.common import SEED, State, busy, common_options, json_option, pairs, parse_options, print_json
+from vpbench.cli.common import LENGTH, SEED, State, busy, common_options, json_option, pairs, parse_options, print_json
 from vpbench.errors import UsageError, did_you_mean
+from vpbench.output import say
 
 __all__ = ["command"]
 
@@ -30,12 +31,12 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option("-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of a predictor.")
 @click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Weights of the predictor or an annotator.")
 @click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Who supplies flow or semantics to the predictor.")
-@click.option("--context", type=click.IntRange(min=1), metavar="T", show_default="4", help="Frames it sees.")
+@click.option("--context", type=LENGTH, metavar="T", show_default="4", help="Frames it sees.")
 @click.option("--start", type=click.IntRange(min=0), metavar="FRAME", help="The first of them (default: the last T).")
 @click.option("--step", type=click.IntRange(min=1), metavar="N", show_default="1", help="Frames from one to the next.")
 @click.option("--size", type=_Size(), metavar="HxW", help="Resize to this first.")
-@click.option("--horizon", type=click.IntRange(min=1), metavar="K", show_default="10", help="Steps to predict.")
-@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Of a stochastic predictor.")
+@click.option("--horizon", type=LENGTH, metavar="K", show_default="10", help="Steps to predict.")
+@click.option("--samples", type=LENGTH, default=1, show_default=True, help="Of a stochastic predictor.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("prediction"), show_default=True, help="Folder.")
@@ -84,9 +85,9 @@ def command(
     first, *_, last = document["context"] * 2
     height, width = document["size"]
     seen = f"frame {first}" if first == last else f"frames {first} to {last}"
-    click.echo(f"{predictor}: {document['horizon']} steps after {seen} of {document['video']} ({height}x{width})")
+    say(f"{predictor}: {document['horizon']} steps after {seen} of {document['video']} ({height}x{width})")
     for note in document["notes"]:
-        click.echo(note)
+        say(note)
     for name in document["files"]:
         if "/" not in name or name.endswith("0001.png"):
-            click.echo(out / name)
+            say(out / name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import (
+    LENGTH,
     SEED,
     State,
     busy,
@@ -21,6 +22,7 @@ from vpbench.cli.common import (
     roots,
 )
 from vpbench.errors import UsageError, VpbenchError
+from vpbench.output import say, say_table
 
 if TYPE_CHECKING:
     from vpbench.engine.plan import Settings
@@ -46,7 +48,7 @@ __all__ = ["command"]
 )
 @click.option("--clips", type=click.IntRange(min=1), help="Take N clips, spread evenly: a look, never ranked.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Measure this (default: the protocol's).")
-@click.option("--samples", type=click.IntRange(min=1), show_default="1", help="Samples of stochastic ones.")
+@click.option("--samples", type=LENGTH, show_default="1", help="Samples of stochastic ones.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Clips in memory at once.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead.")
@@ -180,7 +182,7 @@ def _carry_out(
             reasons[planned.jobs[0]] = str(error)
         return
     for line in outcome.unreadable:
-        click.echo(f"vpbench: {line}", err=True)
+        say(f"vpbench: {line}", err=True)
     done = {result.path: result for result in outcome.results}
     failures = iter(outcome.failures)
     for job, cell in zip(planned.jobs, plan.cells, strict=True):
@@ -203,7 +205,7 @@ def _report(
     elif suite:
         _print_states(jobs, results)
     for line in failures:
-        click.echo(f"vpbench: {line}", err=True)
+        say(f"vpbench: {line}", err=True)
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -240,8 +242,6 @@ def _document(job: Job, result: Result | None, reason: str | None) -> dict[str, 
 
 def _print_states(jobs: Sequence[Job], results: dict[Job, Result]) -> None:
     """Print what became of each job: a row per protocol, a column per predictor."""
-    from tabulate import tabulate
-
     states: dict[str, dict[str, str]] = {}
     for job in jobs:
         result = results.get(job)
@@ -249,4 +249,4 @@ def _print_states(jobs: Sequence[Job], results: dict[Job, Result]) -> None:
         states.setdefault(_title(job.protocol), {})[job.label] = state
     labels = list(dict.fromkeys(job.label for job in jobs))
     rows = [[protocol, *(row.get(label, "") for label in labels)] for protocol, row in states.items()]
-    click.echo(tabulate(rows, ["protocol", *labels]))
+    say_table(rows, ["protocol", *labels])

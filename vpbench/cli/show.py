@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import State, common_options, json_option, print_json
+from vpbench.output import say
 
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Entry, Plugins
@@ -24,7 +26,7 @@ __all__ = ["command"]
 @click.pass_obj
 def command(state: State, name: str, as_json: bool) -> None:
     """Show a predictor, dataset, metric, protocol or annotator, or a result folder."""
-    if (Path(name) / "run.json").is_file():
+    if os.path.lexists(Path(name) / "run.json"):
         value = _result(Path(name))
     else:
         text, _, preset = name.partition(":")
@@ -35,7 +37,7 @@ def command(state: State, name: str, as_json: bool) -> None:
         print_json(value)
         return
     for line in _lines(value):
-        click.echo(line)
+        say(line)
 
 
 def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def _result(path: Path) -> dict[str, Any]:
 
     result = load(path)
     run = {key: value for key, value in result.run.items() if key not in ("manifest", "protocol")}
-    complete = (path / "summary.json").is_file()
+    complete = os.path.lexists(path / "summary.json")
     return {
         "kind": "result",
         "path": str(path),

@@ -14,6 +14,7 @@ import click
 
 from vpbench.cli.common import SEED, State, busy, common_options, each, pairs, roots
 from vpbench.errors import PredictorError, UsageError, VpbenchError
+from vpbench.output import say
 
 if TYPE_CHECKING:
     from vpbench.engine.train_plan import TrainingPlan, TrainSettings
@@ -149,7 +150,7 @@ def _train_suite(
     if not jobs:
         raise UsageError(f"{file}: no entry says `train = true`: there is nothing to train")
     _check_option_names(settings.options, {job.entry.name.partition(":")[0] for job in jobs})
-    say = click.echo if is_first_process() else (lambda line: None)
+    main = is_first_process()
     if only is not None:
         with each() as attempt, attempt():
             _train(plan_training(jobs[only], plugins, settings), jobs[only].protocol, pictures)
@@ -157,10 +158,12 @@ def _train_suite(
     with each() as attempt:
         for number, job in enumerate(jobs):
             with attempt():
-                say(f"{job.protocol}, {job.label}:")
+                if main:
+                    say(f"{job.protocol}, {job.label}:")
                 plan = plan_training(job, plugins, settings)
                 if weights := find_weights(plan):
-                    say(f"weights: {weights}")
+                    if main:
+                        say(f"weights: {weights}")
                 elif plan.resources.world == 1:
                     _train(plan, job.protocol, pictures)
                 elif plan.resources.launched:
@@ -212,11 +215,11 @@ def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
     if main:
         _announce(plan)
     try:
-        train_plan(plan, click.echo, (lambda manifest: PictureKeeper(manifest, pictures)) if pictures else None)
+        train_plan(plan, say, (lambda manifest: PictureKeeper(manifest, pictures)) if pictures else None)
     except Stopped as stopped:
         what = f"vpbench: stopped by {signal.Signals(stopped.number).name}; "
         what += "saved: " if stopped.saved else "what was saved before stays: "
-        click.echo(f"{what}the same command goes on in {plan.folder}", err=True)
+        say(f"{what}the same command goes on in {plan.folder}", err=True)
         raise click.exceptions.Exit(130 if stopped.number == signal.SIGINT else 143) from None
     if main:
         _conclude(plan, protocol)
@@ -235,16 +238,16 @@ def _check_option_names(given: Mapping[str, Mapping[str, Any]], used: set[str]) 
 
 def _announce(plan: TrainingPlan) -> None:
     if plan.weights.is_file():
-        click.echo("this training is finished already")
+        say("this training is finished already")
         return
     clips, validation = plan.clips, plan.validation
     split = plan.protocol.training.split
-    click.echo(
+    say(
         f"{plan.folder}: {len(clips.sequences)} sequences of {split}, {clips.per_epoch} clips per epoch; "
         f"{len(validation.manifest.clips)} clips to validate on"
     )
     for note in plan.notes:
-        click.echo(f"vpbench: {note}", err=True)
+        say(f"vpbench: {note}", err=True)
 
 
 def _conclude(plan: TrainingPlan, protocol: str) -> None:
@@ -252,26 +255,23 @@ def _conclude(plan: TrainingPlan, protocol: str) -> None:
 
     for number, stage in enumerate(open_trained(plan.weights).about["stages"], 1):
         kept = stage["kept"]
-        click.echo(
-            f"stage {number}, {stage['name']}: {stage['steps']} steps; kept epoch {kept['epoch']} ({kept['by']})"
-        )
-    click.echo(f"weights: {plan.weights}")
+        say(f"stage {number}, {stage['name']}: {stage['steps']} steps; kept epoch {kept['epoch']} ({kept['by']})")
+    say(f"weights: {plan.weights}")
     root = "".join(f" --data-root {f'{k}=' if k else ''}{v}" for k, v in plan.settings.data_roots.items())
     command = f"vpbench run -p {shlex.quote(protocol)} -m {plan.chosen.name} --weights {shlex.quote(str(plan.weights))}"
-    click.echo(f"evaluate them: {command}{root}")
+    say(f"evaluate them: {command}{root}")
 
 
 def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
     """Submit this very command, without what says so."""
-    import tomllib
-
     from vpbench.engine.train_submit import submit
+    from vpbench.files import parse_toml
 
     parameters: dict[str, Any] = {}
     for key, text in pairs(job, "--job").items():
         try:
-            parameters[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            parameters[key] = parse_toml(f"value = {text}")["value"]
+        except ValueError:
             parameters[key] = text
     submitted = submit(
         _without(sys.argv[1:], {"--submit", "--job"}),
@@ -282,7 +282,7 @@ def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
         devices=settings.devices or 1,
         gpu=settings.device == "cuda",
     )
-    click.echo(f"job {submitted.job_id}; its output: {submitted.paths.stdout}")
+    say(f"job {submitted.job_id}; its output: {submitted.paths.stdout}")
 
 
 def _without(args: list[str], flags: set[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vpbench.cli.common import State, common_options, each
+from vpbench.output import say
 
 __all__ = ["command"]
 
@@ -29,6 +30,6 @@ def command(state: State, result: Path) -> None:
         for folder in folders:
             with attempt():
                 store = Store.open(folder)
-                click.echo(f"{folder}: {verify(store, state.plugins)}")
+                say(f"{folder}: {verify(store, state.plugins)}")
                 for kind in store.mixed():
-                    click.echo(f"  mixed: some units were computed by {kind}")
+                    say(f"  mixed: some units were computed by {kind}")

@@ -11,6 +11,7 @@ import click
 
 from vpbench.cli.common import common_options, pairs
 from vpbench.errors import UsageError
+from vpbench.output import say
 
 if TYPE_CHECKING:
     from vpbench.engine.checkpoint import Network
@@ -66,8 +67,8 @@ def convert(
     data = encoded(tensors, file)
     write_atomic(out, data)
     for line in _report(file, content, network):
-        click.echo(line)
-    click.echo(f"{out}: {len(tensors)} tensors, {len(data) / 2**20:.1f} MiB, sha256 {sha256(out)}")
+        say(line)
+    say(f"{out}: {len(tensors)} tensors, {len(data) / 2**20:.1f} MiB, sha256 {sha256(out)}")
 
 
 def _check_flags(file: Path, out: Path, flags: dict[str, Sequence[str]]) -> None:

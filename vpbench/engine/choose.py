@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 from vpbench.engine.fingerprint import Fingerprint, fingerprint
 from vpbench.engine.trained import Trained, fit_weights, merge_options, open_trained
 from vpbench.errors import DataError, PluginError, UsageError, VpbenchError, did_you_mean
+from vpbench.files import parse_toml, read_toml
+from vpbench.names import slug
 from vpbench.paths import config_file
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import MODALITIES, Modality
@@ -25,7 +26,6 @@ from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.plugin.predictor import Predictor, PredictorInfo
-from vpbench.plugin.text import read_toml
 from vpbench.protocol.protocol import Protocol, validation_line
 from vpbench.results.identity import canonical
 
@@ -131,7 +131,7 @@ def _data_root(name: str, roots: Mapping[str, Path]) -> Path | None:
     if name in roots or "" in roots:
         return roots.get(name, roots.get("", Path())).expanduser()
     file = config_file()
-    if file.is_file():
+    if file.exists():
         try:
             table = read_toml(file).get("data-roots", {})
         except (OSError, ValueError) as error:
@@ -223,7 +223,7 @@ def chosen_object(predictor: Any) -> Chosen:
     if isinstance(predictor, type) or not isinstance(predictor, Predictor):
         raise UsageError(f"{predictor!r} is neither a predictor's name nor an object with `info` and `predict`")
     _check_info(predictor, repr(type(predictor).__name__))
-    text = re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower()
+    text = slug(re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower())
     options = getattr(predictor, "options", None)
     values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
     proof = fingerprint(predictor)
@@ -243,8 +243,8 @@ def parse_assignments(texts: Sequence[str], flag: str) -> dict[str, dict[str, An
         if not (equals and dot and name and option):
             raise UsageError(f"{flag} {text}: write it as NAME.OPTION=VALUE")
         try:
-            parsed.setdefault(name, {})[option] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            parsed.setdefault(name, {})[option] = parse_toml(f"value = {value}")["value"]
+        except ValueError:
             parsed.setdefault(name, {})[option] = value
     return parsed
 
@@ -311,5 +311,5 @@ def _validate(model: type[BaseModel], values: Mapping[str, Any], where: str) -> 
 
 def _slug(text: str) -> str:
     """Return a name for a folder from what the user typed: its last part, and enough of a hash to tell two apart."""
-    tail = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).name or "root")
+    tail = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).name or "root")[:80].lstrip(".-") or "root"
     return f"{tail}-{hashlib.sha256(str(Path(text).resolve()).encode()).hexdigest()[:6]}"

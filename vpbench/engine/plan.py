@@ -25,12 +25,13 @@ from vpbench.engine.launch import choose_device, find_shard
 from vpbench.engine.probe import Probe
 from vpbench.engine.readable import readable_manifest
 from vpbench.errors import DataError, MetricError, UsageError, VpbenchWarning
+from vpbench.names import below
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric, Setting
 from vpbench.plugin.training import Trainable
-from vpbench.protocol.protocol import Anchored, Protocol
+from vpbench.protocol.protocol import MAX_SAMPLES, Anchored, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.identity import Identity
 from vpbench.results.result import label
@@ -75,6 +76,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < bound):
                 raise UsageError(f"{name} must be a whole number of {bound} or more, not {value!r}")
+        if self.samples > MAX_SAMPLES or self.seed >= 2**63:
+            raise UsageError(f"samples must be {MAX_SAMPLES} at most, and seed below 2**63")
         if isinstance(self.metrics, str):
             raise UsageError(f"metrics must be a list of names: [{self.metrics!r}]")
 
@@ -326,5 +329,5 @@ def _cell(
         "classes": list(dataset.label_space.names) if dataset.label_space else [],
         "manifest": manifest.entries,
     }
-    folder = settings.out / protocol.name / label(chosen.name, chosen.preset) / identity.hash[:12]
+    folder = below(settings.out, protocol.name, label(chosen.name, chosen.preset), identity.hash[:12])
     return Cell(chosen, identity, metrics, folder, run, samples, outputs, seen)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.errors import DataError
+from vpbench.files import RUN, parse_json, read_text
 from vpbench.plugin.clip import PAIRWISE, Modality
 from vpbench.plugin.dataset import Dataset, SequenceInfo
 
@@ -126,7 +127,7 @@ def open_store(folder: Path, dataset: Dataset, modalities: Collection[str]) -> P
     if not folder.is_dir():
         return None
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        index = parse_json(read_text(folder / "index.json", RUN))
         whole = index.pop("checksum") == zlib.crc32(json.dumps(index).encode()) and all(
             (folder / f"{m}.bin").stat().st_size == size for m, size in index["sizes"].items()
         )

@@ -16,6 +16,7 @@ from vpbench.engine.plan import Plan, Settings, make_plan
 from vpbench.engine.probe import Probe
 from vpbench.engine.train_plan import TrainingPlan, TrainSettings, make_training_plan
 from vpbench.errors import DataError, UsageError, VpbenchError
+from vpbench.files import RECORD, parse_json, read_text
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.protocol.protocol import Protocol
@@ -127,7 +128,7 @@ def find_weights(plan: TrainingPlan) -> Path | None:
     found = []
     for file in sorted(plan.folder.parent.glob("*/weights.safetensors")):
         try:
-            there = json.loads((file.parent / "training.json").read_text(encoding="utf-8"))
+            there = parse_json(read_text(file.parent / "training.json", RECORD))
         except (OSError, ValueError):
             continue  # not of a training of ours, or spoiled: nothing tells what it is
         if isinstance(there, dict) and _trained(there) == _trained(plan.identity):

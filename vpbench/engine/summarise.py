@@ -11,6 +11,7 @@ from vpbench.errors import ResultError
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Protocol
+from vpbench.results.record import holds
 from vpbench.results.result import Result
 from vpbench.results.store import Store, write_atomic
 from vpbench.results.summary import Tally, summarise
@@ -30,7 +31,7 @@ def write_summary(store: Store, metrics: Mapping[str, Metric], *, allow_partial:
     store.check_claims()
     text = summary_text(summary_of(store, Tally(store.rows()), metrics))
     path = store.folder / "summary.json"
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not holds(path, text):
         write_atomic(path, text)
     return True
 

@@ -28,6 +28,7 @@ from vpbench.engine.training_clips import (
     validation_protocol,
 )
 from vpbench.errors import PluginError, UsageError, did_you_mean
+from vpbench.names import below
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import Protocol
@@ -167,7 +168,7 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         "keep": keep,
     }
     name = label(chosen.name, chosen.preset)
-    folder = settings.out / "training" / protocol.name / name / _hash([canonical(identity)])[:12]
+    folder = below(settings.out, "training", protocol.name, name, _hash([canonical(identity)])[:12])
     return TrainingPlan(
         protocol,
         chosen,

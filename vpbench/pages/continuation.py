@@ -32,6 +32,7 @@ from PIL import Image
 
 from vpbench.engine.predict import Continuation
 from vpbench.errors import ResultError
+from vpbench.files import RECORD, parse_json, read_text
 from vpbench.pages.strips import Row, flow_row, frames_row, labels_row, mask_row, strip
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.results.store import explained
@@ -89,8 +90,8 @@ def write_continuation(continuation: Continuation, out: Path) -> dict[str, Any]:
 def _written(out: Path) -> set[str]:
     """Return the names of the files that an earlier prediction says it wrote."""
     try:
-        files = json.loads((out / _MARK).read_text(encoding="utf-8"))["files"]
-        return {str(name) for name in files}
+        document = parse_json(read_text(out / _MARK, RECORD))
+        return {str(name) for name in document["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from tabulate import tabulate
 
+from vpbench.output import link, markdown
 from vpbench.pages import published
 from vpbench.pages.numbers import count_clips, number
 from vpbench.pages.reported import PrintedTable
@@ -60,9 +61,9 @@ def _index(by_protocol: Mapping[str, Sequence[Standing]], reported: Sequence[Pri
     for name, standings in by_protocol.items():
         ranked = sum(_complete(standing) and not standing.apart for standing in standings)
         printed = published.count(name, reported)
-        rows.append([f"[{name}]({name}.md)", _summary(standings), ranked, len(standings) - ranked, printed])
+        rows.append([f"[{name}]({name}.md)", markdown(_summary(standings)), ranked, len(standings) - ranked, printed])
     heads = ["protocol", "what it is", "ranked", "listed apart", "reported"]
-    return f"{MARK}\n# Leaderboards\n\n{_markdown(heads, rows)}\n"
+    return f"{MARK}\n# Leaderboards\n\n{_table_text(heads, rows)}\n"
 
 
 def _complete(standing: Standing) -> bool:
@@ -81,7 +82,7 @@ def _page(name: str, standings: Sequence[Standing], reported: str) -> str:
     partial = [standing for standing in standings if not _complete(standing)]
     parts = [f"{MARK}\n# {name}\n"]
     if summary := _summary(standings):
-        parts.append(f"{summary}\n")
+        parts.append(f"{markdown(summary)}\n")
     parts += [_group(groups[key]) for key in sorted(groups)]
     if partial:
         parts.append(_partial(partial))
@@ -96,9 +97,9 @@ def _group(standings: Sequence[Standing]) -> str:
     names = list(dict.fromkeys(metric for result in results for metric in result.summary["scores"]))
     parts += [text for metric in names for text in _metric(metric, standings)]
     if reasons := sorted({(m, why) for r in results for m, why in r.summary["skipped"].items() if m not in names}):
-        parts.append("Not measured: " + "; ".join(f"{metric} ({why})" for metric, why in reasons) + ".\n")
+        parts.append("Not measured: " + "; ".join(markdown(f"{metric} ({why})") for metric, why in reasons) + ".\n")
     if remarks := list(dict.fromkeys(_remarks([c for standing in standings for c in standing.candidates]))):
-        parts.append("Remarks: " + "; ".join(remarks) + ".\n")
+        parts.append("Remarks: " + "; ".join(map(markdown, remarks)) + ".\n")
     return "\n".join(parts)
 
 
@@ -176,10 +177,10 @@ def _table(title: str, why_apart: str, lines: Sequence[Line]) -> str:
             cells.append(_skill(line.overall, reference.overall, -1 if higher else 1))
         rows.append(cells)
     heads = ["", "predictor", *(head for head, _, _ in columns)]
-    heads += [f"against {protocol['reference']}"] if reference is not None else []
+    heads += [markdown(f"against {protocol['reference']}")] if reference is not None else []
     arrow = "higher is better" if higher else "lower is better"
-    unit = f", {spec['unit']}" if spec["unit"] else ""
-    return f"## {title}\n\n{why_apart}{arrow}{unit}\n\n{_markdown(heads, rows)}\n"
+    unit = f", {markdown(spec['unit'])}" if spec["unit"] else ""
+    return f"## {markdown(title)}\n\n{why_apart}{arrow}{unit}\n\n{_table_text(heads, rows)}\n"
 
 
 def _columns(metric: str, steps: Sequence[int], run: Mapping[str, Any]) -> list[Column]:
@@ -226,7 +227,7 @@ def _line_name(line: Line, lines: Sequence[Line]) -> str:
     """Return a row's name: the label with what tells it from other rows, linked to the paper; how many seeds."""
     text, paper = _name(line.result, [other.result for other in lines], seed=False), line.result.run["paper"]
     seeds = f" (mean of {len(line.candidates)} seeds)" if len(line.candidates) > 1 else ""
-    return (f"[{text}]({paper})" if paper.startswith("http") else text) + seeds
+    return link(text, paper) + seeds
 
 
 def _name(result: Result, among: Sequence[Result], *, seed: bool) -> str:
@@ -255,11 +256,13 @@ def _partial(standings: Sequence[Standing]) -> str:
         means = []
         for metric in dict.fromkeys(name for result in standing.results for name in result.summary["scores"]):
             for line in (line for lines in make_tables(metric, [standing]).values() for line in lines):
-                means.append(f"{metric} {number(line.overall, line.result.run['metrics'][metric]['decimals'])}")
-        rows.append([standing.label, summary["clips"], summary["partial_reason"], ", ".join(means)])
+                decimals = line.result.run["metrics"][metric]["decimals"]
+                means.append(markdown(f"{metric} {number(line.overall, decimals)}"))
+        reason = markdown(summary["partial_reason"])
+        rows.append([markdown(standing.label), summary["clips"], reason, ", ".join(means)])
     heads = ["predictor", "clips", "why partial", "means"]
-    return f"## Partial results, not ranked\n\n{_markdown(heads, rows)}\n"
+    return f"## Partial results, not ranked\n\n{_table_text(heads, rows)}\n"
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def _table_text(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return tabulate(rows, heads, tablefmt="github", disable_numparse=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from vpbench.output import markdown
 from vpbench.pages.reported import HORIZON, PrintedTable, Score
 
 __all__ = ["count", "protocols", "section"]
@@ -43,9 +44,11 @@ def section(protocol: str, tables: Sequence[PrintedTable]) -> str:
         parts.append(_metric(metric, [s for s in scores if s.column.metric == metric], marks))
     sources = {(score.source, score.table) for score in scores}
     shown = [table for table in tables if (table.source, table.table) in sources]
-    lines = [f"- <sup>{mark}</sup> {reason}" for reason, mark in marks.items()]
-    lines += [f"- {table.source} is *{table.paper}*." for table in {t.source: t for t in shown}.values()]
-    lines += [f"- {table.source}, Table {table.table}: {note}" for table in shown for note in table.notes]
+    lines = [f"- <sup>{mark}</sup> {markdown(reason)}" for reason, mark in marks.items()]
+    papers = {table.source: table.paper for table in shown}
+    lines += [f"- {markdown(source)} is *{markdown(paper)}*." for source, paper in papers.items()]
+    notes = [f"{table.source}, Table {table.table}: {note}" for table in shown for note in table.notes]
+    lines += [f"- {markdown(note)}" for note in notes]
     return "\n".join([*parts, "\n".join(lines) + "\n"])
 
 
@@ -72,8 +75,8 @@ def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
     lines = [
         [
             "*reported*",
-            method.replace("|", "\\|"),
-            f"{source}, Table{'s' * (len(where) > 1)} {', '.join(where)}",
+            markdown(method),
+            markdown(f"{source}, Table{'s' * (len(where) > 1)} {', '.join(where)}"),
             *texts,
         ]
         for (source, method, texts), where in rows.items()
@@ -81,7 +84,7 @@ def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
     heads = ["", "method", "source", *(_title(horizon) for horizon in horizons)]
     table = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
     arrow = "higher is better" if scores[0].column.higher_is_better else "lower is better"
-    return f"### {metric}, reported\n\n{arrow}{_units(scores)}\n\n{table}\n"
+    return f"### {markdown(metric)}, reported\n\n{arrow}{_units(scores)}\n\n{table}\n"
 
 
 def _order(horizon: str) -> tuple[int, str]:
@@ -107,7 +110,7 @@ def _units(scores: Sequence[Score]) -> str:
         if score.factor != 1 and f"{score.factor:g}" not in factors[score.column.unit]:
             factors[score.column.unit].append(f"{score.factor:g}")
     texts = [f"{unit} (natural value times {' or '.join(values)})" for unit, values in factors.items() if values]
-    return f"; printed: {' or '.join(texts)}" if texts else ""
+    return f"; printed: {markdown(' or '.join(texts))}" if texts else ""
 
 
 def _cell(score: Score, marks: dict[str, str]) -> str:

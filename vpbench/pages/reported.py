@@ -8,7 +8,6 @@ results are stored: ``printed = natural * factor``, as a protocol's ``display``.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vpbench.errors import DataError
-from vpbench.plugin.text import read_text
+from vpbench.files import TOML, parse_toml, read_text
 from vpbench.protocol.protocol import validation_line
 
 __all__ = ["HORIZON", "SCHEMA", "Cell", "Column", "PrintedTable", "Score", "load_reported", "parse_table"]
@@ -39,7 +38,7 @@ class Column(_Strict):
     """One printed column: what its numbers measure, on which protocol, at which steps and in which unit."""
 
     metric: Text
-    protocol: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]*)?$")
+    protocol: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", max_length=100)
     """Name of the protocol; "" in a table of parameters."""
     horizon: str = Field(default="", pattern=rf"^({HORIZON.pattern})?$")
     higher_is_better: bool
@@ -153,8 +152,8 @@ def parse_table(text: str, where: str) -> PrintedTable:
         DataError: it is not TOML, of a newer schema, or not a table as it should be; one line that names the field.
     """
     try:
-        value = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:  # a method that stands there twice is one
+        value = parse_toml(text)
+    except ValueError as error:  # a method that stands there twice is one
         raise DataError(f"{where} is not valid TOML: {error}") from error
     if isinstance(schema := value.get("schema"), int) and schema > SCHEMA:
         raise DataError(f"{where}: schema {schema} is newer than this vpbench reads (schema {SCHEMA}); upgrade vpbench")
@@ -176,7 +175,7 @@ def load_reported(root: Path) -> list[PrintedTable]:
     tables: dict[tuple[str, str], tuple[Path, PrintedTable]] = {}
     for path in paths:
         try:
-            text = read_text(path)
+            text = read_text(path, TOML)
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read: {error}") from error
         table = parse_table(text, str(path))

@@ -6,8 +6,8 @@ table holds rows of one metric revision, one code of the metric (unless its plug
 
 from __future__ import annotations
 
-import hashlib
 import math
+import os
 import statistics
 import warnings
 from collections import defaultdict
@@ -21,6 +21,7 @@ from vpbench.engine.verify import check_ranked
 from vpbench.errors import ResultError, VpbenchError, VpbenchWarning
 from vpbench.plugin.loader import Plugins
 from vpbench.results.identity import canonical
+from vpbench.results.record import read_digest
 from vpbench.results.result import Result, find_results, load
 
 __all__ = ["Candidate", "Line", "Score", "Standing", "Table", "collect", "group_standings", "make_tables", "ranks"]
@@ -140,7 +141,7 @@ def collect(roots: Sequence[Path], plugins: Plugins) -> list[Candidate]:
     folders: dict[Path, Path] = {}
     for root in roots:
         results = find_results(root)
-        finished = [path for path in results if (path / "summary.json").is_file()]
+        finished = [path for path in results if os.path.lexists(path / "summary.json")]
         if not finished:
             raise ResultError(f"{root}: there is no finished result below it; make one with `vpbench run --out {root}`")
         if unfinished := [path for path in results if path not in finished]:
@@ -187,7 +188,7 @@ def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _units(result: Result) -> dict[int, str]:
     store = result.store
-    return {n: hashlib.sha256(store.unit_path(n).read_bytes()).hexdigest() for n in store.published()}
+    return {n: read_digest(store.unit_path(n)) for n in store.published()}
 
 
 def group_standings(candidates: Iterable[Candidate]) -> list[Standing]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
-from tabulate import tabulate
-
+from vpbench.output import say, say_table
 from vpbench.pages.numbers import count_clips, number
 from vpbench.results.result import Result
 
@@ -22,13 +20,13 @@ def print_results(results: Sequence[Result]) -> None:
         metrics = list(dict.fromkeys(name for result in done for name in result.summary["scores"]))
         table = [_row(result, metric, steps) for metric in metrics for result in done]
         clips = count_clips(summary["clips"], summary["recordings"])
-        click.echo(f"{protocol['name']} v{protocol['version']}: {clips}")
-        click.echo(tabulate(table, ["metric", "predictor", *(f"t+{k}" for k in steps), "mean"], disable_numparse=True))
+        say(f"{protocol['name']} v{protocol['version']}: {clips}")
+        say_table(table, ["metric", "predictor", *(f"t+{k}" for k in steps), "mean"])
         for line in dict.fromkeys(line for result in done for line in _remarks(result)):
-            click.echo(line)
+            say(line)
     for result in results:
         state = "" if result in done else "  (other processes are not done: no summary yet)"
-        click.echo(f"{result.label}: {result.path}{state}")
+        say(f"{result.label}: {result.path}{state}")
 
 
 def _row(result: Result, metric: str, steps: Sequence[int]) -> list[str]:

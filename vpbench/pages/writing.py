@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from vpbench.errors import ResultError
+from vpbench.files import RUN, read_bytes
+from vpbench.names import below
 from vpbench.results.store import write_atomic
 
 __all__ = ["MARK", "stale_pages", "write_pages"]
@@ -20,12 +23,12 @@ def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
         ResultError: a file in the way was not generated, or the folder cannot be written.
     """
     for name in pages:
-        if (text := _text(folder / name)) and not text.startswith(MARK):
+        if (text := _text(below(folder, name))) and not text.startswith(MARK):
             raise ResultError(
                 f"{folder / name} was not made by `vpbench leaderboard`: choose another folder with --out"
             )
-    for path in folder.glob("*.md"):
-        if path.name not in pages and _text(path).startswith(MARK):
+    for path in _generated(folder):
+        if path.name not in pages:
             path.unlink()
     for name, text in pages.items():
         if _text(folder / name) != text:
@@ -36,9 +39,24 @@ def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
 def stale_pages(pages: Mapping[str, str], folder: Path) -> list[str]:
     """Return the names of pages in the folder that are missing, outdated or no longer belong."""
     stale = {name for name, text in pages.items() if _text(folder / name) != text}
-    stale |= {p.name for p in folder.glob("*.md") if p.name not in pages and _text(p).startswith(MARK)}
-    return sorted(stale)
+    return sorted(stale | {path.name for path in _generated(folder)} - set(pages))
+
+
+def _generated(folder: Path) -> list[Path]:
+    """Return the pages in a folder that were generated."""
+    return [path for path in folder.glob("*.md") if path.is_file() and _begins(path, MARK.encode())]
+
+
+def _begins(path: Path, mark: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(mark)) == mark
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    """Return the text of a page; "" where there is none."""
+    if not os.path.lexists(path):
+        return ""
+    try:
+        return read_bytes(path, RUN).decode(errors="replace")
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path} cannot be read: {error}; choose another folder with --out") from error

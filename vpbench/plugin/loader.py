@@ -12,17 +12,22 @@ import importlib.util
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from vpbench.errors import PluginError, UsageError, did_you_mean
+from vpbench.errors import PluginError, UsageError, VpbenchWarning, did_you_mean
+from vpbench.names import is_metric, is_name
 from vpbench.plugin import hookspecs
+
+if TYPE_CHECKING:
+    import click
 
 __all__ = ["GROUP", "KINDS", "Entry", "Plugin", "Plugins", "load_plugins", "plugin_modules"]
 
@@ -153,12 +158,34 @@ class Plugins:
             self.manager.unregister(module)
             raise
 
+    def add_commands(self, group: click.Group) -> None:
+        """Let every plugin add its commands; one that fails adds none, with a warning."""
+        for impl in self.manager.hook.register_commands.get_hookimpls():
+            before = dict(group.commands)
+            try:
+                impl.function(*[group for _ in impl.argnames])
+                wrong = [name for name in group.commands if not is_name(name)]
+                if wrong:
+                    raise PluginError(f"the command {wrong[0]!r}: that is not a name")
+            except Exception as error:
+                group.commands = before
+                warnings.warn(
+                    f"plugin {impl.plugin_name} adds no command: {type(error).__name__}: {_one_line(error)}",
+                    VpbenchWarning,
+                    stacklevel=2,
+                )
+
     def _registrar(self, kind: str, plugin: Plugin) -> Callable[..., None]:
         def register(name: str, target: str, *, summary: str = "", default: bool = False) -> None:
             if not isinstance(target, str):  # strangers' code: types are not checked there
                 raise PluginError(
                     f"{plugin.distribution}: the {kind} {name!r} is registered with {target!r}; register a text "
                     f'"module:Name", which is imported when it is used (f"{{__name__}}:Name" in its own file)'
+                )
+            if not isinstance(name, str) or not (is_metric if kind == "metric" else is_name)(name):
+                raise PluginError(
+                    f"{plugin.distribution}: the {kind} {name!r} is registered by what is not a name; a name "
+                    f"holds letters, digits and _ . + = @ - only"
                 )
             taken = self.entries.get((kind, name))
             if taken is not None:

@@ -15,6 +15,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from vpbench.errors import MetricError
+from vpbench.names import is_metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +73,19 @@ class MetricInfo:
     truth: tuple[Modality, ...] = ()
     """Further modalities of the truth alone."""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what pages rely on.
+
+        Raises:
+            ValueError: names the field.
+        """
+        if not is_metric(self.name):
+            raise ValueError(f"the name {self.name[:100]!r}: a name holds letters, digits and _ . + = @ - only")
+        if not 0 <= self.decimals <= 15:
+            raise ValueError(f"decimals must be 0 to 15, not {self.decimals}")
+        if self.revision < 0:
+            raise ValueError(f"revision must be 0 or more, not {self.revision}")
 
 
 @dataclass(frozen=True)

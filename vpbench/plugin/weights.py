@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-import sys
 import tempfile
 import threading
 import urllib.request
@@ -25,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vpbench.errors import DataError
+from vpbench.output import say
 from vpbench.paths import cache_dir, weights_dirs
 
 __all__ = [
@@ -113,7 +113,7 @@ def download(url: str) -> Path:
         OSError: no connection, or no space. RuntimeError: the hash does not match.
     """
     into = cache_dir() / "weights" / Path(url).name
-    print(f"downloading {into.name} (once) to {into.parent}", file=sys.stderr)
+    say(f"downloading {into.name} (once) to {into.parent}", err=True)
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into.parent, prefix=".download-") as folder:
         part = Path(folder) / into.name

@@ -11,17 +11,24 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vpbench.errors import UsageError
-from vpbench.plugin.text import read_toml
+from vpbench.files import read_toml
 
 __all__ = [
+    "MAX_SAMPLES",
+    "MAX_STEPS",
     "Anchored",
     "CentreCrop",
+    "Count",
     "DatasetChoice",
     "First",
+    "Frame",
+    "Length",
     "Protocol",
+    "ProtocolName",
     "Random",
     "Resize",
     "Sampling",
+    "Seed",
     "Sliding",
     "Training",
     "validation_line",
@@ -30,16 +37,34 @@ __all__ = [
 SCHEMA = 1
 
 
+MAX_STEPS = 10_000
+"""The most frames of a context and steps of a horizon."""
+MAX_SAMPLES = 10_000
+"""The most samples of a clip."""
+_FRAMES = 10**9
+_SIDE = 2**14
+_SEED = 2**63 - 1
+
+Length = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+"""A number of frames, or of a step."""
+Frame = Annotated[int, Field(ge=0, le=_FRAMES)]
+Count = Annotated[int, Field(ge=1, le=_FRAMES)]
+Seed = Annotated[int, Field(ge=0, le=_SEED)]
+"""What torch takes."""
+ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=100)]
+"""Names folders and pages."""
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class _Window(_Strict):
-    context: int = Field(ge=1)
+    context: Length
     """T, the frames a predictor sees."""
-    horizon: int = Field(ge=1)
+    horizon: Length
     """K, the steps it predicts."""
-    frame_step: int = Field(default=1, ge=1)
+    frame_step: Count = 1
     """Raw frames from one sampled frame to the next."""
     short: Literal["drop", "error"] = "error"
     """What happens to a sequence that holds no window: dropped and counted, or an error."""
@@ -49,15 +74,15 @@ class First(_Window):
     """One window per sequence, at raw frame ``start`` (counted from the sequence's first)."""
 
     kind: Literal["first"]
-    start: int = Field(default=0, ge=0)
+    start: Frame = 0
 
 
 class Sliding(_Window):
     """Every window that begins at ``start``, ``start + stride``, ...; windows with a missing frame are left out."""
 
     kind: Literal["sliding"]
-    start: int = Field(default=0, ge=0)
-    stride: int = Field(ge=1)
+    start: Frame = 0
+    stride: Count
     pad: Literal["replicate"] | None = None
     """``"replicate"``: windows may begin before the sequence does, as long as one frame of it is seen; copies of the
     first that is seen stand for those that do not exist. ``start`` counts from the earliest such window."""
@@ -67,8 +92,8 @@ class Random(_Window):
     """``count`` windows per sequence, drawn without replacement from all, by ``seed`` and the sequence's name."""
 
     kind: Literal["random"]
-    count: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    count: Count
+    seed: Seed
 
 
 class Anchored(_Strict):
@@ -77,11 +102,11 @@ class Anchored(_Strict):
     """
 
     kind: Literal["anchored"]
-    context: int = Field(ge=1)
-    target: int = Field(ge=1)
+    context: Length
+    target: Count
     """The scored raw frame, counted from the sequence's first."""
-    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1, strict=False)
-    frame_step: int = Field(default=1, ge=1)
+    steps: tuple[Length, ...] = Field(min_length=1, max_length=MAX_STEPS, strict=False)
+    frame_step: Count = 1
     short: Literal["drop", "error"] = "error"
 
     @model_validator(mode="after")
@@ -97,7 +122,8 @@ class Anchored(_Strict):
 
 
 Sampling = Annotated[First | Sliding | Random | Anchored, Field(discriminator="kind")]
-Size = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], Field(strict=False)]
+Side = Annotated[int, Field(ge=1, le=_SIDE)]
+Size = Annotated[tuple[Side, Side], Field(strict=False)]
 
 
 class Resize(_Strict):
@@ -132,6 +158,11 @@ class DatasetChoice(_Strict):
     split: str = "test"
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _can_be_hashed(self) -> DatasetChoice:
+        json.dumps(self.options, allow_nan=False, default=str)
+        return self
+
 
 class Training(_Strict):
     """What is trained and validated on, never the scored split. Not hashed: it decides no score of a given model."""
@@ -142,9 +173,9 @@ class Training(_Strict):
     held_out: float = Field(default=0.05, gt=0, lt=1)
     """The part of the training sequences, chosen by a hash of their names, that is validated on where there is no
     split for it. They are not trained on."""
-    clips: int | None = Field(default=None, ge=1)
+    clips: Count | None = None
     """Clips of an epoch; by default as many as the training sequences hold side by side."""
-    validation_clips: int = Field(default=64, ge=1)
+    validation_clips: Count = 64
     """At most so many clips are validated on, spread evenly over all."""
 
 
@@ -155,8 +186,8 @@ class Protocol(_Strict):
     """
 
     schema_: Literal[1] = Field(alias="schema")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
-    version: int = Field(ge=1)
+    name: ProtocolName
+    version: Count
     dataset: DatasetChoice
     sampling: Sampling
     pixels: tuple[PixelOp, ...] = Field(default=(), strict=False)
@@ -166,7 +197,7 @@ class Protocol(_Strict):
     ``pixels``. For datasets that label the target frame only."""
     quantise: bool = False
     """Round predictions to 8 bits before measuring."""
-    clips: int | None = Field(default=None, ge=1)
+    clips: Count | None = None
     """How many clips the complete data give; another count is an error, or a partial result."""
 
     summary: str = ""
@@ -175,7 +206,7 @@ class Protocol(_Strict):
     """What the source leaves open, and the choice made."""
     metrics: tuple[str, ...] = Field(default=(), strict=False)
     """Measured by default; empty: every metric registered as a default."""
-    report: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(), strict=False)
+    report: tuple[Length, ...] = Field(default=(), max_length=MAX_STEPS, strict=False)
     """Steps shown on pages; empty: all."""
     reference: str = ""
     """The predictor that skill is relative to."""

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
 from vpbench.errors import UsageError, did_you_mean
-from vpbench.plugin.text import read_toml
+from vpbench.files import read_toml
 from vpbench.plugin.training import Recipe
-from vpbench.protocol.protocol import validation_line
+from vpbench.protocol.protocol import MAX_SAMPLES, ProtocolName, Seed, validation_line
 
 __all__ = ["Entry", "Job", "Suite"]
 
@@ -24,12 +24,12 @@ _RECIPE = {
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)]
-Samples = Annotated[int, Field(ge=1)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)]
+Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
 
 
 class Entry(_Strict):
@@ -97,7 +97,7 @@ class Suite(_Strict):
     """Predictors and protocols, and how each is evaluated. Relative paths start from the suite's file."""
 
     schema_: Literal[1] = Field(alias="schema")
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    name: ProtocolName
     summary: str = ""
     source: str = ""
     notes: tuple[str, ...] = Field(default=(), strict=False)

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from vpbench.errors import DataError
+from vpbench.names import clip_problem
 from vpbench.plugin.dataset import Dataset, SequenceInfo
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef, sample
@@ -87,7 +88,7 @@ def build_manifest(
             with one id.
     """
     reasons: list[str] = []
-    sequences = [_named_in_utf8(sequence) for sequence in dataset.sequences(protocol.dataset.split)]
+    sequences = [_named(sequence) for sequence in dataset.sequences(protocol.dataset.split)]
     broken = [s for s in sequences if s.problem]
     if broken and not allow_partial:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
@@ -135,13 +136,15 @@ def _hash(clips: Sequence[ClipRef]) -> str:
     return digest.hexdigest()
 
 
-def _named_in_utf8(sequence: SequenceInfo) -> SequenceInfo:
-    """Return a sequence whose name can be written to a result; another one is a problem, shown readably."""
+def _named(sequence: SequenceInfo) -> SequenceInfo:
+    """Return a sequence whose name can be the id of clips; another one is a problem, shown readably."""
     try:
         sequence.name.encode()
     except UnicodeEncodeError:
         name = sequence.name.encode("utf-8", "backslashreplace").decode()
         return SequenceInfo(name, range(0), f"{name}: the name of the file is not UTF-8; rename it")
+    if problem := clip_problem(sequence.name):
+        return SequenceInfo(sequence.name, range(0), f"{sequence.name!r} cannot name a sequence: {problem}; rename it")
     return sequence
 
 

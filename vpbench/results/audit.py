@@ -17,6 +17,7 @@ from vpbench.errors import ResultError, VpbenchError
 from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import hash_entries
 from vpbench.results.identity import Identity, canonical
+from vpbench.results.record import read_unit
 from vpbench.results.store import Row, Store
 
 __all__ = ["audited_rows", "check_files", "check_run"]
@@ -137,7 +138,7 @@ def audited_rows(store: Store, *, exact: bool) -> Iterator[Row]:
             problem = _row_problem(row, stochastic=stochastic, shows_context=shows_context) or frames.problem(row)
             if problem:
                 raise ResultError(f"{path}, line {i}: {problem}; remove the file and run again")
-        if exact and path.read_bytes() != "".join(canonical(row) + "\n" for row in rows).encode():
+        if exact and read_unit(path) != "".join(canonical(row) + "\n" for row in rows):
             raise ResultError(f"{path} is not written as vpbench writes it; remove the file and run again")
         yield from rows
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpbench.errors import ResultError
-from vpbench.results.store import Row, Store, read_json
+from vpbench.results.record import read_summary
+from vpbench.results.store import Row, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Result", "find_results", "label", "load"]
+
+_DEPTH = 16
+_FOLDERS = 100_000
 
 
 class Result:
@@ -45,13 +50,13 @@ class Result:
             ResultError: units are missing and no summary was written, or it belongs to another identity.
         """
         path = self.path / "summary.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             done = len(self.store.published())
             raise ResultError(
                 f"{self.path} has no summary: {done} of {self.store.units} units are there; run the same command "
                 f"again, or `vpbench merge --allow-partial {self.path}`"
             )
-        summary = read_json(path)
+        summary = read_summary(path)
         if summary.get("identity") != self.run["identity_hash"]:
             raise ResultError(f"{path} is of another run than run.json beside it; `vpbench merge {self.path}` mends it")
         return summary
@@ -130,7 +135,34 @@ def load(path: str | Path) -> Result:
 
 
 def find_results(root: Path) -> list[Path]:
-    """Return every result folder at or below ``root``, sorted."""
-    if (root / "run.json").is_file():
-        return [root]
-    return sorted(path.parent for path in root.glob("**/run.json"))
+    """Return every result folder at or below ``root``, sorted; links to folders are not followed.
+
+    Raises:
+        ResultError: a folder cannot be listed, or there are too many to look through.
+    """
+    found: list[Path] = []
+    waiting = [(root, 0)]
+    looked_at = 0
+    while waiting:
+        folder, depth = waiting.pop()
+        looked_at += 1
+        if depth > _DEPTH or looked_at > _FOLDERS:
+            raise ResultError(
+                f"{root}: more than {_FOLDERS} folders, or {_DEPTH} within each other, lie below it; "
+                f"name the folder of the results themselves"
+            )
+        if os.path.lexists(folder / "run.json"):
+            found.append(folder)  # no result lies within another one
+            continue
+        waiting += [(inner, depth + 1) for inner in _folders(folder)]
+    return sorted(found)
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ResultError(f"{folder} cannot be listed: {error.strerror}") from error

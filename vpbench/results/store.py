@@ -25,14 +25,10 @@ from typing import Any
 from vpbench.errors import ResultError
 from vpbench.protocol.units import UNIT_CLIPS
 from vpbench.results.identity import canonical
+from vpbench.results.record import SCHEMA, read_attempt, read_digest, read_json, read_rows, read_run, read_unit
 
 __all__ = ["SCHEMA", "Attempt", "Row", "Store", "explained", "read_json", "write_atomic"]
 
-SCHEMA = 2
-_NEEDED = frozenset(
-    {"identity", "identity_hash", "predictor", "preset", "sees_truth", "paper", "protocol", "cumulative", "partial"}
-    | {"classes", "dropped", "metrics", "skipped", "manifest", "stochastic", "weights"}
-)
 Row = dict[str, Any]
 """``clip``, ``step``, ``metric``, ``value``, ``status``, ``data``; maybe ``context``, ``sample``, ``reason``, ``note``,
 ``clamped``."""
@@ -60,9 +56,9 @@ class Store:
         with explained(folder):
             (folder / "units").mkdir(parents=True, exist_ok=True)
             (folder / "attempts").mkdir(exist_ok=True)
-        if not path.exists():
+        if not os.path.lexists(path):
             write_atomic(path, text)
-        there = read_json(path)
+        there = read_run(path)
         if there.get("identity") != run["identity"]:  # prose may change; what decides the numbers may not
             raise ResultError(f"{path} describes another result than this run; give another --out, or remove it")
         return cls(folder, there)
@@ -75,12 +71,9 @@ class Store:
             ResultError: it is not a result folder, or of a newer schema.
         """
         path = folder / "run.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise ResultError(f"{folder} is not a result: there is no run.json in it")
-        run = read_json(path)
-        if missing := _NEEDED - set(run):
-            raise ResultError(f"{path} lacks {', '.join(sorted(missing))}: it is not a run.json of vpbench")
-        return cls(folder, run)
+        return cls(folder, read_run(path))
 
     @property
     def units(self) -> int:
@@ -93,7 +86,7 @@ class Store:
 
     def published(self) -> list[int]:
         """Return the numbers of the units that are there, ascending."""
-        return [number for number in range(self.units) if self.unit_path(number).exists()]
+        return [number for number in range(self.units) if os.path.lexists(self.unit_path(number))]
 
     def publish(self, number: int, rows: Sequence[Row], attempt: Attempt, stamp: str) -> None:
         """Publish the rows of a unit: one atomic rename; the claim in ``attempts/`` comes first.
@@ -109,7 +102,7 @@ class Store:
         attempt.claim(number, hashlib.sha256(text.encode()).hexdigest(), stamp)
         if write_exclusive(path, text):
             return
-        if (there := _read_text(path)) != text:
+        if (there := read_unit(path)) != text:
             other = attempt.path.with_name(f"{attempt.path.stem}-unit-{number:06d}.jsonl")
             attempt.withdraw(number)
             write_atomic(other, text)
@@ -157,16 +150,11 @@ class Store:
             ResultError: it is cut off, edited, or of another result.
         """
         path = self.unit_path(number)
-        rows: list[Row] = []
-        for i, line in enumerate(_read_text(path).removesuffix("\n").split("\n"), 1):
-            try:
-                row = json.loads(line)
-                row["clip"], row["step"], row["metric"], row["status"], row["value"]
-            except (ValueError, TypeError, KeyError) as error:
-                raise ResultError(f"{path}, line {i}: not a row; remove the file and run again") from error
-            rows.append(row)
-        samples = range(self.run["identity"]["samples"])
         clips = self.run["manifest"][number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
+        samples = range(self.run["identity"]["samples"])
+        rows: list[Row] = read_rows(
+            path, sum(len(steps) for _, steps, _ in clips) * len(samples) * len(self.run["metrics"])
+        )
         expected = {
             (clip, sample, step, metric)
             for clip, steps, _ in clips
@@ -184,7 +172,7 @@ class Store:
 
     def attempts(self) -> list[dict[str, Any]]:
         """Return the records of all processes that worked on this result."""
-        return [read_json(path) for path in sorted((self.folder / "attempts").glob("*.json"))]
+        return [read_attempt(path) for path in sorted((self.folder / "attempts").glob("*.json"))]
 
     def check_claims(self) -> None:
         """Check that ``run.json`` and every unit file are, byte for byte, what some process said that it worked on.
@@ -194,14 +182,14 @@ class Store:
         """
         published = self.published()  # first: a unit that appears from here on has a claim that is not read any more
         run = self.folder / "run.json"
-        digest = hashlib.sha256(run.read_bytes()).hexdigest()
+        digest = read_digest(run)
         attempts = [attempt for attempt in self.attempts() if attempt.get("run") == digest]
         if published and not attempts:
             raise ResultError(f"{run} is not what this result was computed with, or attempts/ is missing; run again")
         claims = {claim for attempt in attempts for claim in attempt.get("units", {}).items()}
         for number in published:
             path = self.unit_path(number)
-            if (str(number), hashlib.sha256(path.read_bytes()).hexdigest()) not in claims:
+            if (str(number), read_digest(path)) not in claims:
                 raise ResultError(f"{path} is not what was published; remove the file and run again")
 
     def mixed(self) -> list[str]:
@@ -299,37 +287,6 @@ def write_exclusive(path: Path, text: str) -> bool:
         finally:
             own.unlink(missing_ok=True)
     return True
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of this schema.
-
-    Raises:
-        ResultError: unreadable, not JSON, or of another schema.
-    """
-    try:
-        value = json.loads(_read_text(path))
-    except ValueError as error:
-        raise ResultError(f"{path} is not complete JSON ({error}); remove it and run again") from error
-    if not isinstance(value, dict) or not isinstance(value.get("schema"), int):
-        raise ResultError(f"{path} has no schema number: it is not a file of vpbench")
-    if value["schema"] > SCHEMA:
-        raise ResultError(
-            f"{path} has schema {value['schema']}, newer than this vpbench reads (schema {SCHEMA}): upgrade vpbench"
-        )
-    if value["schema"] < SCHEMA:
-        raise ResultError(
-            f"{path} has schema {value['schema']}, which does not say what data were scored: run the same command "
-            f"again, the new result gets a folder of its own"
-        )
-    return value
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ResultError(f"{path} cannot be read: {error}") from error
 
 
 @contextmanager

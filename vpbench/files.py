@@ -1,0 +1,190 @@
+"""Read files that someone else may have written: regular files only, of a limited size, parsed strictly.
+
+Every function raises ``OSError`` or ``ValueError`` with the reason alone. The caller adds the path and what to do.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RECORD", "RUN", "TOML", "UNIT", "parse_json", "parse_toml", "read_bytes", "read_text", "read_toml"]
+
+_MIB = 2**20
+TOML = 1 * _MIB
+"""The largest TOML file: a protocol, a suite, a table of a paper, the configuration."""
+RECORD = 16 * _MIB
+"""The largest ``summary.json``, ``training.json`` and ``attempts/*.json``."""
+RUN = 128 * _MIB
+"""The largest ``run.json``, which lists every clip."""
+UNIT = 256 * _MIB
+"""The largest unit of rows."""
+_DEPTH = 32
+"""The deepest nesting of lists and tables."""
+_DIGITS = 19
+"""The most digits of a whole number: those of 64 bits."""
+_PARTS = 100
+"""The most parts of a dotted key. The time that tomllib takes grows with their square."""
+_KEY = r"""(?:"[^"\n]*"|'[^'\n]*'|(?<![\w-])[\w-]++)"""
+_DOTTED = re.compile(rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{{_PARTS},}}")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a regular file; a symbolic link is followed.
+
+    Opening never waits: a FIFO without a writer is refused, not opened.
+
+    Raises:
+        OSError: it cannot be read. ValueError: it is no regular file, or larger than ``limit`` bytes.
+    """
+    _check(path.stat(), limit)
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        _check(os.fstat(file.fileno()), limit)  # the path may name another file by now
+        data = file.read(limit + 1) or b""
+    if len(data) > limit:
+        raise ValueError(_too_large(limit))
+    return data
+
+
+def _check(status: os.stat_result, limit: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a regular file")
+    if status.st_size > limit:
+        raise ValueError(_too_large(limit))
+
+
+def _too_large(limit: int) -> str:
+    return f"it is larger than the {limit // _MIB} MiB that such a file may have"
+
+
+def read_text(path: Path | Any, limit: int) -> str:
+    """Read a file (a path, or a file inside a package) in UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError, ValueError: as :func:`read_bytes`; it is not UTF-8.
+    """
+    data: bytes = read_bytes(path, limit) if isinstance(path, Path) else path.read_bytes()
+    if data.startswith(_WIDE_MARKS) or b"\0" in data:
+        raise ValueError("it is not encoded in UTF-8 (probably in UTF-16); save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not encoded in UTF-8 (byte {error.start}); save it as UTF-8") from error
+
+
+def read_toml(path: Path | Any) -> dict[str, Any]:
+    """Read a TOML file (raises as :func:`read_text` and :func:`parse_toml`)."""
+    return parse_toml(read_text(path, TOML))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        ValueError: it is not TOML, nested too deeply, or holds a number that has too many digits.
+    """
+    if dotted := _DOTTED.search(text):
+        line = text.count("\n", 0, dotted.start()) + 1
+        raise ValueError(f"line {line}: a key has more than {_PARTS} parts")
+    try:
+        value = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError(_too_deep()) from error
+    for numbers in _levels(value):
+        for number in numbers:
+            if isinstance(number, int) and not -(2**63) <= number < 2**63:
+                raise ValueError(f"a whole number has more than {_DIGITS} digits")
+    return value
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON strictly: no NaN, no Infinity, no name twice in an object, no half of a surrogate pair.
+
+    Raises:
+        ValueError: it is not JSON, nested too deeply, or holds a number that is not finite or has too many digits.
+    """
+    try:
+        value = json.loads(
+            text,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_constant,
+            object_pairs_hook=_object,
+        )
+    except RecursionError as error:
+        raise ValueError(_too_deep()) from error
+    for _ in _levels(value):
+        pass
+    if _SURROGATE.search(text):
+        _check_encodes(value)
+    return value
+
+
+def _levels(value: Any) -> Iterable[Iterable[Any]]:
+    """Yield the values of each level of nesting, the outermost first.
+
+    Raises:
+        ValueError: there are too many levels.
+    """
+    level = [value]
+    for _ in range(_DEPTH):
+        yield level
+        inner = [item for item in level if isinstance(item, (dict, list))]
+        if not inner:
+            return
+        level = [child for item in inner for child in (item.values() if isinstance(item, dict) else item)]
+    raise ValueError(_too_deep())
+
+
+def _too_deep() -> str:
+    return f"it is nested more than {_DEPTH} levels deep"
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > _DIGITS:
+        raise ValueError(f"a whole number has more than {_DIGITS} digits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:_DIGITS]} is too large for a number")
+    return number
+
+
+def _constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:100]!r} stands twice in one object")
+    return value
+
+
+def _check_encodes(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a text holds half of a surrogate pair") from error

@@ -1,0 +1,80 @@
+"""Text on its way to people: escaped for a terminal or for a markdown page, whoever wrote it.
+
+Files and plugins hold texts that nobody has checked. Control characters, ANSI escape sequences and characters that
+change the direction of writing are shown as their numbers, and markup is shown as it was typed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+import click
+
+__all__ = ["block", "line", "link", "markdown", "say", "say_block", "say_table"]
+
+_LONGEST = 2000
+"""Characters of one line: an error's message, a cell."""
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_MARKUP = re.compile(r"[\\`*\[\]|~$&<>]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_START = re.compile(r"[#+=-]|\d+(?=[.)])")
+"""What makes a heading or an item of a list where it begins a line."""
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9._~:/?#@!$&'*+,;=%()-]{0,500}")
+
+
+def line(text: str, longest: int = _LONGEST) -> str:
+    """Return a text as one printable line, cut to ``longest`` characters."""
+    cut = text[: 2 * longest]  # before the work, which takes time for each character
+    flat = _printable(" ".join(cut.split()))
+    return flat if len(cut) == len(text) and len(flat) <= longest else flat[: longest - 1] + "…"
+
+
+def block(text: str) -> str:
+    """Return printable lines; line breaks and tabs stay."""
+    return "\n".join(_printable(part, keep="\t") for part in text.split("\n"))
+
+
+def markdown(text: str) -> str:
+    """Return a text as one line that markdown shows as it is, in a paragraph, a list or a cell of a table."""
+    flat = line(text)
+    start = _START.match(flat)
+    marked = _MARKUP.sub(lambda match: _HTML.get(match[0], f"\\{match[0]}"), flat)
+    if start is None:
+        return marked
+    return f"\\{marked}" if not start[0].isdigit() else f"{start[0]}\\{marked[start.end() :]}"
+
+
+def link(text: str, address: str) -> str:
+    """Return a link in markdown; the text alone, unless the address is one of http or https without markup."""
+    if not _ADDRESS.fullmatch(address):
+        return markdown(text)
+    return f"[{markdown(text)}]({address.replace('(', '%28').replace(')', '%29')})"
+
+
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print one line on the terminal: on standard output, or on standard error."""
+    click.echo(_printable(str(text), keep="\t"), err=err)
+
+
+def say_block(text: str, *, err: bool = False) -> None:
+    """Print lines on the terminal."""
+    click.echo(block(text), err=err)
+
+
+def say_table(rows: Iterable[Iterable[object]], heads: Iterable[str]) -> None:
+    """Print a table on the terminal, each row on one line."""
+    from tabulate import tabulate
+
+    cells = [[line(str(cell)) for cell in row] for row in rows]
+    say_block(tabulate(cells, [line(head) for head in heads], disable_numparse=True))
+
+
+def _printable(text: str, keep: str = "") -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if _is_shown(c) or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"  # spaces of other widths
