@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -25,8 +26,17 @@ __all__ = [
     "UsageError",
     "VpbenchError",
     "VpbenchWarning",
+    "describe",
     "did_you_mean",
+    "one_line",
+    "text_of",
+    "type_name",
 ]
+
+_LONGEST = 300
+"""Characters of a plugin's exception text that a message quotes."""
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+"""Terminal control sequences: colours, cursor moves, window titles."""
 
 
 class VpbenchError(Exception):
@@ -74,3 +84,30 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not names:
         return "; there are none"
     return "; known: " + ", ".join(names)
+
+
+def describe(error: BaseException) -> str:
+    """Return ``TYPE: text`` of any exception as one line of bounded length, even if its own text raises."""
+    name, text = type_name(error), text_of(error)
+    return f"{name}: {text}" if text else name
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception as one line of bounded length, without control characters."""
+    try:
+        return one_line(str(error))
+    except BaseException:  # it is a plugin's code: it may raise anything
+        return "(its text cannot be read)"
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's class as one line of bounded length, even if a metaclass hides it."""
+    return one_line(type.__dict__["__name__"].__get__(type(value)))
+
+
+def one_line(text: str) -> str:
+    """Return a plugin's text as one line of bounded length, without control characters."""
+    beginning = _ESCAPES.sub(" ", str.__getitem__(text, slice(8 * _LONGEST)))
+    line = " ".join("".join(c if c.isprintable() else " " for c in beginning).split())
+    cut = len(line) > _LONGEST or str.__len__(text) > 8 * _LONGEST
+    return f"{line[:_LONGEST]} ..." if cut else line

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -74,12 +77,74 @@ def common_options(function: F) -> F:
     return click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(function)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+class _Diverted:
+    """Standard output, sent to standard error meanwhile: prints of plugins and of their C code go there."""
+
+    def __init__(self) -> None:
+        _flush(sys.stdout)
+        self._python = sys.stdout
+        self._saved = self._duplicate()
+        self._divert()
+
+    def print(self, text: str) -> None:
+        """Print on the real standard output."""
+        self.restore()
+        click.echo(text)
+        _flush(sys.stdout)
+        self._divert()
+
+    def restore(self) -> None:
+        """Let standard output be what it was."""
+        _flush(self._python)
+        if self._saved is not None:
+            os.dup2(self._saved, 1)
+        sys.stdout = self._python
+
+    def close(self) -> None:
+        """Restore standard output for good."""
+        self.restore()
+        if self._saved is not None:
+            os.close(self._saved)
+
+    def _duplicate(self) -> int | None:
+        try:
+            return os.dup(1)
+        except OSError:  # the process was started without
+            return None
+
+    def _divert(self) -> None:
+        if self._saved is not None:
+            os.dup2(2, 1)
+        sys.stdout = sys.stderr
+
+
+def _flush(stream: Any) -> None:
+    """Write what Python and C libraries hold back, so that it goes where standard output leads now."""
+    if stream is not None:
+        stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def _divert(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+    if value:
+        diverted = ctx.meta[__name__] = _Diverted()
+        ctx.call_on_close(diverted.close)
+    return value
+
+
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    is_eager=True,
+    callback=_divert,
+    help="Print one JSON document and nothing else.",
+)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document, in ASCII, so that it is the same on every terminal."""
-    say_block(json.dumps(value, indent=1, allow_nan=False))
+    """Print one JSON document on standard output, in ASCII, and nothing else there."""
+    click.get_current_context().meta[__name__].print(json.dumps(value, indent=1, allow_nan=False))
 
 
 def pairs(texts: tuple[str, ...], flag: str, *, bare: bool = False) -> dict[str, str]:

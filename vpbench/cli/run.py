@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,18 +108,21 @@ def command(
     jobs = suite.jobs(seed, samples)
     _check_option_names(settings, plugins, suite, jobs)
     # What the user typed is one thing to do: an error stops it before any work. Of a list of things, the others go on.
-    strict = state.debug or (suite_file is None and len(suite.protocols) == 1)
+    strict = suite_file is None and len(suite.protocols) == 1
     results: dict[Job, Result] = {}
-    reasons: dict[Job, str] = {}
+    errors: dict[Job, VpbenchError] = {}
     for group in group_jobs(jobs):
         with busy(f"{group[0].protocol}: looking at data, weights and earlier results"):
             planned, failed = plan_group(group, plugins, settings)
         if failed and strict:
             raise next(iter(failed.values()))
-        reasons |= {job: str(error) for job, error in failed.items()}
-        for one in planned:
-            _carry_out(one, results, reasons, strict=strict, quiet=as_json)
-    _report(suite.name if suite_file else "", jobs, results, reasons, as_json=as_json)
+        errors |= failed
+        for plan in planned:
+            _carry_out(plan, results, errors, strict=strict, quiet=as_json)
+    if state.debug:
+        for error in dict.fromkeys(errors.values()):
+            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    _report(suite.name if suite_file else "", jobs, results, errors, as_json=as_json)
 
 
 def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[str, ...]) -> Suite:
@@ -157,9 +161,9 @@ def _check_option_names(settings: Settings, plugins: Plugins, suite: Suite, jobs
 
 
 def _carry_out(
-    planned: Planned, results: dict[Job, Result], reasons: dict[Job, str], *, strict: bool, quiet: bool
+    planned: Planned, results: dict[Job, Result], errors: dict[Job, VpbenchError], *, strict: bool, quiet: bool
 ) -> None:
-    """Evaluate what was planned together, into ``results`` and ``reasons``; print its scores unless ``quiet``."""
+    """Evaluate what was planned together, into ``results`` and ``errors``; print its scores unless ``quiet``."""
     from vpbench.engine.evaluate import run
     from vpbench.pages.terminal import print_results
 
@@ -176,28 +180,27 @@ def _carry_out(
         if strict:
             raise
         if len(planned.jobs) > 1:  # it may be the fault of one
-            for one in planned.apart():
-                _carry_out(one, results, reasons, strict=strict, quiet=quiet)
+            for single in planned.apart():
+                _carry_out(single, results, errors, strict=strict, quiet=quiet)
         else:
-            reasons[planned.jobs[0]] = str(error)
+            errors[planned.jobs[0]] = error
         return
     for line in outcome.unreadable:
         say(f"vpbench: {line}", err=True)
-    done = {result.path: result for result in outcome.results}
-    failures = iter(outcome.failures)
-    for job, cell in zip(planned.jobs, plan.cells, strict=True):
-        if cell.folder in done:
-            results[job] = done[cell.folder]
-        else:
-            reasons[job] = next(failures).removeprefix(f"{plan.protocol.name}: ")
+    for job, cell in zip(planned.jobs, outcome.cells, strict=True):
+        if cell.result is not None:
+            results[job] = cell.result
+        if cell.error is not None:
+            errors[job] = cell.error
     if not quiet:
-        print_results(outcome.results)
+        print_results([cell.result for cell in outcome.cells if cell.result is not None])
 
 
 def _report(
-    suite: str, jobs: Sequence[Job], results: dict[Job, Result], reasons: dict[Job, str], *, as_json: bool
+    suite: str, jobs: Sequence[Job], results: dict[Job, Result], errors: dict[Job, VpbenchError], *, as_json: bool
 ) -> None:
     """Print what was done and what failed, and exit with 1 if anything did; ``suite`` is empty where there is none."""
+    reasons = {job: str(error) for job, error in errors.items()}
     failures = list(_failures(jobs, reasons))
     if as_json:
         documents = [_document(job, results.get(job), reasons.get(job)) for job in jobs if suite or job in results]

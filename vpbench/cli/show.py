@@ -56,7 +56,7 @@ def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
             "parameters": sum(parts.values()),
             "parts": parts,
             "options": {k: {"value": v, "source": chosen.sources[k]} for k, v in chosen.options.items()},
-            "info": asdict(chosen.value.info),
+            "info": asdict(chosen.info),
         }
     return shown | {"presets": presets, "doc": _doc(target)}
 

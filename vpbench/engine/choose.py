@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,28 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from vpbench.engine.fingerprint import Fingerprint, fingerprint
+from vpbench.engine.process_state import process_state
 from vpbench.engine.trained import Trained, fit_weights, merge_options, open_trained
-from vpbench.errors import DataError, PluginError, UsageError, VpbenchError, did_you_mean
+from vpbench.errors import (
+    DataError,
+    PluginError,
+    UsageError,
+    VpbenchError,
+    describe,
+    did_you_mean,
+    text_of,
+    type_name,
+)
 from vpbench.files import parse_toml, read_toml
 from vpbench.names import slug
 from vpbench.paths import config_file
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import MODALITIES, Modality
 from vpbench.plugin.dataset import Dataset
+from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
-from vpbench.plugin.predictor import Predictor, PredictorInfo
+from vpbench.plugin.predictor import PredictorInfo
 from vpbench.protocol.protocol import Protocol, validation_line
 from vpbench.results.identity import canonical
 
@@ -62,6 +73,8 @@ class Chosen:
     """Why the fingerprint proves nothing; "" if it does."""
     trained: Trained | None = None
     """The file that its weights were read from, where the harness read them."""
+    info: Any = None
+    """Its ``info``, read once: a plugin may compute it."""
 
     def describe(self) -> str:
         """Return one string that names the object, its options, values and code: for the identity."""
@@ -159,15 +172,26 @@ def choose_predictor(plugins: Plugins, text: str, options: Options, seed: int = 
     """
     name, _, argument = text.partition(":")
     chosen = _choose(plugins, "predictor", name, argument, options.get(name, {}), seed)
-    if not isinstance(chosen.value, Predictor):
-        raise PluginError(f"the predictor {name!r} lacks `info` or `predict`")
-    _check_info(chosen.value, repr(name))
-    return chosen
+    return replace(chosen, info=_read_info(chosen.value, name))
 
 
-def _check_info(predictor: Predictor, name: str) -> None:
-    if not isinstance(predictor.info, PredictorInfo):
-        raise PluginError(f"the `info` of predictor {name} must be a vpbench.PredictorInfo, not {predictor.info!r}")
+def _read_info(predictor: Any, name: str) -> PredictorInfo:
+    """Return a predictor's ``info``.
+
+    Raises:
+        PluginError: it lacks ``info`` or ``predict``, or reading one of them raises.
+    """
+
+    def fail(error: BaseException) -> PluginError:
+        if isinstance(error, AttributeError):
+            return PluginError(f"the predictor {name!r} lacks `info` or `predict` ({text_of(error)})")
+        return PluginError(f"the `info` of predictor {name!r} cannot be read: {describe(error)}")
+
+    with plugin_errors(fail):
+        info, _ = predictor.info, predictor.predict
+    if not isinstance(info, PredictorInfo):
+        raise PluginError(f"the `info` of predictor {name!r} must be a vpbench.PredictorInfo, not {type_name(info)}")
+    return info
 
 
 def choose_annotators(plugins: Plugins, wanted: Mapping[str, str], options: Options) -> dict[Modality, Chosen]:
@@ -220,14 +244,16 @@ def fingerprint_metric(plugins: Plugins, name: str) -> Fingerprint:
 
 def chosen_object(predictor: Any) -> Chosen:
     """Wrap a predictor that a Python program made itself; its class's name labels the result."""
-    if isinstance(predictor, type) or not isinstance(predictor, Predictor):
-        raise UsageError(f"{predictor!r} is neither a predictor's name nor an object with `info` and `predict`")
-    _check_info(predictor, repr(type(predictor).__name__))
+    if isinstance(predictor, type) or not callable(getattr(predictor, "predict", None)):
+        raise UsageError(
+            f"{type_name(predictor)} is neither a predictor's name nor an object with `info` and `predict`"
+        )
+    info = _read_info(predictor, type(predictor).__name__)
     text = slug(re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower())
     options = getattr(predictor, "options", None)
     values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
     proof = fingerprint(predictor)
-    return Chosen(text, "", predictor, values, fingerprint=proof.sha256, unproven=proof.unproven)
+    return Chosen(text, "", predictor, values, fingerprint=proof.sha256, unproven=proof.unproven, info=info)
 
 
 def parse_assignments(texts: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
@@ -283,20 +309,18 @@ def _choose(plugins: Plugins, kind: str, name: str, argument: str, options: Mapp
     if takes and takes not in given and model is not None and model.model_fields[takes].is_required():
         raise UsageError(f"{where} needs its {takes}: write {name}:{takes.upper()}")
     validated = None if model is None else _validate(model, given, where)
-    try:
-        # Untrained weights are drawn the same in every process: shards must agree.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            value = target() if validated is None else target(options=validated)
-    except VpbenchError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{where} cannot be built: {type(error).__name__}: {error}") from error
-    if trained is not None:
-        fit_weights(value, trained, name)
+
+    def fail(error: BaseException) -> VpbenchError:
+        return error if isinstance(error, VpbenchError) else PluginError(f"{where} cannot be built: {describe(error)}")
+
+    with plugin_errors(fail), process_state():
+        torch.manual_seed(seed)  # untrained weights are drawn the same in every process: shards must agree
+        value = target() if validated is None else target(options=validated)
+        if trained is not None:
+            fit_weights(value, trained, name)
+        proof = fingerprint(value)
     values = {} if validated is None else json.loads(validated.model_dump_json())
     every = {key: sources.get(key, "default") for key in values}
-    proof = fingerprint(value)
     return Chosen(name, preset, value, values, every, proof.sha256, proof.unproven, trained)
 
 

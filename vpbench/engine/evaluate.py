@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vpbench.engine.choose import choose_predictor, chosen_object, open_protocol
-from vpbench.engine.plan import Plan, Settings, make_plan
+from vpbench.engine.plan import Cell, Plan, Settings, make_plan
+from vpbench.engine.predicting import evaluation_mode
 from vpbench.engine.save import Keeper, PredictionKeeper
 from vpbench.engine.summarise import write_summary
 from vpbench.engine.work import Evaluation, Progress, Task
-from vpbench.errors import MetricError, PredictorError
+from vpbench.errors import MetricError, PredictorError, VpbenchError, describe
+from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.result import Result
 
-__all__ = ["Outcome", "Progress", "evaluate", "run"]
+__all__ = ["CellOutcome", "Outcome", "Progress", "evaluate", "run"]
 
 
-@dataclass
+@dataclass(frozen=True)
+class CellOutcome:
+    """What became of one predictor on one protocol: a result or an error."""
+
+    cell: Cell
+    result: Result | None
+    """Complete or, for one shard of several, not."""
+    error: VpbenchError | None
+    """Why it failed, with the plugin's exception as its cause; units published before stay."""
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What a run left: results (complete or not), and what failed."""
+    """What a run left: an outcome per cell, in the plan's order."""
 
-    results: list[Result] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    """One line per predictor that failed; its published units stay."""
-    unreadable: list[str] = field(default_factory=list)
+    cells: Sequence[CellOutcome]
+    unreadable: Sequence[str]
     """One line per unit left out because its data cannot be read (with ``allow_partial``)."""
 
 
@@ -56,7 +68,8 @@ def evaluate(
         The result; its rows and summary are on disk.
 
     Raises:
-        VpbenchError: nothing of it could be done, or the predictor failed; units published before stay.
+        VpbenchError: the run is not possible, or the predictor or a metric failed; units published before stay. An
+            exception of a plugin is its ``__cause__``.
     """
     plugins = plugins or load_plugins()
     roots = {"": Path(data_root)} if data_root is not None else {}
@@ -67,10 +80,13 @@ def evaluate(
         chosen = choose_predictor(plugins, predictor, chosen_settings.options)
     else:
         chosen = chosen_object(predictor)
-    outcome = run(make_plan(protocol, [chosen], plugins, chosen_settings), chosen_settings, progress)
-    if outcome.failures:
-        raise PredictorError(outcome.failures[0])
-    return outcome.results[0]
+    with evaluation_mode(chosen.name, chosen.value):
+        outcome = run(make_plan(protocol, [chosen], plugins, chosen_settings), chosen_settings, progress)
+    (cell,) = outcome.cells
+    if cell.error is not None:
+        raise cell.error
+    assert cell.result is not None
+    return cell.result
 
 
 def run(plan: Plan, settings: Settings, progress: Progress | None = None, keepers: Sequence[Keeper] = ()) -> Outcome:
@@ -81,22 +97,40 @@ def run(plan: Plan, settings: Settings, progress: Progress | None = None, keeper
     """
     if settings.save_predictions:
         keepers = [*keepers, PredictionKeeper()]
-    tasks = [Task.begin(cell, plan.device, (plan.rank, plan.world)) for cell in plan.cells]
-    outcome = Outcome()
+    shard = plan.rank, plan.world
+    tasks = [Task.begin(cell, plan.device, shard, settings.seed) for cell in plan.cells]
     try:
-        outcome.unreadable += Evaluation(plan, settings, tasks, keepers).run(progress or (lambda done, total: None))
-        for task in tasks:
-            try:
-                if task.error:
-                    raise PredictorError(task.error)
-                # One shard of several cannot know whether the others are done: the last one, or merge, sums up.
-                with task.clock("summary"):
-                    alone = settings.allow_partial and plan.world == 1
-                    write_summary(task.store, task.cell.metrics, allow_partial=alone)
-                outcome.results.append(Result(task.store))
-            except (PredictorError, MetricError) as error:
-                outcome.failures.append(f"{plan.protocol.name}: {error}")
+        with ExitStack() as modes:
+            for task in tasks:
+                with _failing(task):
+                    modes.enter_context(evaluation_mode(task.cell.label, task.cell.predictor.value))
+            evaluation = Evaluation(plan, settings, tasks, keepers)
+            unreadable = evaluation.run(progress or (lambda done, total: None))
+        # One shard of several cannot know whether the others are done: the last one, or merge, summarises.
+        partial = settings.allow_partial and plan.world == 1
+        return Outcome([_conclude(task, allow_partial=partial) for task in tasks], unreadable)
     finally:
         for task in tasks:
             task.end()
-    return outcome
+
+
+def _conclude(task: Task, *, allow_partial: bool) -> CellOutcome:
+    """Write the summary of a task that did not fail, if its result is complete."""
+    if not task.error:
+        with _failing(task), task.clock("summary"):
+            write_summary(task.store, task.cell.metrics, allow_partial=allow_partial)
+    return CellOutcome(task.cell, None if task.error else Result(task.store), task.error)
+
+
+@contextmanager
+def _failing(task: Task) -> Iterator[None]:
+    """Let an error of a plugin in the block fail this task only."""
+
+    def fail(error: BaseException) -> VpbenchError:
+        return error if isinstance(error, VpbenchError) else MetricError(f"a metric failed: {describe(error)}")
+
+    try:
+        with plugin_errors(fail):
+            yield
+    except (PredictorError, MetricError) as error:
+        task.error = error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -24,7 +25,7 @@ from vpbench.protocol.protocol import PixelOp
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 
-__all__ = ["Batch", "ClipArrays", "ClipSource", "as_tensor", "batches", "stack"]
+__all__ = ["Batch", "ClipArrays", "ClipSource", "as_tensor", "batches", "join", "stack"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -53,6 +54,53 @@ class Batch:
     horizon: int
     digests: tuple[Mapping[str, str], ...]
     """Of each clip: see :attr:`ClipArrays.digests`."""
+
+    @cached_property
+    def truth(self) -> Mapping[str, Tensor]:
+        """A copy of the true tensors that no plugin sees: it shows whether a metric wrote into ``future``."""
+        return {name: value.clone() for name, value in _tensors(self.future).items()}
+
+    def clip(self, place: int) -> Batch:
+        """Return the batch of one of the clips."""
+        cut = slice(place, place + 1)
+        clips = tuple(ref.id for ref in self.refs[cut])
+        context = {name: value[cut] for name, value in _tensors(self.context).items()}
+        future = {name: value[cut] for name, value in _tensors(self.future).items()}
+        return replace(
+            self,
+            refs=self.refs[cut],
+            context=replace(self.context, clips=clips, **context),  # type: ignore[arg-type]
+            future=replace(self.future, clips=clips, _cache={}, **future),  # type: ignore[arg-type]
+            digests=self.digests[cut],
+        )
+
+
+def join(batches: Sequence[Batch]) -> Batch | None:
+    """Return several batches as one; None if their sizes, horizons, steps or modalities differ."""
+    first, *others = batches
+    if any(_shapes(other) != _shapes(first) for other in others):
+        return None
+    contexts, futures = [_tensors(b.context) for b in batches], [_tensors(b.future) for b in batches]
+    refs = tuple(ref for batch in batches for ref in batch.refs)
+    clips = tuple(ref.id for ref in refs)
+    context = {name: torch.cat([tensors[name] for tensors in contexts]) for name in contexts[0]}
+    future = {name: torch.cat([tensors[name] for tensors in futures]) for name in futures[0]}
+    return Batch(
+        refs,
+        replace(first.context, clips=clips, **context),  # type: ignore[arg-type]
+        replace(first.future, clips=clips, _cache={}, **future),  # type: ignore[arg-type]
+        first.horizon,
+        tuple(digests for batch in batches for digests in batch.digests),
+    )
+
+
+def _tensors(shared: Context | Future) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(shared).items() if isinstance(value, Tensor)}
+
+
+def _shapes(batch: Batch) -> object:
+    shapes = [{name: t.shape[1:] for name, t in _tensors(part).items()} for part in (batch.context, batch.future)]
+    return shapes, batch.horizon, batch.future.steps
 
 
 @dataclass(frozen=True)

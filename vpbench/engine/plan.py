@@ -175,8 +175,8 @@ def make_plan(
         if isinstance(chosen.value, torch.nn.Module):
             chosen.value.to(device).eval()
         shown = _shown(chosen, protocol, dataset, annotators)
-        has = dataset.info.modalities if chosen.value.info.oracle else dataset.info.context_modalities
-        outputs = chosen.value.info.expected({*has, *annotators})
+        has = dataset.info.modalities if chosen.info.oracle else dataset.info.context_modalities
+        outputs = chosen.info.expected({*has, *annotators})
         usable, skipped = _usable(chosen, protocol, dataset, metrics, outputs, named=bool(settings.metrics))
         cells.append(_cell(chosen, protocol, manifest, settings, usable, skipped, shown, outputs, probe, plugins))
     folders = [cell.folder for cell in cells]
@@ -188,12 +188,12 @@ def make_plan(
 
 
 def _info(cell: Cell) -> Any:
-    return cell.predictor.value.info
+    return cell.predictor.info
 
 
 def _defaults(protocol: Protocol, dataset: Dataset, predictors: Sequence[Chosen]) -> dict[str, str]:
     """Return the protocol's annotators for what the dataset lacks and some predictor requires."""
-    required = {m for chosen in predictors for m in chosen.value.info.requires}
+    required = {m for chosen in predictors for m in chosen.info.requires}
     return {m: name for m, name in protocol.annotate.items() if m in required - dataset.info.context_modalities}
 
 
@@ -210,7 +210,7 @@ def _shown(
     chosen: Chosen, protocol: Protocol, dataset: Dataset, annotators: Mapping[Modality, Chosen]
 ) -> dict[Modality, Chosen]:
     """Check that the predictor gets what it requires; return the annotators whose work it is shown."""
-    info = chosen.value.info
+    info = chosen.info
     horizon = protocol.sampling.horizon
     if info.horizon != "any" and info.horizon < horizon:
         raise UsageError(
@@ -273,7 +273,7 @@ def _cell(
     probe: Probe,
     plugins: Plugins,
 ) -> Cell:
-    info, dataset = chosen.value.info, probe.dataset.info
+    info, dataset = chosen.info, probe.dataset.info
     samples = settings.samples if info.stochastic else 1
     seen = frozenset({"frames", *info.requires, *info.uses} & {*dataset.context_modalities, *annotators})
     truth = {m for metric in metrics.values() for m in (*metric.info.needs, *metric.info.truth)}

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from vpbench.engine import measure
 from vpbench.engine.annotate import flags
 from vpbench.engine.choose import Chosen, Options, choose_annotators, choose_predictor, chosen_object
 from vpbench.engine.launch import Shard, choose_device
 from vpbench.engine.loading import Batch, ClipSource, stack
+from vpbench.engine.predicting import Caller, evaluation_mode
+from vpbench.engine.returned import CLAMP
 from vpbench.engine.video import Video
 from vpbench.errors import DataError, UsageError
 from vpbench.plugin.clip import Modality, Prediction
@@ -85,7 +86,7 @@ def predict_video(
     Raises:
         UsageError: an unknown name, or a number or a predictor that does not fit.
         DataError: the video does not decode, is too short, or smaller than a crop of the weights' training.
-        PredictorError: as :func:`vpbench.engine.measure.predict`.
+        PredictorError: as :meth:`vpbench.engine.predicting.Caller.predict`.
     """
     _check_numbers(context=context, step=step, horizon=horizon, samples=samples)
     if start is not None and start < 0:
@@ -93,7 +94,7 @@ def predict_video(
     plugins = plugins or load_plugins()
     options = options or {}
     chosen = choose_predictor(plugins, predictor, options) if isinstance(predictor, str) else chosen_object(predictor)
-    info = chosen.value.info
+    info = chosen.info
     annotators = choose_annotators(plugins, annotate or {}, options)
     _check_fit(chosen.name, info, annotators)
     steps = _horizon(chosen.name, info, horizon)
@@ -114,19 +115,16 @@ def predict_video(
         samples = 1
     where = choose_device(device, Shard(0, 1))
     if isinstance(chosen.value, torch.nn.Module):
-        chosen.value.to(where).eval()
+        chosen.value.to(where)
     values = {modality: one.value for modality, one in annotators.items()}
     clips = ClipSource(source, source.name, pixels, frozenset(annotators), frozenset(), values)
     (batch,) = stack([clips.read(ref)], where, clips)
     outputs = info.expected({"frames", *annotators})
-    checked = [
-        measure.predict(
-            chosen.name, chosen.value, batch, outputs=outputs, seed=seed, sample=sample, lower="--size or --horizon"
-        )
-        for sample in range(samples)
-    ]
+    caller = Caller(chosen.name, chosen.value, info, outputs, seed, lower="--size or --horizon")
+    with evaluation_mode(chosen.name, chosen.value):
+        checked = [caller.predict(batch, sample) for sample in range(samples)]
     if any(one.clamped is not None and one.clamped.any() for one in checked):
-        notes.append(f"{chosen.name} left [0,1] by up to {measure.CLAMP:g}; clamped")
+        notes.append(f"{chosen.name} left [0,1] by up to {CLAMP:g}; clamped")
     predictions = tuple(one.prediction for one in checked)
     return Continuation(batch, predictions, chosen, annotators, ref.frames[: ref.context], tuple(notes))
 

@@ -191,7 +191,7 @@ def _anchored(options: Mapping[str, Any], target: Any, folder: Path) -> dict[str
 
 def _annotators(job: Job, chosen: Chosen, protocol: Protocol, dataset: Dataset) -> dict[str, str]:
     """Return the annotators that a job names, and those for what the dataset lacks and the predictor requires."""
-    lacking = set(chosen.value.info.requires) - set(dataset.info.context_modalities)
+    lacking = set(chosen.info.requires) - set(dataset.info.context_modalities)
     return {m: name for m, name in {**job.annotate, **protocol.annotate}.items() if m in lacking} | job.entry.annotate
 
 

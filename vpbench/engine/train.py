@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from vpbench.errors import PredictorError, UsageError, VpbenchError
+from vpbench.errors import PredictorError, UsageError, VpbenchError, describe
 
 try:
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -39,7 +39,7 @@ except ModuleNotFoundError as error:
     raise VpbenchError(f"training needs {missing}: pip install 'vpbench[train]'") from error
 
 from vpbench.engine.choose import open_protocol
-from vpbench.engine.measure import no_memory
+from vpbench.engine.predicting import no_memory
 from vpbench.engine.save import Keeper
 from vpbench.engine.train_plan import LAST, TrainingPlan, TrainSettings, is_first_process, make_training_plan
 from vpbench.engine.trained import fit_weights, open_trained, save_trained
@@ -292,7 +292,7 @@ def _explained(plan: TrainingPlan, number: int) -> Any:
                 f"{where}: out of memory with {plan.recipes[number - 1].batch_size} clips per batch: lower "
                 f"--batch-size and raise --accumulate by as much, or say --precision bf16-mixed"
             ) from error
-        raise PredictorError(f"{where} failed: {type(error).__name__}: {error}") from error
+        raise PredictorError(f"{where} failed: {describe(error)}") from error
 
 
 @contextmanager

@@ -195,7 +195,7 @@ def _hash(lines: Sequence[str]) -> str:
 
 def _source(protocol: Protocol, chosen: Chosen, dataset: Any, validation: Plan) -> ClipSource:
     """Read from the prepared store of the training sequences where there is one, else from the dataset."""
-    info = chosen.value.info
+    info = chosen.info
     annotators = {modality: one.value for modality, one in validation.annotators.items()}
     wanted = {*info.requires, *info.uses, *info.outputs} & {*dataset.info.context_modalities, *annotators}
     own, manifest = training_protocol(protocol), training_manifest(protocol, dataset)

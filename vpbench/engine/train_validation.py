@@ -12,11 +12,12 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from vpbench.engine import measure
 from vpbench.engine.choose import choose_metrics
 from vpbench.engine.loading import batches as read_batches
 from vpbench.engine.loading import stack
+from vpbench.engine.measure import measure
 from vpbench.engine.plan import Plan, Settings
+from vpbench.engine.predicting import Caller, evaluation_mode
 from vpbench.engine.save import Keeper
 from vpbench.engine.training_data import TrainingLoader
 from vpbench.engine.work import Evaluation
@@ -104,14 +105,8 @@ class Validation(Callback):
             VpbenchError: data cannot be read; the predictor broke its contract; a metric failed.
         """
         start = time.perf_counter()
-        predictor = self._cell.predictor.value
-        modes = [(module, module.training) for module in predictor.modules()]
-        predictor.eval()
-        try:
+        with evaluation_mode(self._cell.label, self._cell.predictor.value):
             rows = self._rows(trainer)
-        finally:
-            for module, training in modes:
-                module.training = training
         found = scores(rows, self.metrics, self._plan.protocol.steps)
         batches = self._loader.served
         self.history.append({"epoch": self.epoch, "batches": batches, "scores": found})
@@ -129,17 +124,16 @@ class Validation(Callback):
         source = Evaluation(plan, self._settings, (), ()).source()
         size, clips = self._settings.batch_size, plan.manifest.clips
         groups = [clips[i : i + size] for i in range(0, len(clips), size)][trainer.global_rank :: trainer.world_size]
+        cell = self._cell
+        caller = Caller(cell.label, cell.predictor.value, cell.predictor.info, cell.outputs, self._settings.seed)
         rows: list[Row] = []
         for read in read_batches(source, groups, self._settings.workers):
             if isinstance(read, VpbenchError):
                 raise read
             for batch in stack(read, device, source):
-                cell = self._cell
-                checked = measure.predict(
-                    cell.label, cell.predictor.value, batch, outputs=cell.outputs, seed=self._settings.seed, sample=0
-                )
+                checked = caller.predict(batch, 0)
                 quantise = plan.protocol.quantise
-                rows += measure.measure(
+                rows += measure(
                     cell.label, checked, batch, self.metrics, quantise=quantise, sample=None, seen=cell.seen
                 )
                 if self._keeper is not None:

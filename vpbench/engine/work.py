@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +11,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from vpbench.engine import measure
 from vpbench.engine.annotate import find_annotations
 from vpbench.engine.loading import Batch, ClipSource, batches, stack
+from vpbench.engine.measure import SpoiledError, check_axes, measure
 from vpbench.engine.plan import Cell, Plan, Settings
+from vpbench.engine.predicting import Caller
 from vpbench.engine.prepare import find_prepared
 from vpbench.engine.published import Recheck
+from vpbench.engine.repeating import RepeatCheck
+from vpbench.engine.returned import Checked
 from vpbench.engine.save import Keeper
 from vpbench.errors import DataError, MetricError, PredictorError, VpbenchError
 from vpbench.protocol.units import Unit
@@ -36,15 +40,18 @@ class Task:
     store: Store
     attempt: Attempt
     published: frozenset[int]
-    error: str = ""
+    check: RepeatCheck
+    error: VpbenchError | None = None
     """Why it failed; the others go on."""
+    axes_checked: bool = False
+    """Whether the tables of its metrics are known to be [clip][step]."""
     rows: list[Row] = field(default_factory=list)
     worked: bool = False
     started: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @classmethod
-    def begin(cls, cell: Cell, device: str, shard: tuple[int, int]) -> Task:
+    def begin(cls, cell: Cell, device: str, shard: tuple[int, int], seed: int) -> Task:
         """Open the cell's result and check what is published in it.
 
         Raises:
@@ -55,7 +62,13 @@ class Task:
         engines = {str(getattr(metric, "engine", "")) for metric in cell.metrics.values()} - {""}
         name = device if device == "cpu" else torch.cuda.get_device_name(device)
         record = describe_process() | {"device": name, "engine": ", ".join(sorted(engines)), "shard": list(shard)}
-        return cls(cell, store, Attempt(store, record), frozenset(store.published()))
+        caller = Caller(cell.label, cell.predictor.value, cell.predictor.info, cell.outputs, seed)
+        return cls(cell, store, Attempt(store, record), frozenset(store.published()), RepeatCheck(caller))
+
+    @property
+    def caller(self) -> Caller:
+        """Calls the predictor."""
+        return self.check.caller
 
     @contextmanager
     def clock(self, what: str) -> Iterator[None]:
@@ -125,6 +138,7 @@ class Evaluation:
                     done += len(refs)
                     progress(done, total)
             for task in needing:
+                self._finish_check(task)
                 if not task.error and problem is None and unit.number not in task.published:
                     task.publish(unit.number, self.plan.probe.stamp(unit, self.plan.manifest))
                 task.rows.clear()
@@ -182,41 +196,56 @@ class Evaluation:
             task.seconds["read"] += (time.perf_counter() - start) / len(needing)
         return loaded
 
+    def _finish_check(self, task: Task) -> None:
+        """Let nothing be published that was predicted before the predictor was checked."""
+        if task.error:
+            return
+        try:
+            with task.clock("predict"):
+                task.check.finish()
+        except PredictorError as error:
+            self._fail(task, error)
+
     def _evaluate(self, task: Task, loaded: Sequence[Batch], number: int) -> bool:
         """Predict and measure; an error of the predictor, or of a metric on it, fails this task only.
 
-        Returns False where the batch was spoiled for others. A published unit is predicted for the keepers only.
+        Returns False if a metric wrote into the truth. A published unit is predicted for the keepers only.
         """
-        cell, stochastic = task.cell, task.cell.predictor.value.info.stochastic
         try:
             for batch in loaded:
-                for sample in range(cell.samples):
+                for sample in range(task.cell.samples):
                     with task.clock("predict"):
-                        checked = measure.predict(
-                            cell.label,
-                            cell.predictor.value,
-                            batch,
-                            outputs=cell.outputs,
-                            seed=self.settings.seed,
-                            sample=sample,
-                        )
+                        checked = task.caller.predict(batch, sample)
+                        if sample == 0:
+                            task.check.add(batch, checked.prediction)
                     if number not in task.published:
                         with task.clock("measure"):
-                            task.rows += measure.measure(
-                                cell.label,
-                                checked,
-                                batch,
-                                cell.metrics,
-                                quantise=self.plan.protocol.quantise,
-                                sample=sample if stochastic else None,
-                                seen=cell.seen,
-                            )
+                            task.rows += self._measure(task, batch, checked, sample)
                     with task.clock("keep"):
                         for keeper in self.keepers:
                             keeper.keep(task.store.folder, batch, checked.raw, sample)
-        except measure.InPlaceError as error:
-            task.error = str(error)
-            return False
         except (PredictorError, MetricError) as error:
-            task.error = str(error)
+            self._fail(task, error)
+            return not isinstance(error, SpoiledError)
         return True
+
+    def _measure(self, task: Task, batch: Batch, checked: Checked, sample: int) -> list[Row]:
+        cell, quantise = task.cell, self.plan.protocol.quantise
+        if len(batch.refs) == len(batch.future.steps) and not task.axes_checked:
+            check_axes(cell.label, checked, batch, cell.metrics, quantise=quantise)
+            task.axes_checked = True
+        return measure(
+            cell.label,
+            checked,
+            batch,
+            cell.metrics,
+            quantise=quantise,
+            sample=sample if cell.predictor.info.stochastic else None,
+            seen=cell.seen,
+        )
+
+    def _fail(self, task: Task, error: VpbenchError) -> None:
+        task.error = error
+        if len(self.tasks) > 1 and error.__cause__ is not None:
+            # The traceback stays; the tensors that its frames hold would take the others' memory.
+            traceback.clear_frames(error.__cause__.__traceback__)

@@ -1,0 +1,102 @@
+"""Settings of the whole process that a plugin may change: whatever it sets, the next plugin starts from ours.
+
+Kept are the working directory, the default dtype and device, gradient mode, threads, deterministic and TF32 switches of
+torch, numpy's error handling, the global random states of Python, numpy and torch, and ``sys.stdout`` and
+``sys.stderr``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vpbench.errors import VpbenchError
+
+__all__ = ["other_randomness", "process_state"]
+
+
+def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, lambda device: torch.set_default_device(None if device.type == "cpu" else device)),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.get_num_threads, torch.set_num_threads),
+    (_deterministic, lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1])),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
+    (lambda: torch.is_autocast_enabled("cuda"), lambda on: torch.set_autocast_enabled("cuda", on)),
+    *(_attribute(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
+    (np.geterr, lambda value: np.seterr(**value)),
+    (lambda: list(warnings.filters), lambda value: setattr(warnings, "filters", value)),
+    _attribute(sys, "stdout"),
+    _attribute(sys, "stderr"),
+)
+"""How each setting is read and written."""
+
+
+@contextmanager
+def process_state() -> Iterator[None]:
+    """Restore the settings of the process after the block.
+
+    Raises:
+        VpbenchError: the block changed the working directory, which is restored, too.
+    """
+    directory = _directory()
+    before = [read() for read, _ in _SETTINGS]
+    with _random_state():
+        try:
+            yield
+        finally:
+            for (read, write), value in zip(_SETTINGS, before, strict=True):
+                if read() != value:
+                    write(value)
+            moved = directory is not None and _directory() != directory
+            if directory is not None and moved:
+                with suppress(OSError):  # it was removed
+                    os.chdir(directory)
+    if moved:
+        raise VpbenchError("it changes the working directory, which the whole process shares: use absolute paths")
+
+
+@contextmanager
+def other_randomness(seed: int) -> Iterator[None]:
+    """Seed every global random state during the block, and restore them afterwards."""
+    with _random_state():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _random_state() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _directory() -> str | None:
+    with suppress(OSError):  # it was removed
+        return str(Path.cwd())
+    return None

@@ -1,0 +1,64 @@
+"""The guard around calls into plugins: whatever a plugin raises becomes one error that names it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from vpbench.errors import VpbenchError
+
+__all__ = ["plugin_errors"]
+
+
+@contextmanager
+def plugin_errors(fail: Callable[[BaseException], VpbenchError]) -> Iterator[None]:
+    """Raise ``fail(error)`` from whatever the block raises, a plugin's SystemExit and KeyboardInterrupt included.
+
+    ``fail`` may return the error itself. Ctrl-C and SIGTERM still stop the process, even if the plugin catches the
+    exception that their handler raises.
+    """
+    stops: list[BaseException] = []
+    cause: BaseException | None = None
+    failure: VpbenchError | None = None
+    with _watched_signals(stops):
+        try:
+            yield
+        except BaseException as error:
+            cause, failure = error, fail(error)
+    if stops:
+        raise stops[0]
+    if failure is not None:
+        raise failure from (None if failure is cause else cause)
+
+
+@contextmanager
+def _watched_signals(stops: list[BaseException]) -> Iterator[None]:
+    """Add to ``stops`` what the process's handlers of SIGINT and SIGTERM raise during the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread only
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, _watching(handler, stops))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+
+
+def _watching(handler: Callable[[int, FrameType | None], Any], stops: list[BaseException]) -> Callable[..., None]:
+    def watch(number: int, frame: FrameType | None) -> None:
+        try:
+            handler(number, frame)
+        except BaseException as error:
+            stops.append(error)
+            raise
+
+    return watch
