@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ __all__ = [
     "common_options",
     "each",
     "json_option",
+    "leave_stdout",
     "pairs",
     "parse_options",
     "print_json",
@@ -128,7 +129,7 @@ def _flush(stream: Any) -> None:
 def _divert(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
     if value:
         diverted = ctx.meta[__name__] = _Diverted()
-        ctx.call_on_close(diverted.close)
+        ctx.find_root().call_on_close(diverted.close)
     return value
 
 
@@ -142,9 +143,17 @@ json_option = click.option(
 )
 
 
+def leave_stdout() -> None:
+    """Send to standard error what plugins print while the process ends."""
+    _flush(sys.stdout)
+    with suppress(OSError):
+        os.dup2(2, 1)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output, in ASCII, and nothing else there."""
-    click.get_current_context().meta[__name__].print(json.dumps(value, indent=1, allow_nan=False))
+    diverted: _Diverted = click.get_current_context().meta[__name__]
+    diverted.print(json.dumps(value, indent=1, allow_nan=False))
 
 
 def pairs(texts: tuple[str, ...], flag: str, *, bare: bool = False) -> dict[str, str]:

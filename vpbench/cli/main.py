@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from vpbench.cli.common import State, common_options
+from vpbench.cli.common import State, common_options, leave_stdout
 from vpbench.cli.trouble import explain, stdout_is_closed
 from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, did_you_mean
 from vpbench.output import line, say, say_block
@@ -101,7 +101,11 @@ def main(args: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is shown by its number
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_run(list(sys.argv[1:] if args is None else args)))
+    arguments = list(sys.argv[1:] if args is None else args)
+    code = _run(arguments)
+    if "--json" in arguments:
+        leave_stdout()
+    sys.exit(code)
 
 
 def _run(args: list[str]) -> int:

@@ -23,7 +23,7 @@ from vpbench.cli.common import (
     roots,
 )
 from vpbench.errors import UsageError, VpbenchError
-from vpbench.output import say, say_table
+from vpbench.output import say, say_block, say_table
 
 if TYPE_CHECKING:
     from vpbench.engine.plan import Settings
@@ -121,7 +121,7 @@ def command(
             _carry_out(plan, results, errors, strict=strict, quiet=as_json)
     if state.debug:
         for error in dict.fromkeys(errors.values()):
-            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+            say_block("".join(traceback.format_exception(error)).rstrip(), err=True)
     _report(suite.name if suite_file else "", jobs, results, errors, as_json=as_json)
 
 

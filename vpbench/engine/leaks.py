@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.errors import DataError, UsageError
+from vpbench.errors import DataError, UsageError, describe
 from vpbench.plugin.dataset import Dataset, Finding, SequenceInfo, check_array
 
 __all__ = ["find_leaks"]
@@ -128,7 +128,7 @@ class _Hashes:
                     pictures = dataset.read(sequence, chunk, "frames")
                     check_array(pictures, "frames", len(chunk), sequence)
                 except Exception as error:
-                    problem = str(error) if isinstance(error, DataError) else f"{sequence}: {error!r}"
+                    problem = str(error) if isinstance(error, DataError) else f"{sequence}: {describe(error)}"
                     left = len(numbers) - start
                     self._file.execute("INSERT INTO broken VALUES (?, ?, ?)", (split, left, problem))
                     yield left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,16 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from vpbench.engine.annotate import annotate
 from vpbench.engine.digest import digest_arrays
 from vpbench.engine.prepared import Key, PreparedDataset, keys_of
-from vpbench.errors import DataError, VpbenchError
+from vpbench.errors import DataError, VpbenchError, describe
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import PAIRWISE, Context, Future, LabelSpace, Modality
 from vpbench.plugin.dataset import Dataset, check_array
+from vpbench.plugin.guard import plugin_errors
 from vpbench.protocol.protocol import PixelOp
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
@@ -139,13 +141,13 @@ class ClipSource:
         Raises:
             DataError: as the dataset's reader, an array that breaks the contract, or any exception of either plugin.
         """
-        try:
+
+        def fail(error: BaseException) -> VpbenchError:
+            known = isinstance(error, VpbenchError)
+            return error if known else DataError(f"dataset {self.name!r}, clip {ref.id!r}: {describe(error)}")
+
+        with plugin_errors(fail):
             return self._read_clip(ref)
-        except VpbenchError:
-            raise
-        except Exception as error:
-            dataset = self.name
-            raise DataError(f"dataset {dataset!r}, clip {ref.id!r}: {type(error).__name__}: {error}") from error
 
     def _read_clip(self, ref: ClipRef) -> ClipArrays:
         scored = [ref.frames[ref.context + step - 1] for step in ref.steps]
@@ -213,6 +215,8 @@ class _Reads(TorchDataset[list[ClipArrays] | VpbenchError]):
         try:
             return [self.source.read(ref) for ref in self.groups[index]]
         except VpbenchError as error:
+            if get_worker_info() is not None:  # a traceback does not travel between processes
+                error.add_note("".join(traceback.format_exception(error)))
             return error
 
 

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from types import ModuleType
@@ -22,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from vpbench.errors import PluginError, UsageError, VpbenchWarning, did_you_mean
+from vpbench.errors import PluginError, UsageError, VpbenchError, VpbenchWarning, describe, did_you_mean
 from vpbench.names import is_metric, is_name
 from vpbench.plugin import hookspecs
+from vpbench.plugin.guard import plugin_errors
 
 if TYPE_CHECKING:
     import click
@@ -33,6 +35,10 @@ __all__ = ["GROUP", "KINDS", "Entry", "Plugin", "Plugins", "load_plugins", "plug
 
 GROUP = "vpbench"
 KINDS = ("predictor", "dataset", "metric", "protocol", "annotator")
+
+
+class _BrokenError(VpbenchError):
+    """An installed plugin cannot be loaded."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +59,12 @@ class Entry:
             PluginError: the module or the name in it cannot be imported.
         """
         module_name, _, attribute = self.target.partition(":")
-        try:
+        where = f"the {self.kind} {self.name!r} of plugin {self.plugin} cannot be imported from {self.target!r}"
+        with plugin_errors(lambda error: PluginError(f"{where}: {describe(error)}; see `vpbench plugins`")):
             module = importlib.import_module(module_name)
             if self.kind == "protocol":
                 return importlib.resources.files(module).joinpath(attribute)
             return getattr(module, attribute)
-        except Exception as error:
-            raise PluginError(
-                f"the {self.kind} {self.name!r} of plugin {self.plugin} cannot be imported from {self.target!r}: "
-                f"{type(error).__name__}: {_one_line(error)}; see `vpbench plugins`"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Plugins:
                     if impl.plugin is module:
                         impl.function(*[self._registrar(kind, plugin) for _ in impl.argnames])
             self.manager.check_pending()
-        except Exception:
+        except BaseException:
             self.entries = before
             self.manager.unregister(module)
             raise
@@ -163,14 +165,15 @@ class Plugins:
         for impl in self.manager.hook.register_commands.get_hookimpls():
             before = dict(group.commands)
             try:
-                impl.function(*[group for _ in impl.argnames])
-                wrong = [name for name in group.commands if not is_name(name)]
-                if wrong:
-                    raise PluginError(f"the command {wrong[0]!r}: that is not a name")
-            except Exception as error:
+                with plugin_errors(lambda error: _BrokenError(describe(error))):
+                    impl.function(*[group for _ in impl.argnames])
+                    wrong = [name for name in group.commands if not is_name(name)]
+                    if wrong:
+                        raise PluginError(f"the command {wrong[0]!r}: that is not a name")
+            except _BrokenError as error:
                 group.commands = before
                 warnings.warn(
-                    f"plugin {impl.plugin_name} adds no command: {type(error).__name__}: {_one_line(error)}",
+                    f"plugin {impl.plugin_name} adds no command: {error}",
                     VpbenchWarning,
                     stacklevel=2,
                 )
@@ -214,12 +217,13 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
             point.name, distribution.name, distribution.version, point.value, released=_released(distribution)
         )
         try:
-            module = importlib.import_module(point.value)
-            plugins.add(module, description)
-        except PluginError:
-            raise
-        except Exception as error:
-            problem = f"{type(error).__name__}: {_one_line(error)}"
+            with plugin_errors(
+                lambda error: error if isinstance(error, PluginError) else _BrokenError(describe(error))
+            ):
+                module = importlib.import_module(point.value)
+                plugins.add(module, description)
+        except _BrokenError as error:
+            problem = str(error)
             description = replace(description, error=problem)
         plugins.plugins.append(description)
     for text in extra:
@@ -227,12 +231,8 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
         if plugins.manager.is_registered(module):
             continue  # it is installed, too
         description = Plugin(module.__name__, text, getattr(module, "__version__", ""), module.__name__)
-        try:
+        with plugin_errors(partial(_extra_error, f"--plugin {text}", "")):
             plugins.add(module, description)
-        except PluginError:
-            raise
-        except Exception as error:
-            raise PluginError(f"--plugin {text}: {type(error).__name__}: {_one_line(error)}") from error
         plugins.plugins.append(description)
     return plugins
 
@@ -290,7 +290,7 @@ def _distributions() -> Iterable[Distribution]:
 
 def _import_extra(text: str) -> ModuleType:
     path = Path(text)
-    try:
+    with plugin_errors(partial(_extra_error, f"--plugin {text} cannot be imported", "; --debug shows where")):
         if path.suffix != ".py":
             return importlib.import_module(text)
         if not path.is_file():
@@ -310,13 +310,7 @@ def _import_extra(text: str) -> ModuleType:
             del sys.modules[path.stem]
             raise
         return module
-    except PluginError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"--plugin {text} cannot be imported: {type(error).__name__}: {_one_line(error)}; --debug shows where"
-        ) from error
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or "no message"
+def _extra_error(prefix: str, suffix: str, error: BaseException) -> PluginError:
+    return error if isinstance(error, PluginError) else PluginError(f"{prefix}: {describe(error)}{suffix}")
