@@ -143,8 +143,9 @@ class ClipSource:
         """
 
         def fail(error: BaseException) -> VpbenchError:
-            known = isinstance(error, VpbenchError)
-            return error if known else DataError(f"dataset {self.name!r}, clip {ref.id!r}: {describe(error)}")
+            if isinstance(error, VpbenchError):
+                return error
+            return DataError(f"dataset {self.name!r}, clip {ref.id!r}: {describe(error)}")
 
         with plugin_errors(fail):
             return self._read_clip(ref)

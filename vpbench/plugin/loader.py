@@ -217,9 +217,7 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
             point.name, distribution.name, distribution.version, point.value, released=_released(distribution)
         )
         try:
-            with plugin_errors(
-                lambda error: error if isinstance(error, PluginError) else _BrokenError(describe(error))
-            ):
+            with plugin_errors(_broken_error):
                 module = importlib.import_module(point.value)
                 plugins.add(module, description)
         except _BrokenError as error:
@@ -310,6 +308,10 @@ def _import_extra(text: str) -> ModuleType:
             del sys.modules[path.stem]
             raise
         return module
+
+
+def _broken_error(error: BaseException) -> VpbenchError:
+    return error if isinstance(error, PluginError) else _BrokenError(describe(error))
 
 
 def _extra_error(prefix: str, suffix: str, error: BaseException) -> PluginError:
