@@ -233,6 +233,7 @@ def batches(
         batch_size=None,
         num_workers=workers,
         collate_fn=_as_read,
+        generator=torch.Generator(),  # else it draws from the global random state
     )
 
 

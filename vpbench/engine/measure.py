@@ -116,8 +116,8 @@ def _table(metric_name: str, name: str, metric: Metric, comparison: Comparison) 
 
     with plugin_errors(fail), process_state():
         with torch.inference_mode():
-            lines = islice(metric.measure(comparison), clips + 1)
-            table = [list(islice(line, max(clips, steps) + 1)) for line in lines]
+            most = max(clips, steps) + 1
+            table = [list(islice(line, most)) for line in islice(metric.measure(comparison), most)]
         if len(table) != clips or any(len(line) != steps for line in table):
             shape = f"{len(table)} x {len(table[0]) if table else 0}"
             raise MetricError(f"it must give {clips} x {steps} statistics (clips x steps), not {shape}")

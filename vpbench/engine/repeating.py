@@ -126,8 +126,8 @@ class RepeatCheck:
             return
         third = self._predict(trial.second, _SEEDS[1])
         if excess := _excess(again, third):
-            fourth = self._predict(trial.second, _SEEDS[1])
-            raise self._refused(trial.second.refs, excess, _STATE if _excess(third, fourth) else _RANDOM)
+            seeded = self._predict(trial.second, _SEEDS[0])
+            raise self._refused(trial.second.refs, excess, _STATE if _excess(again, seeded) else _RANDOM)
         resized = len(trial.first.refs) != len(trial.second.refs)
         if excess := _excess(first, second, rounded=resized and self._rounds(trial.first)):
             repeated = self._predict(trial.first, _SEEDS[1])
@@ -150,8 +150,8 @@ class RepeatCheck:
     def _refused(self, refs: Sequence[ClipRef], excess: str, cause: str) -> PredictorError:
         clips = " and ".join(repr(ref.id) for ref in refs)
         return PredictorError(
-            f"predictor {self.caller.name!r} is refused: predicting {clips} again does not repeat its prediction "
-            f"({excess}). Likely cause: {cause}"
+            f"predictor {self.caller.name!r} is refused: {clips} predicted a second time: {excess}. "
+            f"Likely cause: {cause}"
         )
 
 
