@@ -33,12 +33,15 @@ def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
     run = json.loads((folder / "run.json").read_text())
     assert folder == tmp_path / "r" / "toy" / "last" / run["identity_hash"][:12]
     assert set(run["identity"]) == {
-        "protocol", "manifest", "predictor", "options", "fingerprint", "annotators", "metrics", "seed", "samples",
-        "partial",
+        "protocol", "manifest", "data", "predictor", "options", "fingerprint", "annotators", "metrics", "metric_code",
+        "seed", "samples", "partial", "unproven",
     }  # fmt: skip
     rows = [json.loads(line) for line in (folder / "units" / "000000.jsonl").read_text().splitlines()]
     assert len(rows) == 16 * 4 * 2
-    assert rows[0] == {"clip": "test/seq000@0", "metric": "mse", "status": "ok", "step": 1, "value": rows[0]["value"]}
+    assert {**rows[0], "value": 0, "data": ""} == {
+        "clip": "test/seq000@0", "metric": "mse", "status": "ok", "step": 1, "value": 0, "data": "",
+    }  # fmt: skip
+    assert len(rows[0]["data"]) == 16
     assert [(r["clip"], r["step"], r["metric"]) for r in rows] == sorted(
         (r["clip"], r["step"], r["metric"]) for r in rows
     )
@@ -164,9 +167,9 @@ def test_saved_predictions_score_the_same_rows(vpbench, toy, tmp_path):
     predictions = Path(first["path"]) / "predictions"
     assert np.load(predictions / "test" / "seq000@0.npy").shape == (4, 16, 24, 3)
     again = vpbench(*args, "-m", f"saved:{predictions}").json["results"][0]
-    assert (Path(again["path"]) / "units" / "000001.jsonl").read_bytes() == (
-        Path(first["path"]) / "units" / "000001.jsonl"
-    ).read_bytes()
+    # Only what their contexts held differs: the one that was saved was shown flow.
+    rows = [[{**row, "context": ""} for row in api.load(result["path"]).rows()] for result in (first, again)]
+    assert rows[0] == rows[1]
     assert again["summary"]["scores"] == first["summary"]["scores"]
 
 
@@ -256,17 +259,6 @@ WRONG = [{"clips": 0}, {"samples": 0}, {"batch_size": 0}, {"workers": -1}, {"met
 def test_settings_from_python_are_checked(tmp_path, setting):
     with pytest.raises(api.UsageError, match=next(iter(setting))):
         api.evaluate("repeat", "scenes", out=tmp_path, **setting)
-
-
-@pytest.mark.parametrize("order", [["meddles", "last"], ["last", "meddles"]])
-def test_a_predictor_that_writes_into_the_context_fails_and_spoils_nothing(vpbench, toy, tmp_path, order):
-    alone = vpbench("run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "a", "--json").json["results"][0]
-    flags = [flag for name in order for flag in ("-m", name)]
-    done = vpbench("run", *toy(), *flags, *MSE, "--out", tmp_path / "b", "--json")
-    assert done.code == 1
-    assert "'meddles' changes the context in place" in done.error
-    (last,) = done.json["results"]
-    assert last["summary"] == alone["summary"]
 
 
 def test_a_metric_that_writes_into_what_it_measures_is_named(vpbench, toy, tmp_path):
