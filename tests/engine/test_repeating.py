@@ -141,3 +141,6 @@ def test_a_pair_that_does_not_fit_into_memory_is_no_error():
     check(Small("frames", 0, alone), batch(1), batch(1, first=4))
     with pytest.raises(vpbench.PredictorError, match="it keeps state"):
         check(Small("frames", 0.1, lambda size, call: call > 1), batch(1), batch(1, first=4))
+    small = Small("frames", 2 * TOLERANCES["frames"].exact, lambda size, call: call > 1, torch.bfloat16)
+    with pytest.raises(vpbench.PredictorError, match="it keeps state"):
+        check(small, batch(1), batch(1, first=4))

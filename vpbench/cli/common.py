@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import sys
@@ -120,10 +119,9 @@ class _Diverted:
 
 
 def _flush(stream: Any) -> None:
-    """Write what Python and C libraries hold back, so that it goes where standard output leads now."""
+    """Write what Python holds back, so that it goes where standard output leads now."""
     if stream is not None:
         stream.flush()
-    ctypes.CDLL(None).fflush(None)
 
 
 def _divert(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
