@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vpbench.errors import text_of, type_name
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset, DatasetInfo, SequenceInfo
 from vpbench.protocol.protocol import Protocol
@@ -54,7 +55,7 @@ def _find_damaged(dataset: Dataset, clips: Sequence[ClipRef]) -> dict[str, str]:
         try:
             dataset.read(clip.sequence, list(dict.fromkeys(clip.frames)), "frames")
         except Exception as error:  # a plugin's reader may raise anything
-            damaged[clip.sequence] = str(error) or type(error).__name__
+            damaged[clip.sequence] = text_of(error) or type_name(error)
     return damaged
 
 

@@ -28,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.engine.prepared import Contents, Key, PreparedDataset, checksum, open_store
-from vpbench.errors import DataError, ResultError, VpbenchError
+from vpbench.errors import DataError, ResultError, VpbenchError, describe
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
+from vpbench.plugin.guard import plugin_errors
 from vpbench.results.store import write_atomic
 
 __all__ = ["make_store"]
@@ -159,13 +160,13 @@ def _parts(folder: Path, contents: Contents, modalities: Collection[Modality], s
 
 
 def _read(read: Read, sequence: str, keys: Sequence[Key], modality: Modality) -> NDArray[Any]:
-    try:
+    where = f"sequence {sequence!r}, {modality} from {keys[0][0]} to {keys[-1][-1]}"
+
+    def fail(error: BaseException) -> VpbenchError:
+        return error if isinstance(error, VpbenchError) else DataError(f"{where}: {describe(error)}")
+
+    with plugin_errors(fail):
         return read(sequence, keys, modality)
-    except VpbenchError:
-        raise
-    except Exception as error:  # a plugin's
-        where = f"sequence {sequence!r}, {modality} from {keys[0][0]} to {keys[-1][-1]}"
-        raise DataError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def _npy(array: NDArray[Any]) -> bytes:
