@@ -92,9 +92,8 @@ def modules_of(value: Any) -> list[torch.nn.Module]:
         visited.add(id(item))
         if isinstance(item, torch.nn.Module):
             modules.append(item)
-            registered = list(item.modules())
-            visited |= {id(module) for module in registered}
-            stack += [member for module in registered for member in _members(module)]
+            visited |= {id(module) for module in item.modules()}
+            stack += [member for module in item.modules() for member in _members(module)]
         elif isinstance(item, Mapping):
             stack += reversed(list(item.values()))
         elif isinstance(item, (list, tuple, set, frozenset)):
@@ -114,8 +113,7 @@ def modules_of(value: Any) -> list[torch.nn.Module]:
 
 def _members(value: Any) -> list[Any]:
     """Return the members of an object's own classes and its attributes, the first attribute last."""
-    classes = [cls for cls in type(value).__mro__ if not is_library(cls.__module__)]
-    members = [member for cls in classes for member in vars(cls).values()]
+    members = [m for cls in type(value).__mro__ if not is_library(cls.__module__) for m in vars(cls).values()]
     return members + [member for _, member in _attributes(value)][::-1]
 
 
