@@ -13,7 +13,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.errors import MetricError, VpbenchError
+from vpbench.errors import MetricError, VpbenchError, describe
+from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.metric import Metric, Statistic
 
 __all__ = [
@@ -47,16 +48,16 @@ def finalise(metric: Metric, statistics: Sequence[Statistic]) -> dict[str, float
     Raises:
         MetricError: the metric fails on them; names it.
     """
-    try:
+
+    def fail(error: BaseException) -> VpbenchError:
+        if isinstance(error, VpbenchError):
+            return error
+        return MetricError(f"metric {metric.info.name!r} makes no score of its statistics: {describe(error)}")
+
+    with plugin_errors(fail):
         value = metric.finalise(statistics)
         named = dict(value) if isinstance(value, dict) else {"score": value}
         return {key: float(number) for key, number in named.items()} | {"score": float(named["score"])}
-    except VpbenchError:
-        raise
-    except Exception as error:
-        raise MetricError(
-            f"metric {metric.info.name!r} makes no score of its statistics: {type(error).__name__}: {error}"
-        ) from error
 
 
 def group_frames(values: Mapping[tuple[str, int], Statistic], recordings: Mapping[str, str]) -> Recordings:
