@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 import time
+import warnings
 
 import numpy as np
 import torch
@@ -132,7 +133,8 @@ def sparse(self, context, horizon, generators):
 
 @rogue("it is quantized")
 def quantized(self, context, horizon, generators):
-    return torch.quantize_per_tensor(last(context, horizon), 0.1, 0, torch.quint8)
+    with warnings.catch_warnings(action="ignore"):
+        return torch.quantize_per_tensor(last(context, horizon), 0.1, 0, torch.quint8)
 
 
 @rogue("they are torch.complex64")
@@ -142,7 +144,8 @@ def complex_numbers(self, context, horizon, generators):
 
 @rogue("it is nested")
 def nested(self, context, horizon, generators):
-    return torch.nested.nested_tensor(list(last(context, horizon)))
+    with warnings.catch_warnings(action="ignore"):
+        return torch.nested.nested_tensor(list(last(context, horizon)))
 
 
 @rogue("it is meta")

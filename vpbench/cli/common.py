@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from vpbench.errors import DataError, UsageError, VpbenchError
-from vpbench.output import line, say, say_block
+from vpbench.output import line, say
 from vpbench.plugin.loader import Plugins, load_plugins
 
 __all__ = [
@@ -89,7 +89,7 @@ class _Diverted:
     def print(self, text: str) -> None:
         """Print on the real standard output."""
         self.restore()
-        click.echo(text)
+        say_block(text)
         _flush(sys.stdout)
         self._divert()
 

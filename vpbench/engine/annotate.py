@@ -17,10 +17,11 @@ from vpbench.engine.choose import Chosen
 from vpbench.engine.prepare import by_sequence, store_folder, store_key
 from vpbench.engine.prepared import Key, PreparedDataset, cut, open_store
 from vpbench.engine.store_making import make_store
-from vpbench.errors import DataError, VpbenchError
+from vpbench.errors import DataError, VpbenchError, describe
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import PAIRWISE, Modality
 from vpbench.plugin.dataset import Dataset, check_array
+from vpbench.plugin.guard import plugin_errors
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
 
@@ -48,12 +49,14 @@ def annotate(
     if lacks := [m for m in annotator.info.needs if m not in window]:
         raise DataError(f"the annotator of {modality} needs {lacks[0]}, which {where} lacks")
     given: dict[str, NDArray[Any]] = {m: window[m] for m in annotator.info.needs}
-    try:
+
+    def fail(error: BaseException) -> VpbenchError:
+        if isinstance(error, VpbenchError):
+            return error
+        return DataError(f"annotator of {modality}, {where}: {describe(error)}")
+
+    with plugin_errors(fail):
         array = annotator.annotate(given, f"{sequence}@{'-'.join(map(str, key))}")
-    except VpbenchError:
-        raise
-    except Exception as error:
-        raise DataError(f"annotator of {modality}, {where}: {type(error).__name__}: {error}") from error
     check_array(array, modality, len(key), f"annotator of {modality}, {where}")
     if array.shape[1:3] != window["frames"].shape[1:3]:
         raise DataError(f"annotator of {modality}, {where}: not of the frames' size")

@@ -146,14 +146,13 @@ def exchanges(count: int) -> Iterator[NDArray[np.int64]]:
 
 
 def _resample(metric: Metric, recordings: Recordings, draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    try:
+    def fail(error: BaseException) -> VpbenchError:
+        if isinstance(error, VpbenchError):
+            return error
+        return MetricError(f"metric {metric.info.name!r} cannot be resampled: {describe(error)}")
+
+    with plugin_errors(fail):
         scores = np.asarray(metric.resample(recordings, draws), dtype=np.float64)
-    except VpbenchError:
-        raise
-    except Exception as error:
-        raise MetricError(
-            f"metric {metric.info.name!r} cannot be resampled: {type(error).__name__}: {error}"
-        ) from error
     if scores.shape != (len(draws),):
         raise MetricError(
             f"metric {metric.info.name!r}: resample gave {list(scores.shape)} scores for {len(draws)} resamples"
