@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from vpbench.errors import DataError, UsageError, VpbenchError
-from vpbench.output import line, say
+from vpbench.output import line, say, say_block
 from vpbench.plugin.loader import Plugins, load_plugins
 
 __all__ = [
