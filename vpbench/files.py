@@ -16,7 +16,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RECORD", "RUN", "TOML", "UNIT", "parse_json", "parse_toml", "read_bytes", "read_text", "read_toml"]
+__all__ = [
+    "RECORD",
+    "RUN",
+    "TOML",
+    "UNIT",
+    "kind_of",
+    "parse_json",
+    "parse_toml",
+    "read_bytes",
+    "read_text",
+    "read_toml",
+]
 
 _MIB = 2**20
 TOML = 1 * _MIB
@@ -63,9 +74,14 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return data
 
 
+def kind_of(mode: int) -> str:
+    """Return what a path leads to, by its mode, where that is no regular file; "" where it is."""
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no file")
+
+
 def _check(status: os.stat_result, limit: int) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a regular file")
+    if kind := kind_of(status.st_mode):
+        raise ValueError(f"it is {kind}, not a regular file")
     if status.st_size > limit:
         raise ValueError(_too_large(limit))
 

@@ -8,6 +8,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
+from vpbench.errors import describe, text_of
+
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Plugins
 
@@ -40,16 +42,7 @@ def explain(error: Exception, plugins: Plugins | None) -> str:
         return f"{where}memory does not suffice: lower --batch-size or --workers, or close other programs"
     if isinstance(error, UnicodeEncodeError):
         return f"{where}{error.encoding} cannot write {error.object[error.start]!r}: set PYTHONIOENCODING=utf-8"
-    text = f"{type(error).__name__}: {text_of(error)}"
-    return f"{where}{text} (this is a bug of {'that plugin' if name else 'vpbench'}; --debug shows where)"
-
-
-def text_of(error: BaseException) -> str:
-    """Return the text of an exception, even of one that cannot say it."""
-    try:
-        return str(error) or "no message"
-    except Exception:
-        return "no message"
+    return f"{where}{describe(error)} (this is a bug of {'that plugin' if name else 'vpbench'}; --debug shows where)"
 
 
 def stdout_is_closed() -> bool:

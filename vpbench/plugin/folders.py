@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vpbench.errors import DataError
+from vpbench.files import kind_of
 
 __all__ = ["Listing", "data_file", "evenly", "file_stamp", "is_hidden", "list_folder", "regular_file", "walk_folders"]
 
@@ -93,19 +94,9 @@ def regular_file(path: Path) -> Path:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not stat.S_ISREG(mode):
-        kind = next((name for test, name in _KINDS if test(mode)), "no file")
+    if kind := kind_of(mode):
         raise DataError(f"{path}: is {kind}, not a regular file; name a file")
     return path
-
-
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 def file_stamp(path: Path) -> str:

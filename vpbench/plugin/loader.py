@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.resources
 import importlib.util
-import json
 import os
 import sys
 import warnings
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from vpbench.errors import PluginError, UsageError, VpbenchError, VpbenchWarning, describe, did_you_mean
+from vpbench.files import parse_json
 from vpbench.names import is_metric, is_name
 from vpbench.plugin import hookspecs
 from vpbench.plugin.guard import plugin_errors
@@ -269,7 +269,7 @@ def _released(distribution: Distribution) -> bool:
     if distribution.name == "vpbench":
         return True
     try:
-        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        origin = parse_json(distribution.read_text("direct_url.json") or "{}")
         editable = bool(origin.get("dir_info", {}).get("editable"))
     except (AttributeError, ValueError):
         return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import stat
 import tempfile
 import threading
 import urllib.request
@@ -24,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vpbench.errors import DataError
+from vpbench.files import kind_of
 from vpbench.output import say
 from vpbench.paths import cache_dir, weights_dirs
 
@@ -167,8 +167,8 @@ def check_regular(path: Path) -> None:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise DataError(f"{path}: {'there is no such file' if missing else error.strerror}") from error
-    if not stat.S_ISREG(mode):
-        raise DataError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or device'}, not a file of weights")
+    if kind := kind_of(mode):
+        raise DataError(f"{path}: is {kind}, not a file of weights")
 
 
 def read(path: Path) -> dict[str, Tensor]:
