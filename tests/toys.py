@@ -194,9 +194,10 @@ class NeedsFlow:
 
     def predict(self, context, horizon, generators):
         flow = context.flow[:, -1:].expand(-1, horizon, -1, -1, -1)
-        shift = int(context.flow[0, 0, 0, 0, 0].item())
-        frames = torch.stack([context.frames[:, -1].roll(-shift * k, -1) for k in range(1, horizon + 1)], 1)
-        return vpbench.Prediction(frames=frames, flow=flow)
+        shifts = [int(flow[0, 0, 0, 0].item()) for flow in context.flow]
+        clips = zip(context.frames[:, -1], shifts, strict=True)
+        frames = [torch.stack([last.roll(-shift * k, -1) for k in range(1, horizon + 1)]) for last, shift in clips]
+        return vpbench.Prediction(frames=torch.stack(frames), flow=flow)
 
 
 class Seer:
