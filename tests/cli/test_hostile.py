@@ -354,7 +354,7 @@ def test_an_exception_of_a_plugin_is_no_bug_of_vpbench(fragile, tmp_path, place,
     done = fragile(place, "raise ValueError('wrong\\x1b[31m')", *args)
     line = done.err.splitlines()[-1]
     assert done.code == 1
-    assert "ValueError: wrong\\x1b[31m" in line
+    assert "ValueError: wrong" in line and "\x1b" not in line
     assert "bug of vpbench" not in line
     assert ("annotator of flow, dataset" if place == "annotate" else "fragile") in line
 
@@ -378,7 +378,7 @@ def test_a_plugin_that_cannot_add_its_commands_is_warned_of_and_the_others_stay(
         ("open('/nowhere/x')", "/nowhere/x: No such file or directory"),
         ("raise BrokenPipeError(32, 'Broken pipe')", "Broken pipe"),
         ("raise UnicodeEncodeError('ascii', 'é', 0, 1, 'no')", "ascii cannot write 'é': set PYTHONIOENCODING"),
-        ("class E(Exception):\n def __str__(self): raise ValueError\nraise E", "E: no message (this is a bug of that"),
+        ("class E(Exception):\n def __str__(self): raise ValueError\nraise E", "E: (its text cannot be read) (this is a bug of that"),
     ],
 )
 def test_troubles_of_the_system_have_their_own_line(fragile, how, words):
@@ -427,7 +427,7 @@ def test_a_terminal_of_another_encoding_shows_what_it_can():
 
 
 def test_an_output_that_nobody_reads_ends_quietly():
-    done = shell("vpbench list | head -1; echo ${PIPESTATUS[0]}")
+    done = shell("vpbench list | true; echo ${PIPESTATUS[0]}")
     assert (done.stdout.split()[-1], done.stderr) == (b"141", b"")
 
 
