@@ -58,7 +58,7 @@ class Result:
             )
         summary = read_summary(path)
         if summary["identity"] != self.run["identity_hash"]:
-            raise ResultError(f"{path} is of another run than run.json beside it; `vpbench merge {self.path}` mends it")
+            raise ResultError(f"{path} is of another run than run.json; `vpbench merge {self.path}` writes it again")
         return summary
 
     def at(self, metric: str, step: int) -> float | None:
