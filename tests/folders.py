@@ -65,6 +65,7 @@ def make_result(
     fingerprint: str = "",
     units: Sequence[int] | None = None,
     clamped: bool = False,
+    reason: str = "empty",
     **run: Any,
 ) -> Path:
     """Write a result whose score at each step is the asked one (None: undefined in every clip), and return its folder.
@@ -101,7 +102,7 @@ def make_result(
                     offset = spread * (-1 if (i // len(each)) % 2 else 1)
                     row = {"clip": clip, "step": step, "metric": metric, "data": digest(f"{data} {clip}")}
                     if value is None:
-                        row |= {"status": "undefined", "value": None, "reason": "empty"}
+                        row |= {"status": "undefined", "value": None, "reason": reason}
                     else:
                         row |= {"status": "ok", "value": value + offset}
                     row |= {"context": digest(f"{context} {clip}")} if context else {}

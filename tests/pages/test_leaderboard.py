@@ -112,7 +112,7 @@ def test_partial_results_and_oracles_are_apart(add, tmp_path):
     assert [row[:2] for row in mse[1:]] == [["1", "last"], ["ceiling", "seer"]]
     assert ["**" in row[2] for row in mse[1:]] == [True, False]
     (partial,) = tables(built["toy.md"], "Partial results, not ranked")
-    assert partial[1] == ["look", "20", "--clips 3 of 20", "mse 0.0100"]
+    assert partial[1] == ["look", "20", r"\--clips 3 of 20", "mse 0.0100"]
     assert re.search(r"\[toy\]\(toy\.md\) *\| toys *\| 1 *\| 2 *\|", built["README.md"])
 
 

@@ -14,6 +14,7 @@ from vpbench.engine.verify import verify
 from vpbench.errors import ResultError
 from vpbench.pages.standings import collect
 from vpbench.plugin.loader import load_plugins
+from vpbench.protocol.units import hash_entries
 from vpbench.results.store import Store
 
 SCORES = {"mse": [0.1, 0.2], "psnr": [20.0, 10.0]}
@@ -62,6 +63,12 @@ def test_units_of_another_predictor_are_refused(folder, tmp_path):
     refused(folder, r"000000\.jsonl is not what was published")
 
 
+def forge_manifest(run, change):
+    """Edit the clip list, and the digest of it in the identity."""
+    change(run["manifest"])
+    run["identity"]["manifest"] = hash_entries(run["manifest"])
+
+
 RUN = {
     "renamed predictor": (lambda run: run.update(predictor="sota"), "predictor is 'sota', the identity says 'model'"),
     "partial": (
@@ -70,20 +77,29 @@ RUN = {
     ),
     "other clips": (lambda run: run["manifest"].pop(), "the manifest is not the one"),
     "other recordings": (lambda run: run["manifest"][3].__setitem__(2, "x"), "the manifest is not the one"),
+    "steps of a clip": (
+        lambda run: forge_manifest(run, lambda manifest: manifest[3].__setitem__(1, [1])),
+        r"clip 's003@0' has the steps \[1\], which are not the protocol's",
+    ),
+    "a clip twice": (
+        lambda run: forge_manifest(run, lambda manifest: manifest.__setitem__(3, manifest[2])),
+        "the manifest has one clip twice",
+    ),
     "other protocol": (lambda run: run["protocol"].update(quantise=True), "the protocol is not the one"),
-    "not a protocol": (lambda run: run.update(protocol={"name": "x"}), "run again with another --out"),
+    "not a protocol": (lambda run: run.update(protocol={"name": "x"}), "protocol: .*required.*make the result again"),
+    "steps": (lambda run: run["protocol"]["sampling"].update(horizon=1), "the protocol is not the one"),
     "cumulative": (lambda run: run.update(cumulative=False), "cumulative is False"),
     "revision": (lambda run: run["metrics"]["mse"].update(revision=2), "metrics are others than those"),
     "one metric less": (lambda run: run["metrics"].pop("mse"), "metrics are others than those"),
     "direction": (lambda run: run["metrics"]["mse"].update(higher_is_better=True), "the metric says the opposite"),
     "skipped and measured": (lambda run: run["skipped"].update(mse="no"), "mse is both measured and skipped"),
-    "oracle": (lambda run: run.update(sees_truth="no"), "must be true or false"),
-    "stochastic": (lambda run: run.update(stochastic=True), "stochastic has rows without a sample"),
+    "oracle": (lambda run: run.update(sees_truth="no"), "sees_truth: .*boolean"),
+    "stochastic": (lambda run: run.update(stochastic=True), "stochastic is True in run.json, which the sample"),
     "samples": (lambda run: run["identity"].update(samples=2), "2 samples of a predictor that is not stochastic"),
-    "seed": (lambda run: run["identity"].update(seed="0"), "samples and seed must be whole numbers"),
-    "a field more": (lambda run: run["identity"].update(trust=1), "other fields than vpbench writes"),
+    "seed": (lambda run: run["identity"].update(seed="0"), "identity.seed: .*integer"),
+    "a field more": (lambda run: run["identity"].update(trust=1), "identity.trust: Extra"),
     "overlap": (lambda run: run.update(weights={"clips": "disjoint", "seen": 3}), "'disjoint', but 3 sequences"),
-    "identity is no object": (lambda run: run.update(metrics=[]), "is not as vpbench writes it"),
+    "metrics are no object": (lambda run: run.update(metrics=[]), "metrics: .*dictionary"),
 }
 
 
@@ -109,25 +125,31 @@ def test_clips_missing_from_a_protocol_that_counts_them_are_partial(tmp_path):
 
 
 ROWS = {
-    "value is a text": (lambda row: row.update(value="0.1"), "finite number"),
-    "value is true": (lambda row: row.update(value=True), "finite number"),
-    "value is not finite": (lambda row: row.update(value=float("inf")), "finite number"),
-    "value is empty": (lambda row: row.update(value=[]), "finite number"),
-    "step is true": (lambda row: row.update(step=True), "step and sample must be whole numbers"),
-    "a field more": (lambda row: row.update(extra=1), "the fields are not those of a row"),
-    "a field less": (lambda row: row.pop("data"), "the fields are not those of a row"),
-    "a sample": (lambda row: row.update(sample=0), "not stochastic has rows with a sample"),
-    "status": (lambda row: row.update(status="fine"), "status must be"),
-    "reason of a value": (lambda row: row.update(reason="x"), "status must be"),
-    "undefined with a value": (lambda row: row.update(status="undefined", reason="x"), "an undefined row"),
-    "undefined without reason": (lambda row: row.update(status="undefined", value=None), "an undefined row"),
-    "digest": (lambda row: row.update(data="x"), "digests of 16 hex digits"),
+    "value is a text": (lambda row: row.update(value="0.1"), r"not a row \(value\)"),
+    "value is true": (lambda row: row.update(value=True), r"not a row \(value\)"),
+    "value is not finite": (lambda row: row.update(value=float("inf")), r"not a row \(.*Infinity"),
+    "value is empty": (lambda row: row.update(value=[]), r"not a row \(value\)"),
+    "step is true": (lambda row: row.update(step=True), r"not a row \(step\)"),
+    "a field more": (lambda row: row.update(extra=1), r"not a row \(extra\)"),
+    "a field less": (lambda row: row.pop("data"), r"not a row \(data\)"),
+    "a sample": (lambda row: row.update(sample=0), "stochastic is False in run.json, which the sample"),
+    "status": (lambda row: row.update(status="fine"), r"not a row \(status\)"),
+    "reason of a value": (lambda row: row.update(reason="x"), r"not a row \(reason of a row that is ok\)"),
+    "undefined with a value": (
+        lambda row: row.update(status="undefined", reason="x"),
+        r"not a row \(value of a row that is undefined\)",
+    ),
+    "undefined without reason": (
+        lambda row: row.update(status="undefined", value=None),
+        r"not a row \(reason of a row that is undefined\)",
+    ),
+    "digest": (lambda row: row.update(data="x"), r"not a row \(data\)"),
     "data of another clip": (lambda row: row.update(data="0" * 16), "another digest of the data"),
     "other context": (lambda row: row.update(context="0" * 16), "another digest of the context"),
     "no context": (lambda row: row.pop("context"), "only some rows name a digest of the context"),
     "clamped": (lambda row: row.update(clamped=True), "clamped for one metric and not for another"),
-    "clamped is false": (lambda row: row.update(clamped=False), "clamped must be true"),
-    "note": (lambda row: row.update(note=1), "note a text"),
+    "clamped is false": (lambda row: row.update(clamped=False), r"not a row \(clamped\)"),
+    "note": (lambda row: row.update(note=1), r"not a row \(note\)"),
 }
 
 
@@ -193,11 +215,7 @@ SUMMARY = {
     "clamped": lambda s: s.update(clamped_frames=1),
     "a field more": lambda s: s.update(trust=1),
     "a field of a score more": lambda s: s["scores"]["mse"].update(trust=1),
-    "interval of texts": lambda s: s["scores"]["mse"].update(ci95=["a", "b"]),
     "interval turned": lambda s: s["scores"]["mse"].update(ci95=[[1.0, 0.0], None]),
-    "interval of one step": lambda s: s["scores"]["mse"].update(ci95=[None]),
-    "clips is true": lambda s: s["scores"]["mse"].update(clips=True),
-    "score is a list": lambda s: s["scores"].update(mse=[]),
 }
 
 
@@ -205,6 +223,25 @@ SUMMARY = {
 def test_a_summary_that_does_not_follow_from_the_rows_is_refused(folder, name):
     folders.edit_summary(folder, SUMMARY[name])
     refused(folder, r"summary\.json does not follow from the rows.*`vpbench merge")
+
+
+UNREADABLE = {
+    "interval of texts": (lambda s: s["scores"]["mse"].update(ci95=["a", "b"]), "scores.mse.ci95.0: "),
+    "interval of one step": (lambda s: s["scores"]["mse"].update(ci95=[None]), "mse has not one score for each of 2"),
+    "clips is true": (lambda s: s["scores"]["mse"].update(clips=True), "scores.mse.clips: "),
+    "score is a list": (lambda s: s["scores"].update(mse=[]), "scores.mse: "),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_summary_of_other_types_is_refused(folder, name):
+    """The reader refuses it before a ranking; ``verify`` compares the text and reads nothing of it."""
+    change, words = UNREADABLE[name]
+    folders.edit_summary(folder, change)
+    with pytest.raises(ResultError, match=rf"summary\.json: {words}.*`vpbench merge"):
+        collect([folder], folders.plugins())
+    with pytest.raises(ResultError, match=r"summary\.json does not follow from the rows.*`vpbench merge"):
+        verify(Store.open(folder), folders.plugins())
 
 
 def test_rows_and_summary_that_were_edited_alike_need_every_digest(folder):

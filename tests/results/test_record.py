@@ -8,8 +8,9 @@ import json
 import pytest
 
 from vpbench.errors import ResultError
-from vpbench.results.record import holds, read_attempt, read_json, read_rows, read_run, read_summary
+from vpbench.results.record import holds, read_attempt, read_json, read_run, read_summary
 from vpbench.results.result import find_results
+from vpbench.results.rows import read_rows
 
 PROTOCOL = {
     "schema": 1,
@@ -23,21 +24,31 @@ RUN = {
     "identity": {
         "protocol": "a1", "manifest": "b2", "data": "c3", "predictor": "last", "options": {}, "fingerprint": "d4",
         "annotators": {"flow": "still"}, "metrics": {"mse": 1}, "metric_code": {"mse": "e5"}, "seed": 0, "samples": 1,
+        "partial": "", "unproven": "",
     },
-    "identity_hash": "f6", "predictor": "last", "preset": "", "sees_truth": False, "paper": "", "protocol": PROTOCOL,
+    "identity_hash": "f6", "predictor": "last", "preset": "", "sees_truth": False, "stochastic": False, "paper": "",
+    "protocol": PROTOCOL, "weights": None, "classes": [],
     "cumulative": True, "partial": "", "dropped": [], "skipped": {}, "manifest": [["a/b@0", [1, 2, 3, 4], "a/b"]],
-    "metrics": {"mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4}},
+    "metrics": {"mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4, "released": True}},
 }  # fmt: skip
 SCORE = {
-    "per_step": [0.1, None], "ci95": [[0.0, 0.2], None], "mean_to": [0.1, None], "mean": None, "data": "a", "clips": 20, "recordings": 2,
-    "undefined": {"dark": 1}, "details": [],
+    "per_step": [0.1, None], "ci95": [[0.0, 0.2], None], "mean_to": [0.1, None], "mean": None, "data": "a",
+    "clips": 20, "recordings": 2, "undefined": {"dark": 1}, "notes": {"floored": 2}, "details": [],
 }  # fmt: skip
 SUMMARY = {
-    "schema": 2, "identity": "f6", "steps": [1, 2], "partial": False, "partial_reason": "", "clips": 20, "recordings": 2, "data": "a",
-    "clamped_frames": 0, "scores": {"mse": SCORE}, "skipped": {},
+    "schema": 2, "identity": "f6", "steps": [1, 2], "partial": False, "partial_reason": "", "clips": 20,
+    "recordings": 2, "data": "a", "context": "", "clamped_frames": 0, "scores": {"mse": SCORE}, "skipped": {},
 }  # fmt: skip
-ATTEMPT = {"schema": 2, "run": "a1", "units": {"0": "b2"}, "engine": "", "device": "cpu", "seconds": {}}
-ROW = {"clip": "a@0", "step": 1, "metric": "mse", "value": 0.1, "status": "ok", "data": "a"}
+ATTEMPT = {
+    "schema": 2,
+    "run": "a1",
+    "units": {"0": "b2"},
+    "stamps": {"0": "c"},
+    "engine": "",
+    "device": "cpu",
+    "seconds": {},
+}
+ROW = {"clip": "a@0", "step": 1, "metric": "mse", "value": 0.1, "status": "ok", "data": "0123456789abcdef"}
 
 
 @pytest.fixture
@@ -100,9 +111,13 @@ def test_what_vpbench_writes_is_read(write):
         (["manifest", 0, 0], "../../x@0"),
         (["manifest", 0, 0], "a\0@0"),
         (["manifest", 0, 1], [10**12]),
-        (["manifest", 0, 1], [5]),
         (["manifest", 0, 1], []),
         (["manifest", 0], ["a@0", [1]]),
+        (["manifest", 0, 2], ""),
+        (["identity", "trust"], 1),
+        (["identity", "unproven"], None),
+        (["metrics", "mse", "released"], "yes"),
+        (["stochastic"], 0),
         (["sees_truth"], "no"),
         (["weights"], {"clips": "surely"}),
         (["dropped"], "none"),
@@ -139,6 +154,7 @@ def test_a_run_json_lacks_nothing(write, field):
         (["scores", "mse", "mean_to"], [0.1, 0.1, 0.1]),
         (["scores", "mse", "mean"], "good"),
         (["scores", "mse", "undefined"], {"dark": -1}),
+        (["scores", "mse", "notes"], {"floored": 0.5}),
         (["scores", "mse"], 1),
         (["partial"], 0),
         (["clips"], 1e9),
@@ -150,7 +166,15 @@ def test_a_summary_that_is_refused_in_one_line(write, place, value):
 
 
 @pytest.mark.parametrize(
-    ("place", "value"), [(["units"], ["0"]), (["units"], {"x": "b"}), (["units"], {"0": 1}), (["run"], None)]
+    ("place", "value"),
+    [
+        (["units"], ["0"]),
+        (["units"], {"x": "b"}),
+        (["units"], {"0": 1}),
+        (["run"], None),
+        (["stamps"], {"x": "c"}),
+        (["stamps"], []),
+    ],
 )
 def test_an_attempt_that_is_refused(write, place, value):
     with pytest.raises(ResultError, match="remove it"):
@@ -168,14 +192,23 @@ def test_an_attempt_that_is_refused(write, place, value):
         {"value": [0.1, None]},
         {"value": [[0.1]]},
         {"value": {}},
+        {"value": []},
         {"value": None},
         {"status": "fine"},
         {"status": "undefined"},
         {"status": "undefined", "value": None},
         {"sample": [0]},
         {"sample": 0.5},
+        {"status": "undefined", "value": None, "reason": ""},
+        {"status": "undefined", "value": None, "reason": "x", "note": "y"},
+        {"reason": "x"},
+        {"note": ""},
         {"data": None},
+        {"data": "x"},
+        {"context": ""},
         {"clamped": "yes"},
+        {"clamped": False},
+        {"trust": 1},
     ],
 )
 def test_a_row_that_is_refused_is_named(tmp_path, change):

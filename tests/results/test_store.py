@@ -16,6 +16,7 @@ from vpbench.errors import ResultError
 from vpbench.results.store import Attempt, Store, read_json, write_atomic
 
 CLIPS = [f"s{i:02d}@0" for i in range(20)]
+DATA = "0123456789abcdef"
 RECORD = {"host": "here", "pid": 1, "engine": "plain", "device": "cpu"}
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +36,8 @@ def make_run(**changes):
             "metric_code": {"mse": "c"},
             "seed": 0,
             "samples": 1,
+            "partial": "",
+            "unproven": "",
         },
         "identity_hash": "i",
         "predictor": "last",
@@ -45,7 +48,7 @@ def make_run(**changes):
             "dataset": {"name": "toy"},
             "sampling": {"kind": "first", "context": 1, "horizon": 2},
         },
-        "metrics": {"mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4}},
+        "metrics": {"mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4, "released": True}},
         "preset": "",
         "sees_truth": False,
         "paper": "",
@@ -64,7 +67,7 @@ def make_run(**changes):
 def make_rows(unit=0, value=0.25, metrics=("mse",)):
     clips = CLIPS[16 * unit : 16 * unit + 16]
     return [
-        {"clip": c, "step": k, "metric": m, "value": value, "status": "ok"}
+        {"clip": c, "data": DATA, "step": k, "metric": m, "value": value, "status": "ok"}
         for m in metrics
         for k in (2, 1)
         for c in clips
@@ -88,7 +91,7 @@ def test_a_unit_is_one_json_object_per_line_sorted(store):
     attempt = begin(store)
     store.publish(1, make_rows(1), attempt, "stamp")
     lines = (store.folder / "units/000001.jsonl").read_text().splitlines()
-    assert lines[0] == '{"clip":"s16@0","metric":"mse","status":"ok","step":1,"value":0.25}'
+    assert lines[0] == '{"clip":"s16@0","data":"0123456789abcdef","metric":"mse","status":"ok","step":1,"value":0.25}'
     keys = [(row["clip"], row["step"]) for row in map(json.loads, lines)]
     assert keys == [(clip, step) for clip in CLIPS[16:] for step in (1, 2)]
     assert store.published() == [1]
@@ -174,7 +177,7 @@ def test_rows_of_another_result_are_found(store, tmp_path):
     other.unit_path(0).rename(store.unit_path(0))
     with pytest.raises(ResultError, match=r"run.json is not what this result was computed with"):
         store.check_claims()  # no process of this result has published anything
-    with pytest.raises(ResultError, match=r"2 rows, 0 of the 32 expected"):
+    with pytest.raises(ResultError, match=r"000000\.jsonl: 2 rows, 32 expected"):
         list(store.rows())
 
 
@@ -208,7 +211,7 @@ def test_what_is_no_result_is_said_to_be_none(tmp_path):
     with pytest.raises(ResultError, match=r"is not a result: there is no run\.json"):
         Store.open(tmp_path)
     (tmp_path / "run.json").write_text('{"schema": 2, "identity": {}}')
-    with pytest.raises(ResultError, match=r"lacks classes, cumulative, dropped, .*manifest, metrics"):
+    with pytest.raises(ResultError, match=r"run\.json: identity\.protocol: Field required \(and \d+ more\); make the"):
         Store.open(tmp_path)
 
 

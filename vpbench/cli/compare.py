@@ -32,6 +32,7 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
     a permutation test, and the clips where the first is worst compared with the second.
     """
     from vpbench.engine.summarise import metrics_of
+    from vpbench.engine.verify import check_result
     from vpbench.results.compare import check_comparable, check_data, compare_rows, shared_metrics
     from vpbench.results.result import Result
     from vpbench.results.store import Store
@@ -43,6 +44,8 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
         partial = check_comparable(one, other)
         names = shared_metrics(one, other, metric)
         metrics = metrics_of(store, state.plugins)
+        for result in (one, other):
+            check_result(result, state.plugins)
         tallies = Tally(one.rows()), Tally(other.rows())
         inputs = check_data(one, other, tallies, names)
         steps, recordings = one.summary["steps"], one.recordings()

@@ -11,6 +11,7 @@ from vpbench.errors import ResultError
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Protocol
+from vpbench.results.audit import check_run
 from vpbench.results.record import holds
 from vpbench.results.result import Result
 from vpbench.results.store import Store, write_atomic
@@ -99,8 +100,10 @@ def merge(store: Store, plugins: Plugins, *, allow_partial: bool) -> None:
     """Check that a result is complete and write its summary.
 
     Raises:
-        ResultError: units are missing (and not ``allow_partial``), or one is not what was published.
+        ResultError: units are missing (and not ``allow_partial``), or one is not what was published; ``run.json``
+            contradicts itself.
     """
+    check_run(store)
     if not write_summary(store, metrics_of(store, plugins), allow_partial=allow_partial):
         there = set(store.published())
         missing = [n for n in range(store.units) if n not in there]

@@ -41,8 +41,8 @@ Column: TypeAlias = tuple[str, Callable[[Line], Score], float]
 def build_pages(candidates: Sequence[Candidate], reported: Sequence[PrintedTable] = ()) -> dict[str, str]:
     """Return page texts by file name: ``<protocol>.md`` for each protocol, and the index.
 
-    Where the folders lie and in which order they are given does not matter. Reported scores stand in a section of
-    their own, in the order of their tables.
+    Neither the places of the folders nor their order change a page. Reported scores stand in a separate section, in
+    the order of their tables.
 
     Raises:
         ResultError: two results that must agree do not; names both.
@@ -117,7 +117,7 @@ def _introduction(result: Result) -> str:
 
 
 def _remarks(candidates: Sequence[Candidate]) -> Iterable[str]:
-    """Yield what must be known of single results, each named so that it cannot be taken for another one."""
+    """Yield remarks on single results; each names its result so that no other one of the page can be meant."""
     results = [candidate.result for candidate in candidates]
     names = [_name(result, results, seed=True) for result in results]
     for name, result in zip(names, results, strict=True):

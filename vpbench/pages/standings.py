@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from vpbench.engine.verify import check_ranked
+from vpbench.engine.verify import check_result
 from vpbench.errors import ResultError, VpbenchError, VpbenchWarning
 from vpbench.plugin.loader import Plugins
 from vpbench.results.identity import canonical
@@ -158,7 +158,7 @@ def collect(roots: Sequence[Path], plugins: Plugins) -> list[Candidate]:
 def _check(path: Path, plugins: Plugins) -> Candidate:
     try:
         result = load(path)
-        return Candidate(result, check_ranked(result, plugins))
+        return Candidate(result, check_result(result, plugins))
     except VpbenchError as error:
         raise ResultError(
             f"{error} (no page was written: nothing is ranked next to a result that cannot be trusted; correct it, or "

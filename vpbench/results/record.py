@@ -1,16 +1,15 @@
-"""Read the files of a result that someone else may have made: names, types and ranges are checked before any use.
+"""Read the JSON files of a result that someone else may have made: check names, types and ranges before any use.
 
-Fields that are not listed here are free. Whoever uses several files checks that they fit each other.
+Other fields are free, except in an identity. ``rows`` reads units; ``audit`` checks that fields and files fit together.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Required
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vpbench import files
 from vpbench.errors import ResultError, UsageError
@@ -24,10 +23,9 @@ __all__ = [
     "read_attempt",
     "read_digest",
     "read_json",
-    "read_rows",
     "read_run",
     "read_summary",
-    "read_unit",
+    "read_text",
 ]
 
 SCHEMA = 2
@@ -62,8 +60,10 @@ MetricName = Annotated[str, AfterValidator(_metric)]
 ClipId = Annotated[str, AfterValidator(_clip)]
 Text = Annotated[str, Field(max_length=10_000)]
 Digest = Annotated[str, Field(max_length=64, pattern=r"^\w*$")]
+UnitNumber = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 Scores = list[float | None]
-Entry = Annotated[tuple[ClipId, Annotated[list[Length], Field(min_length=1)], Text], Field(strict=False)]
+Recording = Annotated[str, Field(min_length=1, max_length=10_000)]
+Entry = Annotated[tuple[ClipId, Annotated[list[Length], Field(min_length=1)], Recording], Field(strict=False)]
 
 
 class _Spec(_Record):
@@ -73,14 +73,15 @@ class _Spec(_Record):
     higher_is_better: bool
     unit: Text
     decimals: Annotated[int, Field(ge=0, le=15)]
+    released: bool
 
 
 class _Weights(_Record):
     clips: Literal["unknown", "disjoint", "overlap", "none"]
-    seen: Frame = 0
+    seen: Frame
 
 
-class _Identity(_Record):
+class _Identity(_Record, extra="forbid"):
     protocol: Digest
     manifest: Digest
     data: Digest
@@ -92,8 +93,8 @@ class _Identity(_Record):
     metric_code: dict[MetricName, Text]
     seed: Seed
     samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
-    partial: Text = ""
-    unproven: Digest = ""
+    partial: Text
+    unproven: Digest
 
 
 class _Run(_Record):
@@ -102,22 +103,23 @@ class _Run(_Record):
     predictor: Name
     preset: Preset
     sees_truth: bool
-    stochastic: bool = False
+    stochastic: bool
     paper: Text
-    weights: _Weights | None = None
+    weights: _Weights | None
     protocol: dict[str, Any]
     cumulative: bool
     partial: Text
     dropped: list[Text]
     metrics: dict[MetricName, _Spec]
     skipped: dict[MetricName, Text]
-    classes: list[Text] = []
+    classes: list[Text]
     manifest: Annotated[list[Entry], Field(min_length=1)]
 
 
 class _Attempt(_Record):
     run: Digest
-    units: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Digest]
+    units: dict[UnitNumber, Digest]
+    stamps: dict[UnitNumber, Text]
     engine: Text
     device: Text
 
@@ -131,6 +133,7 @@ class _Score(_Record):
     clips: Frame
     recordings: Frame
     undefined: dict[Text, Frame]
+    notes: dict[Text, Frame]
     details: list[dict[Text, float | None]]
 
 
@@ -142,29 +145,10 @@ class _Summary(_Record):
     clips: Frame
     recordings: Frame
     data: Digest
-    context: Digest = ""
+    context: Digest
     clamped_frames: Frame
     scores: dict[MetricName, _Score]
     skipped: dict[MetricName, Text]
-
-
-class _Row(TypedDict, total=False):
-    __pydantic_config__ = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)  # type: ignore[misc]
-
-    clip: Required[str]
-    step: Required[int]
-    metric: Required[str]
-    value: Required[float | list[float] | None]
-    status: Required[Literal["ok", "undefined"]]
-    data: Required[str]
-    sample: int
-    reason: str
-    note: str
-    context: str
-    clamped: bool
-
-
-_ROWS = TypeAdapter(list[_Row])
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -175,15 +159,9 @@ def read_run(path: Path) -> dict[str, Any]:
     """
     run = _checked(_Run, read_json(path, files.RUN), path, "make the result again in another folder")
     try:
-        protocol = Protocol.parse(run["protocol"], f"{path}: protocol")
+        Protocol.parse(run["protocol"], f"{path}: protocol")
     except UsageError as error:
         raise ResultError(f"{line(str(error))}; make the result again in another folder") from error
-    known = set(protocol.steps)
-    for clip, steps, _ in run["manifest"]:
-        if not known.issuperset(steps):
-            raise ResultError(
-                f"{path}: clip {clip!r} has steps that the protocol does not score; make the result again"
-            )
     return run
 
 
@@ -202,44 +180,6 @@ def read_summary(path: Path) -> dict[str, Any]:
 def read_attempt(path: Path) -> dict[str, Any]:
     """Read a file of ``attempts/`` (raises as :func:`read_run`)."""
     return _checked(_Attempt, read_json(path), path, "remove it, and the units that only it names")
-
-
-def read_rows(path: Path, count: int) -> list[dict[str, Any]]:
-    """Read the rows of a unit, which must be ``count``.
-
-    Raises:
-        ResultError: names the file, the line and the field.
-    """
-    lines = read_unit(path).removesuffix("\n").split("\n")
-    if len(lines) != count:  # before anything of that size is made
-        raise ResultError(f"{path}: {len(lines)} rows, {count} expected; remove the file and run again")
-    rows: list[dict[str, Any]] = []
-    for number, text in enumerate(lines, 1):
-        try:
-            rows.append(files.parse_json(text))
-        except ValueError as error:
-            raise _bad_row(path, number, str(error)) from error
-    try:
-        _ROWS.validate_python(rows)
-    except ValidationError as error:
-        index, *fields = error.errors(include_url=False)[0]["loc"]
-        raise _bad_row(path, int(index) + 1, ".".join(map(str, fields[:1]))) from error
-    for number, row in enumerate(rows, 1):
-        if (row["status"] == "ok") == (row["value"] is None):
-            raise _bad_row(path, number, "value")
-        if row["status"] != "ok" and not row.get("reason"):
-            raise _bad_row(path, number, "reason")
-    return rows
-
-
-def _bad_row(path: Path, number: int, what: str) -> ResultError:
-    named = f" ({line(what, 100)})" if what else ""
-    return ResultError(f"{path}, line {number}: not a row{named}; remove the file and run again")
-
-
-def read_unit(path: Path) -> str:
-    """Read the text of a unit (raises as :func:`read_run`)."""
-    return _text(path, files.UNIT)
 
 
 def holds(path: Path, text: str) -> bool:
@@ -261,7 +201,7 @@ def read_json(path: Path, limit: int = files.RECORD) -> dict[str, Any]:
     Raises:
         ResultError: unreadable, not JSON, or of another schema.
     """
-    text = _text(path, limit)
+    text = read_text(path, limit)
     try:
         value = files.parse_json(text)
     except ValueError as error:
@@ -281,7 +221,8 @@ def read_json(path: Path, limit: int = files.RECORD) -> dict[str, Any]:
     return dict(value)
 
 
-def _text(path: Path, limit: int) -> str:
+def read_text(path: Path, limit: int) -> str:
+    """Read a text file of at most ``limit`` bytes (raises as :func:`read_run`)."""
     try:
         return _bytes(path, limit).decode()
     except UnicodeDecodeError as error:

@@ -57,8 +57,8 @@ class Result:
                 f"again, or `vpbench merge --allow-partial {self.path}`"
             )
         summary = read_summary(path)
-        if summary.get("identity") != self.run["identity_hash"]:
-            raise ResultError(f"{path} is of another run than run.json beside it; `vpbench merge {self.path}` mends it")
+        if summary["identity"] != self.run["identity_hash"]:
+            raise ResultError(f"{path} is of another run than run.json; `vpbench merge {self.path}` writes it again")
         return summary
 
     def at(self, metric: str, step: int) -> float | None:
@@ -95,7 +95,7 @@ class Result:
         """What is known of the clips that its weights were trained on: ``disjoint`` from these, ``overlap`` with them,
         ``unknown``; ``none`` where a learned predictor was not trained; "" for one that does not learn.
         """
-        weights = self.run.get("weights")  # results older than training lack it
+        weights = self.run["weights"]
         return weights["clips"] if weights else ""
 
     def check(self) -> None:

@@ -25,13 +25,10 @@ from typing import Any
 from vpbench.errors import ResultError
 from vpbench.protocol.units import UNIT_CLIPS
 from vpbench.results.identity import canonical
-from vpbench.results.record import SCHEMA, read_attempt, read_digest, read_json, read_rows, read_run, read_unit
+from vpbench.results.record import SCHEMA, read_attempt, read_digest, read_json, read_run
+from vpbench.results.rows import Row, read_rows, read_unit
 
 __all__ = ["SCHEMA", "Attempt", "Row", "Store", "explained", "read_json", "write_atomic"]
-
-Row = dict[str, Any]
-"""``clip``, ``step``, ``metric``, ``value``, ``status``, ``data``; maybe ``context``, ``sample``, ``reason``, ``note``,
-``clamped``."""
 
 
 class Store:
@@ -130,7 +127,7 @@ class Store:
         """Return the stamps of the data that each unit was computed from, or compared with later."""
         stamps: dict[int, set[str]] = {}
         for attempt in self.attempts():
-            for number, stamp in attempt.get("stamps", {}).items():
+            for number, stamp in attempt["stamps"].items():
                 stamps.setdefault(int(number), set()).add(stamp)
         return stamps
 
@@ -162,10 +159,10 @@ class Store:
             for step in steps
             for metric in self.run["metrics"]
         }
-        found = [(row["clip"], row.get("sample", 0), row["step"], row["metric"]) for row in rows]
-        if len(found) != len(expected) or set(found) != expected:
+        keys = [(row["clip"], row.get("sample", 0), row["step"], row["metric"]) for row in rows]
+        if set(keys) != expected:
             raise ResultError(
-                f"{path}: {len(found)} rows, {len(set(found) & expected)} of the {len(expected)} expected; "
+                f"{path}: it lacks {len(expected - set(keys))} of the {len(expected)} rows of its clips; "
                 f"remove the file and run again"
             )
         return rows
@@ -183,10 +180,10 @@ class Store:
         published = self.published()  # first: a unit that appears from here on has a claim that is not read any more
         run = self.folder / "run.json"
         digest = read_digest(run)
-        attempts = [attempt for attempt in self.attempts() if attempt.get("run") == digest]
+        attempts = [attempt for attempt in self.attempts() if attempt["run"] == digest]
         if published and not attempts:
             raise ResultError(f"{run} is not what this result was computed with, or attempts/ is missing; run again")
-        claims = {claim for attempt in attempts for claim in attempt.get("units", {}).items()}
+        claims = {claim for attempt in attempts for claim in attempt["units"].items()}
         for number in published:
             path = self.unit_path(number)
             if (str(number), read_digest(path)) not in claims:
@@ -196,9 +193,9 @@ class Store:
         """Return the (engine, device) pairs of the published units where they are more than one."""
         published = {str(number) for number in self.published()}
         kinds = {
-            f"{attempt.get('engine')} on {attempt.get('device')}"
+            f"{attempt['engine']} on {attempt['device']}"
             for attempt in self.attempts()
-            if published & set(attempt.get("units", {}))
+            if published & attempt["units"].keys()
         }
         return sorted(kinds) if len(kinds) > 1 else []
 
