@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import subprocess
 import sys
 import threading
-from collections import OrderedDict
+import types
+from collections import OrderedDict, defaultdict
 from enum import Enum
 from types import SimpleNamespace
 
@@ -16,7 +18,8 @@ import pytest
 import torch
 
 from vpbench.engine.choose import choose_metrics, choose_predictor
-from vpbench.engine.fingerprint import fingerprint, hash_weights, modules_of
+from vpbench.engine.fingerprint import fingerprint, hash_weights
+from vpbench.engine.held import modules_of
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.predictor import PredictorInfo
 
@@ -113,6 +116,12 @@ def with_metaclass(gain):
     return meta("Made", (Plain,), {})()
 
 
+def hooked(gain):
+    module = net(1)
+    module.webhooks = {gain: 1}
+    return module
+
+
 def with_default(gain):
     return holding(scale=eval(f"lambda x, gain={gain}: x * gain"))
 
@@ -127,6 +136,41 @@ def with_function_attribute(gain):
 
     scale.gain = gain
     return holding(scale=scale)
+
+
+def with_module(gain):
+    module = types.ModuleType("neighbour_of_a_test")
+    module.GAIN = gain
+    return holding(ops={"a": module})
+
+
+def with_dispatch(gain):
+    @functools.singledispatch
+    def scale(x):
+        return x
+
+    scale.register(int, eval(f"lambda x: x * {gain}"))
+    return holding(scale=scale)
+
+
+def with_dataclass(gain):
+    return dataclasses.make_dataclass("Made", [], namespace={"gain": gain})()
+
+
+def with_tensor_attribute(gain):
+    tensor = torch.ones(1)
+    tensor.gain = gain
+    return holding(tensor=tensor)
+
+
+def with_property_setter(gain):
+    setter = eval(f"lambda self, x: x * {gain}")
+    return type("Setting", (Plain,), {"scale": property(lambda self: 1, setter)})()
+
+
+class Hidden(float):
+    def __repr__(self):
+        return "hidden"
 
 
 def cyclic(gain):
@@ -167,6 +211,17 @@ HIDING = {
     "a set": lambda gain: holding(gains={gain, "a", "b"}),
     "an enumeration's member": lambda gain: holding(mode=Mode.ONE if gain == 1 else Mode.TWO),
     "an object that holds itself": cyclic,
+    "a module as a value": with_module,
+    "a function of a registry": with_dispatch,
+    "a class made by a call": with_dataclass,
+    "an attribute of a tensor": with_tensor_attribute,
+    "a setter": with_property_setter,
+    "a number that hides itself": lambda gain: holding(gain=Hidden(gain)),
+    "a default factory": lambda gain: holding(gains=defaultdict(eval(f"lambda: {gain}"))),
+    "a masked array": lambda gain: holding(gain=np.ma.array([1.0], mask=[gain == 1])),
+    "a kind of array": lambda gain: holding(gain=np.ones((1, 1)).view(np.matrix if gain == 1 else np.ndarray)),
+    "an argument of a wrapper": lambda gain: holding(f=torch.vmap(torch.sin, in_dims=0 if gain == 1 else 1)),
+    "a dictionary named like hooks": lambda gain: holding(net=hooked(gain)),
     "a subclass of dict": lambda gain: holding(gains=type("D", (dict,), {})(a=gain)),
 }
 
@@ -187,9 +242,10 @@ def test_a_difference_shows_wherever_it_hides(make):
         sys.stderr,
         torch.ones(2).to_sparse(),
         [threading.Lock()],
+        {threading.Lock()},
         torch.jit.script(torch.nn.Linear(1, 1)),
     ],
-    ids=["lock", "generator", "file", "sparse", "in a list", "scripted"],
+    ids=["lock", "generator", "file", "sparse", "in a list", "in a set", "scripted"],
 )
 def test_what_cannot_be_looked_into_proves_nothing(attribute):
     assert "Plain.held" in fingerprint(holding(held=attribute)).unproven
@@ -282,6 +338,19 @@ IMPORTED = {
     },
     "a module of its neighbour": {"imports": "import near", "inside": "", "value": "near.neighbour.GAIN", "gain": 0},
     "a value of its neighbour": {"imports": "import neighbour", "inside": "", "value": "neighbour.GAIN", "gain": 0},
+    "a module in a dictionary": {
+        "imports": "import neighbour\nOPS = dict(a=neighbour)",
+        "inside": "",
+        "value": "OPS['a'].GAIN",
+        "gain": 0,
+    },
+    "an import by its name": {
+        "imports": "import importlib",
+        "inside": "",
+        "value": "importlib.import_module('neighbour').gain()",
+        "gain": 0,
+    },
+    "a module's getattr": {"imports": "import near", "inside": "", "value": "near.lazy", "gain": 0},
     "an import in a function": {"imports": "", "inside": "import neighbour", "value": "neighbour.gain()", "gain": 0},
 }
 
@@ -301,7 +370,7 @@ def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tm
             f"from far import BASE\nGAIN = {gain}\ndef gain(): return BASE * {gain}\n"
         )
         (tmp_path / "far.py").write_text("BASE = 1\n")
-        (tmp_path / "near.py").write_text("import neighbour\n")
+        (tmp_path / "near.py").write_text(f"import neighbour\ndef __getattr__(name): return {gain}\n")
         prints.append(printed(f"edited_model{'.py' if named == 'file' else ''}"))
     assert prints[0] == prints[2] != prints[1]
     if case is IMPORTED["an import in a function"]:
@@ -316,6 +385,16 @@ def printed(plugin):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def test_a_plugin_named_like_a_module_of_python_is_no_library(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prints = []
+    for gain in (1, 0.2):
+        text = PLUGIN.format(imports="", inside="", value=gain, gain=0)
+        (tmp_path / "profile.py").write_text(text)
+        prints.append(printed("profile.py"))
+    assert prints[0] != prints[1]
 
 
 @pytest.fixture(scope="module")

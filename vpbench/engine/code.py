@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dis
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any
 
-__all__ = ["imported_files", "is_library", "library_version", "named_globals"]
+__all__ = ["imported_files", "is_library", "library_version", "module_files", "named_globals"]
 
+_PYTHON = Path(os.__file__).parent
 _TRUSTED = frozenset(
     {"PIL", "av", "beartype", "cv2", "jaxtyping", "numba", "numpy", "pydantic", "pydantic_core", "safetensors"}
     | {"scipy", "skimage", "torch", "torchvision", "lightning", "pytorch_lightning"}
@@ -26,7 +28,7 @@ _TRUSTED = frozenset(
 def is_library(module: str | None) -> bool:
     """Return whether a module belongs to Python or to an installed package that brings no vpbench plugin."""
     package = (module or "").partition(".")[0]  # code that was made by code may have no module
-    if package in sys.stdlib_module_names or package in _TRUSTED:
+    if package in _TRUSTED or _of_python(package):
         return True
     if package == "vpbench" or package in _plugin_packages():
         return False
@@ -38,7 +40,7 @@ def is_library(module: str | None) -> bool:
 def library_version(module: str) -> str:
     """Return the version of a library ("" for Python itself and for those that the harness computes with)."""
     package = module.partition(".")[0]
-    if package in sys.stdlib_module_names or package in _TRUSTED:
+    if package in _TRUSTED or _of_python(package):
         return ""
     try:
         return version(package)
@@ -60,13 +62,23 @@ def named_globals(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             if module and module not in visited and not is_library(module):
                 visited.add(module)
                 spaces.append((f"{path}{name}.", vars(value)))
+                if "__getattr__" in vars(value):
+                    yield f"{path}{name}.__getattr__", vars(value)["__getattr__"]
 
 
 def imported_files(function: types.FunctionType) -> list[Path]:
     """Return the files, other than libraries', that a function imports when it runs, and those that they import."""
     package = function.__globals__.get("__package__") or ""
+    return _closure(list(_imports(function.__code__, package)))
+
+
+def module_files(module: str) -> list[Path]:
+    """Return the file of a module and those, other than libraries', that it imports."""
+    return _closure([module])
+
+
+def _closure(stack: list[str]) -> list[Path]:
     files: dict[Path, None] = {}
-    stack = list(_imports(function.__code__, package))
     while stack:
         name = stack.pop()
         path = _file(name)
@@ -90,6 +102,8 @@ def _names(code: types.CodeType) -> set[str]:
 
 def _imports(code: types.CodeType, package: str) -> Iterator[str]:
     before: list[Any] = [0, 0]
+    if {"import_module", "__import__"} & set(code.co_names):
+        yield from (text for text in code.co_consts if isinstance(text, str) and text.isidentifier())
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
             level, members = before[-2:]
@@ -121,7 +135,7 @@ def _absolute(level: int, name: str, members: Any, package: str) -> Iterator[str
 def _file(module: str) -> Path | None:
     """Return the file of a module that is no library's; None of one that is, or of a name that is no module."""
     package = module.partition(".")[0]
-    if package in sys.stdlib_module_names or package in _TRUSTED:
+    if package in _TRUSTED or _of_python(package):
         return None
     try:
         spec = importlib.util.find_spec(module)
@@ -138,6 +152,14 @@ def _plugin_packages() -> frozenset[str]:
     from vpbench.plugin.loader import plugin_modules
 
     return frozenset(module.partition(".")[0] for module in plugin_modules())
+
+
+def _of_python(package: str) -> bool:
+    """Return whether a package is Python's own, and no other file of that name was imported in its place."""
+    if package not in sys.stdlib_module_names:
+        return False
+    file = getattr(sys.modules.get(package), "__file__", None)
+    return file is None or Path(file).is_relative_to(_PYTHON)
 
 
 def _installed(file: str) -> bool:

@@ -9,12 +9,12 @@ the result of one is never reused.
 
 from __future__ import annotations
 
-import builtins
 import hashlib
 import logging
 import re
 import sys
 import types
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -24,13 +24,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel
 
-from vpbench.engine.code import imported_files, is_library, library_version, named_globals
+from vpbench.engine.code import imported_files, is_library, library_version, module_files, named_globals
+from vpbench.engine.held import LITERALS, attributes, closure, modules_of
 
-__all__ = ["Fingerprint", "fingerprint", "hash_weights", "modules_of"]
+__all__ = ["Fingerprint", "fingerprint", "hash_weights"]
 
-_LITERALS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range, slice)
 _TEXTS = (PurePath, np.dtype, torch.dtype, torch.Size)
 _SKIPPED_CLASS_MEMBERS = frozenset(
     {"__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__"}
@@ -38,6 +37,10 @@ _SKIPPED_CLASS_MEMBERS = frozenset(
     | {"__signature__", "__weakref__", "__dataclass_fields__", "__dataclass_params__", "_abc_impl", "_is_protocol"}
     | {"training_stages"}  # decides what is learned, not what is predicted
 )
+_MAKERS = frozenset({"abc", "builtins", "collections", "dataclasses", "enum", "types", "typing"})
+"""Modules that a class names as its own if their functions made it."""
+_CHECKERS = frozenset({"beartype", "jaxtyping"})
+"""Libraries whose decorators check types and decide no number."""
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 
 
@@ -80,43 +83,6 @@ def hash_weights(value: Any) -> str:
     return walk.sha256.hexdigest()
 
 
-def modules_of(value: Any) -> list[torch.nn.Module]:
-    """Return the outermost torch modules that an object is or holds, in lists, mappings and other objects too."""
-    modules: list[torch.nn.Module] = []
-    visited: set[int] = set()
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if id(item) in visited or isinstance(item, (*_LITERALS, type, types.ModuleType, np.ndarray, torch.Tensor)):
-            continue
-        visited.add(id(item))
-        if isinstance(item, torch.nn.Module):
-            modules.append(item)
-            visited |= {id(module) for module in item.modules()}
-            stack += [member for module in item.modules() for member in _members(module)]
-        elif isinstance(item, Mapping):
-            stack += reversed(list(item.values()))
-        elif isinstance(item, (list, tuple, set, frozenset)):
-            stack += reversed(list(item))
-        elif isinstance(item, types.FunctionType):
-            stack += [cell.cell_contents for cell in item.__closure__ or () if not _empty(cell)]
-            if not is_library(item.__globals__.get("__name__")):
-                stack += [named for _, named in named_globals(item)]
-        elif isinstance(item, types.MethodType):
-            stack += [item.__self__, item.__func__]
-        elif isinstance(item, partial):
-            stack += [item.func, *item.args, *item.keywords.values()]
-        else:
-            stack += _members(item)
-    return modules
-
-
-def _members(value: Any) -> list[Any]:
-    """Return the members of an object's own classes and its attributes, the first attribute last."""
-    members = [m for cls in type(value).__mro__ if not is_library(cls.__module__) for m in vars(cls).values()]
-    return members + [member for _, member in _attributes(value)][::-1]
-
-
 class _Walk:
     """Visits everything that a value reaches, once each, in an order that every process shares."""
 
@@ -134,9 +100,9 @@ class _Walk:
 
     def visit(self, value: Any, where: str) -> None:
         """Add a value and everything it reaches; ``where`` is the path to it, for messages."""
-        if isinstance(value, _LITERALS) and type(value).__module__ == "builtins":
+        if isinstance(value, LITERALS) and type(value).__module__ == "builtins":
             return self.write(type(value).__name__, repr(value))
-        if type(value) is tuple and all(isinstance(item, _LITERALS) for item in value):
+        if type(value) is tuple and all(isinstance(item, LITERALS) for item in value):
             return self.write("tuple", repr(value))  # whether equal constants are one object depends on the compiler
         if id(value) in self._numbers:
             return self.write("again", self._numbers[id(value)])
@@ -150,10 +116,8 @@ class _Walk:
                 self._all("compiled", [original], where)
             case torch.Tensor():
                 self._tensor(value, where)
-            case np.ndarray() if value.dtype.hasobject:
-                self.visit(value.tolist(), where)
             case np.ndarray():
-                self.write("array", value.dtype, value.shape, _sha256(np.ascontiguousarray(value)))
+                self._array(value, where)
             case torch.device():
                 self.write("device")  # which one decides no number
             case torch.Generator():
@@ -161,7 +125,7 @@ class _Walk:
             case logging.Logger():
                 self.write("logger", value.name)
             case types.ModuleType():
-                self.write("module", value.__name__)
+                self._module(value, where)
             case type():
                 self._class(value, where)
             case types.FunctionType():
@@ -175,7 +139,7 @@ class _Walk:
             case staticmethod() | classmethod():
                 self._all(type(value).__name__, [value.__func__], where)
             case property():
-                self._all("property", [value.fget], where)
+                self._all("property", [value.fget, value.fset, value.fdel], where)
             case cached_property():
                 self._all("property", [value.func], where)
             case partial() | partialmethod():
@@ -196,28 +160,56 @@ class _Walk:
             self.visit(part, where)
         self.write("end")
 
+    def _module(self, module: types.ModuleType, where: str) -> None:
+        """Add a module that is held as a value: whatever of it may be used."""
+        if is_library(module.__name__):
+            return self._library(module.__name__, "")
+        for path in module_files(module.__name__):
+            self.write("file", path.name, path.read_bytes())
+        values = {
+            name: item for name, item in vars(module).items() if not name.startswith("__") or name == "__getattr__"
+        }
+        return self._all(f"module {module.__name__}", [values], where)
+
+    def _array(self, array: np.ndarray[Any, Any], where: str) -> None:
+        if type(array) is not np.ndarray:
+            self.visit(type(array), where)
+            self.visit(dict(attributes(array)), where)
+        plain = np.asarray(array)
+        if plain.dtype.hasobject:
+            return self.visit(plain.tolist(), where)
+        return self.write("array", plain.dtype, plain.shape, _sha256(np.ascontiguousarray(plain)))
+
     def _tensor(self, tensor: torch.Tensor, where: str) -> None:
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
             return self._cannot(tensor, where)
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or vars(tensor):
+            self.visit(type(tensor), where)
+            self.visit(vars(tensor), where)
         plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
         return self.write(
             "tensor", tensor.dtype, list(tensor.shape), _sha256(plain.flatten().view(torch.uint8).numpy())
         )
 
     def _function(self, function: types.FunctionType, where: str) -> None:
-        cells = [cell.cell_contents for cell in function.__closure__ or () if not _empty(cell)]
+        cells = closure(function)
         module = function.__globals__.get("__name__", "")  # `__module__` of a wrapper may be that of what it wraps
         if is_library(module):
             self._library(module, function.__code__.co_qualname)
-            wrapped = getattr(function, "__wrapped__", None)  # a decorator of a library around code that is not
-            return self._all("closure", cells if wrapped is None else [wrapped], where)
+            wrapped = getattr(function, "__wrapped__", None)
+            if module.partition(".")[0] in _CHECKERS and wrapped is not None:
+                cells = [wrapped]
+            return self._all("closure", cells, where)
         self.write("function", function.__qualname__)
         self._code(function.__code__, where)
         self._all("closure", cells, where)
         self._all("defaults", [function.__defaults__, function.__kwdefaults__, vars(function)], where)
         for name, value in named_globals(function):
             self.write("global", name)
-            self.visit(value, name)
+            if isinstance(value, types.ModuleType):  # what the function uses of it is yielded, too
+                self.write("module", value.__name__)
+            else:
+                self.visit(value, name)
         for path in imported_files(function):
             self.write("imports", path.name, path.read_bytes())
         return None
@@ -228,11 +220,12 @@ class _Walk:
             self.visit(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant, where)
 
     def _class(self, cls: type, where: str) -> None:
-        if is_library(cls.__module__) and (cls.__module__ != "builtins" or vars(builtins).get(cls.__name__) is cls):
+        if is_library(cls.__module__) and not _is_made_by_a_call(cls):
             return self._library(cls.__module__, cls.__qualname__)
         self._all(f"class {cls.__qualname__}", [type(cls), *cls.__bases__], where)
         if issubclass(cls, Enum):
             self.visit({name: member.value for name, member in cls.__members__.items()}, where)
+        self.write(*sorted(f"{name} {text}" for name, text in _annotations(cls).items() if isinstance(text, str)))
         for name, member in sorted(vars(cls).items()):
             hidden = (
                 name in _SKIPPED_CLASS_MEMBERS or name.startswith("__pydantic_") or isinstance(member, _DESCRIPTORS)
@@ -250,26 +243,36 @@ class _Walk:
         self.visit(kind, where)
         if is_library(kind.__module__) and callable(getattr(value, "__wrapped__", None)):
             return self.visit(value.__wrapped__, where)  # a cache or a compiler around a function
+        if is_library(kind.__module__) and isinstance(value, dict) and kind not in (dict, OrderedDict):
+            return self._reduced(value, where)
         if isinstance(value, (set, frozenset)):
-            self.write("set", *sorted(_alone(item, where) for item in value))
+            self.write("set", *sorted(self._alone(item, where) for item in value))
         elif isinstance(value, (dict, types.MappingProxyType)):
-            for key, item in value.items():
+            for key, item in dict.items(value) if isinstance(value, dict) else value.items():
                 self.visit(key, where)
                 self.visit(item, f"{where}[{key!r:.40}]")
         elif isinstance(value, (list, tuple)):
             for i, item in enumerate(value):
                 self.visit(item, f"{where}[{i}]")
-        elif isinstance(value, _LITERALS):
-            self.write(repr(value))
+        elif isinstance(value, LITERALS):
+            plain = next(literal for literal in LITERALS if isinstance(value, literal))
+            self.write(plain.__repr__(value))  # type: ignore[call-arg]
         elif isinstance(value, re.Pattern):
             self.write(value.pattern, value.flags)
         elif not _transparent(value):
             return self._reduced(value, where)
         if kind.__module__ != "builtins":
-            for name, member in _attributes(value):
+            for name, member in attributes(value):
                 self.write(name)
                 self.visit(member, f"{where}.{name}")
         return self.write("end")
+
+    def _alone(self, value: Any, where: str) -> str:
+        """Return the hash of one item of a set, whose order differs between processes."""
+        walk = _Walk()
+        walk.visit(value, where)
+        self.unproven = self.unproven or walk.unproven
+        return walk.sha256.hexdigest()
 
     def _reduced(self, value: Any, where: str) -> None:
         """Add what pickle would keep of an object of a library that is not written in Python."""
@@ -297,31 +300,14 @@ def _is_global_of_library(value: Any) -> bool:
     return getattr(sys.modules.get(module), name, None) is value
 
 
-def _alone(value: Any, where: str) -> str:
-    walk = _Walk()
-    walk.visit(value, where)
-    return walk.sha256.hexdigest() if not walk.unproven else f"{type(value).__qualname__} {walk.unproven}"
+def _is_made_by_a_call(cls: type) -> bool:
+    """Return whether a class only seems to be of the library that made it for its caller."""
+    return cls.__module__ in _MAKERS and getattr(sys.modules[cls.__module__], cls.__name__, None) is not cls
 
 
-def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield an object's attributes and slots by name; of a torch module, what training and hooks' numbers leave."""
-    members = dict(getattr(value, "__dict__", {}))
-    for cls in type(value).__mro__:
-        slots = vars(cls).get("__slots__", ())
-        for name in [slots] if isinstance(slots, str) else list(slots):
-            mangled = (
-                f"_{cls.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
-            )
-            if mangled not in ("__dict__", "__weakref__") and hasattr(value, mangled):
-                members[mangled] = getattr(value, mangled)
-    if isinstance(value, torch.nn.Module):
-        members.pop("training", None)
-        members = {
-            k: list(v.values()) if k.endswith("hooks") and hasattr(v, "values") else v for k, v in members.items()
-        }
-    if isinstance(value, BaseModel):
-        members = {name: item for name, item in members.items() if not name.startswith("__pydantic_fields_set")}
-    yield from sorted(members.items())
+def _annotations(cls: type) -> Mapping[str, Any]:
+    annotations = vars(cls).get("__annotations__", {})
+    return annotations if isinstance(annotations, Mapping) else {}
 
 
 def _transparent(value: Any) -> bool:
@@ -335,13 +321,6 @@ def _in_python(cls: type) -> bool:
     members = vars(cls)
     made_in_c = isinstance(members.get("__new__"), types.BuiltinFunctionType)
     return not made_in_c and not any(isinstance(m, types.MethodDescriptorType) for m in members.values())
-
-
-def _empty(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is cell
-    except ValueError:
-        return True
 
 
 def _sha256(array: Any) -> str:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vpbench.engine.fingerprint import modules_of
+from vpbench.engine.held import modules_of
 from vpbench.engine.loading import Batch
 from vpbench.engine.process_state import process_state
 from vpbench.engine.returned import Checked, check_prediction

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from vpbench.engine.fingerprint import modules_of
+from vpbench.engine.held import modules_of
 from vpbench.engine.loading import Batch, join
 from vpbench.engine.predicting import Caller
 from vpbench.engine.process_state import other_randomness
