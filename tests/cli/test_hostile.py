@@ -378,7 +378,10 @@ def test_a_plugin_that_cannot_add_its_commands_is_warned_of_and_the_others_stay(
         ("open('/nowhere/x')", "/nowhere/x: No such file or directory"),
         ("raise BrokenPipeError(32, 'Broken pipe')", "Broken pipe"),
         ("raise UnicodeEncodeError('ascii', 'é', 0, 1, 'no')", "ascii cannot write 'é': set PYTHONIOENCODING"),
-        ("class E(Exception):\n def __str__(self): raise ValueError\nraise E", "E: (its text cannot be read) (this is a bug of that"),
+        (
+            "class E(Exception):\n def __str__(self): raise ValueError\nraise E",
+            "E: (its text cannot be read) (this is a bug of that",
+        ),
     ],
 )
 def test_troubles_of_the_system_have_their_own_line(fragile, how, words):
