@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -121,6 +122,21 @@ def one_at_a_time(self, context, horizon, generators):
 def moves_away(self, context, horizon, generators):
     os.chdir("/")
     return last(context, horizon)
+
+
+@rogue("closes sys.stdout or sys.stderr")
+def closes_the_output(self, context, horizon, generators):
+    sys.stdout.close()
+    return last(context, horizon)
+
+
+@rogue("writes into the data that others see")
+def finds_tensors_of_others(self, context, horizon, generators):
+    frames = last(context, horizon)
+    for item in gc.get_objects():
+        if type(item) is vpbench.Future:
+            item.frames.mul_(0.5)
+    return frames
 
 
 # --- what is returned ---

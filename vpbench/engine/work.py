@@ -209,8 +209,9 @@ class Evaluation:
     def _evaluate(self, task: Task, loaded: Sequence[Batch], number: int) -> bool:
         """Predict and measure; an error of the predictor, or of a metric on it, fails this task only.
 
-        Returns False if a metric wrote into the truth. A published unit is predicted for the keepers only.
+        Returns False if either wrote into the data that others see. A published unit is predicted for the keepers only.
         """
+        seals = [_seal(batch) for batch in loaded]
         try:
             for batch in loaded:
                 for sample in range(task.cell.samples):
@@ -226,8 +227,10 @@ class Evaluation:
                             keeper.keep(task.store.folder, batch, checked.raw, sample)
         except (PredictorError, MetricError) as error:
             self._fail(task, error)
-            return not isinstance(error, SpoiledError)
-        return True
+        spoiled = [_seal(batch) for batch in loaded] != seals
+        if spoiled and task.error is None:
+            self._fail(task, PredictorError(f"predictor {task.cell.label!r} writes into the data that others see"))
+        return not (spoiled or isinstance(task.error, SpoiledError))
 
     def _measure(self, task: Task, batch: Batch, checked: Checked, sample: int) -> list[Row]:
         cell, quantise = task.cell, self.plan.protocol.quantise
@@ -249,3 +252,15 @@ class Evaluation:
         if len(self.tasks) > 1 and error.__cause__ is not None:
             # The traceback stays; the tensors that its frames hold would take the others' memory.
             traceback.clear_frames(error.__cause__.__traceback__)
+
+
+def _seal(batch: Batch) -> list[int]:
+    """Return a checksum of each tensor that plugins share or that their copies are made of."""
+    tensors = [*vars(batch.context).values(), *vars(batch.future).values()]
+    return [_checksum(tensor) for tensor in tensors if isinstance(tensor, torch.Tensor)]
+
+
+def _checksum(tensor: torch.Tensor) -> int:
+    whole = tensor.contiguous()
+    words = whole.view(torch.int32) if whole.dtype == torch.float32 else whole
+    return int(words.sum(dtype=torch.int64))
