@@ -124,12 +124,6 @@ def moves_away(self, context, horizon, generators):
     return last(context, horizon)
 
 
-@rogue("closes sys.stdout or sys.stderr")
-def closes_the_output(self, context, horizon, generators):
-    sys.stdout.close()
-    return last(context, horizon)
-
-
 @rogue("writes into the data that others see")
 def finds_tensors_of_others(self, context, horizon, generators):
     frames = last(context, horizon)

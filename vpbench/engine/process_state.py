@@ -103,7 +103,7 @@ def _reopen_streams() -> bool:
     closed = [name for name in ("stdout", "stderr") if getattr(getattr(sys, name), "closed", False)]
     for name in closed:
         number = 1 if name == "stdout" else 2
-        setattr(sys, name, open(number, "w", encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115, PTH123
+        setattr(sys, name, open(number, "w", encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115
     return bool(closed)
 
 

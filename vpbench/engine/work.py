@@ -13,7 +13,7 @@ import torch
 
 from vpbench.engine.annotate import find_annotations
 from vpbench.engine.loading import Batch, ClipSource, batches, stack
-from vpbench.engine.measure import SpoiledError, check_axes, measure
+from vpbench.engine.measure import check_axes, measure
 from vpbench.engine.plan import Cell, Plan, Settings
 from vpbench.engine.predicting import Caller
 from vpbench.engine.prepare import find_prepared
@@ -213,10 +213,15 @@ class Evaluation:
         """
         seals = [_seal(batch) for batch in loaded]
         try:
-            for batch in loaded:
+            for batch, seal in zip(loaded, seals, strict=True):
                 for sample in range(task.cell.samples):
                     with task.clock("predict"):
                         checked = task.caller.predict(batch, sample)
+                        if _seal(batch) != seal:
+                            raise PredictorError(
+                                f"predictor {task.cell.label!r} writes into the data that others see: it may change "
+                                f"the context that it is given, and nothing else"
+                            )
                         if sample == 0:
                             task.check.add(batch, checked.prediction)
                     if number not in task.published:
@@ -227,10 +232,7 @@ class Evaluation:
                             keeper.keep(task.store.folder, batch, checked.raw, sample)
         except (PredictorError, MetricError) as error:
             self._fail(task, error)
-        spoiled = [_seal(batch) for batch in loaded] != seals
-        if spoiled and task.error is None:
-            self._fail(task, PredictorError(f"predictor {task.cell.label!r} writes into the data that others see"))
-        return not (spoiled or isinstance(task.error, SpoiledError))
+        return [_seal(batch) for batch in loaded] == seals
 
     def _measure(self, task: Task, batch: Batch, checked: Checked, sample: int) -> list[Row]:
         cell, quantise = task.cell, self.plan.protocol.quantise
