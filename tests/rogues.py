@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -121,6 +122,15 @@ def one_at_a_time(self, context, horizon, generators):
 def moves_away(self, context, horizon, generators):
     os.chdir("/")
     return last(context, horizon)
+
+
+@rogue("writes into the data that others see")
+def finds_tensors_of_others(self, context, horizon, generators):
+    frames = last(context, horizon)
+    for item in gc.get_objects():
+        if type(item) is vpbench.Future:
+            item.frames.mul_(0.5)
+    return frames
 
 
 # --- what is returned ---

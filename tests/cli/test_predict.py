@@ -240,7 +240,7 @@ def test_a_predictor_that_fails_writes_nothing(vpbench, video, tmp_path):
         (["-m", "repat"], 2, ["no predictor 'repat'", "did you mean 'repeat'?"]),
         (["-m", "repeat", "--size", "64"], 2, ["'64' is no size", "HEIGHTxWIDTH"]),
         (["-m", "repeat", "--size", "0x8"], 2, ["'0x8' is no size"]),
-        (["-m", "repeat", "--horizon", "0"], 2, ["--horizon", "x>=1"]),
+        (["-m", "repeat", "--horizon", "0"], 2, ["--horizon", "range 1<=x<=10000"]),
         (["-m", "repeat", "--start", "-1"], 2, ["--start", "x>=0"]),
         (["-m", "repeat", "--context", "9"], 1, ["8 frames found, 9 needed"]),
         (["-m", "repeat", "--weights", "nothing.safetensors"], 1, ["there is no such file"]),

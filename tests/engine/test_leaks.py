@@ -164,7 +164,7 @@ def test_missing_sequences_count_by_their_recording():
 
 @pytest.mark.parametrize(
     ("error", "problem"),
-    [(DataError("a: does not decode"), "a: does not decode"), (ValueError("half"), "train/a: ValueError('half')")],
+    [(DataError("a: does not decode"), "a: does not decode"), (ValueError("half"), "train/a: ValueError: half")],
 )
 def test_what_cannot_be_read_is_named_and_the_rest_compared(error, problem):
     films = Films(broken={("train/a", 11): error}, planted={("test/b", 7): picture("train/b 19")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -189,3 +190,17 @@ def test_the_guard_works_in_a_thread():
     thread.start()
     thread.join()
     assert caught == ["SystemExit: 1"]
+
+
+def test_a_closed_output_is_opened_again(tmp_path):
+    code = (
+        "import sys; from vpbench.engine.process_state import process_state\n"
+        "try:\n    with process_state(): sys.stdout.close()\n"
+        "except Exception as error: print(error)\n"
+        "print('still open')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "it closes sys.stdout or sys.stderr, which the whole process shares",
+        "still open",
+    ]

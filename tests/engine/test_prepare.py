@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -40,7 +41,7 @@ class Counting(Toy):
     def read(self, sequence, frames, modality):
         Counting.reads += 1
         if Counting.reads == Counting.fail_at:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return super().read(sequence, frames, modality)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_it_goes_on_where_it_stopped_and_a_second_time_makes_nothing(cache):
     class Stops(Flow):
         def annotate(self, window, clip):
             if len(self.clips) == 30:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
             return super().annotate(window, clip)
 
     first, second, third = Stops(), Flow(), Flow()

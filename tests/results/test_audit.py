@@ -10,6 +10,7 @@ from pathlib import Path
 import folders
 import pytest
 
+from vpbench.engine.summarise import merge
 from vpbench.engine.verify import verify
 from vpbench.errors import ResultError
 from vpbench.pages.standings import collect
@@ -120,6 +121,10 @@ def test_clips_missing_from_a_protocol_that_counts_them_are_partial(tmp_path):
         run["identity"].update(partial="")
 
     folders.edit_run(folder, launder, rehash=True)
+    summary = (folder / "summary.json").read_bytes()
+    with pytest.raises(ResultError, match="partial is empty, but the manifest has 8"):
+        merge(Store.open(folder), folders.plugins(), allow_partial=False)
+    assert (folder / "summary.json").read_bytes() == summary, "no summary is written for it"
     folders.edit_summary(folder, lambda summary: summary.update(partial=False, partial_reason=""))
     refused(folder, "partial is empty, but the manifest has 8 of the protocol's 20 clips")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -234,7 +235,13 @@ def batches(
         num_workers=workers,
         collate_fn=_as_read,
         generator=torch.Generator(),  # else it draws from the global random state
+        worker_init_fn=_end_at_once,
     )
+
+
+def _end_at_once(worker: int) -> None:
+    """Let SIGTERM end a reading process: the handler of its parent would raise an exception in it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _as_read(item: Any) -> Any:

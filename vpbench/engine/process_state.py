@@ -55,7 +55,7 @@ def process_state() -> Iterator[None]:
     """Restore the settings of the process after the block.
 
     Raises:
-        VpbenchError: the block changed the working directory, which is restored, too.
+        VpbenchError: the block changed the working directory, or closed an output; both are restored, too.
     """
     directory = _directory()
     before = [read() for read, _ in _SETTINGS]
@@ -70,6 +70,8 @@ def process_state() -> Iterator[None]:
             if directory is not None and moved:
                 with suppress(OSError):  # it was removed
                     os.chdir(directory)
+    if _reopen_streams():
+        raise VpbenchError("it closes sys.stdout or sys.stderr, which the whole process shares")
     if moved:
         raise VpbenchError("it changes the working directory, which the whole process shares: use absolute paths")
 
@@ -94,6 +96,15 @@ def _random_state() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+def _reopen_streams() -> bool:
+    """Open the standard streams again that the block closed; return whether it closed one."""
+    closed = [name for name in ("stdout", "stderr") if getattr(getattr(sys, name), "closed", False)]
+    for name in closed:
+        number = 1 if name == "stdout" else 2
+        setattr(sys, name, open(number, "w", encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115
+    return bool(closed)
 
 
 def _directory() -> str | None:

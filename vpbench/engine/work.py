@@ -13,7 +13,7 @@ import torch
 
 from vpbench.engine.annotate import find_annotations
 from vpbench.engine.loading import Batch, ClipSource, batches, stack
-from vpbench.engine.measure import SpoiledError, check_axes, measure
+from vpbench.engine.measure import check_axes, measure
 from vpbench.engine.plan import Cell, Plan, Settings
 from vpbench.engine.predicting import Caller
 from vpbench.engine.prepare import find_prepared
@@ -209,13 +209,19 @@ class Evaluation:
     def _evaluate(self, task: Task, loaded: Sequence[Batch], number: int) -> bool:
         """Predict and measure; an error of the predictor, or of a metric on it, fails this task only.
 
-        Returns False if a metric wrote into the truth. A published unit is predicted for the keepers only.
+        Returns False if either wrote into the data that others see. A published unit is predicted for the keepers only.
         """
+        seals = [_seal(batch) for batch in loaded]
         try:
-            for batch in loaded:
+            for batch, seal in zip(loaded, seals, strict=True):
                 for sample in range(task.cell.samples):
                     with task.clock("predict"):
                         checked = task.caller.predict(batch, sample)
+                        if _seal(batch) != seal:
+                            raise PredictorError(
+                                f"predictor {task.cell.label!r} writes into the data that others see: it may change "
+                                f"the context that it is given, and nothing else"
+                            )
                         if sample == 0:
                             task.check.add(batch, checked.prediction)
                     if number not in task.published:
@@ -226,8 +232,7 @@ class Evaluation:
                             keeper.keep(task.store.folder, batch, checked.raw, sample)
         except (PredictorError, MetricError) as error:
             self._fail(task, error)
-            return not isinstance(error, SpoiledError)
-        return True
+        return [_seal(batch) for batch in loaded] == seals
 
     def _measure(self, task: Task, batch: Batch, checked: Checked, sample: int) -> list[Row]:
         cell, quantise = task.cell, self.plan.protocol.quantise
@@ -249,3 +254,15 @@ class Evaluation:
         if len(self.tasks) > 1 and error.__cause__ is not None:
             # The traceback stays; the tensors that its frames hold would take the others' memory.
             traceback.clear_frames(error.__cause__.__traceback__)
+
+
+def _seal(batch: Batch) -> list[int]:
+    """Return a checksum of each tensor that plugins share or that their copies are made of."""
+    tensors = [*vars(batch.context).values(), *vars(batch.future).values()]
+    return [_checksum(tensor) for tensor in tensors if isinstance(tensor, torch.Tensor)]
+
+
+def _checksum(tensor: torch.Tensor) -> int:
+    whole = tensor.contiguous()
+    words = whole.view(torch.int32) if whole.dtype == torch.float32 else whole
+    return int(words.sum(dtype=torch.int64))

@@ -149,9 +149,8 @@ class Store:
         path = self.unit_path(number)
         clips = self.run["manifest"][number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
         samples = range(self.run["identity"]["samples"])
-        rows: list[Row] = read_rows(
-            path, sum(len(steps) for _, steps, _ in clips) * len(samples) * len(self.run["metrics"])
-        )
+        count = sum(len(steps) for _, steps, _ in clips) * len(samples) * len(self.run["metrics"])
+        rows = read_rows(path, count)
         expected = {
             (clip, sample, step, metric)
             for clip, steps, _ in clips
@@ -159,12 +158,10 @@ class Store:
             for step in steps
             for metric in self.run["metrics"]
         }
-        keys = [(row["clip"], row.get("sample", 0), row["step"], row["metric"]) for row in rows]
-        if set(keys) != expected:
-            raise ResultError(
-                f"{path}: it lacks {len(expected - set(keys))} of the {len(expected)} rows of its clips; "
-                f"remove the file and run again"
-            )
+        keys = {(row["clip"], row.get("sample", 0), row["step"], row["metric"]) for row in rows}
+        if keys != expected:
+            missing = f"{len(expected - keys)} of the {len(expected)} rows of its clips"
+            raise ResultError(f"{path} lacks {missing}; remove the file and run again")
         return rows
 
     def attempts(self) -> list[dict[str, Any]]:
