@@ -234,6 +234,13 @@ def drops_always(self, context, horizon, generators):
     return torch.nn.functional.dropout(last(context, horizon), 0.5).clamp(0, 1)
 
 
+@rogue("it cannot predict one clip alone, or it keeps state from earlier calls")
+def needs_company(self, context, horizon, generators):
+    if len(context.clips) == 1:
+        raise IndexError("alone")
+    return last(context, horizon)
+
+
 @rogue("it keeps state from earlier calls")
 def remembers(self, context, horizon, generators):
     frames, earlier = last(context, horizon), getattr(self, "earlier", None)

@@ -193,9 +193,9 @@ def test_a_result_goes_on_only_with_its_own_identity(store):
     ("text", "message"),
     [
         ('{"schema": 3}', "schema 3, newer than this vpbench reads .*upgrade"),
-        ('{"schema": 2', "not complete JSON"),
+        ('{"schema": 2', "cannot be read as JSON"),
         ('{"schema": 1}', "schema 1, which does not say what data were scored: run the same command again"),
-        ("", "not complete JSON"),
+        ("", "cannot be read as JSON"),
         ("[]", "no schema number"),
         ('{"schema": "2"}', "no schema number"),
     ],

@@ -54,6 +54,7 @@ _STATE = (
     "it keeps state from earlier calls, or draws random numbers outside `generators`: let each call start from the "
     "context alone"
 )
+_ALONE = "it cannot predict one clip alone, or "
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ class RepeatCheck:
             with other_randomness(seed):
                 return self.caller.predict(batch, 0).prediction
         except PredictorError as error:
-            raise self._refused(batch.refs, str(error), _STATE) from error.__cause__
+            cause = f"{_ALONE if len(batch.refs) == 1 else ''}{_STATE}"
+            raise self._refused(batch.refs, str(error), cause) from error.__cause__
 
     def _rounds(self, batch: Batch) -> bool:
         """Return whether the predictor runs on a GPU or holds weights in half precision."""

@@ -205,7 +205,7 @@ def read_json(path: Path, limit: int = files.RECORD) -> dict[str, Any]:
     try:
         value = files.parse_json(text)
     except ValueError as error:
-        raise ResultError(f"{path} is not complete JSON ({line(str(error))}); {_AGAIN}") from error
+        raise ResultError(f"{path} cannot be read as JSON ({line(str(error))}); {_AGAIN}") from error
     schema = value.get("schema") if isinstance(value, dict) else None
     if type(schema) is not int:
         raise ResultError(f"{path} has no schema number: it is not a file of vpbench")
