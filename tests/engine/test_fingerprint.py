@@ -355,13 +355,32 @@ IMPORTED = {
 }
 
 
-@pytest.mark.parametrize("named", ["file", "module"])
-@pytest.mark.parametrize("case", IMPORTED.values(), ids=IMPORTED)
-def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tmp_path, monkeypatch, named, case):
-    """In processes of their own: an imported module is not read again."""
+NEIGHBOURS = ("edited_model", "neighbour", "near", "far")
+
+
+@pytest.fixture
+def printed(tmp_path, monkeypatch):
+    """Return the fingerprint of a plugin's predictor, as a new process would: no module of the folder is loaded."""
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def forget():
+        for name in NEIGHBOURS:
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+
+    def load(plugin):
+        forget()
+        return choose_predictor(load_plugins([plugin]), "m", {}).fingerprint
+
+    yield load
+    forget()
+
+
+@pytest.mark.parametrize("plugin", ["edited_model.py", "edited_model"])
+@pytest.mark.parametrize("case", IMPORTED.values(), ids=IMPORTED)
+def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tmp_path, printed, plugin, case):
     prints = []
     for gain in (1, 0.2, 1):
         fields = {key: value.format(gain=gain) if isinstance(value, str) else value for key, value in case.items()}
@@ -371,30 +390,24 @@ def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tm
         )
         (tmp_path / "far.py").write_text("BASE = 1\n")
         (tmp_path / "near.py").write_text(f"import neighbour\ndef __getattr__(name): return {gain}\n")
-        prints.append(printed(f"edited_model{'.py' if named == 'file' else ''}"))
+        prints.append(printed(plugin))
     assert prints[0] == prints[2] != prints[1]
     if case is IMPORTED["an import in a function"]:
         (tmp_path / "far.py").write_text("BASE = 2\n")
-        assert printed("edited_model") != prints[0]
+        assert printed(plugin) != prints[0]
 
 
-def printed(plugin):
-    code = (
-        "from vpbench.engine.choose import choose_predictor; from vpbench.plugin.loader import load_plugins\n"
-        f"print(choose_predictor(load_plugins([{plugin!r}]), 'm', {{}}).fingerprint)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def test_a_plugin_named_like_a_module_of_python_is_no_library(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    prints = []
+def test_a_plugin_named_like_a_module_of_python_is_no_library(tmp_path):
+    prints = set()
     for gain in (1, 0.2):
-        text = PLUGIN.format(imports="", inside="", value=gain, gain=0)
-        (tmp_path / "profile.py").write_text(text)
-        prints.append(printed("profile.py"))
-    assert prints[0] != prints[1]
+        (tmp_path / "profile.py").write_text(PLUGIN.format(imports="", inside="", value=gain, gain=0))
+        code = (
+            "from vpbench.engine.choose import choose_predictor; from vpbench.plugin.loader import load_plugins\n"
+            "print(choose_predictor(load_plugins(['profile.py']), 'm', {}).fingerprint)"
+        )
+        command = [sys.executable, "-c", code]
+        prints.add(subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout)
+    assert len(prints) == 2
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,6 @@ def _absolute(level: int, name: str, members: Any, package: str) -> Iterator[str
     yield from (f"{module}.{member}" for member in members)
 
 
-@cache
 def _file(module: str) -> Path | None:
     """Return the file of a module that is no library's; None of one that is, or of a name that is no module."""
     package = module.partition(".")[0]
