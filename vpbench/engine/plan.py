@@ -202,7 +202,9 @@ def _weights(chosen: Chosen, protocol: Protocol, manifest: Manifest) -> dict[str
     if chosen.trained is not None:
         return chosen.trained.seen(protocol.dataset.name, (ref.sequence for ref in manifest.clips))
     return (
-        {"clips": "none"} if isinstance(chosen.value, torch.nn.Module) and isinstance(chosen.value, Trainable) else None
+        {"clips": "none", "seen": 0}
+        if isinstance(chosen.value, torch.nn.Module) and isinstance(chosen.value, Trainable)
+        else None
     )
 
 
