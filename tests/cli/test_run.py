@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import vpbench as api
+from vpbench.engine import save
 
 MSE = ["--metric", "mse"]
 
@@ -284,3 +285,29 @@ def test_pictures_and_predictions_of_a_published_result_may_come_from_another_ba
     before = tree(only(tmp_path, "last"))
     assert vpbench(*args, "--batch-size", "3", "--save-predictions").code == 0
     assert tree(only(tmp_path, "last")) == before
+
+
+@pytest.mark.parametrize("written", [3, 9, 17])
+def test_predictions_that_a_stop_left_incomplete_are_made_again(vpbench, toy, tmp_path, monkeypatch, written):
+    """A published unit, of which only some files of predictions were written."""
+    args = ["run", *toy(sequences=10), "-m", "needs-flow", *MSE, "--batch-size", "10"]
+    assert vpbench(*args, "--save-predictions", "--out", tmp_path / "whole").code == 0
+    assert vpbench(*args, "--out", tmp_path / "r").code == 0
+    write, paths = save.write_atomic, []
+
+    def stopped(path, data):
+        if len(paths) == written:
+            raise KeyboardInterrupt
+        paths.append(path)
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(save, "write_atomic", stopped)
+        assert vpbench(*args, "--save-predictions", "--out", tmp_path / "r").code == 130
+    assert vpbench(*args, "--save-predictions", "--out", tmp_path / "r").code == 0
+    whole, again = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.npy")}
+        for name in ("whole", "r")
+    )
+    assert len(whole) == 20
+    assert again == whole

@@ -47,8 +47,10 @@ class PredictionKeeper:
         return all(_path(result, ref.id, s, "frames").is_file() for ref in unit.clips for s in range(samples))
 
     def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
-        """Write the predictions of a batch, each file atomically."""
-        for modality, tensor in prediction.given().items():
+        """Write the predictions of a batch, each file atomically; a clip's frames last, since they make it complete."""
+        tensors = prediction.given()
+        for modality in sorted(tensors, key=lambda modality: modality == "frames"):
+            tensor = tensors[modality]
             for i, ref in enumerate(batch.refs):
                 buffer = io.BytesIO()
                 np.save(buffer, _array(modality, tensor[i].cpu()))
