@@ -103,6 +103,7 @@ def test_its_names_stand_beside_the_first_party_ones(vpbench_command):
         "version": "1.2.3",
         "module": "vpbench_fade",
         "error": "",
+        "released": True,
     } in plugins
 
 
