@@ -1,4 +1,4 @@
-"""What the harness itself costs: memory, time beside reading, predicting and measuring, digests, and start-up.
+"""Measure the harness: memory, time outside reading, predicting and measuring, digests, and start-up.
 
     python benchmarks/harness.py VIDEO          # any video of 14 frames or more; copies of it make the clips
 

@@ -87,7 +87,7 @@ class Inpainter(nn.Module):
         hole: Bool[Tensor, "b 1 h w"],
         probabilities: Float[Tensor, "b c h w"],
     ) -> Float[Tensor, "b 3 h w"]:
-        """Return whole frames. What ``warped`` holds in the hole does not matter.
+        """Return completed frames. Pixels of ``warped`` inside the hole are ignored.
 
         They are in [0,1], but while training they are not clamped: the gradient of a clamped value would be 0.
         Sizes that are no multiples of the stride are padded by repeating the border, and cut again.

@@ -124,7 +124,7 @@ def test_a_signal_stops_it_saved_and_slurm_is_asked_to_start_it_again(vpbench, a
     lines = [line for line in done.stderr.splitlines() if line.startswith("vpbench: ")]
     (folder,) = tmp_path.glob("out/training/toy/learner/*")
     assert [Path(line.partition(" in ")[2]) for line in lines] == [folder]
-    assert f"stopped by {name}; saved: the same command goes on in " in lines[0]
+    assert f"stopped by {name}; saved: the same command resumes in " in lines[0]
     assert (tmp_path / "asked").is_file() == (name != "SIGINT")
     if name != "SIGINT":
         assert (tmp_path / "asked").read_text() == "requeue 7\n"

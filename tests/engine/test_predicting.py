@@ -1,4 +1,4 @@
-"""What a caller of vpbench.evaluate gets back: its model as it was, and the plugin's exception."""
+"""vpbench.evaluate restores the caller's model and raises with the plugin's exception as its cause."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ LAST = CHANGES | {"in a callback": added("callbacks", "Saver", "more"), "in an o
 
 
 def refused(train, path, mark):
-    """Train again; return what is said, of one line, after the path."""
+    """Resume the training and return the one line of its error, without the path."""
     before = path.read_bytes()
     with pytest.raises(vpbench.DataError) as raised:
         train()

@@ -81,7 +81,7 @@ def test_148_windows_of_4_videos_have_the_interval_of_4_videos():
 
 
 def test_the_interval_is_scipys_bootstrap_of_recordings():
-    """Of a ratio of sums, since recordings have different numbers of windows."""
+    """The score is a ratio of sums, since recordings have different numbers of windows."""
     rng = np.random.default_rng(1)
     sizes = rng.integers(1, 9, 60).tolist()
     values = windows(rng, sizes)

@@ -219,7 +219,7 @@ def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
     except Stopped as stopped:
         what = f"vpbench: stopped by {signal.Signals(stopped.number).name}; "
         what += "saved: " if stopped.saved else "what was saved before stays: "
-        say(f"{what}the same command goes on in {plan.folder}", err=True)
+        say(f"{what}the same command resumes in {plan.folder}", err=True)
         raise click.exceptions.Exit(130 if stopped.number == signal.SIGINT else 143) from None
     if main:
         _conclude(plan, protocol)

@@ -24,7 +24,7 @@ _ADVICE = {
     errno.ENOMEM: "close other programs, or lower --workers",
 }
 _MEMORY = ("can't allocate memory", "out of memory")
-"""What torch's allocators say in a RuntimeError."""
+"""Words of the RuntimeError that torch's allocators raise."""
 
 
 def explain(error: Exception, plugins: Plugins | None) -> str:

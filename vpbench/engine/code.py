@@ -21,7 +21,7 @@ _TRUSTED = frozenset(
     {"PIL", "av", "beartype", "cv2", "jaxtyping", "numba", "numpy", "pydantic", "pydantic_core", "safetensors"}
     | {"scipy", "skimage", "torch", "torchvision", "lightning", "pytorch_lightning"}
 )
-"""What the harness computes with. Their versions stand in ``attempts/`` and are no part of an identity."""
+"""Libraries that vpbench computes with. ``attempts/`` records their versions; the identity does not."""
 
 
 @cache

@@ -25,7 +25,7 @@ __all__ = ["CellOutcome", "Outcome", "Progress", "evaluate", "run"]
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """What became of one predictor on one protocol: a result or an error."""
+    """The result of one predictor on one protocol, or its error."""
 
     cell: Cell
     result: Result | None
@@ -36,7 +36,7 @@ class CellOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: an outcome per cell, in the plan's order."""
+    """The outcomes of a run: one per cell, in the plan's order."""
 
     cells: Sequence[CellOutcome]
     unreadable: Sequence[str]

@@ -1,4 +1,4 @@
-"""What an object holds: its attributes, slots and closures, and the torch modules among all that it reaches."""
+"""List an object's attributes, slots and closures, and find the torch modules that it reaches."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _check_predictor(store: Store, plugins: Plugins) -> None:
         problem = f"sees_truth is {run['sees_truth']}, the installed predictor of that name says {info.oracle}"
     learns = isinstance(target, type) and issubclass(target, torch.nn.Module) and hasattr(target, "training_stages")
     if learns and not run["weights"]:
-        problem = "nothing is said of weights, but the installed predictor of that name is trained"
+        problem = "the weights field is empty, but the installed predictor of that name is trained"
     if problem:
         raise ResultError(
             f"{store.folder / 'run.json'}, predictor {run['predictor']!r}: {problem}; make the result again, or load "
