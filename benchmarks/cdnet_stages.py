@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from vpbench.engine.choose import choose_predictor, open_protocol_dataset
-from vpbench.engine.predict import predict_video
+from vpbench.evaluation.continuation import predict_video
 from vpbench.pages.strips import Row, frames_row, strip
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
+from vpbench.select.choose import choose_predictor, open_protocol_dataset
 from vpbench_cdnet.losses import area
 
 

@@ -55,7 +55,7 @@ def run(folder: Path, clips: int, video: Path, height: int, width: int) -> dict:
 
 def digest_seconds(height: int, width: int, repeats: int = 50) -> float:
     """Median time to digest the frames of one clip."""
-    from vpbench.engine.digest import digest_arrays
+    from vpbench.clips.digest import digest_arrays
 
     clip = {"frames": np.random.default_rng(0).integers(0, 256, (14, height, width, 3), dtype=np.uint8)}
     times = []

@@ -25,12 +25,12 @@ import av
 import numpy as np
 from PIL import Image
 
-from vpbench.engine.prepare import prepare
-from vpbench.engine.prepared import open_store
+from vpbench.clips.prepare import prepare
+from vpbench.clips.prepared import open_store
 from vpbench.plugin.dataset import Dataset
-from vpbench.plugin.media import VideoReader, count_frames
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import build_manifest
+from vpbench.toolkit.media import VideoReader, count_frames
 from vpbench_folder.dataset import Folder
 from vpbench_ucf101.dataset import UCF101
 

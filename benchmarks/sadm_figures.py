@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vpbench.engine.choose import Chosen, choose_predictor, open_protocol_dataset
 from vpbench.pages.strips import Row, flow_row, frames_row, labels_row, mask_row, strip
 from vpbench.plugin.clip import Context, LabelSpace, Prediction
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
+from vpbench.select.choose import Chosen, choose_predictor, open_protocol_dataset
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import tempfile
 from pathlib import Path
 
 import vpbench
-from vpbench.engine.choose import open_protocol, open_protocol_dataset
-from vpbench.engine.prepare import find_prepared, prepare
-from vpbench.engine.training_clips import training_manifest, training_protocol
+from vpbench.clips.prepare import find_prepared, prepare
 from vpbench.plugin.loader import Plugins, load_plugins
+from vpbench.select.choose import open_protocol, open_protocol_dataset
+from vpbench.training.clips import training_manifest, training_protocol
 
 BAR = 5.0
 """Percent."""

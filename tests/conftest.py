@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 
 IMPORTED = pytest.StashKey[dict[str, ModuleType]]()
 
-CHECKED = ["vpbench_metrics", "vpbench_baselines", "vpbench_annotators", "vpbench_sadm", "vpbench.plugin.warp"]
+CHECKED = ["vpbench_metrics", "vpbench_baselines", "vpbench_annotators", "vpbench_sadm", "vpbench.toolkit.warp"]
 install_import_hook(CHECKED, "beartype.beartype")
 
 

@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vpbench.engine.summarise import write_summary
+from vpbench.files import canonical
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import UNIT_CLIPS, hash_entries
-from vpbench.results.identity import Identity, canonical
+from vpbench.results.identity import Identity
 from vpbench.results.store import SCHEMA, Attempt, Store
+from vpbench.results.summarise import write_summary
 
 SPECS = {
     "mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4, "released": True},

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from safetensors.torch import load_file
 
 import vpbench
-from vpbench.plugin.weights import sha256
+from vpbench.toolkit.weights import sha256
 
 
 @vpbench.hookimpl

@@ -9,9 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vpbench.engine.evaluate import evaluate as evaluate
-    from vpbench.engine.predict import predict_video as predict_video
-    from vpbench.engine.train import train as train
     from vpbench.errors import DataError as DataError
     from vpbench.errors import MetricError as MetricError
     from vpbench.errors import PluginError as PluginError
@@ -19,6 +16,8 @@ if TYPE_CHECKING:
     from vpbench.errors import ResultError as ResultError
     from vpbench.errors import UsageError as UsageError
     from vpbench.errors import VpbenchError as VpbenchError
+    from vpbench.evaluation.continuation import predict_video as predict_video
+    from vpbench.evaluation.evaluate import evaluate as evaluate
     from vpbench.plugin.annotator import AnnotatorInfo as AnnotatorInfo
     from vpbench.plugin.clip import Comparison as Comparison
     from vpbench.plugin.clip import Context as Context
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from vpbench.protocol.protocol import Protocol as Protocol
     from vpbench.results.result import Result as Result
     from vpbench.results.result import load as load
+    from vpbench.training.train import train as train
 
 _HOME = {
     "AnnotatorInfo": "vpbench.plugin.annotator",
@@ -66,11 +66,11 @@ _HOME = {
     "ResultError": "vpbench.errors",
     "UsageError": "vpbench.errors",
     "VpbenchError": "vpbench.errors",
-    "evaluate": "vpbench.engine.evaluate",
+    "evaluate": "vpbench.evaluation.evaluate",
     "hookimpl": "vpbench.plugin.hookspecs",
     "load": "vpbench.results.result",
-    "predict_video": "vpbench.engine.predict",
-    "train": "vpbench.engine.train",
+    "predict_video": "vpbench.evaluation.continuation",
+    "train": "vpbench.training.train",
 }
 
 __all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]

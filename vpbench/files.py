@@ -1,32 +1,42 @@
-"""Read files that someone else may have written: regular files only, of a limited size, parsed strictly.
+"""Read files strictly and write them atomically.
 
-Every function raises ``OSError`` or ``ValueError`` with the reason alone. The caller adds the path and what to do.
+Readers accept regular files of a limited size only, since someone else may have written them. They raise ``OSError`` or
+``ValueError`` with the reason; the caller adds the path and what to do. Writers raise :class:`ResultError`.
 """
 
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import math
 import os
 import re
+import secrets
 import stat
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from vpbench.errors import ResultError
 
 __all__ = [
     "RECORD",
     "RUN",
     "TOML",
     "UNIT",
+    "canonical",
     "kind_of",
     "parse_json",
     "parse_toml",
     "read_bytes",
     "read_text",
     "read_toml",
+    "write_atomic",
+    "write_errors",
+    "write_exclusive",
 ]
 
 _MIB = 2**20
@@ -204,3 +214,74 @@ def _check_encodes(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise ValueError("a text holds half of a surrogate pair") from error
+
+
+def canonical(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write a file so that it exists whole or not at all: temporary file, fsync, rename, fsync of the folder.
+
+    The folder is made where it does not exist.
+
+    Raises:
+        ResultError: no space, no permission, or another error of the file system, named with the path.
+    """
+    # Processes in containers may share a process number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_exclusive(path: Path, text: str) -> bool:
+    """Write a file as :func:`write_atomic`, unless it exists; return whether it was written.
+
+    Raises:
+        ResultError: as :func:`write_atomic`.
+    """
+    own = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    write_atomic(own, text)
+    with write_errors(path):
+        try:
+            os.link(own, path)  # unlike a rename, it fails where another process was faster
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            if path.exists():
+                return False
+            own.replace(path)
+        finally:
+            own.unlink(missing_ok=True)
+    return True
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the file system within the block into one line.
+
+    Raises:
+        ResultError: names ``path``, what went wrong and what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "free some space" if full else "choose a folder you may write to with --out"
+        raise ResultError(
+            f"cannot write {path}: {error.strerror}; {advice} and run the same command again: what is published stays"
+        ) from error

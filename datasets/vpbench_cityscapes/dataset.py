@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
-from vpbench.plugin.folders import data_file, evenly, list_folder
-from vpbench.plugin.media import file_stamp, read_image, stack
+from vpbench.toolkit.folders import data_file, evenly, list_folder
+from vpbench.toolkit.media import file_stamp, read_image, stack
 from vpbench_cityscapes.labels import CITYSCAPES19, TRAIN_IDS
 from vpbench_cityscapes.snippets import ANCHOR, LENGTH, cut, find_unclear
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
-from vpbench.plugin.folders import walk_folders
-from vpbench.plugin.media import (
+from vpbench.toolkit.folders import walk_folders
+from vpbench.toolkit.media import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     VideoReader,

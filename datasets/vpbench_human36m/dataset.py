@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
-from vpbench.plugin.folders import data_file, evenly, walk_folders
-from vpbench.plugin.media import VideoReader, file_stamp, probe_video, read_image, stack
+from vpbench.toolkit.folders import data_file, evenly, walk_folders
+from vpbench.toolkit.media import VideoReader, file_stamp, probe_video, read_image, stack
 
 __all__ = ["RATE", "STEP", "Human36M"]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
-from vpbench.plugin.folders import data_file, evenly, list_folder
-from vpbench.plugin.media import file_stamp, read_image, stack
+from vpbench.toolkit.folders import data_file, evenly, list_folder
+from vpbench.toolkit.media import file_stamp, read_image, stack
 
 __all__ = ["KittiFlow"]
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
-from vpbench.plugin.folders import data_file, list_folder
-from vpbench.plugin.media import VideoReader, count_frames, file_stamp, read_image, stack
+from vpbench.toolkit.folders import data_file, list_folder
+from vpbench.toolkit.media import VideoReader, count_frames, file_stamp, read_image, stack
 from vpbench_ucf101.extracted import find_extracted, frame_files
 from vpbench_ucf101.splits import CLIPS, SplitRule, clip_id, frnn_test, is_test, source_video
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from vpbench.errors import DataError
-from vpbench.plugin.folders import list_folder
-from vpbench.plugin.media import IMAGE_SUFFIXES
+from vpbench.toolkit.folders import list_folder
+from vpbench.toolkit.media import IMAGE_SUFFIXES
 from vpbench_ucf101.splits import clip_id
 
 __all__ = ["find_extracted", "frame_files"]

@@ -26,9 +26,9 @@ from torchvision.models.segmentation import (
 )
 
 from vpbench.errors import DataError, UsageError, did_you_mean
-from vpbench.plugin import weights
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
+from vpbench.toolkit import weights
 from vpbench_annotators.inference import inference
 from vpbench_annotators.labels import FOREGROUND2, VOC21
 from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20

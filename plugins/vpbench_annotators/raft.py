@@ -21,8 +21,8 @@ from torch.nn import functional
 from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights, raft_large, raft_small
 
 from vpbench.errors import DataError
-from vpbench.plugin import weights
 from vpbench.plugin.annotator import AnnotatorInfo
+from vpbench.toolkit import weights
 from vpbench_annotators.inference import inference
 
 __all__ = ["NETWORKS", "Raft", "enlargement"]

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vpbench.plugin.clip import Context, Prediction
-from vpbench.plugin.padding import padded
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
+from vpbench.toolkit.padding import padded
 from vpbench_baselines.convlstm_cell import Network
 
 __all__ = ["ConvLSTM", "Options", "from_patches", "to_patches"]

@@ -12,7 +12,7 @@ from torch import Tensor
 from vpbench.errors import DataError, PredictorError
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
-from vpbench.plugin.warp import grid, sample, sample_nearest
+from vpbench.toolkit.warp import grid, sample, sample_nearest
 from vpbench_annotators.dis import dis_flow
 from vpbench_baselines.warp import carry_on
 

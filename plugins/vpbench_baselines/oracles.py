@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vpbench.plugin.clip import Context, Future, Prediction
 from vpbench.plugin.predictor import PredictorInfo
-from vpbench.plugin.warp import grid, sample, sample_nearest
+from vpbench.toolkit.warp import grid, sample, sample_nearest
 
 __all__ = ["Oracle", "OracleFlow"]
 

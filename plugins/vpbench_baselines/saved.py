@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vpbench.errors import DataError, PredictorError
 from vpbench.plugin.clip import Context, Modality, Prediction
-from vpbench.plugin.folders import is_hidden
-from vpbench.plugin.media import order_pictures, read_image, stack
-from vpbench.plugin.names import file_stem
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench.toolkit.file_names import file_stem
+from vpbench.toolkit.folders import is_hidden
+from vpbench.toolkit.media import order_pictures, read_image, stack
 
 __all__ = ["Saved"]
 
@@ -54,8 +54,8 @@ class Saved:
     =========================== ======================================================================================
 
     What one clip has, all must have. Further samples of a stochastic predictor (``a/b@0.sample1.npy``, and so on) may
-    lie beside the first; they are not read. Suffixes count in any case, and hidden files are passed over. A file of an
-    id with a very long last part is named as ``--save-predictions`` names it (:func:`vpbench.plugin.names.file_stem`).
+    lie next to the first; they are not read. Suffixes may have any case; hidden files are ignored. A very long id
+    is cut as ``--save-predictions`` cuts it (:func:`vpbench.toolkit.file_names.file_stem`).
 
     Raises:
         PredictorError: the folder does not exist, holds no predictions, or holds two files for one clip and modality.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from vpbench.plugin.warp import grid, pick, sample
+from vpbench.toolkit.warp import grid, pick, sample
 
 __all__ = ["carry_on"]
 

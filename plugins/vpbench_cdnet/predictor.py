@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Context, Prediction
-from vpbench.plugin.padding import padded, tell_padding
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench.toolkit.padding import padded, tell_padding
 from vpbench_cdnet.network import MOTION, Network
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
 

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from lightning import LightningModule
 from torch import Tensor
 
-from vpbench.plugin.padding import padded
 from vpbench.plugin.training import Recipe, TrainingBatch, cosine_with_warm_up
+from vpbench.toolkit.padding import padded
 from vpbench_cdnet.losses import area, area_loss, pixel_loss, soft_area
 from vpbench_cdnet.network import MOTION, windows_of
 from vpbench_cdnet.predictor import CDNet

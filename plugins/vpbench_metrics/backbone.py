@@ -24,7 +24,7 @@ from torchvision.models import AlexNet_Weights
 
 from vpbench.errors import MetricError
 from vpbench.paths import cache_dir, weights_dirs
-from vpbench.plugin.weights import reachable
+from vpbench.toolkit.weights import reachable
 
 __all__ = ["FILE", "SHAPES", "TORCHVISION_FILE", "find_or_download"]
 

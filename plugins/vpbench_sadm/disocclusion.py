@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from vpbench.plugin.clip import IGNORE
-from vpbench.plugin.warp import grid, sample_nearest
+from vpbench.toolkit.warp import grid, sample_nearest
 from vpbench_sadm.options import Options
 
 __all__ = ["inconsistent", "occluded", "outside", "overoccupied"]

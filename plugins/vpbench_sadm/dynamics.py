@@ -9,8 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vpbench.plugin.padding import padded
-from vpbench.plugin.warp import grid
+from vpbench.toolkit.padding import padded
+from vpbench.toolkit.warp import grid
 from vpbench_sadm.labels import one_hot
 from vpbench_sadm.options import Options
 from vpbench_sadm.recurrent import GroupedConvLSTM, State, grouped

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vpbench.plugin.padding import padded
+from vpbench.toolkit.padding import padded
 from vpbench_sadm.options import Options
 
 __all__ = ["Inpainter", "PartialConv"]

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torchvision.models import VGG19_Weights, vgg19
 
 from vpbench.errors import DataError
-from vpbench.plugin.weights import obtain, read
+from vpbench.toolkit.weights import obtain, read
 from vpbench_metrics.backbone import find_or_download
 
 __all__ = ["LPIPSLoss", "PixelLoss", "VGGLoss", "perceptual_loss"]
@@ -34,7 +34,7 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def perceptual_loss(kind: Kind) -> nn.Module | None:
     """Return the loss, a module of (predicted, true) frames [N,3,H,W] in [0,1] that gives their mean; None for none.
 
-    Weights are found on disk, or downloaded once, with a word on stderr: see :mod:`vpbench.plugin.weights`.
+    Weights are found on disk, or downloaded once, with a word on stderr: see :mod:`vpbench.toolkit.weights`.
 
     Raises:
         DataError: they cannot be had; says where to put them.

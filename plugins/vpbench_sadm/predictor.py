@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import IGNORE, Context, LabelSpace, Prediction
-from vpbench.plugin.padding import tell_padding
 from vpbench.plugin.predictor import PredictorInfo
-from vpbench.plugin.warp import grid, sample
+from vpbench.toolkit.padding import tell_padding
+from vpbench.toolkit.warp import grid, sample
 from vpbench_sadm.dynamics import SADMDynamics
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.labels import exchange, into_model, model_space

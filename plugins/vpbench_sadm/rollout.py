@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from vpbench.plugin.warp import grid, sample, sample_nearest
+from vpbench.toolkit.warp import grid, sample, sample_nearest
 from vpbench_sadm.disocclusion import occluded, outside
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.options import Options

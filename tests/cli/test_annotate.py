@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from toys import Toy
 
-from vpbench.engine import loading
-from vpbench.engine.probe import PROBED
+from vpbench.clips import source as loading
+from vpbench.clips.probe import PROBED
 from vpbench.results.result import find_results
 
 MSE = ["--metric", "mse"]
@@ -25,7 +25,7 @@ def units(folder: Path) -> list[bytes]:
 
 @pytest.fixture(autouse=True)
 def _no_weights(monkeypatch):
-    from vpbench.plugin import weights
+    from vpbench.toolkit import weights
 
     monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
     monkeypatch.setattr(weights, "reachable", lambda url: False)

@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_listed(check, tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr("vpbench.plugin.folders.os.scandir", refuse)
+    monkeypatch.setattr("vpbench.toolkit.folders.os.scandir", refuse)
     monkeypatch.setattr("os.walk", lambda root: [])  # which lists by the same function
     _, found, read = check("kitti-raw", tmp_path)
     assert found["test: missing or unreadable"] == ("4", "0", False)

@@ -10,10 +10,10 @@ import torch
 from tiny_video import known_frames, write_video
 from twins import cityscapes_snippet, human36m_images, kitti_drive, kitti_scenes, walking
 
-from vpbench.engine.choose import open_protocol
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.result import find_results
+from vpbench.select.choose import open_protocol
 
 MATRIX = Path(__file__).parents[2] / "suites" / "matrix.toml"
 SIZE = (32, 64)
@@ -66,7 +66,7 @@ def small(protocol: Protocol) -> Protocol:
 # Networks at 512x1024 take minutes on a CPU.
 @pytest.mark.parametrize(("learned", "size"), [(False, official), (True, small)], ids=["rules", "networks"])
 def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path, monkeypatch, learned, size):
-    monkeypatch.setattr("vpbench.engine.suite.open_protocol", lambda *args: size(open_protocol(*args)))
+    monkeypatch.setattr("vpbench.training.suite.open_protocol", lambda *args: size(open_protocol(*args)))
     suite, plugins = tomllib.loads(MATRIX.read_text()), load_plugins()
     entries = [
         entry

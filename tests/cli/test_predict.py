@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny_video import known_frames, write_picture, write_video
 
-from vpbench.plugin.media import VideoReader, count_frames, read_image
+from vpbench.toolkit.media import VideoReader, count_frames, read_image
 
 TOYS = ["--plugin", str(Path(__file__).resolve().parent.parent / "toys.py")]
 GREY, ORANGE = [128, 128, 128], [255, 128, 0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vpbench as api
-from vpbench.engine import save
+from vpbench.evaluation import keepers as save
 
 MSE = ["--metric", "mse"]
 

@@ -17,8 +17,8 @@ from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.transforms._presets import OpticalFlow, SemanticSegmentation
 
 from vpbench.errors import DataError, UsageError
-from vpbench.plugin import weights
 from vpbench.plugin.dataset import check_array
+from vpbench.toolkit import weights
 from vpbench_annotators import deeplab, raft
 from vpbench_annotators.deeplab import DeepLabV3
 from vpbench_annotators.dis import Dis, dis_flow

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, LabelSpace
-from vpbench.plugin.warp import grid, sample
+from vpbench.toolkit.warp import grid, sample
 from vpbench_annotators.dis import Dis
 from vpbench_baselines.extrapolation import FlowExtrapolation, _eight_bit
 from vpbench_baselines.repeat import Repeat

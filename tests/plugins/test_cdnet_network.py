@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Context, Future
-from vpbench.plugin.padding import padded
 from vpbench.plugin.training import Recipe
+from vpbench.toolkit.padding import padded
 from vpbench_cdnet.network import MOTION, windows_of
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
 from vpbench_cdnet.predictor import CDNet

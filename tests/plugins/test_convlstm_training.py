@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import vpbench
-from vpbench.engine.trained import open_trained
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.training import Recipe, Trainable, TrainingBatch, cosine_with_warm_up
+from vpbench.select.trained import open_trained
 from vpbench_baselines.convlstm import ConvLSTM, Options, to_patches
 from vpbench_baselines.convlstm_training import Forecasting, ssim
 from vpbench_metrics.structure import SSIM

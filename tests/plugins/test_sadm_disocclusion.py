@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpbench.plugin.warp import grid, sample
+from vpbench.toolkit.warp import grid, sample
 from vpbench_sadm.disocclusion import inconsistent, occluded, outside, overoccupied
 from vpbench_sadm.options import PRESETS, Options
 from vpbench_scenes.dataset import Options as SceneOptions

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vpbench.engine.predict import predict_video
+from vpbench.evaluation.continuation import predict_video
 from vpbench.plugin.loader import load_plugins
 
 MASKS = str(Path(__file__).parents[1] / "masks.py")

@@ -11,7 +11,7 @@ import torch
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Context, Future, LabelSpace
 from vpbench.plugin.training import Recipe, TrainingBatch
-from vpbench.plugin.warp import grid, sample_nearest
+from vpbench.toolkit.warp import grid, sample_nearest
 from vpbench_sadm import perceptual
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.options import Options

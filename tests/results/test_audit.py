@@ -10,13 +10,13 @@ from pathlib import Path
 import folders
 import pytest
 
-from vpbench.engine.summarise import merge
-from vpbench.engine.verify import verify
 from vpbench.errors import ResultError
 from vpbench.pages.standings import collect
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.units import hash_entries
 from vpbench.results.store import Store
+from vpbench.results.summarise import merge
+from vpbench.results.verify import verify
 
 SCORES = {"mse": [0.1, 0.2], "psnr": [20.0, 10.0]}
 

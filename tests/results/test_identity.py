@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpbench.engine.evaluate import evaluate
-from vpbench.engine.verify import verify
 from vpbench.errors import ResultError
+from vpbench.evaluation.evaluate import evaluate
+from vpbench.files import canonical
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
-from vpbench.results.identity import Identity, canonical
+from vpbench.results.identity import Identity
 from vpbench.results.store import Store
+from vpbench.results.verify import verify
 
 TOYS = Path(__file__).parents[1] / "toys.py"
 

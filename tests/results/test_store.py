@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from vpbench.errors import ResultError
-from vpbench.results.store import Attempt, Store, read_json, write_atomic
+from vpbench.files import write_atomic
+from vpbench.results.store import Attempt, Store, read_json
 
 CLIPS = [f"s{i:02d}@0" for i in range(20)]
 DATA = "0123456789abcdef"
@@ -237,7 +238,7 @@ def test_a_write_that_stops_half_way_leaves_nothing(tmp_path):
     """RLIMIT_FSIZE stops the write itself, after some bytes: what a full disk does."""
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from vpbench.results.store import write_atomic\n"
+        "from vpbench.files import write_atomic\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
         "write_atomic(Path(sys.argv[1]), b'x' * 100_000)\n"

@@ -183,7 +183,7 @@ def parse_options(
     Raises:
         UsageError: not of that form, whose weights is not clear, or they are given twice. DataError: no such file.
     """
-    from vpbench.engine.choose import parse_assignments
+    from vpbench.select.choose import parse_assignments
 
     parsed = parse_assignments(options, "-o")
     files = {name: Path(text).expanduser() for name, text in pairs(weights, "--weights", bare=True).items()}

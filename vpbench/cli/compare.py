@@ -31,12 +31,12 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
     Prints the first's score less the second's, paired recording by recording. Adds its 95 % interval, the p-value of
     a permutation test, and the clips where the first is worst compared with the second.
     """
-    from vpbench.engine.summarise import metrics_of
-    from vpbench.engine.verify import check_result
     from vpbench.results.compare import check_comparable, check_data, compare_rows, shared_metrics
     from vpbench.results.result import Result
     from vpbench.results.store import Store
+    from vpbench.results.summarise import metrics_of
     from vpbench.results.summary import Tally
+    from vpbench.results.verify import check_result
 
     store = Store.open(first)
     one, other = Result(store), Result(Store.open(second))

@@ -55,9 +55,9 @@ def check(
     Of a protocol, only what it needs is looked at: its split and its clips. A name that a dataset and a protocol share
     is the dataset's; protocol/NAME is the other. Exits with 1 where something does not hold.
     """
-    from vpbench.engine.choose import open_dataset, open_protocol, open_protocol_dataset, parse_assignments
-    from vpbench.engine.leaks import find_leaks
+    from vpbench.clips.leaks import find_leaks
     from vpbench.errors import UsageError
+    from vpbench.select.choose import open_dataset, open_protocol, open_protocol_dataset, parse_assignments
 
     kind, text = _kind(state.plugins, name)
     values = parse_assignments(options, "-o")
@@ -116,12 +116,12 @@ def prepare(
 
     Goes on where it stopped. Results are the same, to the byte, with and without.
     """
-    from vpbench.engine.annotate import prepare_annotations
-    from vpbench.engine.choose import choose_annotators, open_protocol, open_protocol_dataset
-    from vpbench.engine.prepare import prepare as make
-    from vpbench.engine.readable import readable_manifest
-    from vpbench.engine.training_clips import training_manifest, training_protocol
+    from vpbench.clips.annotations import prepare_annotations
+    from vpbench.clips.prepare import prepare as make
+    from vpbench.clips.readable import readable_manifest
     from vpbench.errors import UsageError, did_you_mean
+    from vpbench.select.choose import choose_annotators, open_protocol, open_protocol_dataset
+    from vpbench.training.clips import training_manifest, training_protocol
 
     wanted = pairs(annotate, "--annotate")
     names = [text.partition(":")[0] for text in wanted.values()]

@@ -19,10 +19,10 @@ __all__ = ["command"]
 @click.pass_obj
 def command(state: State, result: Path, allow_partial: bool) -> None:
     """Check that a result (or every result below a folder) is complete and write its summary."""
-    from vpbench.engine.summarise import merge
     from vpbench.errors import ResultError
     from vpbench.results.result import find_results
     from vpbench.results.store import Store
+    from vpbench.results.summarise import merge
 
     folders = find_results(result)
     if not folders:

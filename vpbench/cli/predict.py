@@ -61,7 +61,7 @@ def command(
     and what the video shows next is drawn below the prediction. Context, step and size are by default those that the
     weights were trained with. The folder --out is made anew, if it holds nothing but an earlier prediction.
     """
-    from vpbench.engine.predict import predict_video
+    from vpbench.evaluation.continuation import predict_video
     from vpbench.pages.continuation import check_out, write_continuation
 
     annotators = pairs(annotate, "--annotate")

@@ -26,12 +26,12 @@ from vpbench.errors import UsageError, VpbenchError
 from vpbench.output import say, say_block, say_table
 
 if TYPE_CHECKING:
-    from vpbench.engine.plan import Settings
-    from vpbench.engine.save import Keeper
-    from vpbench.engine.suite import Planned
+    from vpbench.evaluation.keepers import Keeper
+    from vpbench.evaluation.plan import Settings
     from vpbench.plugin.loader import Plugins
     from vpbench.protocol.suite import Job, Suite
     from vpbench.results.result import Result
+    from vpbench.training.suite import Planned
 
 __all__ = ["command"]
 
@@ -84,9 +84,9 @@ def command(
     what plugins registered as defaults. Results are published unit by unit: run the same command again to go on after a
     stop.
     """
-    from vpbench.engine.plan import Settings
-    from vpbench.engine.suite import group_jobs, plan_group
+    from vpbench.evaluation.plan import Settings
     from vpbench.protocol.suite import Suite
+    from vpbench.training.suite import group_jobs, plan_group
 
     plugins = state.plugins
     if suite_file is None:
@@ -148,7 +148,7 @@ def _check_option_names(settings: Settings, plugins: Plugins, suite: Suite, jobs
         texts += [job.entry.name, *job.entry.annotate.values()]
     used = {text.partition(":")[0] for text in texts}
     if set(settings.options) - used:
-        from vpbench.engine.choose import open_protocol
+        from vpbench.select.choose import open_protocol
 
         opened = [open_protocol(plugins, name) for name in dict.fromkeys(job.protocol for job in jobs)]
         used |= {text.partition(":")[0] for protocol in opened for text in protocol.annotate.values()}
@@ -164,7 +164,7 @@ def _carry_out(
     planned: Planned, results: dict[Job, Result], errors: dict[Job, VpbenchError], *, strict: bool, quiet: bool
 ) -> None:
     """Evaluate what was planned together, into ``results`` and ``errors``; print its scores unless ``quiet``."""
-    from vpbench.engine.evaluate import run
+    from vpbench.evaluation.evaluate import run
     from vpbench.pages.terminal import print_results
 
     plan, settings = planned.plan, planned.settings

@@ -41,8 +41,8 @@ def command(state: State, name: str, as_json: bool) -> None:
 
 
 def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
-    from vpbench.engine.choose import choose_predictor
-    from vpbench.engine.parts import count_parts
+    from vpbench.select.choose import choose_predictor
+    from vpbench.select.parts import count_parts
 
     target = entry.load()
     presets = {key: dict(options) for key, options in getattr(target, "presets", {}).items()}
@@ -76,7 +76,7 @@ def _metric(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
 
 
 def _protocol(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
-    from vpbench.engine.choose import open_protocol
+    from vpbench.select.choose import open_protocol
 
     protocol = open_protocol(plugins, entry.name)
     return {"hash": protocol.hash, "protocol": protocol.model_dump(mode="json", by_alias=True)}

@@ -17,9 +17,9 @@ from vpbench.errors import PredictorError, UsageError, VpbenchError
 from vpbench.output import say
 
 if TYPE_CHECKING:
-    from vpbench.engine.train_plan import TrainingPlan, TrainSettings
     from vpbench.plugin.loader import Plugins
     from vpbench.protocol.suite import Job
+    from vpbench.training.plan import TrainingPlan, TrainSettings
 
 __all__ = ["command"]
 
@@ -85,8 +85,8 @@ def command(
     Of a SUITE.toml, what its entries say is to be trained and has not been is trained, one after another; -p and -m
     take a part of it, and every other option holds for all.
     """
-    from vpbench.engine.choose import open_protocol, parse_assignments
-    from vpbench.engine.train_plan import TrainSettings
+    from vpbench.select.choose import open_protocol, parse_assignments
+    from vpbench.training.plan import TrainSettings
 
     if values["epochs"] and values["steps"]:
         raise UsageError("--epochs and --max-steps: one says how long to train")
@@ -118,8 +118,8 @@ def command(
     used = [text.partition(":")[0] for text in (*predictors, *settings.annotate.values())]
     _check_option_names(given, set(used))
     chosen = open_protocol(state.plugins, protocols[0])
-    import vpbench.engine.train  # noqa: F401  (tells of a missing Lightning)
-    from vpbench.engine.train_plan import make_training_plan
+    import vpbench.training.train  # noqa: F401  (tells of a missing Lightning)
+    from vpbench.training.plan import make_training_plan
 
     with busy(f"{chosen.name}: looking at data and weights"):
         plan = make_training_plan(chosen, predictors[0], state.plugins, settings)
@@ -137,9 +137,9 @@ def _train_suite(
     only: int | None,
 ) -> None:
     """Train what a suite's entries want and lack; one that fails does not stop the others."""
-    from vpbench.engine.suite import find_weights, plan_training
-    from vpbench.engine.train_plan import is_first_process
     from vpbench.protocol.suite import Suite
+    from vpbench.training.plan import is_first_process
+    from vpbench.training.suite import find_weights, plan_training
 
     if settings.recipe:
         raise UsageError(
@@ -207,9 +207,9 @@ def _train_apart(number: int, job: Job) -> None:
 
 def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
     """Carry out a plan; exit as shells expect where a signal stops it."""
-    from vpbench.engine.train import Stopped, train_plan
-    from vpbench.engine.train_plan import is_first_process
     from vpbench.pages.strips import PictureKeeper
+    from vpbench.training.plan import is_first_process
+    from vpbench.training.train import Stopped, train_plan
 
     main = is_first_process()
     if main:
@@ -251,7 +251,7 @@ def _announce(plan: TrainingPlan) -> None:
 
 
 def _conclude(plan: TrainingPlan, protocol: str) -> None:
-    from vpbench.engine.trained import open_trained
+    from vpbench.select.trained import open_trained
 
     for number, stage in enumerate(open_trained(plan.weights).about["stages"], 1):
         kept = stage["kept"]
@@ -264,8 +264,8 @@ def _conclude(plan: TrainingPlan, protocol: str) -> None:
 
 def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
     """Submit this very command, without what says so."""
-    from vpbench.engine.train_submit import submit
     from vpbench.files import parse_toml
+    from vpbench.training.submit import submit
 
     parameters: dict[str, Any] = {}
     for key, text in pairs(job, "--job").items():

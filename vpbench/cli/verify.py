@@ -18,10 +18,10 @@ __all__ = ["command"]
 @click.pass_obj
 def command(state: State, result: Path) -> None:
     """Check a result (or every result below a folder) against its own record."""
-    from vpbench.engine.verify import verify
     from vpbench.errors import ResultError
     from vpbench.results.result import find_results
     from vpbench.results.store import Store
+    from vpbench.results.verify import verify
 
     folders = find_results(result)
     if not folders:

@@ -14,7 +14,7 @@ from vpbench.errors import UsageError
 from vpbench.output import say
 
 if TYPE_CHECKING:
-    from vpbench.engine.checkpoint import Network
+    from vpbench.select.checkpoint import Network
 
 __all__ = ["command"]
 
@@ -50,11 +50,11 @@ def convert(
     loses the prefixes of DataParallel, torch.compile and Lightning. If there are several, or weights and their moving
     average, --take chooses. Names then change in this order: --strip, --rename, --add. Nothing is overwritten.
     """
-    from vpbench.engine.checkpoint import find_network
-    from vpbench.engine.checkpoint_names import renamed
-    from vpbench.engine.checkpoint_tensors import checked_tensors, encoded
-    from vpbench.plugin.weights import check_regular, sha256
-    from vpbench.results.store import write_atomic
+    from vpbench.files import write_atomic
+    from vpbench.select.checkpoint import find_network
+    from vpbench.select.checkpoint_names import renamed
+    from vpbench.select.checkpoint_tensors import checked_tensors, encoded
+    from vpbench.toolkit.weights import check_regular, sha256
 
     check_regular(file)
     out = out or file.with_suffix(".safetensors")
@@ -83,8 +83,8 @@ def _check_flags(file: Path, out: Path, flags: dict[str, Sequence[str]]) -> None
 
 
 def _content(file: Path) -> Any:
-    from vpbench.engine.trained import open_trained
-    from vpbench.plugin.weights import read_safetensors, unpickle
+    from vpbench.select.trained import open_trained
+    from vpbench.toolkit.weights import read_safetensors, unpickle
 
     if file.suffix != ".safetensors":
         return unpickle(file)
@@ -94,7 +94,7 @@ def _content(file: Path) -> Any:
 
 
 def _report(file: Path, content: Any, network: Network) -> list[str]:
-    from vpbench.engine.checkpoint_names import listed
+    from vpbench.select.checkpoint_names import listed
 
     lines = list(network.listing())
     more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []

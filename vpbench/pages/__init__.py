@@ -1,1 +1,5 @@
-"""Pages for people: leaderboards and pictures."""
+"""What people look at: tables, leaderboards, strips of frames, pages of a continued video.
+
+Finished results and predictions come in. Markdown, HTML and PNG files go out, and tables for the terminal. No page
+computes a score: it arranges those of the results.
+"""

@@ -30,12 +30,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from vpbench.engine.predict import Continuation
 from vpbench.errors import ResultError
-from vpbench.files import RECORD, parse_json, read_text
+from vpbench.evaluation.continuation import Continuation
+from vpbench.files import RECORD, parse_json, read_text, write_errors
 from vpbench.pages.strips import Row, flow_row, frames_row, labels_row, mask_row, strip
 from vpbench.plugin.clip import Context, Prediction
-from vpbench.results.store import explained
 
 __all__ = ["check_out", "continuation_strip", "write_continuation"]
 
@@ -55,7 +54,7 @@ def check_out(out: Path) -> None:
     Raises:
         ResultError: it is a file, holds anything else, or cannot be written; nothing of it was touched.
     """
-    with explained(out):
+    with write_errors(out):
         folder = out.expanduser().resolve()
         place = next(path for path in (*folder.parents, folder) if path.exists())
         for path in (folder, place):
@@ -80,7 +79,7 @@ def write_continuation(continuation: Continuation, out: Path) -> dict[str, Any]:
         ResultError: as :func:`check_out`, or the folder cannot be written.
     """
     check_out(out)
-    with explained(out), _staged(out.expanduser().resolve()) as folder:
+    with write_errors(out), _staged(out.expanduser().resolve()) as folder:
         names = _write_files(continuation, folder)
         document = _describe(continuation) | {"files": sorted([*names, _MARK])}
         (folder / _MARK).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

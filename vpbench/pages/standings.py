@@ -17,12 +17,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from vpbench.engine.verify import check_result
 from vpbench.errors import ResultError, VpbenchError, VpbenchWarning
+from vpbench.files import canonical
 from vpbench.plugin.loader import Plugins
-from vpbench.results.identity import canonical
 from vpbench.results.record import read_digest
 from vpbench.results.result import Result, find_results, load
+from vpbench.results.verify import check_result
 
 __all__ = ["Candidate", "Line", "Score", "Standing", "Table", "collect", "group_standings", "make_tables", "ranks"]
 

@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.utils import flow_to_image
 
-from vpbench.engine.loading import Batch
+from vpbench.clips.source import Batch
+from vpbench.files import write_atomic
 from vpbench.plugin.clip import IGNORE, LabelSpace, Prediction
-from vpbench.plugin.names import file_stem
 from vpbench.protocol.units import Manifest, Unit
-from vpbench.results.store import write_atomic
+from vpbench.toolkit.file_names import file_stem
 
 __all__ = ["PictureKeeper", "Row", "clip_strip", "flow_row", "frames_row", "labels_row", "mask_row", "strip"]
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vpbench.errors import ResultError
-from vpbench.files import RUN, read_bytes
+from vpbench.files import RUN, read_bytes, write_atomic
 from vpbench.names import below
-from vpbench.results.store import write_atomic
 
 __all__ = ["MARK", "stale_pages", "write_pages"]
 

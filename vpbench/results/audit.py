@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vpbench.errors import ResultError
+from vpbench.files import canonical
 from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import hash_entries
-from vpbench.results.identity import canonical
 from vpbench.results.rows import Row, read_unit
 from vpbench.results.store import Store
 

@@ -6,17 +6,13 @@ Not in it, because they must not matter: device, batch size, workers, shards, ho
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Identity", "canonical"]
+from vpbench.files import canonical
 
-
-def canonical(value: Any) -> str:
-    """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+__all__ = ["Identity"]
 
 
 @dataclass(frozen=True)

@@ -11,24 +11,23 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vpbench.errors import ResultError
+from vpbench.files import canonical, write_atomic, write_errors, write_exclusive
 from vpbench.protocol.units import UNIT_CLIPS
-from vpbench.results.identity import canonical
 from vpbench.results.record import SCHEMA, read_attempt, read_digest, read_json, read_run
 from vpbench.results.rows import Row, read_rows, read_unit
 
-__all__ = ["SCHEMA", "Attempt", "Row", "Store", "explained", "read_json", "write_atomic"]
+__all__ = ["SCHEMA", "Attempt", "Row", "Store", "read_json"]
 
 
 class Store:
@@ -50,7 +49,7 @@ class Store:
         """
         path = folder / "run.json"
         text = _run_text(run)
-        with explained(folder):
+        with write_errors(folder):
             (folder / "units").mkdir(parents=True, exist_ok=True)
             (folder / "attempts").mkdir(exist_ok=True)
         if not os.path.lexists(path):
@@ -117,7 +116,7 @@ class Store:
             ResultError: the folder cannot be written.
         """
         aside = self.folder / "set-aside"
-        with explained(aside):
+        with write_errors(aside):
             aside.mkdir(exist_ok=True)
             for path in (self.folder / "summary.json", self.unit_path(number)):
                 with suppress(FileNotFoundError):  # another process was faster
@@ -232,69 +231,3 @@ class Attempt:
         """Write the record, with ``more`` added."""
         self.record.update(more)
         write_atomic(self.path, json.dumps(self.record, indent=1, sort_keys=True) + "\n")
-
-
-def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write a file so that it exists whole or not at all: temporary file, fsync, rename, fsync of the folder.
-
-    The folder is made where it does not exist.
-
-    Raises:
-        ResultError: no space, no permission, or another error of the file system, named with the path.
-    """
-    # Processes in containers may share a process number.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def write_exclusive(path: Path, text: str) -> bool:
-    """Write a file as :func:`write_atomic`, unless it exists; return whether it was written.
-
-    Raises:
-        ResultError: as :func:`write_atomic`.
-    """
-    own = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    write_atomic(own, text)
-    with explained(path):
-        try:
-            os.link(own, path)  # unlike a rename, it fails where another process was faster
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            if path.exists():
-                return False
-            own.replace(path)
-        finally:
-            own.unlink(missing_ok=True)
-    return True
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn an error of the file system within the block into one line.
-
-    Raises:
-        ResultError: names ``path``, what went wrong and what to do.
-    """
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "free some space" if full else "choose a folder you may write to with --out"
-        raise ResultError(
-            f"cannot write {path}: {error.strerror}; {advice} and run the same command again: what is published stays"
-        ) from error

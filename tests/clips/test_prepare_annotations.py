@@ -1,0 +1,224 @@
+"""Annotations: one frame or pair at a time, once each, the same whether prepared or made while a run goes."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from toys import Options, Toy, ToyFrames
+
+from vpbench.clips.annotations import find_annotations, prepare_annotations
+from vpbench.clips.prepare import prepare
+from vpbench.clips.source import ClipSource
+from vpbench.errors import DataError
+from vpbench.plugin.annotator import AnnotatorInfo
+from vpbench.plugin.clip import LabelSpace
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.units import build_manifest
+from vpbench.select.choose import Chosen
+
+OVERLAPPING = [
+    {"kind": "sliding", "context": 3, "horizon": 1, "stride": 1},
+    {"kind": "sliding", "context": 4, "horizon": 2, "stride": 1, "frame_step": 2},
+    {"kind": "sliding", "context": 3, "horizon": 1, "stride": 1, "pad": "replicate"},
+    {"kind": "anchored", "context": 4, "target": 14, "steps": [1, 3, 5]},
+    {"kind": "first", "context": 2, "horizon": 3},
+]
+
+
+def draws(clip, window):
+    """Numbers that follow from what an annotator is given, all of it."""
+    digest = hashlib.sha256(clip.encode())
+    for modality, array in sorted(window.items()):
+        digest.update(f"{modality} {array.shape}".encode() + array.tobytes())
+    return np.random.default_rng(int.from_bytes(digest.digest()[:8], "big"))
+
+
+class Flow:
+    info = AnnotatorInfo(gives="flow", needs=("frames", "semantics"))
+
+    def __init__(self):
+        self.clips = []
+
+    def annotate(self, window, clip):
+        self.clips.append(clip)
+        n, h, w, _ = window["frames"].shape
+        assert set(window) == {"frames", "semantics"}
+        return draws(clip, window).normal(size=(n - 1, h, w, 2)).astype(np.float32)
+
+
+class Labels(Flow):
+    space = LabelSpace("nine", tuple("abcdefghi"), ((0, 0, 0),) * 9)
+    info = AnnotatorInfo(gives="semantics", label_space=space)
+
+    def annotate(self, window, clip):
+        self.clips.append(clip)
+        assert window["frames"].shape[0] == 1
+        return draws(clip, window).integers(0, 9, window["frames"].shape[:3], np.uint8)
+
+
+DATASET = Toy(None, Options(sequences=3, length=20))
+
+
+def protocol(sampling=OVERLAPPING[0], **changes):
+    value = {"schema": 1, "name": "p", "version": 1, "dataset": {"name": "toy"}, "sampling": sampling}
+    return Protocol.parse(value | {"pixels": [{"op": "resize", "size": [8, 10]}]} | changes, "test")
+
+
+def chosen(annotator, **changes):
+    return replace(Chosen("somebody", "", annotator, {}), **changes)
+
+
+def progress(done, total):
+    pass
+
+
+def prepared(one, manifest, annotator, dataset=DATASET):
+    store = prepare(one, dataset, manifest, dataset.info.modalities, progress)
+    return prepare_annotations(one, store, manifest, chosen(annotator), progress)
+
+
+def source(one, annotators, dataset=DATASET, **more):
+    seen = frozenset({"frames", *annotators})
+    return ClipSource(dataset, "toy", one.pixels, seen, frozenset({"frames"}), annotators, **more)
+
+
+class OnlyFrames(Toy):
+    def read(self, sequence, frames, modality):
+        assert modality == "frames", "what the annotator needed is not read again"
+        return super().read(sequence, frames, modality)
+
+
+@pytest.mark.parametrize("sampling", OVERLAPPING, ids=lambda sampling: sampling["kind"])
+@pytest.mark.parametrize("annotator", [Flow, Labels])
+def test_prepared_annotations_are_those_of_a_run(cache, annotator, sampling):
+    one = protocol(sampling)
+    manifest = build_manifest(one, DATASET)
+    making, running, never = annotator(), annotator(), annotator()
+    kind = making.info.gives
+    store = prepared(one, manifest, making)
+    found = find_annotations(one, DATASET, manifest, chosen(annotator()))
+    assert found.folder == store.folder
+    plain = source(one, {kind: running})
+    ready = source(one, {kind: never}, OnlyFrames(None, DATASET.options), annotated={kind: found})
+    for ref in manifest.clips:
+        fresh, stored = plain.read(ref), ready.read(ref)
+        assert fresh.context.keys() == stored.context.keys() == {"frames", kind}
+        for modality, array in fresh.context.items():
+            assert array.dtype == stored.context[modality].dtype
+            assert np.array_equal(array, stored.context[modality]), (ref.id, modality)
+    assert never.clips == []
+    assert sorted(making.clips) == sorted(set(running.clips)), "what contexts show, once each"
+
+
+def test_clips_that_overlap_share_annotations_in_a_run():
+    one = protocol()
+    running = Flow()
+    reader = source(one, {"flow": running})
+    for ref in build_manifest(one, DATASET).clips:
+        reader.read(ref)
+    assert len(running.clips) == len(set(running.clips)) == 3 * 18
+    assert running.clips[:3] == ["test/seq000@0-1", "test/seq000@1-2", "test/seq000@2-3"]
+
+
+def test_annotators_are_shown_the_dataset_and_not_each_other():
+    one = protocol()
+    (ref, *_) = build_manifest(one, DATASET).clips
+    alone = source(one, {"flow": Flow()}).read(ref)
+    both = source(one, {"semantics": Labels(), "flow": Flow()}).read(ref)
+    assert np.array_equal(alone.context["flow"], both.context["flow"])
+
+
+def test_annotators_are_shown_what_they_need_and_no_more():
+    class OfFrames(Flow):
+        info = AnnotatorInfo(gives="flow")
+
+        def annotate(self, window, clip):
+            assert set(window) == {"frames"}
+            return np.zeros((1, 8, 10, 2), np.float32)
+
+    one = protocol()
+    (ref, *_) = build_manifest(one, DATASET).clips
+    reader = replace(source(one, {"flow": OfFrames()}), context=frozenset({"frames", "semantics", "flow"}))
+    assert set(reader.read(ref).context) == {"frames", "semantics", "flow"}
+
+
+def test_a_context_of_one_frame_has_no_flow(cache):
+    one = protocol({"kind": "first", "context": 1, "horizon": 2})
+    manifest = build_manifest(one, DATASET)
+    clip = source(one, {"flow": Flow()}).read(manifest.clips[0])
+    assert clip.context["flow"].shape == (0, 8, 10, 2)
+    with pytest.raises(DataError, match="protocol p: a context of one frame has no flow to prepare"):
+        prepared(one, manifest, Flow())
+    prepared(one, manifest, Labels())
+    assert len(find_annotations(one, DATASET, manifest, chosen(Labels())).read("test/seq001", [0], "semantics")) == 1
+
+
+def test_what_another_annotator_made_or_was_given_is_not_used(cache):
+    one = protocol()
+    manifest = build_manifest(one, DATASET)
+    prepared(one, manifest, Flow())
+
+    def found(which=one, dataset=DATASET, annotator=None, **changes):
+        there = build_manifest(which, dataset)
+        return find_annotations(which, dataset, there, chosen(annotator or Flow(), **changes)) is not None
+
+    assert found()
+    assert not found(name="somebody-else")
+    assert not found(options={"width": 2})
+    assert not found(fingerprint="of other weights")
+    assert not found(annotator=Labels())
+    assert not found(protocol(pixels=[]))
+    assert not found(dataset=Toy(None, Options(sequences=4, length=20)))
+
+
+def test_it_goes_on_where_it_stopped_and_a_second_time_makes_nothing(cache):
+    one = protocol()
+    manifest = build_manifest(one, DATASET)
+
+    class Stops(Flow):
+        def annotate(self, window, clip):
+            if len(self.clips) == 30:
+                signal.raise_signal(signal.SIGINT)
+            return super().annotate(window, clip)
+
+    first, second, third = Stops(), Flow(), Flow()
+    with pytest.raises(KeyboardInterrupt):
+        prepared(one, manifest, first)
+    assert find_annotations(one, DATASET, manifest, chosen(Flow())) is None
+    prepared(one, manifest, second)
+    assert 54 <= len(first.clips) + len(second.clips) <= 54 + 4, "a part of four at most is made again"
+    prepared(one, manifest, third)
+    assert third.clips == []
+
+
+def test_what_a_dataset_lacks_is_said(cache):
+    dataset = ToyFrames(None, Options(sequences=3, length=20))
+    one = protocol()
+    manifest = build_manifest(one, dataset)
+    message = "the annotator of flow needs semantics, which dataset 'toy', .* lacks"
+    with pytest.raises(DataError, match=message):
+        prepared(one, manifest, Flow(), dataset)
+    with pytest.raises(DataError, match=message):
+        source(one, {"flow": Flow()}, dataset).read(manifest.clips[0])
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda n, h, w: np.zeros((n - 1, h, w, 2)), "it gave float64"),
+        (lambda n, h, w: np.zeros((n - 1, h, w + 1, 2), np.float32), "not of the frames' size"),
+        (lambda n, h, w: {}["model"], "KeyError: 'model'"),
+    ],
+)
+def test_an_annotator_that_breaks_its_contract_is_named_with_the_place(cache, made, message):
+    class Wrong(Flow):
+        def annotate(self, window, clip):
+            return made(*window["frames"].shape[:3])
+
+    one = protocol()
+    with pytest.raises(DataError, match=f"'test/seq000'.*{message}"):
+        prepared(one, build_manifest(one, DATASET), Wrong())

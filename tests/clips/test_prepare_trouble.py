@@ -1,0 +1,288 @@
+"""A cache that is full, was cut off, or is filled by two processes: one clear line, nothing half-written, and on."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import resource
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import Options, Toy
+
+from vpbench.clips.prepare import find_prepared, prepare, store_folder
+from vpbench.errors import DataError, ResultError, VpbenchError
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.units import build_manifest
+
+ROOT = Path(__file__).parents[2]
+MODALITIES = ["frames", "flow"]
+
+
+def protocol(version=1):
+    sampling = {"kind": "sliding", "context": 2, "horizon": 2, "stride": 1}
+    value = {"schema": 1, "name": "p", "version": version, "dataset": {"name": "toy"}, "sampling": sampling}
+    return Protocol.parse(value, "test")
+
+
+ONE, DATASET = protocol(), Toy(None, Options(sequences=3, length=40))
+MANIFEST = build_manifest(ONE, DATASET)
+
+
+def make(one=ONE, dataset=DATASET):
+    return prepare(one, dataset, MANIFEST, MODALITIES, lambda done, total: None)
+
+
+def check(one=ONE):
+    prepared = find_prepared(one, DATASET, MANIFEST, MODALITIES)
+    for ref in MANIFEST.clips[:: len(MANIFEST.clips) // 7]:
+        for modality in MODALITIES:
+            read = prepared.read(ref.sequence, ref.frames, modality)
+            assert np.array_equal(read, DATASET.read(ref.sequence, ref.frames, modality))
+    assert {path.name for path in prepared.folder.iterdir()} == {"index.json", "frames.bin", "flow.bin"}
+
+
+@pytest.fixture
+def folder(cache):
+    return store_folder(ONE, DATASET, MANIFEST)
+
+
+@contextmanager
+def full(size):
+    """Let the system refuse, half-way, to write files longer than that: as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+FRAME = 16 * 24 * 3
+PART = 32 * FRAME
+
+
+@pytest.mark.parametrize(
+    ("size", "what"),
+    [(PART, "a part of the frames"), (PART + 1000, "a part of the flow"), (40 * FRAME * 3 - 1, "the store")],
+)
+def test_a_full_cache_is_said_and_a_second_try_goes_on(folder, size, what):
+    with full(size), pytest.raises(ResultError) as caught:
+        make()
+    assert str(caught.value) == (
+        f"cannot write {folder}: File too large; free some space there, or name another cache with VPBENCH_CACHE, and "
+        f"run the same command again: what is done stays"
+    )
+    left = [path for path in folder.parent.rglob("*") if path.is_file()]
+    assert not [path for path in left if path.suffix != ".npy"], what
+    for path in left:
+        np.load(path)  # whole, each of them
+    assert find_prepared(ONE, DATASET, MANIFEST, MODALITIES) is None
+    make()
+    check()
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_cache_that_may_not_be_written_to_is_said(folder):
+    folder.parent.parent.mkdir()
+    folder.parent.write_text("a file where the folder should be")
+    with pytest.raises(ResultError, match=f"cannot write {re.escape(str(folder))}: .*VPBENCH_CACHE"):
+        make()
+
+
+def test_a_part_that_was_cut_off_is_made_again(folder, monkeypatch):
+    with full(40 * FRAME * 3 - 1), pytest.raises(ResultError):
+        make()
+    parts = sorted(folder.with_name(f"{folder.name}.part").glob("*.npy"))
+    assert len(parts) == 3 * 2 * 2
+    for path, size in zip(parts, (0, 7, 100, 1000), strict=False):
+        os.truncate(path, size)
+    parts[4].write_bytes(b"not an array at all")
+    np.save(parts[5], np.load(parts[5])[:-1])
+    reads = []
+    original = Toy.read
+    monkeypatch.setattr(Toy, "read", lambda *args: reads.append(args) or original(*args))
+    make()
+    frames = sum(".frames." in path.name for path in parts[:6])
+    assert len([args for args in reads if args[3] == "frames"]) == frames
+    monkeypatch.undo()
+    monkeypatch.setenv("VPBENCH_CACHE", str(folder.parent.parent))
+    check()
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda folder: os.truncate(folder / "frames.bin", 100),
+        lambda folder: (folder / "flow.bin").unlink(),
+        lambda folder: os.truncate(folder / "index.json", 50),
+        lambda folder: os.truncate(folder / "index.json", 0),
+        lambda folder: (folder / "index.json").unlink(),
+    ],
+)
+def test_a_store_that_was_cut_off_is_said_and_made_anew(folder, cut):
+    make()
+    cut(folder)
+    with pytest.raises(DataError) as caught:
+        find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+    assert str(caught.value) == (
+        f"{folder} was cut off or is damaged: make it again with `vpbench data prepare`, or remove it"
+    )
+    make()
+    check()
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def damage(path, at, data):
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def test_zeroed_bytes_are_noticed_where_they_are_first_read_and_made_again(folder):
+    make()
+    damage(folder / "frames.bin", 40 * FRAME + 100, bytes(64))
+    prepared = find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+    for ref in MANIFEST.clips:
+        prepared.read(ref.sequence, ref.frames, "flow")
+        if ref.sequence != "test/seq001" or ref.frames[0] >= 32:  # other parts are read
+            prepared.read(ref.sequence, ref.frames, "frames")
+            continue
+        with pytest.raises(DataError) as caught:
+            prepared.read(ref.sequence, ref.frames, "frames")
+        assert str(caught.value) == (
+            f"{folder}: is damaged: frames of 'test/seq001', frames 0 to 31, are not what was stored; make it again "
+            f"with `vpbench data prepare`, or remove it"
+        )
+    make()
+    check()
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_each_part_is_verified_once_in_a_process(folder, monkeypatch):
+    from vpbench.clips import prepared as module
+
+    make()
+    store = find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+    sums = []
+    checksum = module.checksum
+    monkeypatch.setattr(module, "checksum", lambda array: sums.append(len(array)) or checksum(array))
+    for _ in range(2):
+        for ref in MANIFEST.clips:
+            store.read(ref.sequence, ref.frames, "frames")
+    assert sums == [32, 8] * 3
+    pickle.loads(pickle.dumps(store)).read(MANIFEST.clips[0].sequence, MANIFEST.clips[0].frames, "frames")
+    assert len(sums) == 7, "another process verifies what it reads itself"
+
+
+def test_an_index_that_was_changed_is_noticed(folder):
+    make()
+    text = (folder / "index.json").read_text()
+    (folder / "index.json").write_text(text.replace('"start": 0', '"start": 8', 1))
+    with pytest.raises(DataError, match="was cut off or is damaged"):
+        find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+
+
+@pytest.mark.parametrize("index", ["[]", "{}", '{"sizes": {}}', '{"sizes": 3, "sequences": {"a": 1}}'])
+def test_an_index_of_another_form_is_a_store_that_was_cut_off(folder, index):
+    make()
+    (folder / "index.json").write_text(index)
+    with pytest.raises(DataError, match="was cut off"):
+        find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+
+
+def test_what_a_killed_process_had_begun_is_done_in_the_end(folder):
+    with full(PART + 1000), pytest.raises(ResultError):
+        make()
+    (part, *_) = folder.with_name(f"{folder.name}.part").glob("*.npy")
+    part.rename(part.with_suffix(".claim"))
+    make()
+    check()
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_what_a_killed_process_left_while_publishing_is_removed(folder):
+    left = folder.with_name(f"{folder.name}.0123abcd.tmp")
+    left.mkdir(parents=True)
+    (left / "frames.bin").write_bytes(b"half")
+    other = folder.with_name("another-store")
+    other.mkdir()
+    make()
+    assert set(folder.parent.iterdir()) == {folder, other}
+
+
+@pytest.mark.parametrize("when", ["reading", "writing", "publishing"])
+def test_another_process_that_is_faster_is_no_trouble(folder, monkeypatch, when):
+    """It publishes, and removes all parts, at the worst moment."""
+    from vpbench.clips import store_making as prepared
+
+    owner, name = {"reading": (Toy, "read"), "writing": (prepared, "_npy"), "publishing": (prepared, "_publish")}[when]
+    function = getattr(owner, name)
+    seen = []
+
+    def meanwhile(*args):
+        if not seen:
+            seen.append("the other one begins")
+            make()
+            seen.append("the other one has published")
+        seen.append(name)
+        return function(*args)
+
+    monkeypatch.setattr(owner, name, meanwhile)
+    make()
+    # With what this one has begun, it goes on; it begins nothing more.
+    assert seen[seen.index("the other one has published") :].count(name) == 1
+    monkeypatch.setattr(owner, name, function)
+    check()
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+TWO = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [{tests!r}, {own!r}]
+import test_prepare_trouble as t
+ready = Path(sys.argv[1])
+original = t.Toy.read
+def read(self, sequence, frames, modality):
+    if modality == "frames" and sys._getframe(1).f_code.co_filename.endswith("prepare.py"):
+        (ready / f"read-{{time.monotonic_ns()}}-{{sys.argv[2]}}").touch()
+    time.sleep(0.002)
+    return original(self, sequence, frames, modality)
+t.Toy.read = read
+for version in range(1, 6):
+    (ready / f"{{sys.argv[2]}}-{{version}}").touch()
+    while len(list(ready.glob(f"*-{{version}}"))) < 2:
+        time.sleep(0.001)
+    t.make(t.protocol(version))
+    t.check(t.protocol(version))
+"""
+
+
+def test_two_processes_at_once_share_the_work_and_spoil_nothing(cache, tmp_path):
+    code = TWO.format(tests=str(ROOT / "tests"), own=str(Path(__file__).parent))
+    ready = tmp_path / "ready"
+    ready.mkdir()
+    two = [
+        subprocess.Popen([sys.executable, "-c", code, str(ready), name], stderr=subprocess.PIPE, text=True)
+        for name in "ab"
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in two]
+    assert [process.returncode for process in two] == [0, 0], errors
+    stores = {store_folder(protocol(version), DATASET, MANIFEST) for version in range(1, 6)}
+    assert set((cache / "prepared").iterdir()) == stores
+    reads = len(list(ready.glob("read-*")))
+    parts = 5 * 3 * 2
+    assert parts <= reads <= parts + 5 * 2, "each finds at most one part that the other one is still at"
+    for version in range(1, 6):
+        check(protocol(version))
+
+
+def test_an_error_of_the_reader_is_the_readers(cache):
+    with pytest.raises(VpbenchError, match=r"^test/seq001: does not decode$"):
+        make(dataset=Toy(None, Options(sequences=3, length=40, broken=1)))

@@ -1,0 +1,251 @@
+"""From references to tensors: what the reader gave, at the scored steps, and nothing a predictor may not see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import toys
+
+from vpbench.clips.source import Batch, ClipSource, batches, stack
+from vpbench.errors import DataError, VpbenchError
+from vpbench.plugin.annotator import AnnotatorInfo
+from vpbench.plugin.clip import LabelSpace
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.sampling import ClipRef
+
+FIRST = {"kind": "first", "context": 3, "horizon": 2, "frame_step": 2}
+EVERY = frozenset({"frames", "semantics", "flow", "disocclusion", "instances"})
+CONTEXT = frozenset({"frames", "semantics", "flow"})
+REF = ClipRef("test/seq000", (1, 3, 5, 7, 9), 3, (1, 2))
+
+
+def make_source(dataset=None, context=CONTEXT, future=EVERY, annotators=None, pixels=()):
+    protocol = Protocol.parse(
+        {"schema": 1, "name": "p", "version": 1, "dataset": {"name": "toy"}, "sampling": FIRST, "pixels": pixels},
+        "here",
+    )
+    return ClipSource(
+        dataset or toys.Toy(None, toys.Options()), "toy", protocol.pixels, context, future, annotators or {}
+    )
+
+
+def load(source, *refs):
+    return stack([source.read(ref) for ref in refs], "cpu", source)
+
+
+def test_tensors_are_what_the_dataset_reads():
+    source = make_source()
+    dataset = source.dataset
+    (batch,) = load(source, REF)
+    context, future = batch.context, batch.future
+
+    def read(frames, modality):
+        return torch.from_numpy(dataset.read(REF.sequence, frames, modality))
+
+    assert torch.equal(context.frames[0], read([1, 3, 5], "frames").permute(0, 3, 1, 2).float() / 255)
+    assert torch.equal(future.frames[0], read([7, 9], "frames").permute(0, 3, 1, 2).float() / 255)
+    assert torch.equal(future.last, context.frames[:, -1])
+    assert torch.equal(context.semantics[0], read([1, 3, 5], "semantics").long())
+    assert torch.equal(future.semantics[0], read([7, 9], "semantics").long())
+    assert torch.equal(future.instances[0], read([7, 9], "instances").long())
+    assert torch.equal(context.flow[0], read([1, 3, 5], "flow").permute(0, 3, 1, 2))
+    assert torch.equal(future.flow[0], read([5, 7, 9], "flow").permute(0, 3, 1, 2))
+    assert torch.equal(future.disocclusion[0], read([5, 7, 9], "disocclusion"))
+    assert (context.clips, future.clips, future.steps, batch.horizon) == (
+        ("test/seq000@1",),
+        ("test/seq000@1",),
+        (1, 2),
+        2,
+    )
+    assert context.label_space == future.label_space == toys.SPACE
+
+
+def test_shapes_and_dtypes():
+    (batch,) = load(make_source(), REF, ClipRef("test/seq001", (0, 2, 4, 6, 8), 3, (1, 2)))
+    shapes = {m: tuple(getattr(batch.future, m).shape) for m in EVERY}
+    assert shapes == {
+        "frames": (2, 2, 3, 16, 24),
+        "semantics": (2, 2, 16, 24),
+        "flow": (2, 2, 2, 16, 24),
+        "disocclusion": (2, 2, 16, 24),
+        "instances": (2, 2, 16, 24),
+    }
+    assert batch.context.flow.shape == (2, 2, 2, 16, 24)
+    dtypes = {m: getattr(batch.future, m).dtype for m in EVERY}
+    assert (dtypes["frames"], dtypes["semantics"], dtypes["disocclusion"]) == (torch.float32, torch.int64, torch.bool)
+    assert batch.context.frames.is_contiguous() and batch.future.flow.is_contiguous()
+
+
+@pytest.mark.parametrize("frames", [(1, 2, 3, 4, 5), (1, 3, 5, 7, 9)])
+def test_an_anchored_clip_holds_the_truth_of_its_step_alone(frames):
+    """Flow and dis-occlusion lead to the sampled frame before the target, which is not scored."""
+    source = make_source()
+    (batch,) = load(source, ClipRef(REF.sequence, frames, 2, (3,)))
+    dataset, step = source.dataset, frames[1] - frames[0]
+    assert (batch.horizon, batch.future.steps, batch.context.frames.shape[1]) == (3, (3,), 2)
+    (target,) = batch.future.frames[0]
+    assert torch.equal(
+        target, torch.from_numpy(dataset.read(REF.sequence, frames[-1:], "frames")[0]).permute(2, 0, 1) / 255
+    )
+    assert batch.future.flow[0, 0, 0].unique().item() == -step
+    hidden = dataset.read(REF.sequence, frames[-2:], "disocclusion")
+    assert np.array_equal(batch.future.disocclusion[0], hidden)
+
+
+def test_only_what_someone_looks_at_is_read():
+    read = []
+
+    class Watched(toys.Toy):
+        def read(self, sequence, frames, modality):
+            read.append(modality)
+            return super().read(sequence, frames, modality)
+
+    dataset = Watched(None, toys.Options())
+    (batch,) = load(make_source(dataset, context=frozenset({"frames"}), future=frozenset({"frames"})), REF)
+    assert read == ["frames"]
+    assert batch.context.flow is batch.context.semantics is batch.future.flow is batch.future.semantics is None
+
+
+def test_every_modality_is_transformed():
+    crop = {"op": "centre-crop", "size": [8, 12]}
+    (batch,) = load(make_source(pixels=[crop, {"op": "resize", "size": [16, 12]}]), REF)
+    assert all(getattr(batch.future, m).shape[-2:] == (16, 12) for m in EVERY)
+    assert batch.future.flow[0, :, 0].unique().item() == -2, "the width stayed, and so did x"
+    assert batch.context.flow.shape[-2:] == (16, 12)
+
+
+class Shout(toys.Still):
+    """Gives flow 9 everywhere, and remembers what it saw."""
+
+    info = AnnotatorInfo(gives="flow", needs=("frames", "semantics"))
+
+    def annotate(self, window, clip):
+        self.seen = {m: a.shape for m, a in window.items()}, clip
+        return super().annotate(window, clip) + 9
+
+
+def test_an_annotator_replaces_what_the_dataset_has_in_the_context_only():
+    shout = Shout()
+    resize = {"op": "resize", "size": [8, 12]}
+    source = make_source(context=frozenset({"flow"}), annotators={"flow": shout}, pixels=[resize])
+    (batch,) = load(source, REF)
+    assert batch.context.flow.unique().tolist() == [9]
+    assert batch.future.flow[0, :, 0].unique().item() == -1, "the truth is the dataset's, half as wide"
+    assert shout.seen == ({"frames": (2, 8, 12, 3), "semantics": (2, 8, 12)}, "test/seq000@3-5")
+    assert batch.context.semantics is None, "read for the annotator, not for predictors"
+
+
+def test_an_annotators_label_space_is_the_contexts():
+    space = LabelSpace("two", ("a", "b"), ((0, 0, 0), (1, 1, 1)))
+
+    class Labels:
+        info = AnnotatorInfo(gives="semantics", label_space=space)
+
+        def annotate(self, window, clip):
+            return np.ones(window["frames"].shape[:3], np.uint8)
+
+    (batch,) = load(make_source(annotators={"semantics": Labels()}), REF)
+    assert (batch.context.label_space, batch.future.label_space) == (space, toys.SPACE)
+    assert batch.context.semantics.unique().tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda n, h, w: np.zeros((n - 1, h, w, 2)), r"float32 \[N,H,W,2\] with N = 1; it gave float64"),
+        (lambda n, h, w: np.zeros((n, h, w, 2), np.float32), r"N = 1; it gave float32 \[2, 16, 24, 2\]"),
+        (lambda n, h, w: np.zeros((n - 1, h, w + 1, 2), np.float32), r"not of the frames' size"),
+        (lambda n, h, w: {}["model"], r"clip 'test/seq000@1': KeyError: 'model'"),
+    ],
+)
+def test_an_annotator_that_breaks_its_contract_is_named_with_the_clip(made, message):
+    class Wrong(toys.Still):
+        def annotate(self, window, clip):
+            return made(*window["frames"].shape[:3])
+
+    with pytest.raises(DataError, match=message) as caught:
+        make_source(annotators={"flow": Wrong()}).read(REF)
+    assert "test/seq000@1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda a: a.astype(np.float32), r"must give uint8 \[N,H,W,3\] with N = 5; it gave float32 \[5, 16, 24, 3\]"),
+        (lambda a: a[:-1], r"N = 5; it gave uint8 \[4, 16, 24, 3\]"),
+        (lambda a: a[..., 0], r"it gave uint8 \[5, 16, 24\]"),
+        (lambda a: a[99], r"IndexError"),
+    ],
+)
+def test_a_reader_that_breaks_its_contract_is_named_with_the_clip(made, message):
+    class Wrong(toys.Toy):
+        def read(self, *args):
+            return made(super().read(*args))
+
+    with pytest.raises(DataError, match=rf"dataset 'toy', clip 'test/seq000@1': .*{message}"):
+        make_source(Wrong(None, toys.Options())).read(REF)
+
+
+def refs(count):
+    return [ClipRef(f"test/seq{i:03d}", (0, 1, 2, 3, 4), 3, (1, 2)) for i in range(count)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_groups_come_in_order_whoever_reads_them(workers):
+    source = make_source()
+    groups = [refs(9)[i : i + 2] for i in range(0, 9, 2)]
+    found = list(batches(source, groups, workers))
+    assert [[clip.ref for clip in group] for group in found] == groups
+    for group in found:
+        for clip in group:
+            expected = source.read(clip.ref)
+            for ours, theirs in [(clip.context, expected.context), (clip.future, expected.future)]:
+                assert set(ours) == set(theirs)
+                assert all(np.array_equal(ours[m], theirs[m]) and ours[m].dtype == theirs[m].dtype for m in ours)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_is_an_item_and_reading_goes_on(workers):
+    source = make_source(toys.Toy(None, toys.Options(broken=1)))
+    first, second, third = batches(source, [refs(1), refs(2), refs(1)], workers)
+    assert isinstance(second, VpbenchError)
+    assert str(second) == "test/seq001: does not decode"
+    assert first[0].ref == third[0].ref == refs(1)[0]
+
+
+def test_there_may_be_nothing_to_read():
+    assert list(batches(make_source(), [], 0)) == []
+
+
+def test_clips_of_another_size_or_horizon_are_batches_of_their_own():
+    class Sizes(toys.Toy):
+        def read(self, sequence, frames, modality):
+            array = super().read(sequence, frames, modality)
+            return array[:, :8] if sequence.endswith("1") else array
+
+    source = make_source(Sizes(None, toys.Options()))
+    a, small, c = refs(3)
+    long = ClipRef("test/seq004", (0, 1, 2, 3, 4, 5), 3, (1, 2, 3))
+    found: list[Batch] = load(source, a, small, long, c)
+    assert sorted(tuple(ref.sequence for ref in batch.refs) for batch in found) == [
+        ("test/seq000", "test/seq002"),
+        ("test/seq001",),
+        ("test/seq004",),
+    ]
+    assert all(len(batch.refs) == len(batch.context.frames) == len(batch.future.clips) for batch in found)
+
+
+@pytest.mark.parametrize(("steps", "pairs"), [((1, 2), [[5, 7, 9]]), ((2,), [[7, 9]])])
+def test_flow_is_read_from_the_frame_before_each_scored_one(steps, pairs):
+    read = []
+
+    class Watched(toys.Toy):
+        def read(self, sequence, frames, modality):
+            if modality == "flow":
+                read.append(list(frames))
+            return super().read(sequence, frames, modality)
+
+    source = make_source(Watched(None, toys.Options()), frozenset({"frames"}), frozenset({"flow"}))
+    source.read(ClipRef("test/seq000", (1, 3, 5, 7, 9), 3, steps))
+    assert read == pairs

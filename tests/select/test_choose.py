@@ -1,0 +1,347 @@
+"""From what users type to objects: names, presets, options, data roots, and a clear line where they do not fit."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from vpbench.errors import DataError, PluginError, UsageError
+from vpbench.plugin.dataset import DatasetInfo
+from vpbench.plugin.hookspecs import hookimpl
+from vpbench.plugin.loader import load_plugins
+from vpbench.plugin.predictor import PredictorInfo
+from vpbench.protocol.protocol import Protocol
+from vpbench.select.choose import (
+    choose_annotators,
+    choose_metrics,
+    choose_predictor,
+    chosen_object,
+    open_protocol,
+    open_protocol_dataset,
+    parse_assignments,
+)
+
+TOYS = Path(__file__).parents[1] / "toys.py"
+
+
+class Rooted:
+    info = DatasetInfo(obtain="Get it from example.org.")
+
+    def __init__(self, root):
+        self.root = root
+
+
+class Plain:
+    info = PredictorInfo()
+
+    def predict(self, context, horizon, generators):
+        raise NotImplementedError
+
+    def fingerprint(self):
+        return "read"
+
+
+class Argued(Plain):
+    class Options(BaseModel):
+        dir: str
+        factor: float = 1.0
+
+    argument = "dir"
+    presets = MappingProxyType({"home": {"dir": "/home"}})
+
+    def __init__(self, options):
+        self.options = options
+        if options.factor == 0:
+            raise ZeroDivisionError("factor")
+
+
+class Fragile(Plain):
+    def __init__(self):
+        raise OSError("no weights")
+
+
+class NoPredictor:
+    pass
+
+
+@hookimpl
+def register_datasets(register):
+    register("rooted", f"{__name__}:Rooted")
+
+
+@hookimpl
+def register_predictors(register):
+    for name in ("Plain", "Argued", "Fragile", "NoPredictor"):
+        register(name.lower(), f"{__name__}:{name}")
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    return load_plugins([str(TOYS), __name__])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_configured(monkeypatch, tmp_path):
+    monkeypatch.setenv("VPBENCH_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.delenv("VPBENCH_DATA", raising=False)
+
+
+def protocol(name="toy", **dataset):
+    sampling = {"kind": "first", "context": 2, "horizon": 2}
+    value = {"schema": 1, "name": "p", "version": 1, "dataset": {"name": name, **dataset}, "sampling": sampling}
+    return Protocol.parse(value, "here")
+
+
+# predictors
+
+
+def test_options_come_from_defaults_presets_and_the_user(plugins):
+    def chosen(text, **options):
+        one = choose_predictor(plugins, text, {"with-options": options})
+        return one.preset, dict(one.options), dict(one.sources), one.value.options.width
+
+    default = {"width": "default", "mode": "default"}
+    assert chosen("with-options") == ("", {"width": 4, "mode": "plain"}, default, 4)
+    assert chosen("with-options:wide") == ("wide", {"width": 8, "mode": "plain"}, default | {"width": "preset wide"}, 8)
+    assert chosen("with-options:wide", width=2)[1:3] == ({"width": 2, "mode": "plain"}, default | {"width": "user"})
+    assert chosen("with-options:fancy", width=9)[2] == {"width": "user", "mode": "preset fancy"}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("with-option", {}, r"there is no predictor 'with-option'; did you mean 'with-options'\?"),
+        ("with-options:wild", {}, r"predictor 'with-options' has no preset 'wild'; did you mean 'wide'\?"),
+        ("with-options", {"widht": 3}, r"predictor 'with-options' has no option 'widht'; did you mean 'width'\?"),
+        ("with-options", {"width": 0}, r"predictor 'with-options': option width: .*greater than or equal to 1"),
+        ("with-options", {"width": "many"}, r"option width: .*integer"),
+        ("last:fast", {}, r"predictor 'last' has no preset 'fast'; there are none"),
+        ("last", {"width": 3}, r"predictor 'last' takes no options, so -o last\.width cannot be set"),
+        ("argued", {}, r"predictor 'argued' needs its dir: write argued:DIR"),
+    ],
+)
+def test_what_does_not_fit_is_a_usage_error(plugins, text, options, message):
+    with pytest.raises(UsageError, match=message):
+        choose_predictor(plugins, text, {text.partition(":")[0]: options})
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("argued:x", {"factor": 0}, r"predictor 'argued' cannot be built: ZeroDivisionError: factor"),
+        ("fragile", {}, r"predictor 'fragile' cannot be built: OSError: no weights"),
+        ("nopredictor", {}, r"predictor 'nopredictor' lacks `info` or `predict`"),
+    ],
+)
+def test_what_cannot_be_built_is_the_plugins_error(plugins, text, options, message):
+    with pytest.raises(PluginError, match=message):
+        choose_predictor(plugins, text, {"argued": options})
+
+
+def test_the_text_after_the_colon_may_be_an_argument(plugins):
+    home = choose_predictor(plugins, "argued:home", {})
+    assert (home.preset, home.options["dir"], home.sources["dir"]) == ("home", "/home", "preset home")
+    one, other = (choose_predictor(plugins, f"argued:{text}", {}) for text in ("/a/run", "/b/run"))
+    assert (one.options["dir"], other.options["dir"]) == ("/a/run", "/b/run")
+    assert one.preset.startswith("run-") and other.preset.startswith("run-") and one.preset != other.preset
+
+
+def test_the_fingerprint_is_taken_with_and_without_options(plugins):
+    names = ["plain", "argued:x", "repeat"]
+    prints = [choose_predictor(plugins, name, {}).fingerprint for name in names]
+    assert len(set(prints)) == len(names)
+    assert prints == [choose_predictor(plugins, name, {}).fingerprint for name in names]
+
+
+def test_untrained_weights_are_the_same_in_every_process(plugins):
+    one, two = (choose_predictor(plugins, "with-options", {}).fingerprint for _ in range(2))
+    assert one == two
+
+
+# objects of a Python program
+
+
+class MyModel(torch.nn.Module):
+    info = PredictorInfo()
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 2)
+
+    def predict(self, context, horizon, generators):
+        raise NotImplementedError
+
+
+def test_an_object_is_named_by_its_class():
+    chosen = chosen_object(Plain())
+    assert (chosen.name, bool(chosen.fingerprint), dict(chosen.options)) == ("plain", True, {})
+    assert chosen_object(MyModel()).name == "my-model"
+    assert chosen_object(Argued(Argued.Options(dir="x"))).options == {"dir": "x", "factor": 1.0}
+    with pytest.raises(UsageError, match=r"neither a predictor's name nor an object with `info` and `predict`"):
+        chosen_object(NoPredictor())
+    with pytest.raises(UsageError, match=r"neither a predictor's name nor an object"):
+        chosen_object(Plain)
+
+
+class Constant:
+    info = PredictorInfo()
+
+    def __init__(self, value):
+        self.value = value
+
+    def predict(self, context, horizon, generators):
+        raise NotImplementedError
+
+
+def test_objects_with_other_attributes_are_other_results():
+    values = [0.1, 0.5, "0.1", [0.1], torch.tensor([0.1]), torch.tensor([0.2]), torch.nn.Linear(1, 1)]
+    prints = [chosen_object(Constant(value)).fingerprint for value in values]
+    assert len(set(prints)) == len(values)
+    assert chosen_object(Constant(0.1)).fingerprint == prints[0]
+
+
+def test_an_object_that_cannot_be_looked_into_says_so():
+    assert chosen_object(Constant(threading.Lock())).unproven == "Constant.value is a _thread.lock"
+    assert chosen_object(Constant(0.1)).unproven == ""
+
+
+def test_a_retrained_module_is_another_result():
+    model = MyModel()
+    before = chosen_object(model).fingerprint
+    assert before and chosen_object(model).fingerprint == before
+    with torch.no_grad():
+        model.layer.bias += 1
+    assert chosen_object(model).fingerprint != before
+
+
+# options as typed
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.n=3", {"a": {"n": 3}}),
+        ("a.x=0.5", {"a": {"x": 0.5}}),
+        ("a.on=true", {"a": {"on": True}}),
+        ("a.size=[2, 3]", {"a": {"size": [2, 3]}}),
+        ("a.s=plain", {"a": {"s": "plain"}}),
+        ('a.s="3"', {"a": {"s": "3"}}),
+        ("a.s=x=y", {"a": {"s": "x=y"}}),
+        ("a.s=", {"a": {"s": ""}}),
+        ("v1.5.n=1", {"v1.5": {"n": 1}}),
+    ],
+)
+def test_values_are_toml_where_they_parse_else_text(text, expected):
+    assert parse_assignments([text], "-o") == expected
+
+
+def test_the_last_of_one_option_counts():
+    assert parse_assignments(["a.n=1", "a.m=2", "b.n=3", "a.n=4"], "-o") == {"a": {"n": 4, "m": 2}, "b": {"n": 3}}
+
+
+@pytest.mark.parametrize("text", ["a", "a.n", "n=1", ".n=1", "a.=1", "=1"])
+def test_other_forms_are_refused(text):
+    with pytest.raises(UsageError, match=r"-o .*: write it as NAME\.OPTION=VALUE"):
+        parse_assignments([text], "-o")
+
+
+# datasets and their roots
+
+
+def test_the_root_is_the_named_one_then_the_bare_one_then_the_file_then_the_environment(plugins, tmp_path, monkeypatch):
+    roots = {name: tmp_path / name for name in ("flag", "bare", "file", "env")}
+    for root in roots.values():
+        (root / "rooted").mkdir(parents=True)
+
+    def found(given):
+        return open_protocol_dataset(plugins, protocol("rooted"), given).root
+
+    with pytest.raises(DataError, match=r"'rooted' needs its folder: --data-root rooted=DIR\. Get it from example.org"):
+        found({"other": roots["flag"]})
+    monkeypatch.setenv("VPBENCH_DATA", str(roots["env"]))
+    assert found({}) == roots["env"] / "rooted"
+    (tmp_path / "config.toml").write_text(f"[data-roots]\nrooted = '{roots['file']}'\n")
+    assert found({}) == roots["file"]
+    assert found({"": roots["bare"]}) == roots["bare"]
+    assert found({"": roots["bare"], "rooted": roots["flag"]}) == roots["flag"]
+
+
+@pytest.mark.parametrize("where", ["flag", "file"])
+def test_a_tilde_is_the_home_folder(plugins, tmp_path, monkeypatch, where):
+    """A shell leaves it in ``--data-root rooted=~/data``."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "config.toml").write_text("[data-roots]\nrooted = '~/data'\n" if where == "file" else "")
+    given = {"rooted": Path("~/data")} if where == "flag" else {}
+    assert open_protocol_dataset(plugins, protocol("rooted"), given).root == tmp_path / "data"
+
+
+def test_a_root_that_is_not_there_fails_and_says_where_to_get_it(plugins, tmp_path):
+    with pytest.raises(DataError, match=r"data root of 'rooted' does not exist: .*gone\. Get it from example\.org\."):
+        open_protocol_dataset(plugins, protocol("rooted"), {"": tmp_path / "gone"})
+
+
+@pytest.mark.parametrize("text", ["[data-roots", "[data-roots]\nrooted = 3\n", "data-roots = 'x'\n", b"\xff"])
+def test_a_broken_configuration_file_is_named(plugins, tmp_path, text):
+    (tmp_path / "config.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError, match=r"configuration file .*config\.toml: "):
+        open_protocol_dataset(plugins, protocol("rooted"), {})
+
+
+def test_a_dataset_that_makes_its_clips_needs_no_root(plugins):
+    dataset = open_protocol_dataset(plugins, protocol("toy", options={"sequences": 3}, split="train"), {})
+    assert len(dataset.sequences("train")) == 3
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ({"name": "tyo"}, r"there is no dataset 'tyo'; did you mean 'toy'\?"),
+        ({"name": "toy", "split": "tset"}, r"protocol p: 'toy' has no split 'tset'; did you mean 'test'\?"),
+        ({"name": "toy", "options": {"n": 1}}, r"protocol p: dataset 'toy' has no option 'n'"),
+        ({"name": "toy", "options": {"size": [1]}}, r"protocol p: dataset 'toy': option size"),
+        ({"name": "rooted", "options": {"n": 1}}, r"protocol p: the dataset 'rooted' takes no options"),
+    ],
+)
+def test_a_protocols_dataset_must_exist_and_take_its_options(plugins, tmp_path, dataset, message):
+    with pytest.raises(UsageError, match=message):
+        open_protocol_dataset(plugins, protocol(**dataset), {"": tmp_path})
+
+
+# protocols, annotators, metrics
+
+
+def test_a_protocol_is_a_name_or_a_file(plugins, tmp_path):
+    named = open_protocol(plugins, "ucf101-120x160-4to10")
+    file = tmp_path / "mine.toml"
+    file.write_text("schema = 1\nname = 'mine'\nversion = 1\n[dataset]\nname = 'toy'\n[sampling]\nkind = 'first'\n"
+                    "context = 1\nhorizon = 1\n")  # fmt: skip
+    assert (named.name, open_protocol(plugins, str(file)).name) == ("ucf101-120x160-4to10", "mine")
+    with pytest.raises(UsageError, match=r"did you mean 'ucf101-120x160-4to10'\?"):
+        open_protocol(plugins, "ucf101-120x160")
+
+
+def test_annotators_are_for_a_modality_that_they_give(plugins):
+    (chosen,) = choose_annotators(plugins, {"flow": "still"}, {}).values()
+    assert json.loads(chosen.describe()) == {"fingerprint": chosen.fingerprint, "name": "still", "options": {}}
+    for wanted, message in {
+        "flwo": r"--annotate flwo=still: 'flwo' cannot be annotated; did you mean 'flow'\?",
+        "frames": r"'frames' cannot be annotated",
+        "semantics": r"--annotate semantics=still: the annotator 'still' gives flow",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            choose_annotators(plugins, {wanted: "still"}, {})
+    with pytest.raises(UsageError, match=r"there is no annotator 'dsi'"):
+        choose_annotators(plugins, {"flow": "dsi"}, {})
+
+
+def test_metrics_keep_the_order_asked_for(plugins):
+    assert list(choose_metrics(plugins, ["psnr", "mae", "mse"], "cpu")) == ["psnr", "mae", "mse"]
+    with pytest.raises(UsageError, match=r"there is no metric 'pnsr'; did you mean 'psnr'\?"):
+        choose_metrics(plugins, ["mse", "pnsr"], "cpu")

@@ -1,0 +1,269 @@
+"""Weights that travel: whose they are, what they were trained with and on; and what does not fit, by name."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import vpbench
+from vpbench.plugin.loader import load_plugins
+from vpbench.select.choose import choose_predictor
+from vpbench.select.trained import open_trained, save_trained, sequence_keys
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    return load_plugins([str(TESTS / "toys.py"), str(TESTS / "toy_trainable.py")])
+
+
+@pytest.fixture
+def weights(tmp_path, plugins):
+    """Weights of ``learner:wide``, drawn with another seed than an untrained one's."""
+    path = tmp_path / "wide.safetensors"
+    chosen = choose_predictor(plugins, "learner:wide", {"learner": {"loss": "l1"}}, seed=1)
+    about = {
+        "predictor": "learner",
+        "preset": "wide",
+        "options": dict(chosen.options),
+        "protocol": {"name": "toy"},
+        "clips": {"sequences": sequence_keys("toy", ["train/a", "train/b"])},
+    }
+    save_trained(path, chosen.value, about)
+    return path
+
+
+def load(plugins, path, text="learner", name="learner", **options):
+    return choose_predictor(plugins, text, {name: {"weights": str(path), **options}})
+
+
+def test_the_options_recorded_hold_where_none_are_named(plugins, weights):
+    chosen = load(plugins, weights)
+    assert chosen.options == {"hidden": 8, "loss": "l1"}
+    assert chosen.preset == "wide"
+    assert set(chosen.sources.values()) == {"weights"}
+    stored = load_file(weights)
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in chosen.value.state_dict().items())
+
+
+def test_weights_are_part_of_what_a_result_is_of(plugins, weights):
+    fingerprints = {load(plugins, weights).fingerprint, choose_predictor(plugins, "learner:wide", {}).fingerprint}
+    assert len(fingerprints) == 2
+    assert load(plugins, weights).fingerprint in fingerprints
+
+
+def test_what_is_only_for_training_may_differ(plugins, weights):
+    chosen = load(plugins, weights, loss="l2", hidden=8)
+    assert chosen.options == {"hidden": 8, "loss": "l2"}
+    assert load(plugins, weights, text="learner:wide").options["loss"] == "l1"
+
+
+@pytest.mark.parametrize(("text", "options"), [("learner", {"hidden": 16}), ("learner:wide", {"hidden": 16})])
+def test_options_that_differ_are_named(plugins, weights, text, options):
+    with pytest.raises(
+        vpbench.UsageError, match="'learner' was trained with hidden 8, not 16: name no preset and none"
+    ):
+        load(plugins, weights, text, **options)
+
+
+def test_a_preset_of_nothing_but_defaults_differs_too(plugins, weights):
+    with pytest.raises(vpbench.UsageError, match="'learner' was trained with hidden 8, not 4: name no preset"):
+        load(plugins, weights, "learner:plain")
+    assert load(plugins, weights, "learner:plain", hidden=8).options["hidden"] == 8
+
+
+def test_a_preset_that_says_nothing_of_the_network_goes_with_any(plugins, weights):
+    chosen = load(plugins, weights, "learner:by-l1")
+    assert (chosen.preset, chosen.options) == ("by-l1", {"hidden": 8, "loss": "l1"})
+
+
+def test_weights_of_another_predictor(plugins, weights):
+    with pytest.raises(vpbench.UsageError, match=r"wide.safetensors: are weights of 'learner', not of 'other'"):
+        choose_predictor(plugins, "other", {"other": {"weights": str(weights)}})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop("net.0.bias"), "net.0.bias is missing"),
+        (lambda t: t.update(extra=torch.ones(1)), "extra is one too many"),
+        (lambda t: t.update({"net.2.bias": torch.ones(4)}), r"net.2.bias is \[4\], not \[3\]"),
+        (lambda t: t.update({"net.2.bias": torch.ones(3, dtype=torch.int8)}), "net.2.bias is int8, not float64"),
+        (lambda t: t.update({"net.2.bias": torch.ones(3, dtype=torch.int64)}), "net.2.bias is int64, not float64"),
+        (
+            lambda t: t.update({"net.2.bias": torch.ones(3).to(torch.float8_e5m2)}),
+            "net.2.bias is float8_e5m2, not floa",
+        ),
+        (lambda t: t.update({"net.2.bias": torch.ones(3).cfloat()}), "net.2.bias is complex64, not float64"),
+        (lambda t: t.update({"a\x1b[31m": torch.ones(1)}), r"a\\x1b\[31m is one too many"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(plugins, weights, tmp_path, change, words):
+    tensors = load_file(weights)
+    change(tensors)
+    save_file(tensors, tmp_path / "foreign.safetensors")
+    with pytest.raises(vpbench.DataError, match=f"does not fit predictor 'learner' with these options: {words}"):
+        load(plugins, tmp_path / "foreign.safetensors", text="learner:wide")
+
+
+def test_a_pickle_is_refused_with_the_way_out(plugins, tmp_path):
+    file = tmp_path / "net.pth"
+    torch.save({}, file)
+    with pytest.raises(vpbench.DataError, match=f"a pickle may run code: `vpbench weights convert {file}` makes one"):
+        load(plugins, file)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("no.safetensors", "there is no such file"), ("b.safetensors", "is not a")]
+)
+def test_files_that_are_not_there_or_broken(plugins, tmp_path, name, words):
+    (tmp_path / "b.safetensors").write_bytes(b"weights, really")
+    with pytest.raises(vpbench.DataError, match=words):
+        load(plugins, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("not JSON", "not JSON"),
+        ("[" * 10**6, "not JSON"),
+        ('{"predictor": "learner", "options": {"hidden": 1e999}}', "not JSON"),
+        ('{"predictor": "learner", "options": {"hidden": NaN}}', "not JSON"),
+        ("[1]", r"not a record of vpbench \(Input should be"),
+        ('"text"', r"not a record of vpbench \(Input should be"),
+        ('{"stage": {}}', r"not a record of vpbench \(predictor: Field required"),
+        ('{"schema": true, "predictor": "learner"}', r"not a record of vpbench \(schema: "),
+        ('{"predictor": 3}', r"not a record of vpbench \(predictor: "),
+        ('{"predictor": "../learner"}', r"not a record of vpbench \(predictor: "),
+        ('{"predictor": "learner", "preset": 3}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "/../../x"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "a/../../x"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": ".."}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "wide\\n"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "\\u001b[31m"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "<b>"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "preset": "' + "a" * 300 + '"}', r"not a record of vpbench \(preset"),
+        ('{"predictor": "learner", "options": [1]}', r"not a record of vpbench \(options"),
+        ('{"predictor": "learner", "options": {"\\u001b[31m": 1}}', r"not a record of vpbench \(options.\\x1b"),
+        ('{"predictor": "learner", "protocol": {"name": "../x"}}', r"not a record of vpbench \(protocol.name"),
+        ('{"predictor": "learner", "protocol": 3}', r"not a record of vpbench \(protocol"),
+        ('{"predictor": "learner", "clips": []}', r"not a record of vpbench \(clips"),
+        ('{"predictor": "learner", "clips": {"sequences": [[1]]}}', r"not a record of vpbench \(clips.sequences"),
+        ('{"predictor": "learner", "clips": {"sequences": "ab"}}', r"not a record of vpbench \(clips.sequences"),
+    ],
+)
+def test_a_file_that_says_something_else_of_itself(plugins, tmp_path, text, words):
+    path = tmp_path / "strange.safetensors"
+    save_file({"x": torch.zeros(1)}, path, metadata={"vpbench": text})
+    with pytest.raises(vpbench.DataError, match=rf"strange.safetensors: its metadata 'vpbench' is {words}") as caught:
+        load(plugins, path)
+    assert len(str(caught.value)) < 500 + len(str(path))
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", ["", "wide", "emit-1", "c20", "a_b.c+d=1", "größe"])
+def test_names_of_presets(tmp_path, preset):
+    path = tmp_path / "weights.safetensors"
+    save_file({}, path, metadata={"vpbench": json.dumps({"predictor": "learner", "preset": preset})})
+    assert open_trained(path).about["preset"] == preset
+
+
+@pytest.mark.parametrize("name", ["pipe.safetensors", "folder.safetensors", "x" * 300])
+def test_what_is_no_file(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(vpbench.DataError, match=r"not a file of weights|name too long"):
+        open_trained(tmp_path / name)
+
+
+def test_a_file_of_a_newer_vpbench(plugins, tmp_path):
+    file = tmp_path / "new.safetensors"
+    save_file({}, file, metadata={"vpbench": '{"schema": 2}'})
+    with pytest.raises(vpbench.DataError, match="schema 2 is newer than this vpbench reads"):
+        load(plugins, file)
+
+
+def test_what_was_trained_on_is_told_from_what_was_not(plugins, weights, tmp_path):
+    trained = open_trained(weights)
+    assert trained.seen("toy", ["test/a", "test/b"])["clips"] == "disjoint"
+    assert trained.seen("toy", ["test/a", "train/b", "train/b"]) == {
+        "sha256": trained.sha256,
+        "protocol": "toy",
+        "clips": "overlap",
+        "seen": 1,
+    }
+    assert trained.seen("other-dataset", ["train/b"])["clips"] == "disjoint"
+    save_file(load_file(weights), tmp_path / "foreign.safetensors")
+    foreign = load(plugins, tmp_path / "foreign.safetensors", text="learner:wide")
+    assert foreign.trained.seen("toy", ["test/a"])["clips"] == "unknown"
+
+
+def foreign(tensors, path):
+    save_file(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "flag"),
+    [("model.net.", "net.", "--strip model."), ("", "net.", "--add net."), ("$x_", "", "--strip '$x_'")],
+)
+def test_names_that_fit_but_for_a_prefix_come_with_the_command(plugins, weights, tmp_path, before, after, flag):
+    tensors = {before + name.removeprefix(after): tensor for name, tensor in load_file(weights).items()}
+    path = foreign(tensors, tmp_path / "foreign.safetensors")
+    with pytest.raises(vpbench.DataError) as caught:
+        load(plugins, path, text="learner:wide")
+    command = f": `vpbench weights convert {path} {flag} --out NEW.safetensors` renames them"
+    assert str(caught.value).endswith(command)
+
+
+def test_names_that_differ_otherwise_come_without(plugins, weights, tmp_path):
+    tensors = {f"model.{name}": tensor for name, tensor in load_file(weights).items()} | {"x": torch.ones(1)}
+    with pytest.raises(vpbench.DataError, match=r"\(and \d more\)$"):
+        load(plugins, foreign(tensors, tmp_path / "foreign.safetensors"), text="learner:wide")
+
+
+class TestAdaptStateDict:
+    """``adapts``: a predictor whose published weights have other names, and lie with their channels last."""
+
+    @pytest.fixture
+    def published(self, weights, tmp_path):
+        tensors = {
+            f"layer{name[4]}/{name[6:]}": t.movedim(0, -1).contiguous() for name, t in load_file(weights).items()
+        }
+        return foreign(tensors, tmp_path / "published.safetensors")
+
+    def test_weights_of_others_are_adapted(self, plugins, weights, published):
+        chosen, stored = load(plugins, published, text="adapts:wide", name="adapts"), load_file(weights)
+        assert all(torch.equal(tensor, stored[name]) for name, tensor in chosen.value.state_dict().items())
+
+    def test_those_that_vpbench_wrote_are_not(self, plugins, published, tmp_path):
+        about = {"predictor": "adapts", "options": {"hidden": 8}}
+        chosen = load(plugins, published, text="adapts:wide", name="adapts")
+        save_trained(tmp_path / "ours.safetensors", chosen.value, about)
+        again = load(plugins, tmp_path / "ours.safetensors", text="adapts", name="adapts")
+        assert again.fingerprint == chosen.fingerprint
+
+    def test_what_does_not_fit_after_it_is_named(self, plugins, published, tmp_path):
+        tensors = load_file(published) | {"layer9/bias": torch.ones(1)}
+        with pytest.raises(vpbench.DataError, match=r"does not fit predictor 'adapts' .*: net.9.bias is one too many"):
+            load(plugins, foreign(tensors, tmp_path / "x.safetensors"), text="adapts:wide", name="adapts")
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("nonsense", r"failed: ValueError: invalid literal .*; --debug shows where$"),
+            ("return/None", "must return a mapping of names to tensors"),
+            ("return/list", "must return a mapping of names to tensors"),
+            ("return/numbers", "must return a mapping of names to tensors"),
+        ],
+    )
+    def test_where_it_fails_the_plugin_is_named(self, plugins, tmp_path, name, words):
+        path = foreign({name: torch.ones(1)}, tmp_path / "x.safetensors")
+        with pytest.raises(vpbench.PluginError, match=f"`adapt_state_dict` of predictor 'adapts' {words}"):
+            load(plugins, path, text="adapts:wide", name="adapts")

@@ -1,0 +1,134 @@
+"""The loader: what it serves, in which order, to whom; and that any position can be gone on from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import toys
+
+import vpbench
+from vpbench.clips.source import ClipSource
+from vpbench.protocol.protocol import Resize
+from vpbench.training.clips import TrainingClips
+from vpbench.training.loader import TrainingLoader
+
+ALL = frozenset({"frames", "semantics", "flow"})
+
+
+def protocol(text=""):
+    import tomllib
+
+    head = 'schema = 1\nname = "toy"\nversion = 1\n[dataset]\nname = "toy"\n[sampling]\nkind = "first"\n'
+    return vpbench.Protocol.parse(tomllib.loads(head + "context = 2\nhorizon = 3\n" + text), "test")
+
+
+def loader(*, batch_size=2, accumulate=1, world=1, rank=0, workers=0, stage=1, seed=0, clips="", **options):
+    dataset = toys.Toy(None, options=toys.Options(sequences=11, **options))
+    source = ClipSource(dataset, "toy", (), ALL, frozenset(), {})
+    found = TrainingClips.of(protocol(clips), dataset.sequences("train"), seed)
+    made = TrainingLoader(
+        source, found, batch_size=batch_size, accumulate=accumulate, world=world, workers=workers, stage=stage
+    )
+    made.place(rank, torch.device("cpu"))
+    return made
+
+
+def served(made, epochs=1):
+    return [batch for _ in range(epochs) for batch in made]
+
+
+def prints(batches):
+    """All of a batch that must not change."""
+    return [
+        (b.step, b.context.clips, b.context.frames.sum().item(), [g.initial_seed() for g in b.generators])
+        for b in batches
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_any_position_can_be_gone_on_from(workers):
+    undisturbed = prints(served(loader(), 2))
+    assert len(undisturbed) == 10
+    for position in (0, 3, 5, 7):
+        state = {"served": position}
+        resumed = loader(workers=workers)
+        resumed.load_state_dict(state)
+        epochs = 2 if position < 5 else 1
+        assert prints(served(resumed, epochs)) == undisturbed[position:]
+        assert resumed.state_dict() == {"served": 10}
+
+
+def test_what_workers_have_read_ahead_is_not_counted():
+    made = loader(workers=2)
+    batches = iter(made)
+    next(batches), next(batches)
+    assert made.state_dict() == {"served": 2}
+    batches.close()
+
+
+def test_ranks_share_the_batch_of_one_process():
+    alone = served(loader(batch_size=4))
+    ranks = [served(loader(batch_size=2, world=2, rank=rank)) for rank in (0, 1)]
+    assert len(alone) == len(ranks[0]) == len(ranks[1])
+    for whole, *parts in zip(alone, *ranks, strict=True):
+        pairs = zip(*(part.context.clips for part in parts), strict=True)
+        assert whole.context.clips == tuple(clip for pair in pairs for clip in pair)
+        seeds = {c: g.initial_seed() for p in parts for c, g in zip(p.context.clips, p.generators, strict=True)}
+        assert seeds == dict(zip(whole.context.clips, (g.initial_seed() for g in whole.generators), strict=True))
+
+
+def test_generators_differ_by_seed_stage_step_and_clip():
+    made = [served(loader(seed=s, stage=t, clips="[training]\nclips = 22"))[:2] for s, t in ((0, 1), (1, 1), (0, 2))]
+    seeds = [g.initial_seed() for batches in made for batch in batches for g in batch.generators]
+    assert len(set(seeds)) == len(seeds) == 12
+
+
+def test_a_batch_is_what_the_dataset_gives():
+    (batch, *_) = served(loader())
+    dataset = toys.Toy(None, options=toys.Options(sequences=11))
+    for i, clip in enumerate(batch.context.clips):
+        sequence, _, first = clip.partition("@")
+        numbers = range(int(first), int(first) + 5)
+        frames = torch.from_numpy(dataset.read(sequence, numbers, "frames")).permute(0, 3, 1, 2) / 255
+        labels = torch.from_numpy(dataset.read(sequence, numbers, "semantics")).long()
+        assert torch.equal(torch.cat([batch.context.frames[i], batch.future.frames[i]]), frames)
+        assert torch.equal(torch.cat([batch.context.semantics[i], batch.future.semantics[i]]), labels)
+        assert torch.equal(batch.future.last[i], frames[1])
+    assert batch.context.frames.shape == (2, 2, 3, 16, 24)
+    assert batch.context.flow.shape == (2, 1, 2, 16, 24)
+    assert batch.future.flow.shape == (2, 3, 2, 16, 24)
+    assert batch.future.steps == (1, 2, 3)
+    assert batch.context.label_space is toys.SPACE
+    assert batch.to(torch.device("meta")).future.flow.device.type == "meta"
+    assert batch.to(torch.device("meta")).context.clips == batch.context.clips
+
+
+def test_an_epoch_holds_whole_optimiser_steps_only():
+    assert len(loader(batch_size=2, accumulate=2)) == 4  # 11 clips: 2 steps of 2 batches of 2
+    assert len(loader(batch_size=2, accumulate=5)) == 5
+    with pytest.raises(vpbench.UsageError, match="11 clips does not hold one step of 4 clips x 3 processes x 1"):
+        loader(batch_size=4, world=3)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_the_data_reaches_the_user(workers):
+    with pytest.raises(vpbench.DataError, match="seq004: does not decode"):
+        served(loader(broken=4, workers=workers, batch_size=1))
+
+
+def test_clips_of_different_sizes_cannot_be_in_one_batch(monkeypatch):
+    read = toys.Toy.read
+
+    def other(self, sequence, frames, modality):
+        return read(self, sequence, frames, modality)[:, : 12 if sequence.endswith("3") else 16]
+
+    monkeypatch.setattr(toys.Toy, "read", other)
+    with pytest.raises(vpbench.DataError, match="clips of 12x24 and of 16x24 cannot be in one batch: give"):
+        served(loader())
+    assert len(served(loader(batch_size=1))) == 11
+
+
+def test_pixels_are_the_protocols():
+    made = loader()
+    made._source = ClipSource(made._source.dataset, "toy", (Resize(op="resize", size=(8, 12)),), ALL, frozenset(), {})
+    assert next(iter(made)).future.frames.shape == (2, 3, 3, 8, 12)

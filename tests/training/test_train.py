@@ -1,0 +1,486 @@
+"""Training as a whole, on toys: what is undisturbed, killed, shared by processes or refused."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import vpbench
+from vpbench.plugin.loader import load_plugins
+from vpbench.select.choose import choose_predictor
+from vpbench.select.trained import open_trained
+from vpbench.training.train import Stopped
+
+TESTS = Path(__file__).resolve().parents[1]
+PLUGINS = [str(TESTS / "toys.py"), str(TESTS / "toy_trainable.py")]
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    return load_plugins(PLUGINS)
+
+
+@pytest.fixture
+def protocol(tmp_path, cache):
+    path = tmp_path / "toy.toml"
+    path.write_text(
+        'schema = 1\nname = "toy"\nversion = 1\nmetrics = ["mse", "ssim"]\n[dataset]\nname = "toy-frames"\n'
+        "options = { sequences = 12, length = 10 }\n[sampling]\n"
+        'kind = "first"\ncontext = 2\nhorizon = 3\n[training]\nclips = 24\n'
+    )
+    return path
+
+
+@pytest.fixture
+def train(plugins, protocol, tmp_path):
+    def call(predictor="learner", out="out", **settings):
+        settings = {"device": "cpu", "minutes": 0, "recipe": {"accumulate": 2}, **settings}
+        return vpbench.train(predictor, protocol, plugins=plugins, out=tmp_path / out, **settings)
+
+    return call
+
+
+def start(protocol, out, predictor="learner", env=(), **settings):
+    """Train in a process of its own, which the toy kills at KILL_AFTER."""
+    settings = {"device": "cpu", "minutes": 0, "recipe": {"accumulate": 2}, **settings}
+    code = (
+        "import vpbench; from vpbench.plugin.loader import load_plugins; "
+        f"vpbench.train({predictor!r}, {str(protocol)!r}, plugins=load_plugins({PLUGINS!r}), "
+        f"out={str(out)!r}, **{settings!r})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), **dict(env)}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
+def files(weights, *, of_stages=True):
+    """The tensors of a training's every file of weights, as bytes."""
+    found = weights.parent.rglob("weights.safetensors") if of_stages else [weights]
+    return {
+        f"{path.relative_to(weights.parent)}:{name}": tensor.numpy().tobytes()
+        for path in found
+        for name, tensor in load_file(path).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("workers", "after"),
+    [(0, 9), (2, 12)],
+    ids=["in the middle of an epoch and of a step, 0 workers", "at the start of an epoch, 2 workers"],
+)
+def test_killed_with_9_and_resumed_it_ends_in_the_same_bits(train, protocol, tmp_path, workers, after):
+    undisturbed = train(out="undisturbed", workers=workers)
+    killed = start(protocol, tmp_path / "out", env={"KILL_AFTER": str(after)}, workers=workers)
+    assert killed.returncode == -signal.SIGKILL
+    (checkpoint,) = tmp_path.glob("out/**/last.ckpt")
+    reached = torch.load(checkpoint, weights_only=False)["callbacks"]["Saver"]["loader"]["served"]
+    assert reached == after // 2 * 2, "saved between optimiser steps"
+    resumed = train(workers=workers)
+    assert files(resumed) == files(undisturbed)
+    about = [open_trained(path).about["stages"] for path in (undisturbed, resumed)]
+    assert about[0] == about[1], "the same scores, and the same weights kept"
+    assert about[0][0]["steps"] == 9
+
+
+def test_the_seed_decides_the_weights(train):
+    weights = [files(train(seed=seed, out=f"out{i}"), of_stages=False) for i, seed in enumerate((0, 0, 1))]
+    assert weights[0] == weights[1]
+    assert all(weights[0][name] != weights[2][name] for name in weights[0])
+
+
+def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path, monkeypatch):
+    monkeypatch.setenv("DROPOUT", "0")  # drawn by each process
+    script = tmp_path / "two.py"  # Lightning starts the second process by running the first one's script again
+    script.write_text(
+        "import vpbench; from vpbench.plugin.loader import load_plugins\n"
+        f"vpbench.train('learner', {str(protocol)!r}, plugins=load_plugins({PLUGINS!r}), "
+        f"out={str(tmp_path / 'two')!r}, "
+        "device='cpu', devices=2, keep='last', recipe={'steps': 5, 'batch_size': 2})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "KILL_AFTER": "-1"}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "distributed" not in done.stderr, "Lightning keeps to itself what every process would say"
+    (path,) = tmp_path.glob("two/training/toy/learner/*/weights.safetensors")
+    alone = train(keep="last", recipe={"steps": 5, "batch_size": 4})
+    one, two = load_file(alone), load_file(path)
+    scores = [open_trained(p).about["stages"][0]["kept"]["scores"]["mse"] for p in (alone, path)]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)
+    assert set(one) == set(two)
+    fresh = choose_predictor(load_plugins(PLUGINS), "learner", {}).value.state_dict()
+    for name in one:
+        assert one[name].dtype == torch.float64
+        assert (one[name] - fresh[name]).abs().max() > 1e-3, "it has learned"
+        assert (one[name] - two[name]).abs().max() < 1e-8
+
+
+@pytest.mark.parametrize("keep", ["mse", "last"])
+def test_stopped_and_moved_it_goes_on_where_it_lies(train, tmp_path, monkeypatch, keep):
+    """The first epoch is the best: of the moved training too, wherever it began."""
+    diverges = {"keep": keep, "recipe": {"epochs": 3, "learning_rate": 3.0}}
+    monkeypatch.setenv("KILL_SIGNAL", "SIGINT")
+    undisturbed = train(out="undisturbed", **diverges)
+    monkeypatch.setenv("KILL_AFTER", "8")  # within the second of three epochs of 6 batches
+    with pytest.raises(Stopped):
+        train(**diverges)
+    monkeypatch.delenv("KILL_AFTER")
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    moved = train(out="elsewhere", **diverges)
+    kept = [open_trained(path).about["stages"][0]["kept"] for path in (undisturbed, moved)]
+    assert kept[0] == kept[1]
+    assert kept[0]["epoch"] == (3 if keep == "last" else 1)
+    assert files(moved) == files(undisturbed)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("steps", "at"), [(12, 5), (4, 3)], ids=["at an epoch's end", "at the last step, within one"])
+@pytest.mark.parametrize("validating", [False, True], ids=["in the step", "in the validation"])
+def test_stopped_before_the_end_of_a_validation_it_is_validated_again(
+    train, tmp_path, monkeypatch, steps, at, validating
+):
+    from vpbench.training.validation import Validation
+
+    lines, settings = [], {"recipe": {"steps": steps}, "minutes": 5}
+    undisturbed = train(out="undisturbed", **settings)
+    with monkeypatch.context() as patch:
+        if validating:
+            patch.setattr(Validation, "_rows", lambda self, trainer: os.kill(os.getpid(), signal.SIGINT))
+        else:
+            patch.setenv("KILL_SIGNAL", "SIGINT")
+            patch.setenv("KILL_AFTER", str(at))
+        with pytest.raises(Stopped) as stopped:
+            train(say=lines.append, **settings)
+    assert stopped.value.saved
+    assert not any("mse" in line for line in lines), "nothing is validated"
+    (checkpoint,) = tmp_path.glob("out/**/last.ckpt")
+    assert torch.load(checkpoint, weights_only=False)["callbacks"]["Saver"]["loader"]["served"] == at + 1
+    resumed = train(**settings)
+    assert files(resumed) == files(undisturbed)
+    stages = [
+        open_trained(path.parent / "stage1" / "weights.safetensors").about["stage"] for path in (resumed, undisturbed)
+    ]
+    assert stages[0] == stages[1], "the same validations, of the same epochs"
+
+
+def test_one_process_trains_in_a_folder(train, protocol, tmp_path):
+    """Another is refused while the first one trains, and is not once that was killed, though its workers still live."""
+    code = (
+        "import os, sys, time; from pathlib import Path; from vpbench.training.lock import locked\n"
+        "with locked(Path(sys.argv[1])):\n"
+        "    worker = os.fork()\n"
+        "    if worker: print(worker, flush=True)\n"
+        "    time.sleep(600)"
+    )
+    with pytest.raises(vpbench.PredictorError):
+        train("out-of-memory")  # leaves a folder
+    (folder,) = tmp_path.glob("out/training/toy/out-of-memory/*")
+    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True) as other:
+        worker = int(other.stdout.readline())
+        try:
+            with pytest.raises(vpbench.UsageError, match=f"another process trains in {folder}: wait for its end"):
+                train("out-of-memory")
+            other.kill()
+            other.wait()
+            with pytest.raises(vpbench.PredictorError, match="out of memory"):
+                train("out-of-memory")
+        finally:
+            other.kill()
+            os.kill(worker, signal.SIGKILL)
+
+
+def test_where_the_file_system_has_no_locks_it_trains(train, monkeypatch):
+    def refuse(file, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with pytest.raises(vpbench.PredictorError, match="out of memory"):
+        train("out-of-memory")
+
+
+def test_two_stages_one_after_another_and_resumed_within_the_second(train, protocol, tmp_path):
+    undisturbed = train("two-stages", recipe={}, out="undisturbed")
+    killed = start(protocol, tmp_path / "out", "two-stages", env={"KILL_AFTER": "2", "KILL_IN": "ByHand"}, recipe={})
+    assert killed.returncode == -signal.SIGKILL
+    first = train("two-stages", recipe={})
+    assert files(first) == files(undisturbed)
+    stages = open_trained(first).about["stages"]
+    assert [(s["name"], s["steps"]) for s in stages] == [("Fit", 6), ("ByHand", 4)]
+    one, two = (load_file(first.parent / f"stage{i}" / "weights.safetensors") for i in (1, 2))
+    assert all(not torch.equal(one[name], two[name]) for name in one)
+    attempts = {path.relative_to(first.parent).as_posix() for path in first.parent.glob("stage*/logs/*")}
+    assert attempts == {"stage1/logs/attempt1", "stage2/logs/attempt1", "stage2/logs/attempt2"}
+
+
+def test_a_finished_training_is_not_repeated(train):
+    weights = train()
+    before = {p: p.stat().st_mtime_ns for p in weights.parent.rglob("*")}
+    assert train() == weights
+    assert {p: p.stat().st_mtime_ns for p in weights.parent.rglob("*")} == before
+    with pytest.raises(vpbench.UsageError, match=f"--no-resume: there is a training in {weights.parent} already"):
+        train(resume=False)
+
+
+def test_the_file_says_what_it_is(train, plugins, protocol):
+    weights = train(recipe={"epochs": 2, "learning_rate": 0.02}, seed=5)
+    with safe_open(weights, "pt") as file:
+        about = json.loads(file.metadata()["vpbench"])
+    assert about["predictor"] == "learner" and about["preset"] == ""
+    assert about["options"] == {"hidden": 4, "loss": "l2"}
+    assert about["protocol"]["name"] == "toy"
+    assert about["protocol_hash"] == vpbench.Protocol.read(protocol).hash
+    assert about["seed"] == 5
+    assert about["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert len(about["clips"]["sequences"]) == 12 and about["clips"]["per_epoch"] == 24
+    (stage,) = about["stages"]
+    recipe = {"epochs": 2, "steps": 12, "batch_size": 4, "learning_rate": 0.02, "precision": "32"}
+    assert stage["recipe"] == {**recipe, "accumulate": 1, "clip": None}
+    assert set(stage["kept"]["scores"]) == {"mse", "ssim"}
+    assert about["started_from"] is None
+    again = train(recipe={"epochs": 1}, options={"learner": {"weights": str(weights)}})
+    assert open_trained(again).about["started_from"] == open_trained(weights).sha256
+
+
+def test_weights_remember_the_sequences_of_those_that_they_started_from(train, tmp_path):
+    weights = train(recipe={"epochs": 1})
+    own = set(open_trained(weights).about["clips"]["sequences"])
+    tensors = load_file(weights)
+
+    def started_from(name, about):
+        save_file(tensors, tmp_path / name, metadata={"vpbench": json.dumps(about)} if about else None)
+        given = {"learner": {"weights": str(tmp_path / name)}}
+        return open_trained(train(recipe={"epochs": 1}, out=name.partition(".")[0], options=given))
+
+    other = {"predictor": "learner", "clips": {"sequences": ["0" * 16]}}
+    assert started_from("other.safetensors", other).sequences == own | {"0" * 16}
+    # Of unknown origin: nobody knows what they saw, whatever they are trained on afterwards.
+    unknown = started_from("unknown.safetensors", None)
+    assert unknown.sequences is None
+    assert unknown.seen("toy", ["test/seq000"])["clips"] == "unknown"
+
+
+def test_the_weights_of_a_stage_say_what_they_are(train, plugins):
+    weights = train(recipe={"epochs": 1})
+    stage, whole = open_trained(weights.parent / "stage1" / "weights.safetensors"), open_trained(weights)
+    assert stage.sequences == whole.sequences
+    chosen = choose_predictor(plugins, "learner", {"learner": {"weights": str(stage.path)}})
+    assert chosen.trained.about["protocol_hash"] == whole.about["protocol_hash"]
+
+
+def test_the_best_weights_are_kept_by_the_metric_that_is_named(train, plugins, monkeypatch):
+    monkeypatch.setenv("DROPOUT", "0")
+    diverges = {"recipe": {"epochs": 4, "learning_rate": 3.0}}  # after the first epoch it gets worse
+    best, last = (open_trained(train(keep=keep, out=keep, **diverges)) for keep in ("ssim", "last"))
+    history = [
+        open_trained(t.path.parent / "stage1" / "weights.safetensors").about["stage"]["history"] for t in (best, last)
+    ]
+    assert history[0] == history[1]
+    means = [sum(entry["scores"]["ssim"]) for entry in history[0]]
+    (kept,) = best.about["stages"]
+    assert kept["kept"]["epoch"] == 1 + means.index(max(means))
+    assert last.about["stages"][0]["kept"]["epoch"] == 4
+    assert kept["kept"]["epoch"] != 4, "the toy was to diverge"
+
+
+def test_the_validation_scores_are_those_of_run(train, plugins, protocol, tmp_path):
+    """Evaluated on the sequences that were held out, the weights score what their file says."""
+    from vpbench.select.choose import open_protocol_dataset
+    from vpbench.training.clips import split_sequences
+
+    weights = train(recipe={"epochs": 1})
+    value = vpbench.Protocol.read(protocol)
+    _, held, _ = split_sequences(value, open_protocol_dataset(plugins, value, {}))
+    text = protocol.read_text().replace("[sampling]", 'split = "train"\n[sampling]')
+    on_train = tmp_path / "train.toml"
+    on_train.write_text(text)
+    result = vpbench.evaluate(
+        "learner", on_train, plugins=plugins, out=tmp_path / "r", options={"learner": {"weights": str(weights)}}
+    )
+    rows = [r for r in result.rows() if r["clip"].partition("@")[0] in {s.name for s in held} and r["metric"] == "mse"]
+    assert len(held) == 1
+    scores = open_trained(weights).about["stages"][0]["kept"]["scores"]["mse"]
+    assert [r["value"] for r in rows] == pytest.approx(scores, rel=1e-9)
+    assert result.training == "overlap"
+
+
+def test_a_prepared_store_is_used_and_changes_no_bit(train, plugins, protocol, monkeypatch):
+    from toys import ToyFrames
+
+    from vpbench.clips.prepare import prepare
+    from vpbench.select.choose import open_protocol_dataset
+    from vpbench.training.clips import split_sequences, training_manifest, training_protocol
+
+    plain = train(out="plain")
+    value = vpbench.Protocol.read(protocol)
+    dataset = open_protocol_dataset(plugins, value, {})
+    read, (trained, _, _) = ToyFrames.read, split_sequences(value, dataset)
+    prepare(training_protocol(value), dataset, training_manifest(value, dataset), ["frames"], lambda done, total: None)
+
+    def only_what_is_not_trained_on(self, sequence, frames, modality):
+        assert sequence not in {s.name for s in trained}
+        return read(self, sequence, frames, modality)
+
+    monkeypatch.setattr(ToyFrames, "read", only_what_is_not_trained_on)
+    assert files(train(out="prepared")) == files(plain)
+
+
+def test_an_annotator_supplies_what_it_learns_from(train, plugins, protocol):
+    """Flow by OpenCV's DIS, of frames that move one pixel to the right: as made for it, and as prepared."""
+    from vpbench.clips.annotations import prepare_annotations
+    from vpbench.clips.prepare import prepare
+    from vpbench.select.choose import choose_annotators, open_protocol_dataset
+    from vpbench.training.clips import training_manifest, training_protocol
+
+    with pytest.raises(vpbench.DataError, match=r"requires flow.*--annotate flow=NAME"):
+        train("follows-flow", recipe={})
+    protocol.write_text(protocol.read_text().replace("length = 10", "length = 10, size = [48, 64]"))
+    settings = {"recipe": {"steps": 4, "learning_rate": 1.0}, "annotate": {"flow": "dis"}, "metrics": ["mse"]}
+    weights = train("follows-flow", **settings)
+    learnt = load_file(weights)["weight"]
+    assert learnt.tolist() == pytest.approx([4, 0], abs=0.4), "minus the sum of four gradients, each the mean flow"
+    about = open_trained(weights).about
+    assert json.loads(about["annotators"]["flow"])["name"] == "dis"
+    value = vpbench.Protocol.read(protocol)
+    dataset, dis = open_protocol_dataset(plugins, value, {}), choose_annotators(plugins, {"flow": "dis"}, {})["flow"]
+    own, manifest, quiet = training_protocol(value), training_manifest(value, dataset), lambda done, total: None
+    prepare_annotations(own, prepare(own, dataset, manifest, ["frames"], quiet), manifest, dis, quiet)
+    assert files(train("follows-flow", out="prepared", **settings)) == files(weights)
+
+
+def test_compiled_it_learns_the_same(train, monkeypatch):
+    """torch's tracing as in ``--compile``, but what it traced runs as it is: making machine code takes minutes."""
+    traced, compiling = [], torch.compile
+
+    def backend(graph, inputs):
+        traced.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(compiling, backend=backend))
+    settings = {"keep": "last", "recipe": {"steps": 2}}
+    plain, compiled = train(out="plain", **settings), train(out="compiled", compile=True, **settings)
+    assert traced
+    assert [open_trained(path).about["compiled"] for path in (plain, compiled)] == [False, True]
+    one, two = load_file(plain), load_file(compiled)
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name])
+
+
+def test_logs_and_pictures(train):
+    weights = train(recipe={"epochs": 2})
+    (log,) = weights.parent.glob("stage1/logs/attempt1/metrics.csv")
+    rows = list(csv.DictReader(log.open()))
+    assert [float(r["val/mse"]) for r in rows if r["val/mse"]] == pytest.approx(
+        [
+            sum(e["scores"]["mse"]) / 3
+            for e in open_trained(weights.parent / "stage1" / "weights.safetensors").about["stage"]["history"]
+        ]
+    )
+    assert all(float(r["train/loss"]) > 0 for r in rows if r["train/loss"])
+    assert list(weights.parent.glob("stage1/logs/attempt1/events.out.tfevents.*"))
+    picture = (weights.parent / "learning-curve.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_losses_are_in_the_log_while_it_trains(train, tmp_path, monkeypatch):
+    from toy_trainable import Fit
+
+    step, found = Fit.training_step, []
+
+    def looking(self, batch, index):
+        if batch.step == 10:
+            found.extend(tmp_path.glob("out/**/metrics.csv"))
+            found.extend(csv.DictReader(found[0].open()))
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Fit, "training_step", looking)
+    train(recipe={"epochs": 1, "batch_size": 2}, minutes=5)
+    assert [(row["step"], float(row["train/loss"]) > 0) for row in found[1:]] == [("10", True)]
+
+
+def test_a_loss_that_is_not_a_number_stops_it_and_keeps_the_last_good_checkpoint(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAN_AT", "4")
+    with pytest.raises(vpbench.PredictorError, match=r"the loss is nan at batch 5: training stops, and the last good"):
+        train("breaks", recipe={})
+    (checkpoint,) = tmp_path.glob("out/**/last.ckpt")
+    state = torch.load(checkpoint, weights_only=False)
+    assert state["callbacks"]["Saver"]["loader"]["served"] == 4
+    assert all(tensor.isfinite().all() for tensor in state["state_dict"].values())
+    monkeypatch.setenv("NAN_AT", "-1")
+    assert files(train("breaks", recipe={})) == files(train("breaks", recipe={}, out="undisturbed"))
+
+
+@pytest.mark.parametrize("at", [2, 5], ids=["within an epoch", "in its last batch: the other would validate"])
+def test_a_loss_of_one_process_that_is_not_a_number_stops_both(protocol, tmp_path, at):
+    command = [sys.executable, "-m", "vpbench", "train", "-p", str(protocol), "-m", "breaks", "--devices", "2"]
+    command += ["--device", "cpu", "--batch-size", "2", "--epochs", "2", "--workers", "0", "--pictures", "0"]
+    command += ["--out", str(tmp_path / "out"), *(word for plugin in PLUGINS for word in ("--plugin", plugin))]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "NAN_AT": str(at), "NAN_RANK": "1", "KILL_AFTER": "-1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("vpbench: ")]
+    assert len(said) == 1, done.stderr
+    assert f"the loss is nan at batch {at + 1}: training stops" in said[0]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("out/**/weights.safetensors"))
+
+
+def test_weights_that_are_not_finite_are_never_saved(train, tmp_path, monkeypatch):
+    """The gradient may overflow where the loss did not."""
+    from toy_trainable import Fit
+
+    step = Fit.training_step
+
+    def overflowing(self, batch, index):
+        if batch.step == 3:
+            self.model.net[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Fit, "training_step", overflowing)
+    with pytest.raises(vpbench.PredictorError, match="weights are not finite at batch 4"):
+        train(recipe={})
+    (checkpoint,) = tmp_path.glob("out/**/last.ckpt")
+    assert torch.load(checkpoint, weights_only=False)["callbacks"]["Saver"]["loader"]["served"] == 3
+
+
+def test_no_memory_says_what_to_lower(train):
+    with pytest.raises(vpbench.PredictorError, match="out of memory with 4 clips per batch: lower --batch-size"):
+        train("out-of-memory")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"predictor": "last"}, "predictor 'last' cannot be trained: it has no training_stages"),
+        ({"keep": "psnr"}, "--keep psnr: is not measured; known: last, mse, ssim"),
+        ({"recipe": {"batch_size": 25}}, "an epoch of 24 clips does not hold one step of 25 clips"),
+        ({"recipe": {"epoch": 2}}, "a recipe has no 'epoch'; did you mean 'epochs'"),
+        ({"predictor": "two-stages"}, "stage 2 optimises by hand: --accumulate means nothing to it"),
+        ({"strategy": "quantum"}, "quantum"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(train, settings, words):
+    with pytest.raises(vpbench.VpbenchError, match=words):
+        train(**settings)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there(train):
+    with pytest.raises(vpbench.UsageError, match="--device cuda: torch sees no GPU here"):
+        train(device="cuda")
+
+
+def test_a_dataset_without_a_training_split(train, protocol):
+    protocol.write_text(protocol.read_text().replace("[training]", '[training]\nsplit = "trian"'))
+    with pytest.raises(vpbench.UsageError, match=r"has no split 'trian' to train on \(it has test, train\)"):
+        train()

@@ -1,1 +1,0 @@
-"""Evaluation: units, predictions, measurements, publication."""

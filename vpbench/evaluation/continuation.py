@@ -1,0 +1,210 @@
+"""Any video continued: its last frames are the context, and no targets are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vpbench.clips.annotations import flags
+from vpbench.clips.source import Batch, ClipSource, stack
+from vpbench.clips.video import Video
+from vpbench.errors import DataError, UsageError
+from vpbench.evaluation.launch import Shard, choose_device
+from vpbench.evaluation.predicting import Caller, evaluation_mode
+from vpbench.evaluation.returned import CLAMP
+from vpbench.plugin.clip import Modality, Prediction
+from vpbench.plugin.loader import Plugins, load_plugins
+from vpbench.plugin.predictor import PredictorInfo
+from vpbench.protocol.protocol import PixelOp, Protocol, Resize
+from vpbench.protocol.sampling import ClipRef
+from vpbench.protocol.transforms import transform
+from vpbench.select.choose import Chosen, Options, choose_annotators, choose_predictor, chosen_object
+
+__all__ = ["CONTEXT", "HORIZON", "Continuation", "predict_video"]
+
+CONTEXT = 4
+"""Context frames where nothing says how many."""
+HORIZON = 10
+"""Steps where nothing says how many."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A video, and how a predictor goes on."""
+
+    batch: Batch
+    """The one clip: its context, and as ``future`` the steps that the video itself has beyond it (often none)."""
+    predictions: tuple[Prediction, ...]
+    """One per sample, checked: frames in [0,1]."""
+    predictor: Chosen
+    annotators: Mapping[Modality, Chosen]
+    """Who made the semantics and flow of the context."""
+    frames: tuple[int, ...]
+    """The numbers of the context's frames in the video."""
+    notes: tuple[str, ...]
+    """What a user should know."""
+
+
+def predict_video(
+    predictor: object,
+    video: str | Path,
+    *,
+    context: int | None = None,
+    start: int | None = None,
+    step: int | None = None,
+    size: tuple[int, int] | None = None,
+    horizon: int | None = None,
+    samples: int = 1,
+    annotate: Mapping[str, str] | None = None,
+    options: Options | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    plugins: Plugins | None = None,
+) -> Continuation:
+    """Continue a video.
+
+    Args:
+        predictor: a name (``"NAME"``, ``"NAME:PRESET"``) or an object with ``info`` and ``predict``.
+        video: a video file, a folder of pictures in the order of the numbers in their names, or one picture.
+        context: T, the frames that the predictor sees; by default what its weights were trained with, or ``CONTEXT``.
+        start: the number of the first of them, from 0; by default they are the last ones of the video.
+        step: raw frames from one of them to the next, and from one predicted frame to the next; by default what its
+            weights were trained with, or 1.
+        size: (H, W) to resize to (uint8, ``cv2.INTER_LINEAR``); by default the frames are cropped and resized as for
+            the training of the weights, or stay as they are.
+        horizon: K, the steps to predict; by default ``HORIZON``, or fewer where the predictor gives fewer.
+        samples: how many predictions of a stochastic predictor.
+        annotate: ``{modality: NAME[:PRESET]}``: who supplies flow or semantics to the predictor.
+        options: option values by the name of the predictor or annotator.
+        seed: what the noise of a stochastic predictor follows from.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        plugins: loaded plugins; by default the installed ones.
+
+    Raises:
+        UsageError: an unknown name, or a number or a predictor that does not fit.
+        DataError: the video does not decode, is too short, or smaller than a crop of the weights' training.
+        PredictorError: as :meth:`vpbench.evaluation.predicting.Caller.predict`.
+    """
+    _check_numbers(context=context, step=step, horizon=horizon, samples=samples)
+    if start is not None and start < 0:
+        raise UsageError(f"start counts frames from 0; it cannot be {start}")
+    plugins = plugins or load_plugins()
+    options = options or {}
+    chosen = choose_predictor(plugins, predictor, options) if isinstance(predictor, str) else chosen_object(predictor)
+    info = chosen.info
+    annotators = choose_annotators(plugins, annotate or {}, options)
+    _check_fit(chosen.name, info, annotators)
+    steps = _horizon(chosen.name, info, horizon)
+    protocol = _training_protocol(chosen)
+    notes = _of_training(chosen, protocol, steps)
+    if protocol is not None:
+        context, step = context or protocol.sampling.context, step or protocol.sampling.frame_step
+    pixels: Sequence[PixelOp] = protocol.pixels if protocol is not None else ()
+    if size is not None:
+        pixels = (Resize(op="resize", size=size),)
+    source = Video(Path(video).expanduser())
+    ref = _window(source, context or CONTEXT, start, step or 1, steps)
+    _check_pixels(source, ref, pixels)
+    if source.claimed not in (0, source.length):
+        notes.append(f"the header claims {source.claimed} frames; {source.length} decode")
+    if samples > 1 and not info.stochastic:
+        notes.append(f"{chosen.name} is not stochastic: one sample of {samples} is made")
+        samples = 1
+    where = choose_device(device, Shard(0, 1))
+    if isinstance(chosen.value, torch.nn.Module):
+        chosen.value.to(where)
+    values = {modality: one.value for modality, one in annotators.items()}
+    clips = ClipSource(source, source.name, pixels, frozenset(annotators), frozenset(), values)
+    (batch,) = stack([clips.read(ref)], where, clips)
+    outputs = info.expected({"frames", *annotators})
+    caller = Caller(chosen.name, chosen.value, info, outputs, seed, lower="--size or --horizon")
+    with evaluation_mode(chosen.name, chosen.value):
+        checked = [caller.predict(batch, sample) for sample in range(samples)]
+    if any(one.clamped is not None and one.clamped.any() for one in checked):
+        notes.append(f"{chosen.name} left [0,1] by up to {CLAMP:g}; clamped")
+    predictions = tuple(one.prediction for one in checked)
+    return Continuation(batch, predictions, chosen, annotators, ref.frames[: ref.context], tuple(notes))
+
+
+def _check_numbers(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be a whole number of 1 or more, not {value}")
+
+
+def _check_fit(name: str, info: PredictorInfo, annotators: Mapping[Modality, Chosen]) -> None:
+    """Check that a predictor gets what it requires from frames and annotators alone, and looks at what it is given."""
+    if info.oracle:
+        raise UsageError(f"predictor {name!r} is shown the truth, which a video to be continued does not have")
+    if without := [modality for modality in info.requires if modality not in {"frames", *annotators}]:
+        raise UsageError(
+            f"predictor {name!r} requires {' and '.join(without)}, which a video lacks: add {flags(without)} "
+            "(`vpbench list annotators`)"
+        )
+    for modality, annotator in annotators.items():
+        if lacks := [need for need in annotator.value.info.needs if need != "frames"]:
+            raise UsageError(
+                f"--annotate {modality}={annotator.name}: it needs the true {lacks[0]}, which a video lacks"
+            )
+        if modality not in {*info.requires, *info.uses}:
+            raise UsageError(f"--annotate {modality}={annotator.name}: predictor {name!r} does not look at {modality}")
+
+
+def _horizon(name: str, info: PredictorInfo, horizon: int | None) -> int:
+    if info.horizon == "any":
+        return horizon or HORIZON
+    if horizon is not None and horizon > info.horizon:
+        raise UsageError(
+            f"predictor {name!r} predicts at most {info.horizon} steps, not {horizon}: --horizon {info.horizon}"
+        )
+    return horizon or min(HORIZON, info.horizon)
+
+
+def _check_pixels(video: Video, ref: ClipRef, pixels: Sequence[PixelOp]) -> None:
+    """Check that what the training of the weights did to frames can be done to these."""
+    frame = video.read(video.name, ref.frames[:1], "frames")
+    try:
+        transform(frame[:0], pixels, "frames")
+    except DataError as error:
+        raise DataError(
+            f"{video.path}: {error}; the weights were trained on frames cropped so: say --size HxW, to resize instead"
+        ) from error
+
+
+def _training_protocol(chosen: Chosen) -> Protocol | None:
+    """Return the protocol that the weights were trained on, where they say so."""
+    if chosen.trained is None or "protocol" not in chosen.trained.about:
+        return None
+    return Protocol.parse(chosen.trained.about["protocol"], str(chosen.trained.path))
+
+
+def _of_training(chosen: Chosen, protocol: Protocol | None, horizon: int) -> list[str]:
+    """Return what a user should know of the training of a predictor, for this horizon."""
+    if chosen.trained is None and hasattr(chosen.value, "training_stages"):
+        return [f"{chosen.name} was given no weights (--weights FILE): it is untrained"]
+    if protocol is not None and horizon > (trained := protocol.sampling.horizon):
+        return [f"{chosen.name} was trained to predict {trained} steps ({protocol.name}); this goes on to {horizon}"]
+    return []
+
+
+def _window(video: Video, context: int, start: int | None, step: int, horizon: int) -> ClipRef:
+    """Return the frames to see and to predict; the steps that the video has are the scored ones.
+
+    Raises:
+        DataError: the video is too short; says how many frames were found and how many are needed.
+    """
+    needed = (context - 1) * step + 1
+    first = max(0, video.length - needed) if start is None else start
+    if first + needed > video.length:
+        what = f"{context} context frames" + (f" at step {step}" if step > 1 else "")
+        what += f" from frame {start}" if start else ""
+        raise DataError(
+            f"{video.path}: too short: {video.length} frames found, {first + needed} needed for {what}; "
+            f"take fewer with --context{' or an earlier --start' if start else ''}"
+        )
+    frames = tuple(range(first, first + (context + horizon) * step, step))
+    scored = tuple(k for k in range(1, horizon + 1) if frames[context + k - 1] < video.length)
+    return ClipRef(video.name, frames, context, scored)

@@ -1,0 +1,74 @@
+"""What a run keeps beside its rows, clip by clip: predictions here, pictures in ``vpbench.pages``.
+
+Predictions lie in the layout that the predictor ``saved`` and other tools read: ``<folder>/<clip id>.npy`` is float32
+[K,H,W,3] RGB in [0,1]; beside it, where predicted, ``<clip id>.semantics.npy`` (uint8 [K,H,W] label ids), ``.flow.npy``
+(float32 [K,H,W,2]) and ``.disocclusion.npy`` (bool [K,H,W]). Samples of a stochastic predictor after the first carry
+``.sample1``, ``.sample2``, ... before the modality. :func:`vpbench.toolkit.file_names.file_stem` cuts very long ids.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vpbench.clips.source import Batch
+from vpbench.files import write_atomic
+from vpbench.plugin.clip import Prediction
+from vpbench.protocol.units import Unit
+from vpbench.toolkit.file_names import file_stem
+
+__all__ = ["Keeper", "PredictionKeeper"]
+
+
+class Keeper(Protocol):
+    """Keeps something of predictions in a result's folder; a unit of which something is missing is predicted again."""
+
+    def complete(self, result: Path, unit: Unit, samples: int) -> bool:
+        """Return whether all that is to be kept of a unit is there."""
+
+    def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
+        """Keep what is wanted of a prediction, as the predictor returned it.
+
+        Raises:
+            ResultError: a file cannot be written.
+        """
+
+
+class PredictionKeeper:
+    """Keeps every prediction in ``predictions/``."""
+
+    def complete(self, result: Path, unit: Unit, samples: int) -> bool:
+        """Return whether every clip of a unit has its predicted frames there."""
+        return all(_path(result, ref.id, s, "frames").is_file() for ref in unit.clips for s in range(samples))
+
+    def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
+        """Write the predictions of a batch, each file atomically; a clip's frames last, since they make it complete."""
+        tensors = prediction.given()
+        for modality in sorted(tensors, key=lambda modality: modality == "frames"):
+            tensor = tensors[modality]
+            for i, ref in enumerate(batch.refs):
+                buffer = io.BytesIO()
+                np.save(buffer, _array(modality, tensor[i].cpu()))
+                write_atomic(_path(result, ref.id, sample, modality), buffer.getvalue())
+
+
+def _path(result: Path, clip: str, sample: int, modality: str) -> Path:
+    suffix = f".sample{sample}" if sample else ""
+    suffix += "" if modality == "frames" else f".{modality}"
+    return result / "predictions" / f"{file_stem(clip)}{suffix}.npy"
+
+
+def _array(modality: str, tensor: Tensor) -> NDArray[Any]:
+    match modality:
+        case "semantics":
+            labels = tensor.float().argmax(dim=1) if tensor.ndim == 4 else tensor
+            return labels.numpy().astype(np.uint8)
+        case "disocclusion":
+            return tensor.numpy()
+        case _:
+            return tensor.float().permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,145 @@
+"""One predictor on one batch: hand it copies, and check and copy what it returns.
+
+A predictor never holds a tensor that another predictor or a metric sees, neither before nor after the call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from vpbench.clips.source import Batch
+from vpbench.errors import PredictorError, VpbenchError, describe, text_of
+from vpbench.evaluation.returned import Checked, check_prediction
+from vpbench.plugin.clip import Context, Future, Modality
+from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.predictor import Predictor, PredictorInfo
+from vpbench.plugin.process_state import process_state
+from vpbench.select.held import modules_of
+
+__all__ = ["Caller", "evaluation_mode", "generators", "no_memory"]
+
+_Shared = TypeVar("_Shared", Context, Future)
+
+
+class _BatchError(PredictorError):
+    """The predictor raised; which of the batch's clips is to blame is not known."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Calls one predictor: all that stays the same from batch to batch."""
+
+    name: str
+    predictor: Predictor
+    info: PredictorInfo
+    outputs: Sequence[Modality]
+    """Modalities that it must predict."""
+    seed: int
+    lower: str = "--batch-size"
+    """What a user can lower where memory does not suffice."""
+
+    def predict(self, batch: Batch, sample: int) -> Checked:
+        """Predict one batch and check the prediction.
+
+        Raises:
+            PredictorError: an exception, a wrong type, shape or dtype, NaN, values out of range; names predictor, clip.
+        """
+        try:
+            return self._predict(batch, sample)
+        except _BatchError as error:
+            raise self._blame(batch, sample, error) from error.__cause__
+
+    def _predict(self, batch: Batch, sample: int) -> Checked:
+        context = _copied_context(self.info, batch)
+        noise = generators(batch.context.clips, self.seed, sample)
+        with plugin_errors(lambda error: self._failure(error, batch)), process_state(), torch.no_grad():
+            with torch.inference_mode():
+                returned = self.predictor.predict(context, batch.horizon, noise)
+            return check_prediction(returned, self.outputs, batch)
+
+    def _failure(self, error: BaseException, batch: Batch) -> PredictorError:
+        count, size = len(batch.refs), "x".join(map(str, batch.context.frames.shape[-2:]))
+        if isinstance(error, VpbenchError):
+            return PredictorError(f"predictor {self.name!r}: {text_of(error)}")
+        if no_memory(error):
+            clips = f"{count} clip{'s' if count > 1 else ''} of {size}"
+            return PredictorError(f"predictor {self.name!r} ran out of memory on {clips}: lower {self.lower}")
+        return _BatchError(f"predictor {self.name!r} failed on clip {batch.refs[0].id!r}: {describe(error)}")
+
+    def _blame(self, batch: Batch, sample: int, error: _BatchError) -> PredictorError:
+        """Predict each clip alone; return the error that names the first one that fails."""
+        count = len(batch.refs)
+        for place in range(count if count > 1 else 0):
+            try:
+                self._predict(batch.clip(place), sample)
+            except _BatchError as alone:
+                alone.__cause__, error.__cause__ = error.__cause__, alone.__cause__
+                return PredictorError(str(alone))
+            except PredictorError:
+                continue
+        if count == 1:
+            return PredictorError(str(error))
+        return PredictorError(
+            f"predictor {self.name!r} failed on the {count} clips from {batch.refs[0].id!r} together, and on none of "
+            f"them alone: {describe(error.__cause__ or error)}"
+        )
+
+
+def generators(clips: Sequence[str], seed: int, sample: int) -> list[torch.Generator]:
+    """Return one CPU generator per clip, seeded from (run seed, clip id, sample) and nothing else."""
+    made = []
+    for clip in clips:
+        digest = hashlib.sha256(f"{seed}/{sample}/{clip}".encode()).digest()
+        made.append(torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1))
+    return made
+
+
+def no_memory(error: BaseException) -> bool:
+    """Return whether this is what a GPU, numpy or torch's CPU allocator raises where memory does not suffice."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in text_of(error)
+
+
+@contextmanager
+def evaluation_mode(name: str, predictor: object) -> Iterator[None]:
+    """Put every module that a predictor is or holds into eval mode, and restore the mode of each afterwards.
+
+    Raises:
+        PredictorError: a module cannot be put into eval mode.
+    """
+    outermost = modules_of(predictor)
+    modes = [(module, module.training) for outer in outermost for module in outer.modules()]
+    try:
+        with plugin_errors(lambda error: PredictorError(f"predictor {name!r} has no eval mode: {describe(error)}")):
+            for outer in outermost:
+                outer.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _copied_context(info: PredictorInfo, batch: Batch) -> Context:
+    """Return a copy of the context, cut to what the predictor declared; with a copy of the truth for an oracle."""
+    declared = {*info.requires, *info.uses}
+    context = batch.context
+    context = replace(
+        context,
+        semantics=context.semantics if "semantics" in declared else None,
+        flow=context.flow if "flow" in declared else None,
+    )
+    future = _copied(replace(batch.future, _cache={})) if info.oracle else None
+    return replace(_copied(context), future=future)
+
+
+def _copied(shared: _Shared) -> _Shared:
+    """Return a context or a future with copies of its tensors and its label space."""
+    copies = {name: value.clone() for name, value in vars(shared).items() if isinstance(value, Tensor)}
+    return replace(shared, label_space=deepcopy(shared.label_space), **copies)  # type: ignore[arg-type]

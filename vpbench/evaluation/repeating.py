@@ -1,0 +1,198 @@
+"""The check of a predictor's promise: a clip's prediction follows from the clip and its generators alone.
+
+Early in every process one clip is predicted a second time: in a batch of another size, after other calls, and with
+other global random states. Both predictions must agree, or the predictor is refused by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from vpbench.clips.source import Batch, join
+from vpbench.errors import PredictorError
+from vpbench.evaluation.predicting import Caller
+from vpbench.plugin.clip import Modality, Prediction
+from vpbench.plugin.process_state import other_randomness
+from vpbench.protocol.sampling import ClipRef
+from vpbench.select.held import modules_of
+
+__all__ = ["TOLERANCES", "RepeatCheck", "Tolerance", "differences"]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far two predictions of one clip may differ, as the mean over a frame; the worst frame counts."""
+
+    exact: float
+    """In float32 on the CPU, where deep recurrent models stay below it, and in batches of one size on any device."""
+    rounded: float
+    """On a GPU or in half precision, where batches of another size are rounded otherwise (TF32, bfloat16)."""
+    unit: str
+
+
+TOLERANCES: Mapping[Modality, Tolerance] = {
+    "frames": Tolerance(0.1 / 255, 1 / 255, "of the range [0,1]"),
+    "semantics": Tolerance(0.001, 0.01, "of the labels"),
+    "flow": Tolerance(0.001, 0.01, "pixels (of the flow's mean length, if that is over one pixel)"),
+    "disocclusion": Tolerance(0.001, 0.01, "of the pixels"),
+}
+
+_SEEDS = (0x5EED, 0xFACE)
+_BATCH = (
+    "the other clips of the batch decide about it (batch normalisation in training mode, statistics over the batch): "
+    "treat each clip separately"
+)
+_RANDOM = (
+    "it draws from a global random state (torch.rand, numpy.random, random, dropout in training mode): draw from "
+    "`generators`, one per clip"
+)
+_STATE = (
+    "it keeps state from earlier calls, or draws random numbers outside `generators`: let each call start from the "
+    "context alone"
+)
+_ALONE = "it cannot predict one clip alone, or "
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A clip that stands in two batches: the first is predicted already, the second is not."""
+
+    first: Batch
+    prediction: Prediction
+    """Of the first batch."""
+    place: int
+    """The clip's place in the first batch."""
+    second: Batch
+    second_place: int
+
+
+@dataclass
+class RepeatCheck:
+    """Predicts one clip again, once per process; to be done before the process publishes anything."""
+
+    caller: Caller
+    done: bool = False
+    _known: list[tuple[Batch, Prediction]] = field(default_factory=list)
+    """The batches so far, while they hold one clip only."""
+
+    def add(self, batch: Batch, prediction: Prediction) -> None:
+        """Take the first sample of a batch; check as soon as a second clip was predicted.
+
+        Raises:
+            PredictorError: the predictions differ; says by how much and what the likely cause is.
+        """
+        if self.done:
+            return
+        self._known.append((batch, prediction))
+        if sum(len(known.refs) for known, _ in self._known) > 1:
+            self.finish()
+
+    def finish(self) -> None:
+        """Check with the clips that were predicted so far (raises as :meth:`add`)."""
+        if self.done or not self._known:
+            return
+        self.done = True
+        known, self._known = self._known, []
+        if len(known) == 1 or not self._check_together(known):
+            self._check_alone(*max(known, key=lambda pair: len(pair[0].refs)))
+
+    def _check_alone(self, batch: Batch, prediction: Prediction) -> None:
+        count = len(batch.refs)
+        # The middle of a larger batch: a clip that another clip at either end of the batch could influence.
+        for place in (0, 1) if count == 2 else (count // 2,):
+            trial = _Trial(batch, prediction, place, batch.clip(place), 0)
+            self._check(trial, self._predict(trial.second, _SEEDS[0]))
+
+    def _check_together(self, known: Sequence[tuple[Batch, Prediction]]) -> bool:
+        """Check clips that were predicted alone as one batch; return whether the predictor takes such a batch."""
+        joined = join([batch for batch, _ in known])
+        if joined is None:
+            return False
+        try:
+            again = self._predict(joined, _SEEDS[0])
+        except PredictorError:  # it has no memory for it, or is made for batches of one clip
+            return False
+        for place, (batch, prediction) in enumerate(known):
+            self._check(_Trial(batch, prediction, 0, joined, place), again)
+        return True
+
+    def _check(self, trial: _Trial, again: Prediction) -> None:
+        """Compare both predictions; tell rounding, which the size of a batch may change, from a broken promise."""
+        first, second = _clip(trial.prediction, trial.place), _clip(again, trial.second_place)
+        if not _excess(first, second):
+            return
+        third = self._predict(trial.second, _SEEDS[1])
+        if excess := _excess(again, third):
+            seeded = self._predict(trial.second, _SEEDS[0])
+            raise self._refused(trial.second.refs, excess, _STATE if _excess(again, seeded) else _RANDOM)
+        resized = len(trial.first.refs) != len(trial.second.refs)
+        if excess := _excess(first, second, rounded=resized and self._rounds(trial.first)):
+            repeated = self._predict(trial.first, _SEEDS[1])
+            cause = _STATE if _excess(trial.prediction, repeated) else _BATCH
+            raise self._refused(trial.second.refs, excess, cause)
+
+    def _predict(self, batch: Batch, seed: int) -> Prediction:
+        try:
+            with other_randomness(seed):
+                return self.caller.predict(batch, 0).prediction
+        except PredictorError as error:
+            cause = f"{_ALONE if len(batch.refs) == 1 else ''}{_STATE}"
+            raise self._refused(batch.refs, str(error), cause) from error.__cause__
+
+    def _rounds(self, batch: Batch) -> bool:
+        """Return whether the predictor runs on a GPU or holds weights in half precision."""
+        modules = modules_of(self.caller.predictor)
+        half = any(p.dtype in (torch.float16, torch.bfloat16) for module in modules for p in module.parameters())
+        return half or batch.context.frames.device.type != "cpu"
+
+    def _refused(self, refs: Sequence[ClipRef], excess: str, cause: str) -> PredictorError:
+        clips = " and ".join(repr(ref.id) for ref in refs)
+        return PredictorError(
+            f"predictor {self.caller.name!r} is refused: {clips} predicted a second time: {excess}. "
+            f"Likely cause: {cause}"
+        )
+
+
+def differences(a: Prediction, b: Prediction) -> dict[Modality, float]:
+    """Return how far two predictions of the same clips are apart, in the units of ``TOLERANCES``.
+
+    Each is a mean over a frame; the frame that differs most counts.
+    """
+    return {modality: _difference(modality, a, b) for modality in TOLERANCES if _either(modality, a, b)}
+
+
+def _either(modality: Modality, a: Prediction, b: Prediction) -> bool:
+    return modality in a.given() or modality in b.given()
+
+
+def _difference(modality: Modality, a: Prediction, b: Prediction) -> float:
+    x, y = a.given().get(modality), b.given().get(modality)
+    if x is None or y is None or x.shape != y.shape:
+        return math.inf
+    if modality == "semantics" and x.ndim == 5:
+        x, y = x.argmax(2), y.argmax(2)
+    if modality not in ("frames", "flow"):
+        return float((x != y).double().flatten(2).mean(2).max())
+    apart = (x - y).abs().flatten(2).mean(2)
+    if modality == "flow":
+        apart = apart / x.norm(dim=2).flatten(2).mean(2).clamp(min=1)
+    return float(apart.max())
+
+
+def _excess(a: Prediction, b: Prediction, *, rounded: bool = False) -> str:
+    """Return by how much two predictions of the same clips differ, in words; "" within the tolerances."""
+    for modality, difference in differences(a, b).items():
+        tolerance = TOLERANCES[modality]
+        limit = tolerance.rounded if rounded else tolerance.exact
+        if difference > limit:
+            return f"its {modality} differ by {difference:.2g} {tolerance.unit} on average; allowed are {limit:.2g}"
+    return ""
+
+
+def _clip(prediction: Prediction, place: int) -> Prediction:
+    cut = {name: value[place : place + 1] for name, value in prediction.given().items()}
+    return replace(prediction, **cut)  # type: ignore[arg-type]

@@ -1,0 +1,115 @@
+"""Writes ``summary.json`` once every unit is there: at the end of a run, and for ``vpbench merge``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from vpbench.errors import ResultError
+from vpbench.files import write_atomic
+from vpbench.plugin.loader import Plugins
+from vpbench.plugin.metric import Metric
+from vpbench.protocol.protocol import Protocol
+from vpbench.results.audit import check_run
+from vpbench.results.record import holds
+from vpbench.results.result import Result
+from vpbench.results.store import Store
+from vpbench.results.summary import Tally, summarise
+from vpbench.select.choose import fingerprint_metric
+
+__all__ = ["merge", "metrics_of", "other_code", "summary_of", "summary_text", "write_summary"]
+
+
+def write_summary(store: Store, metrics: Mapping[str, Metric], *, allow_partial: bool) -> bool:
+    """Write ``summary.json`` if every unit is published, or if ``allow_partial`` and any is; return whether it was.
+
+    Raises:
+        ResultError: a unit is not what was published, or the file cannot be written.
+    """
+    published = store.published()
+    if len(published) < store.units and not (allow_partial and published):
+        return False
+    store.check_claims()
+    text = summary_text(summary_of(store, Tally(store.rows()), metrics))
+    path = store.folder / "summary.json"
+    if not holds(path, text):
+        write_atomic(path, text)
+    return True
+
+
+def summary_of(
+    store: Store, tally: Tally, metrics: Mapping[str, Metric | None], *, intervals: bool = True
+) -> dict[str, Any]:
+    """Return the content of ``summary.json`` that follows from rows (raises as :func:`summarise`)."""
+    published = store.published()
+    reasons = [store.run["partial"]] if store.run["partial"] else []
+    if len(published) < store.units:
+        reasons.append(f"{len(published)} of {store.units} units")
+    protocol = Protocol.parse(store.run["protocol"], f"{store.folder}/run.json")
+    return summarise(
+        tally,
+        metrics,
+        identity=store.run["identity_hash"],
+        steps=protocol.steps,
+        cumulative=store.run["cumulative"],
+        skipped=store.run["skipped"],
+        partial="; ".join(reasons),
+        recordings=Result(store).recordings(),
+        classes=store.run["classes"],
+        intervals=intervals,
+    )
+
+
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """Return the text of ``summary.json``."""
+    return json.dumps(summary, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def metrics_of(store: Store, plugins: Plugins) -> dict[str, Metric]:
+    """Return the metrics of a result.
+
+    Raises:
+        ResultError: a metric has another revision or other code now. UsageError: a metric is not installed.
+    """
+    metrics: dict[str, Metric] = {}
+    for name in store.run["metrics"]:
+        metrics[name] = plugins.load("metric", name)("cpu")
+        if reason := other_code(store, plugins, name):
+            raise ResultError(f"{store.folder} was measured with {reason}: run it again, or use what made it")
+    return metrics
+
+
+def other_code(store: Store, plugins: Plugins, name: str) -> str:
+    """Return how a result's metric differs from the installed one of that name; "" if it does not.
+
+    The revision decides, unless the metric's plugin is not released: then its code does.
+
+    Raises:
+        UsageError: the metric is not installed.
+    """
+    stored, revision = store.run["metrics"][name], plugins.load("metric", name)("cpu").info.revision
+    if revision != stored["revision"]:
+        return f"{name} revision {stored['revision']}, installed is revision {revision}"
+    code = Result(store).metric_code(name)
+    if code and fingerprint_metric(plugins, name).sha256 != code:
+        return f"other code of {name} than that of the plugin now, under the same revision {revision}"
+    return ""
+
+
+def merge(store: Store, plugins: Plugins, *, allow_partial: bool) -> None:
+    """Check that a result is complete and write its summary.
+
+    Raises:
+        ResultError: units are missing (and not ``allow_partial``), or one is not what was published; ``run.json``
+            contradicts itself.
+    """
+    check_run(store)
+    if not write_summary(store, metrics_of(store, plugins), allow_partial=allow_partial):
+        there = set(store.published())
+        missing = [n for n in range(store.units) if n not in there]
+        named = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+        raise ResultError(
+            f"{store.folder}: {len(missing)} of {store.units} units are missing ({named}): run the same command again, "
+            f"or say --allow-partial"
+        )

@@ -1,0 +1,168 @@
+"""Is a result what it says? Checks it against itself, its summary against its rows, its record against plugins."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vpbench.errors import ResultError, VpbenchError
+from vpbench.plugin.loader import Plugins
+from vpbench.plugin.metric import Metric
+from vpbench.plugin.predictor import PredictorInfo
+from vpbench.results.audit import audited_rows, check_files, check_run
+from vpbench.results.record import holds
+from vpbench.results.result import Result
+from vpbench.results.store import Store
+from vpbench.results.summarise import metrics_of, other_code, summary_of, summary_text
+from vpbench.results.summary import Tally
+
+__all__ = ["check_result", "verify"]
+
+_SCORE = {"per_step", "ci95", "mean_to", "mean", "details", "data", "clips", "recordings", "undefined", "notes"}
+_CLOSE = 1e-9  # relative: scores of the same rows on another machine
+
+
+def verify(store: Store, plugins: Plugins) -> str:
+    """Check everything that can be checked, and compute the summary again; return in words what was checked.
+
+    Raises:
+        ResultError: names the first file that is not as it should be.
+        UsageError: a metric is not installed.
+    """
+    _check_records(store, plugins)
+    tally = Tally(audited_rows(store, exact=True))
+    words = f"{len(store.published())} of {store.units} units, each as published"
+    path = store.folder / "summary.json"
+    if not os.path.lexists(path):
+        return f"{words}; no summary"
+    metrics = metrics_of(store, plugins)
+    for name, metric in metrics.items():
+        _check_direction(store, name, metric)
+    if not holds(path, summary_text(summary_of(store, tally, metrics))):
+        raise _unfounded(path)
+    return f"{words}; the summary follows from them"
+
+
+def check_result(result: Result, plugins: Plugins) -> dict[str, str]:
+    """Check a result before it is ranked or compared: as :func:`verify`, but intervals are not computed again.
+
+    Returns:
+        Why scores could not be computed again, by metric: they must be shown without a rank.
+
+    Raises:
+        ResultError: names the first file that is not as it should be.
+    """
+    store = result.store
+    _check_records(store, plugins)
+    tally = Tally(audited_rows(store, exact=False))
+    metrics: dict[str, Metric | None] = {}
+    doubts: dict[str, str] = {}
+    for name in store.run["metrics"]:
+        metrics[name], doubt = _metric(store, plugins, name)
+        if metric := metrics[name]:
+            _check_direction(store, name, metric)
+        if doubt and not _reproduces(result, tally, name, metrics[name]):
+            metrics[name], doubts[name] = None, doubt
+    _check_scores(result, summary_of(store, tally, metrics, intervals=False))
+    return doubts
+
+
+def _check_records(store: Store, plugins: Plugins) -> None:
+    """Check all but the rows and the summary."""
+    check_run(store)
+    check_files(store)
+    store.check_claims()
+    _check_predictor(store, plugins)
+    if os.path.lexists(store.folder / "summary.json") and not store.published():
+        raise ResultError(f"{store.folder} has a summary, but no rows: its units/ are missing; make the result again")
+
+
+def _metric(store: Store, plugins: Plugins, name: str) -> tuple[Metric | None, str]:
+    """Return a metric, if it is installed, and why it may not be the one that a result was measured with."""
+    try:
+        return plugins.load("metric", name)("cpu"), other_code(store, plugins, name)
+    except VpbenchError:
+        return None, f"{name} is not installed: load its plugin with --plugin"
+
+
+def _reproduces(result: Result, tally: Tally, name: str, metric: Metric | None) -> bool:
+    """Return whether a metric makes the stored scores of the rows."""
+    if metric is None:
+        return False
+    try:
+        scores = summary_of(result.store, tally, {name: metric}, intervals=False)["scores"]
+    except VpbenchError:
+        return False
+    stored = result.summary["scores"].get(name, {})
+    return _same(scores.get(name, {}), {key: value for key, value in stored.items() if key != "ci95"})
+
+
+def _check_direction(store: Store, name: str, metric: Metric) -> None:
+    """Check that the record ranks in the metric's direction."""
+    recorded = store.run["metrics"][name]["higher_is_better"]
+    if recorded is not metric.info.higher_is_better:
+        raise ResultError(
+            f"{store.folder / 'run.json'} says that higher_is_better is {recorded} for {name}; the metric says the "
+            f"opposite: make the result again"
+        )
+
+
+def _check_predictor(store: Store, plugins: Plugins) -> None:
+    """Check what a result says of its predictor against the installed class of that name, as far as it says it."""
+    run = store.run
+    entry = plugins.entries.get(("predictor", run["predictor"]))
+    try:
+        target = None if entry is None else entry.load()
+    except VpbenchError:
+        return
+    info = getattr(target, "info", None)
+    problem = ""
+    if isinstance(info, PredictorInfo) and run["sees_truth"] is not info.oracle:  # another kind of info needs an object
+        problem = f"sees_truth is {run['sees_truth']}, the installed predictor of that name says {info.oracle}"
+    learns = isinstance(target, type) and issubclass(target, torch.nn.Module) and hasattr(target, "training_stages")
+    if learns and not run["weights"]:
+        problem = "the weights field is empty, but the installed predictor of that name is trained"
+    if problem:
+        raise ResultError(
+            f"{store.folder / 'run.json'}, predictor {run['predictor']!r}: {problem}; make the result again, or load "
+            f"the plugin that made it"
+        )
+
+
+def _check_scores(result: Result, expected: Mapping[str, Any]) -> None:
+    """Check that a summary follows from the rows; of metrics that could not be scored, what is counted."""
+    stored, path = result.summary, result.path / "summary.json"
+    if stored.keys() != expected.keys() or not all(
+        _same(expected[key], stored[key]) for key in expected if key != "scores"
+    ):
+        raise _unfounded(path)
+    if stored["scores"].keys() != expected["scores"].keys():
+        raise _unfounded(path)
+    for name, score in stored["scores"].items():
+        if score.keys() != _SCORE or any(ends and ends[0] > ends[1] for ends in score["ci95"]):
+            raise _unfounded(path, name)
+        if not _same(expected["scores"][name], {key: score[key] for key in expected["scores"][name]}):
+            raise _unfounded(path, name)
+
+
+def _unfounded(path: Path, metric: str = "") -> ResultError:
+    part = f" ({metric})" if metric else ""
+    return ResultError(f"{path} does not follow from the rows{part}: `vpbench merge {path.parent}` computes it again")
+
+
+def _same(expected: Any, stored: Any) -> bool:
+    """Return whether two JSON values are equal, up to the rounding of floats."""
+    if isinstance(expected, float) and type(stored) in (int, float):
+        return math.isclose(expected, stored, rel_tol=_CLOSE, abs_tol=1e-300)
+    if type(expected) is not type(stored):
+        return False
+    if isinstance(expected, dict):
+        return expected.keys() == stored.keys() and all(_same(value, stored[key]) for key, value in expected.items())
+    if isinstance(expected, list):
+        return len(expected) == len(stored) and all(map(_same, expected, stored))
+    return bool(expected == stored)

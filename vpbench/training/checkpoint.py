@@ -1,0 +1,51 @@
+"""Checkpoints of a training. They hold data only, and nothing in them is run when they are read."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from vpbench.errors import DataError
+from vpbench.toolkit.weights import shown
+
+__all__ = ["foreign_object", "read_checkpoint"]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint. Its tensors are mapped from the file: they are read when they are used.
+
+    Raises:
+        DataError: the file is damaged, or asks for code to be run.
+    """
+    remedy = f"Remove {path.parent}, and this stage trains from its beginning"
+    try:
+        name = foreign_object(path)
+        checkpoint = None if name else torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:  # a damaged archive or pickle may raise anything
+        raise DataError(f"{path}: is not a checkpoint that loads ({type(error).__name__}). {remedy}") from error
+    if name:
+        raise DataError(
+            f"{path}: asks for {name} when loaded, and a checkpoint holds data only; nothing of it was run. {remedy}"
+        )
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+        raise DataError(f"{path}: is not a checkpoint of a training. {remedy}")
+    return checkpoint
+
+
+def foreign_object(path: Path) -> str | None:
+    """Return the name of a function or class in a checkpoint that may run code; None if there is none.
+
+    torch.load would take minutes to refuse a name of a megabyte.
+
+    Raises:
+        ValueError: it is no checkpoint; further errors of :mod:`zipfile` and torch if it is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type for entry in archive.infolist()):
+            raise ValueError("compressed: torch.save never does that, and it could grow without bounds")
+    names = get_unsafe_globals_in_checkpoint(path)
+    return shown(min(names)) if names else None

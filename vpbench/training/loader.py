@@ -1,0 +1,163 @@
+"""Batches for training: read ahead by workers, in an order that follows from (seed, stage, epoch), resumable anywhere.
+
+The loader counts the batches that it has *served*, not those that its workers have read; what is drawn for a clip
+follows from (seed, stage, step, clip). So a training that was killed goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from vpbench.clips.source import ClipSource, as_tensor
+from vpbench.errors import DataError, UsageError, VpbenchError
+from vpbench.plugin.clip import PAIRWISE, Context, Future
+from vpbench.plugin.training import TrainingBatch
+from vpbench.protocol.sampling import ClipRef
+from vpbench.training.clips import TrainingClips
+
+__all__ = ["TrainingLoader", "seeded"]
+
+
+def seeded(*parts: object) -> int:
+    """Return a seed, 63 bits, that follows from the parts."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class TrainingLoader:
+    """What Lightning iterates over: one epoch at a time, from the batch after the last one served.
+
+    A batch of all processes together is consecutive in the epoch's order; each takes every ``world``-th clip of it.
+    What is left at the end of an epoch, less than all processes need for one optimiser step, is not served.
+    """
+
+    def __init__(
+        self,
+        source: ClipSource,
+        clips: TrainingClips,
+        *,
+        batch_size: int,
+        accumulate: int,
+        world: int,
+        workers: int,
+        stage: int,
+    ) -> None:
+        self._source, self._clips = source, clips
+        self._batch, self._world, self._workers, self._stage = batch_size * world, world, workers, stage
+        self._rank, self._device = 0, torch.device("cpu")
+        self._length = clips.per_epoch // (self._batch * accumulate) * accumulate
+        self.served = 0
+        """Batches, over all epochs."""
+        self.waited = 0.0
+        """Seconds for which this process waited for its workers, or read by itself."""
+        if not self._length:
+            raise UsageError(
+                f"an epoch of {clips.per_epoch} clips does not hold one step of {batch_size} clips x {world} processes "
+                f"x {accumulate} batches: lower --batch-size or --accumulate, or raise `clips` in the protocol's "
+                f"[training] table"
+            )
+
+    def place(self, rank: int, device: torch.device) -> None:
+        """Say which process this is, and where its batches belong."""
+        self._rank, self._device = rank, device
+
+    def __len__(self) -> int:
+        return self._length
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the position: what a checkpoint keeps."""
+        return {"served": self.served}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a position."""
+        self.served = state["served"]
+
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        epoch, done = divmod(self.served, self._length)
+        order = self._clips.draw(self._stage, epoch)
+        starts = range(done * self._batch, self._length * self._batch, self._batch)
+        groups = [order[start + self._rank : start + self._batch : self._world] for start in starts]
+        cuda = self._device.type == "cuda"
+        reads = iter(
+            DataLoader(
+                _Windows(self._source, groups),
+                batch_size=None,
+                num_workers=self._workers,
+                collate_fn=_as_read,
+                pin_memory=cuda,
+            )
+        )
+        for refs in groups:
+            start = time.perf_counter()
+            read = next(reads)
+            self.waited += time.perf_counter() - start
+            if isinstance(read, VpbenchError):
+                raise read
+            batch = self._batched(refs, read)
+            self.served += 1
+            yield batch
+
+    def _batched(self, refs: Sequence[ClipRef], arrays: dict[str, Tensor]) -> TrainingBatch:
+        clips = tuple(ref.id for ref in refs)
+        generators = tuple(
+            torch.Generator().manual_seed(seeded(self._clips.seed, self._stage, self.served, clip)) for clip in clips
+        )
+        given, horizon = self._clips.context, self._clips.horizon
+        past: dict[str, Tensor] = {}
+        coming: dict[str, Tensor] = {}
+        for modality, stored in arrays.items():
+            tensor = as_tensor(stored.to(self._device, non_blocking=True), modality)
+            cut = given - 1 if modality in PAIRWISE else given
+            past[modality], coming[modality] = tensor[:, :cut], tensor[:, cut:]
+        context = Context(
+            frames=past["frames"],
+            clips=clips,
+            semantics=past.get("semantics"),
+            flow=past.get("flow"),
+            label_space=self._source.context_labels,
+        )
+        future = Future(
+            steps=tuple(range(1, horizon + 1)),
+            clips=clips,
+            last=past["frames"][:, -1],
+            label_space=self._source.context_labels,
+            **coming,  # type: ignore[arg-type]
+        )
+        return TrainingBatch(context, future, generators, self.served)
+
+
+class _Windows(TorchDataset[dict[str, Tensor] | VpbenchError]):
+    """Groups of clips as a torch dataset: arrays stacked by modality, as stored. An error is an item."""
+
+    def __init__(self, source: ClipSource, groups: Sequence[Sequence[ClipRef]]) -> None:
+        self.source, self.groups = source, groups
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor] | VpbenchError:
+        try:
+            clips = [self.source.read(ref).context for ref in self.groups[index]]
+        except VpbenchError as error:
+            return error
+        sizes = {clip["frames"].shape[1:3] for clip in clips}
+        if len(sizes) > 1:
+            (h, w), (other_h, other_w) = sorted(sizes)[:2]
+            return DataError(
+                f"clips of {h}x{w} and of {other_h}x{other_w} cannot be in one batch: give the protocol a resize or a "
+                f"crop, or say --batch-size 1"
+            )
+        return {m: torch.from_numpy(np.stack([clip[m] for clip in clips])) for m in clips[0]}
+
+
+def _as_read(item: Any) -> Any:
+    return item

@@ -1,0 +1,277 @@
+"""What a training will do: on which clips, by which recipes, on which devices, and in which folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vpbench.clips.annotations import find_annotations
+from vpbench.clips.prepare import find_prepared
+from vpbench.clips.probe import Probe
+from vpbench.clips.source import ClipSource
+from vpbench.errors import PluginError, UsageError, did_you_mean
+from vpbench.evaluation.plan import Plan, Settings, make_plan
+from vpbench.files import canonical
+from vpbench.names import below
+from vpbench.plugin.loader import Plugins
+from vpbench.plugin.training import Recipe
+from vpbench.protocol.protocol import Protocol
+from vpbench.results.result import label
+from vpbench.select.choose import Chosen, Options, choose_predictor, open_dataset
+from vpbench.select.fingerprint import hash_weights
+from vpbench.select.trained import sequence_keys
+from vpbench.training.clips import (
+    Part,
+    TrainingClips,
+    split_sequences,
+    training_manifest,
+    training_protocol,
+    validation_protocol,
+)
+
+__all__ = ["Resources", "TrainSettings", "TrainingPlan", "find_resources", "is_first_process", "make_training_plan"]
+
+LAST = "last"
+"""What ``keep`` says for the weights of the last step."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train."""
+
+    out: Path = Path("results")
+    data_roots: Mapping[str, Path] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
+    """Options by name; the predictor's ``weights`` is the file to start from."""
+    annotate: Mapping[str, str] = field(default_factory=dict)
+    metrics: Sequence[str] = ()
+    """To validate by; empty: the protocol's, or every metric registered as a default."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of :class:`Recipe` that replace every stage's own."""
+    keep: str = ""
+    """The metric by which the best weights are chosen, or ``last``; empty: the first metric."""
+    seed: int = 0
+    workers: int = 0
+    device: str = "auto"
+    devices: int | None = None
+    """Per node; by default the launcher's processes, else every GPU."""
+    nodes: int | None = None
+    strategy: str = "auto"
+    compile: bool = False
+    resume: bool = True
+    minutes: float = 5.0
+    """From one checkpoint within an epoch to the next."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a training runs on: processes per node, and nodes."""
+
+    accelerator: str
+    devices: int
+    nodes: int
+    launched: bool
+    """Whether torchrun or SLURM has started every process."""
+
+    @property
+    def world(self) -> int:
+        """All processes."""
+        return self.devices * self.nodes
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that is decided before the first step."""
+
+    protocol: Protocol
+    chosen: Chosen
+    plugins: Plugins
+    settings: TrainSettings
+    resources: Resources
+    source: ClipSource
+    clips: TrainingClips
+    validation: Plan
+    validation_settings: Settings
+    stages: Sequence[Any]
+    recipes: Sequence[Recipe]
+    """As the user and the stage say; :attr:`Recipe.steps` may still be open."""
+    keep: str
+    identity: Mapping[str, Any]
+    folder: Path
+    sequences: Sequence[str]
+    """Keys of all sequences that are trained or validated on."""
+    notes: Sequence[str]
+
+    @property
+    def weights(self) -> Path:
+        """The file that the training leaves."""
+        return self.folder / "weights.safetensors"
+
+
+def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, settings: TrainSettings) -> TrainingPlan:
+    """Decide everything that can be decided before the first step.
+
+    Raises:
+        VpbenchError: the predictor cannot be trained, the protocol has nothing to train it on, a device or an option
+            that does not exist.
+    """
+    resources = find_resources(settings)
+    chosen = choose_predictor(plugins, predictor, settings.options, settings.seed)
+    trainable = isinstance(chosen.value, torch.nn.Module) and hasattr(chosen.value, "training_stages")
+    if not trainable:
+        raise UsageError(f"predictor {chosen.name!r} cannot be trained: it has no training_stages")
+    choice = training_protocol(protocol).dataset
+    dataset = open_dataset(
+        plugins, choice.name, choice.options, settings.data_roots, where=f"protocol {protocol.name}: "
+    )
+    train, val, unreadable = split_sequences(protocol, dataset)
+    clips = TrainingClips.of(protocol, train, settings.seed)
+    validation_settings = Settings(
+        data_roots=settings.data_roots,
+        options=settings.options,
+        annotate=settings.annotate,
+        clips=protocol.training.validation_clips,
+        metrics=settings.metrics,
+        device="cpu",  # Lightning places the predictor, and validation its metrics
+        shard="0/1",
+        workers=settings.workers,
+        allow_partial=True,
+        seed=settings.seed,
+    )
+    part = Part(dataset, frozenset(s.name for s in val))
+    watched = validation_protocol(protocol, dataset)
+    validation = make_plan(watched, [chosen], plugins, validation_settings, Probe(watched, part))
+    keep = settings.keep or next(iter(validation.cells[0].metrics), LAST)
+    if keep not in {*validation.cells[0].metrics, LAST}:
+        raise UsageError(f"--keep {keep}: is not measured{did_you_mean(keep, {*validation.cells[0].metrics, LAST})}")
+    stages = list(chosen.value.training_stages(protocol))
+    recipes = [_recipe(stage, number, settings.recipe) for number, stage in enumerate(stages, 1)]
+    identity = {
+        "protocol": protocol.hash,
+        "training": protocol.training.model_dump(mode="json"),
+        "clips": _hash([f"{s.name} {list(starts)}" for s, starts in zip(clips.sequences, clips.starts, strict=True)]),
+        "validation": [validation.manifest.hash, list(validation.cells[0].metrics)],
+        "predictor": chosen.name,
+        "options": dict(chosen.options),
+        "start": hash_weights(chosen.value),
+        "code": chosen.fingerprint,
+        "annotators": {m: one.describe() for m, one in validation.annotators.items()},
+        "stages": [asdict(recipe) for recipe in recipes],
+        "world": resources.world,
+        "seed": settings.seed,
+        "keep": keep,
+    }
+    name = label(chosen.name, chosen.preset)
+    folder = below(settings.out, "training", protocol.name, name, _hash([canonical(identity)])[:12])
+    return TrainingPlan(
+        protocol,
+        chosen,
+        plugins,
+        settings,
+        resources,
+        _source(protocol, chosen, dataset, validation),
+        clips,
+        validation,
+        validation_settings,
+        stages,
+        recipes,
+        keep,
+        identity,
+        folder,
+        sequence_keys(choice.name, {s.name for s in (*train, *val)}),
+        [f"{len(unreadable)} sequences left out; {unreadable[0].problem}"] if unreadable else [],
+    )
+
+
+def _hash(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _source(protocol: Protocol, chosen: Chosen, dataset: Any, validation: Plan) -> ClipSource:
+    """Read from the prepared store of the training sequences where there is one, else from the dataset."""
+    info = chosen.info
+    annotators = {modality: one.value for modality, one in validation.annotators.items()}
+    wanted = {*info.requires, *info.uses, *info.outputs} & {*dataset.info.context_modalities, *annotators}
+    own, manifest = training_protocol(protocol), training_manifest(protocol, dataset)
+    found = {m: find_annotations(own, dataset, manifest, one) for m, one in validation.annotators.items()}
+    annotated = {modality: store for modality, store in found.items() if store}
+    needs = {m for modality, one in annotators.items() if modality not in annotated for m in one.info.needs}
+    read = {"frames", *(wanted - set(annotators)), *needs} & set(dataset.info.modalities)
+    prepared = find_prepared(own, dataset, manifest, read)
+    return ClipSource(
+        prepared or dataset,
+        protocol.dataset.name,
+        () if prepared else protocol.pixels,
+        frozenset(wanted),
+        frozenset(),
+        annotators,
+        annotated=annotated,
+    )
+
+
+def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:
+    """Return a stage's recipe with what the user names in its place.
+
+    Raises:
+        PluginError: the stage has no recipe. UsageError: nothing says how long to train; a value out of range.
+    """
+    recipe = getattr(stage, "recipe", None)
+    if not isinstance(recipe, Recipe):
+        raise PluginError(f"training stage {number}, {type(stage).__name__}: `recipe` must be a vpbench.Recipe")
+    known = {f.name for f in fields(Recipe)}
+    if unknown := set(named) - known:
+        raise UsageError(f"a recipe has no {min(unknown)!r}{did_you_mean(min(unknown), known)}")
+    if not {"epochs", "steps"}.isdisjoint(named):
+        recipe = replace(recipe, epochs=None, steps=None)
+    try:
+        recipe = replace(recipe, **named)
+    except ValueError as error:
+        raise UsageError(f"training stage {number}: {error}") from error
+    if not stage.automatic_optimization and "accumulate" in named:
+        raise UsageError(f"training stage {number} optimises by hand: --accumulate means nothing to it")
+    if recipe.epochs is None and recipe.steps is None:
+        raise UsageError(f"training stage {number} does not say how long to train: --epochs N or --max-steps N")
+    return recipe
+
+
+def is_first_process() -> bool:
+    """Return whether this process is the one that speaks and writes, whoever started it."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return all(os.environ.get(rank, "0") == "0" for rank in ranks)
+
+
+def find_resources(settings: TrainSettings) -> Resources:
+    """Return what to train on: as the user says, else as the launcher does, else every GPU, else one CPU process.
+
+    Raises:
+        UsageError: a GPU is asked for where torch sees none, or more than it sees.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if settings.device == "cuda" and not there:
+        raise UsageError("--device cuda: torch sees no GPU here; use --device cpu or auto")
+    gpu = there > 0 and settings.device != "cpu"
+    env = os.environ
+    if "LOCAL_WORLD_SIZE" in env:  # torchrun
+        local = int(env["LOCAL_WORLD_SIZE"])
+        launched = (local, int(env["WORLD_SIZE"]) // local)
+    elif int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        nodes = int(env.get("SLURM_STEP_NUM_NODES", 1))
+        launched = (int(env["SLURM_STEP_NUM_TASKS"]) // nodes, nodes)
+    else:
+        launched = None
+    devices, nodes = launched or (there if gpu else 1, 1)
+    devices, nodes = settings.devices or devices, settings.nodes or nodes
+    if gpu and devices > there:
+        raise UsageError(f"--devices {devices}: torch sees {there} GPU{'s' if there > 1 else ''} here")
+    if launched and launched != (devices, nodes):
+        raise UsageError(
+            f"--devices {devices} --nodes {nodes}: the launcher started {launched[0]} processes on each of "
+            f"{launched[1]} nodes; leave both options out"
+        )
+    return Resources("gpu" if gpu else "cpu", devices, nodes, launched is not None)

@@ -1,0 +1,146 @@
+"""Validation while training: the predictor as ``vpbench run`` would see it, measured by the same metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from vpbench.clips.source import batches as read_batches
+from vpbench.clips.source import stack
+from vpbench.errors import VpbenchError
+from vpbench.evaluation.keepers import Keeper
+from vpbench.evaluation.loop import Evaluation
+from vpbench.evaluation.measure import measure
+from vpbench.evaluation.plan import Plan, Settings
+from vpbench.evaluation.predicting import Caller, evaluation_mode
+from vpbench.plugin.loader import Plugins
+from vpbench.plugin.metric import Metric
+from vpbench.protocol.protocol import Anchored
+from vpbench.results.store import Row
+from vpbench.select.choose import choose_metrics
+from vpbench.training.loader import TrainingLoader
+
+__all__ = ["Validation", "scores"]
+
+Scores = dict[str, list[float]]
+"""By metric, the score of each scored step; NaN where there is none."""
+
+
+def scores(rows: Sequence[Row], metrics: Mapping[str, Metric], steps: Sequence[int]) -> Scores:
+    """Finalise rows to one score per metric and step."""
+    table: dict[tuple[str, int], list[Any]] = {(name, step): [] for name in metrics for step in steps}
+    for row in sorted(rows, key=lambda r: (r["clip"], r.get("sample", 0))):
+        if row["status"] == "ok":
+            table[row["metric"], row["step"]].append(row["value"])
+
+    def score(name: str, step: int) -> float:
+        statistics = table[name, step]
+        value = metrics[name].finalise(statistics) if statistics else math.nan
+        return float(value["score"] if isinstance(value, Mapping) else value)
+
+    return {name: [score(name, step) for step in steps] for name in metrics}
+
+
+class Validation(Callback):
+    """Predicts and measures the validation clips at the end of each epoch; logs ``val/METRIC``, keeps all scores."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        plugins: Plugins,
+        loader: TrainingLoader,
+        *,
+        folder: Path,
+        keeper: Keeper | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan, self._settings, self._plugins, self._loader = plan, settings, plugins, loader
+        self._folder, self._keeper, self._say = folder, keeper, say
+        self._cell = plan.cells[0]
+        self.metrics = self._cell.metrics
+        self.seconds = 0.0
+        self.history: list[dict[str, Any]] = []
+        """``epoch`` (from 0), ``batches``, ``scores`` of each validation."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep all scores."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from all scores."""
+        self.history = state_dict["history"]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is validated, from 0; Lightning counts one more where a training goes on at its end."""
+        return (self._loader.served - 1) // len(self._loader)
+
+    @property
+    def done(self) -> bool:
+        """Whether what was reached is validated."""
+        return bool(self.history) and self.history[-1]["batches"] == self._loader.served
+
+    def overall(self, found: Scores, name: str) -> float:
+        """Return the mean over the steps; the last step's score where such a mean means nothing."""
+        values = found[name]
+        anchored = isinstance(self._plan.protocol.sampling, Anchored)
+        return values[-1] if anchored else math.fsum(values) / len(values)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the metrics for the device of this process."""
+        self.metrics = choose_metrics(self._plugins, list(self._cell.metrics), str(trainer.strategy.root_device))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate.
+
+        Raises:
+            VpbenchError: data cannot be read; the predictor broke its contract; a metric failed.
+        """
+        start = time.perf_counter()
+        with evaluation_mode(self._cell.label, self._cell.predictor.value):
+            rows = self._rows(trainer)
+        found = scores(rows, self.metrics, self._plan.protocol.steps)
+        batches = self._loader.served
+        self.history.append({"epoch": self.epoch, "batches": batches, "scores": found})
+        overall = {name: self.overall(found, name) for name in self.metrics}
+        pl_module.log_dict(
+            {f"val/{name}": value for name, value in overall.items()}, sync_dist=True, on_step=False, on_epoch=True
+        )
+        shown = ", ".join(f"{name} {value:.{self.metrics[name].info.decimals}f}" for name, value in overall.items())
+        self._say(f"epoch {self.epoch + 1}, batch {batches}: {shown}")
+        self.seconds += time.perf_counter() - start
+
+    def _rows(self, trainer: Trainer) -> list[Row]:
+        """Return the rows of all clips; each process predicts its share."""
+        plan, device = self._plan, str(trainer.strategy.root_device)
+        source = Evaluation(plan, self._settings, (), ()).source()
+        size, clips = self._settings.batch_size, plan.manifest.clips
+        groups = [clips[i : i + size] for i in range(0, len(clips), size)][trainer.global_rank :: trainer.world_size]
+        cell = self._cell
+        caller = Caller(cell.label, cell.predictor.value, cell.predictor.info, cell.outputs, self._settings.seed)
+        rows: list[Row] = []
+        for read in read_batches(source, groups, self._settings.workers):
+            if isinstance(read, VpbenchError):
+                raise read
+            for batch in stack(read, device, source):
+                checked = caller.predict(batch, 0)
+                quantise = plan.protocol.quantise
+                rows += measure(
+                    cell.label, checked, batch, self.metrics, quantise=quantise, sample=None, seen=cell.seen
+                )
+                if self._keeper is not None:
+                    folder = self._folder / f"epoch{self.epoch + 1:04d}"
+                    self._keeper.keep(folder, batch, checked.raw, 0)
+        if trainer.world_size > 1:
+            every: list[list[Row]] = [[] for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(every, rows)
+            rows = [row for part in every for row in part]
+        return rows
