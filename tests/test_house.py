@@ -27,6 +27,7 @@ FLOORS = {
     "names": 1,
     "output": 1,
     "paths": 1,
+    "validation": 1,
     "plugin": 2,
     "toolkit": 3,
     "protocol": 4,

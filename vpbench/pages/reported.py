@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vpbench.errors import DataError
 from vpbench.files import TOML, parse_toml, read_text
-from vpbench.protocol.protocol import validation_line
+from vpbench.validation import validation_line
 
 __all__ = ["HORIZON", "SCHEMA", "Cell", "Column", "PrintedTable", "Score", "load_reported", "parse_table"]
 

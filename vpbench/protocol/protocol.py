@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vpbench.errors import UsageError
 from vpbench.files import read_toml
+from vpbench.validation import validation_line
 
 __all__ = [
     "MAX_SAMPLES",
@@ -31,7 +32,6 @@ __all__ = [
     "Seed",
     "Sliding",
     "Training",
-    "validation_line",
 ]
 
 SCHEMA = 1
@@ -293,12 +293,3 @@ class Protocol(_Strict):
         except (OSError, ValueError) as error:
             raise UsageError(f"protocol file {path} cannot be read: {error}") from error
         return cls.parse(value, f"protocol file {path}")
-
-
-def validation_line(error: ValidationError) -> str:
-    """Return the first problem of a pydantic error as ``field.path: what is wrong``."""
-    first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{path}: {what}{more}" if path else f"{what}{more}"

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, Val
 from vpbench.errors import UsageError, did_you_mean
 from vpbench.files import read_toml
 from vpbench.plugin.training import Recipe
-from vpbench.protocol.protocol import MAX_SAMPLES, ProtocolName, Seed, validation_line
+from vpbench.protocol.protocol import MAX_SAMPLES, ProtocolName, Seed
+from vpbench.validation import validation_line
 
 __all__ = ["Entry", "Job", "Suite"]
 

@@ -15,7 +15,8 @@ from vpbench import files
 from vpbench.errors import ResultError, UsageError
 from vpbench.names import clip_problem, is_metric, is_name
 from vpbench.output import line
-from vpbench.protocol.protocol import MAX_SAMPLES, Frame, Length, Protocol, Seed, validation_line
+from vpbench.protocol.protocol import MAX_SAMPLES, Frame, Length, Protocol, Seed
+from vpbench.validation import validation_line
 
 __all__ = [
     "SCHEMA",

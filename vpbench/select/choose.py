@@ -35,9 +35,10 @@ from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.process_state import process_state
-from vpbench.protocol.protocol import Protocol, validation_line
+from vpbench.protocol.protocol import Protocol
 from vpbench.select.fingerprint import Fingerprint, fingerprint
 from vpbench.select.trained import Trained, fit_weights, merge_options, open_trained
+from vpbench.validation import validation_line
 
 __all__ = [
     "Chosen",

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from vpbench.errors import DataError, PluginError, UsageError
 from vpbench.files import write_atomic
-from vpbench.protocol.protocol import validation_line
 from vpbench.toolkit import weights
+from vpbench.validation import validation_line
 
 __all__ = ["Trained", "fit_weights", "merge_options", "open_trained", "save_trained", "sequence_keys"]
 
