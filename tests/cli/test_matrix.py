@@ -66,7 +66,7 @@ def small(protocol: Protocol) -> Protocol:
 # Networks at 512x1024 take minutes on a CPU.
 @pytest.mark.parametrize(("learned", "size"), [(False, official), (True, small)], ids=["rules", "networks"])
 def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path, monkeypatch, learned, size):
-    monkeypatch.setattr("vpbench.training.suite.open_protocol", lambda *args: size(open_protocol(*args)))
+    monkeypatch.setattr("vpbench.evaluation.suite.open_protocol", lambda *args: size(open_protocol(*args)))
     suite, plugins = tomllib.loads(MATRIX.read_text()), load_plugins()
     entries = [
         entry

@@ -28,10 +28,10 @@ from vpbench.output import say, say_block, say_table
 if TYPE_CHECKING:
     from vpbench.evaluation.keepers import Keeper
     from vpbench.evaluation.plan import Settings
+    from vpbench.evaluation.suite import Planned
     from vpbench.plugin.loader import Plugins
     from vpbench.protocol.suite import Job, Suite
     from vpbench.results.result import Result
-    from vpbench.training.suite import Planned
 
 __all__ = ["command"]
 
@@ -85,8 +85,9 @@ def command(
     stop.
     """
     from vpbench.evaluation.plan import Settings
+    from vpbench.evaluation.suite import group_jobs, plan_group
     from vpbench.protocol.suite import Suite
-    from vpbench.training.suite import group_jobs, plan_group
+    from vpbench.training.suite import find_job_weights
 
     plugins = state.plugins
     if suite_file is None:
@@ -113,7 +114,7 @@ def command(
     errors: dict[Job, VpbenchError] = {}
     for group in group_jobs(jobs):
         with busy(f"{group[0].protocol}: looking at data, weights and earlier results"):
-            planned, failed = plan_group(group, plugins, settings)
+            planned, failed = plan_group(group, plugins, settings, find_job_weights)
         if failed and strict:
             raise next(iter(failed.values()))
         errors |= failed

@@ -16,17 +16,16 @@ from vpbench.clips.probe import Probe
 from vpbench.clips.readable import readable_manifest
 from vpbench.errors import DataError, MetricError, UsageError, VpbenchWarning
 from vpbench.evaluation.launch import choose_device, find_shard
+from vpbench.evaluation.record import describe_run
 from vpbench.names import below
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric, Setting
-from vpbench.plugin.training import Trainable
-from vpbench.protocol.protocol import MAX_SAMPLES, Anchored, Protocol
+from vpbench.protocol.protocol import MAX_SAMPLES, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.identity import Identity
 from vpbench.results.result import label
-from vpbench.results.store import SCHEMA
 from vpbench.select.choose import (
     Chosen,
     Options,
@@ -197,17 +196,6 @@ def _defaults(protocol: Protocol, dataset: Dataset, predictors: Sequence[Chosen]
     return {m: name for m, name in protocol.annotate.items() if m in required - dataset.info.context_modalities}
 
 
-def _weights(chosen: Chosen, protocol: Protocol, manifest: Manifest) -> dict[str, Any] | None:
-    """Return what is known of a predictor's weights; None of one that has none to train."""
-    if chosen.trained is not None:
-        return chosen.trained.seen(protocol.dataset.name, (ref.sequence for ref in manifest.clips))
-    return (
-        {"clips": "none", "seen": 0}
-        if isinstance(chosen.value, torch.nn.Module) and isinstance(chosen.value, Trainable)
-        else None
-    )
-
-
 def _shown(
     chosen: Chosen, protocol: Protocol, dataset: Dataset, annotators: Mapping[Modality, Chosen]
 ) -> dict[Modality, Chosen]:
@@ -303,33 +291,6 @@ def _cell(
         partial=manifest.partial,
         unproven=secrets.token_hex(8) if doubt else "",
     )
-    run = {
-        "schema": SCHEMA,
-        "identity": identity.as_dict(),
-        "identity_hash": identity.hash,
-        "predictor": chosen.name,
-        "preset": chosen.preset,
-        "sees_truth": info.oracle,
-        "stochastic": info.stochastic,
-        "paper": info.paper,
-        "weights": _weights(chosen, protocol, manifest),
-        "protocol": protocol.model_dump(mode="json", by_alias=True),
-        "cumulative": not isinstance(protocol.sampling, Anchored),
-        "partial": manifest.partial,
-        "dropped": list(manifest.dropped),
-        "metrics": {
-            name: {
-                "revision": metric.info.revision,
-                "higher_is_better": metric.info.higher_is_better,
-                "unit": metric.info.unit,
-                "decimals": metric.info.decimals,
-                "released": plugins.released("metric", name),
-            }
-            for name, metric in metrics.items()
-        },
-        "skipped": dict(skipped),
-        "classes": list(dataset.label_space.names) if dataset.label_space else [],
-        "manifest": manifest.entries,
-    }
+    run = describe_run(chosen, protocol, manifest, dataset, identity, metrics, skipped, plugins)
     folder = below(settings.out, protocol.name, label(chosen.name, chosen.preset), identity.hash[:12])
     return Cell(chosen, identity, metrics, folder, run, samples, outputs, seen)
