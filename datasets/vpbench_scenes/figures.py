@@ -110,7 +110,7 @@ def figures_of(seen: Sequence[Observation]) -> list[Figure]:
         Figure("object boundary where flow jumps by 1 px", percent([o.jumps for o in seen]), ">=", 50.0, "%"),
         Figure("dis-occluded at t+1", 100 * mean([o.uncovered for o in seen]), ">=", 3.0, "%"),
         Figure("dis-occluded at t+5, cumulated", 100 * mean([o.cumulated for o in seen]), ">=", 10.0, "%"),
-        Figure("of it seen earlier in the context", percent(kinds), ">=", 15.0, "%"),
+        Figure("dis-occluded area that was visible earlier in the context", percent(kinds), ">=", 15.0, "%"),
         Figure("holes that span two classes", percent([o.holes for o in seen]), ">=", 30.0, "%"),
         Figure("clips with a plain background", 100.0 - complex_, ">=", 20.0, "%"),
         Figure("clips with a complex background", complex_, ">=", 20.0, "%"),
