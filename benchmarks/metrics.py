@@ -159,7 +159,7 @@ def ours(predicted: Tensor, true: Tensor, *, multiscale: bool) -> dict[str, Run]
 def perceptual(size: Size) -> dict[str, tuple[Run, int]]:
     """Return lpips on the whole batch, vpbench for one predictor and for four, each with the number of predictors."""
     metric = LPIPS()
-    network = metric._network()
+    network = metric.network()
     if isinstance(network, str):
         sys.exit(network)
     with warnings.catch_warnings():

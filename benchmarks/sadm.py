@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vpbench.plugin.clip import Context
-from vpbench_cityscapes.labels import CITYSCAPES19
+from vpbench.toolkit.labels import CITYSCAPES19
 from vpbench_sadm.disocclusion import occluded, overoccupied
 from vpbench_sadm.dynamics import SADMDynamics
 from vpbench_sadm.labels import one_hot

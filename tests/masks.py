@@ -7,7 +7,7 @@ import numpy as np
 
 from vpbench import hookimpl
 from vpbench.plugin.annotator import AnnotatorInfo
-from vpbench_annotators.labels import FOREGROUND2
+from vpbench.toolkit.labels import FOREGROUND2
 
 
 @hookimpl

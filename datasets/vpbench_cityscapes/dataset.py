@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from vpbench.errors import DataError
-from vpbench.plugin.clip import Modality
+from vpbench.plugin.clip import IGNORE, Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.toolkit.folders import data_file, evenly, list_folder
+from vpbench.toolkit.labels import CITYSCAPES19
 from vpbench.toolkit.media import file_stamp, read_image, stack
-from vpbench_cityscapes.labels import CITYSCAPES19, TRAIN_IDS
 from vpbench_cityscapes.snippets import ANCHOR, LENGTH, cut, find_unclear
 
-__all__ = ["Cityscapes"]
+__all__ = ["TRAIN_IDS", "Cityscapes"]
 
 _FRAMES, _LABELS = "leftImg8bit_sequence", "gtFine"
 _AGAIN = {
@@ -29,6 +29,13 @@ _AGAIN = {
 }
 _SNIPPETS = {"train": 2975, "val": 500}
 _NAME = re.compile(r"(?P<city>[a-z-]+)/(?P=city)_(?P<drive>\d{6})_(?P<first>\d{6})")
+TRAIN_IDS: Final[dict[int, int]] = dict.fromkeys(range(34), IGNORE) | {
+    7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14,
+    28: 15, 31: 16, 32: 17, 33: 18,
+}  # fmt: skip
+"""Train id of each label id in a ``*_labelIds.png`` (cityscapesScripts ``labels.py``). The table's -1, licence plate,
+is never drawn into one.
+"""
 _UNKNOWN: Final = 254
 _LOOKUP: Final = np.array([TRAIN_IDS.get(i, _UNKNOWN) for i in range(256)], dtype=np.uint8)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vpbench.errors import DataError, UsageError, did_you_mean
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
-from vpbench_scenes.labels import CITYSCAPES19
+from vpbench.toolkit.labels import CITYSCAPES19
 from vpbench_scenes.render import Pictures, render
 from vpbench_scenes.surfaces import World
 from vpbench_scenes.truth import Points, disocclusion_kinds, source, visible

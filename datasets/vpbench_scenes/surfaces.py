@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench_scenes.camera import Camera
-from vpbench_scenes.sprites import Sprite
+from vpbench_scenes.paint import Sprite
 from vpbench_scenes.texture import Picture, Tile
 
 __all__ = ["NEAR", "Board", "Ground", "Look", "Placed", "Wall", "World", "place", "place_sky"]

@@ -29,9 +29,8 @@ from vpbench.errors import DataError, UsageError, did_you_mean
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
 from vpbench.toolkit import weights
+from vpbench.toolkit.labels import CITYSCAPES19, LABEL_SPACES, VOC21
 from vpbench_annotators.inference import inference
-from vpbench_annotators.labels import FOREGROUND2, VOC21
-from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20
 
 __all__ = ["NETWORKS", "DeepLabV3"]
 
@@ -40,7 +39,6 @@ NETWORKS: Final = {
     "resnet101": (deeplabv3_resnet101, DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1.url),
 }
 """What builds each network, and where torchvision's weights are (of COCO's images with VOC's classes)."""
-_MAPPED: Final = {space.name: space for space in (FOREGROUND2, CITYSCAPES9, CITYSCAPES20)}
 _TRAINED_SIDE: Final = 520
 """Pixels of the short side in torchvision's own evaluation of its weights."""
 _LAST: Final = "classifier.4.weight"
@@ -103,7 +101,7 @@ class DeepLabV3:
             if options.into not in self._own.into:
                 hint = did_you_mean(options.into, self._own.into)
                 raise UsageError(f"deeplabv3: {self._own.name!r} has no mapping into {options.into!r}{hint}")
-            given = _MAPPED[options.into]
+            given = LABEL_SPACES[options.into]
         self.info = AnnotatorInfo(gives="semantics", label_space=given)
 
     def fingerprint(self) -> str:

@@ -7,24 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from vpbench.errors import DataError
 from vpbench.plugin.annotator import AnnotatorInfo
+from vpbench.toolkit.flow import QUALITIES, Quality, dis_flow
 
-__all__ = ["Dis", "Quality", "dis_flow"]
-
-Quality = Literal["ultrafast", "fast", "medium"]
-_PRESETS: Final[Mapping[Quality, int]] = {
-    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
-    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
-}
+__all__ = ["Dis"]
 
 
 class Dis:
@@ -37,7 +29,7 @@ class Dis:
 
         quality: Quality = Field(default="medium", description="OpenCV's preset")
 
-    presets: Final = {name: {"quality": name} for name in _PRESETS}
+    presets: Final = {name: {"quality": name} for name in QUALITIES}
     info = AnnotatorInfo(gives="flow")
 
     def __init__(self, options: Options) -> None:
@@ -52,25 +44,3 @@ class Dis:
         frames = window["frames"]
         flows = [dis_flow(frame, before, self.options.quality) for before, frame in pairwise(frames)]
         return np.stack(flows) if flows else np.zeros((0, *frames.shape[1:3], 2), np.float32)
-
-
-def dis_flow(frame: NDArray[np.uint8], before: NDArray[np.uint8], quality: Quality = "medium") -> NDArray[np.float32]:
-    """Return the backward flow, float32 [H,W,2]: pixel p of ``frame`` comes from p + flow(p) of ``before``.
-
-    Args:
-        frame: uint8 RGB [H,W,3].
-        before: the frame before it, of the same size.
-        quality: OpenCV's preset.
-
-    Raises:
-        DataError: the frames are too small for DIS (about 12 pixels).
-    """
-    dis = cv2.DISOpticalFlow.create(_PRESETS[quality])
-    gray, gray_before = (cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY) for f in (frame, before))
-    try:
-        return np.asarray(dis.calc(gray, gray_before, None), dtype=np.float32)
-    except cv2.error as error:
-        raise DataError(
-            f"DIS finds no optical flow in frames of {frame.shape[0]}x{frame.shape[1]} ({error.err}); "
-            f"use larger frames, or another flow"
-        ) from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from vpbench.plugin.annotator import AnnotatorInfo
+from vpbench.toolkit.labels import CITYSCAPES19, MOVING
 
 __all__ = ["FlowNoise", "LabelNoise"]
 
@@ -69,7 +70,7 @@ class LabelNoise:
 
         jitter: float = Field(default=2.0, ge=0, le=64, description="pixels")
         keep: tuple[int, ...] = Field(
-            default=tuple(range(11, 19)), description="ids of classes that move (Cityscapes')"
+            default=tuple(map(CITYSCAPES19.names.index, MOVING)), description="ids of classes that move (Cityscapes')"
         )
         swap: float = Field(default=0.0, ge=0, le=1, description="share of blocks with a wrong label")
         seed: int = Field(default=0, ge=0)

@@ -12,8 +12,8 @@ from torch import Tensor
 from vpbench.errors import DataError, PredictorError
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench.toolkit.flow import dis_flow
 from vpbench.toolkit.warp import grid, sample, sample_nearest
-from vpbench_annotators.dis import dis_flow
 from vpbench_baselines.warp import carry_on
 
 __all__ = ["FlowExtrapolation"]

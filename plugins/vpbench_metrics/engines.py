@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vpbench.plugin.clip import Comparison
+from vpbench.toolkit.windows import GAUSSIAN, Window
 from vpbench_metrics import moments
 from vpbench_metrics.frames import check_layout, check_values
-from vpbench_metrics.moments import DOUBTFUL, GAUSSIAN, Window
+from vpbench_metrics.moments import DOUBTFUL
 
 __all__ = ["Pass", "engine", "one_pass", "scales", "windowed"]
 

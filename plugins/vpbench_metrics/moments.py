@@ -1,4 +1,4 @@
-"""SSIM without numba: windows, and the moments of pairs of planes through OpenCV (CPU) or torch (any device).
+"""SSIM without numba: the moments of pairs of planes through OpenCV (CPU) or torch (any device).
 
 The sum/difference form: with p = (x+y)/2 and d = x-y, whose means over the window are m_p and m_d and whose variances
 are v_p and v_d, the contrast-structure term is 1 - v_d / (2 v_p + v_d/2 + C2) and the luminance term
@@ -10,7 +10,6 @@ may still lose (flat areas far from the plane's mean) is estimated, and such pla
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -20,20 +19,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = [
-    "DOUBTFUL",
-    "GAUSSIAN",
-    "K1",
-    "K2",
-    "UNIFORM7",
-    "Window",
-    "errors",
-    "halve",
-    "structure_opencv",
-    "structure_torch",
-]
+from vpbench.toolkit.windows import GAUSSIAN, K1, K2, Window
 
-K1, K2 = 0.01, 0.03
+__all__ = ["DOUBTFUL", "errors", "halve", "structure_opencv", "structure_torch"]
+
 DOUBTFUL = 2e-5
 """Estimated error of a plane's mean SSIM in float32 above which it is computed again in float64.
 
@@ -41,30 +30,6 @@ The estimate takes each pixel's rounding for its worst and is 10 to 1000 times t
 """
 _UNIT_ROUNDOFF = 2.0**-24
 _PIXELS_AT_ONCE = 2**16  # 256 KiB in float32: a handful of such maps stays in the cache
-
-
-@dataclass(frozen=True)
-class Window:
-    """A separable window and the factor of its (co)variances: n/(n-1) for those of a sample."""
-
-    weights: tuple[float, ...]
-    factor: float = 1.0
-
-    @property
-    def radius(self) -> int:
-        """Pixels lost at each border."""
-        return len(self.weights) // 2
-
-
-def _gaussian(side: int, sigma: float) -> tuple[float, ...]:
-    weights = np.exp(-((np.arange(side) - side // 2) ** 2) / (2 * sigma**2))
-    return tuple((weights / weights.sum()).tolist())
-
-
-GAUSSIAN = Window(_gaussian(11, 1.5))
-"""Wang et al. 2004: 11x11, sigma 1.5, population covariance."""
-UNIFORM7 = Window((1 / 7,) * 7, 49 / 48)
-"""scikit-image's default: 7x7, sample covariance."""
 
 
 def structure_opencv(

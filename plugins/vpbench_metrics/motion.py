@@ -16,9 +16,10 @@ from torch.nn import functional
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import IGNORE, Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, PooledCounts, Undefined
+from vpbench.toolkit.labels import boundaries
 from vpbench_metrics.engines import one_pass
 from vpbench_metrics.pixels import OfPass
-from vpbench_metrics.regions import boundaries, checked_last, checked_motion
+from vpbench_metrics.regions import checked_last, checked_motion
 from vpbench_metrics.semantic import checked_labels
 
 __all__ = [

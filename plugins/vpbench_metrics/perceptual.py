@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vpbench.errors import MetricError
 from vpbench.paths import weights_dirs
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Undefined
-from vpbench_metrics.backbone import find_or_download
+from vpbench.toolkit.lpips_network import lpips_network
+from vpbench.toolkit.weights import MissingWeightsError
 from vpbench_metrics.frames import checked_frames, everywhere, too_small
 
 __all__ = ["LPIPS", "SMALLEST", "PredRNNLPIPS"]
@@ -30,7 +28,6 @@ SMALLEST = 31
 _PIXELS_AT_ONCE = 2**19  # 32 frames of 128x128: fewer would wait for the weights, more would leave the cache
 _EPSILON = 1e-10  # of lpips.normalize_tensor
 _BYTES_KEPT = 512 << 20
-_CHECK = 0.51094  # the distance of _check_pair, with the backbone that gives the published example (0.722, 0.138)
 _networks: dict[tuple[str | Path, ...], lpips.LPIPS] = {}
 Features = list[Tensor]
 """Of n frames, after each of the five ReLUs, [n,C,H',W'], of unit length along C."""
@@ -43,7 +40,7 @@ class LPIPS(ClipMean):
 
     The true frames' features are computed once per batch, for all predictors (36 bytes per pixel; at most 512 MiB are
     kept, beyond that they are computed for each). The backbone is looked for, or downloaded, when it is first asked
-    for: see :mod:`vpbench_metrics.backbone`.
+    for: see :mod:`vpbench.toolkit.lpips_network`.
     """
 
     info = MetricInfo(
@@ -58,27 +55,26 @@ class LPIPS(ClipMean):
     scaled: ClassVar[bool] = True
     """Whether frames are scaled to [-1,1] first."""
 
-    def __init__(self, device: str = "cpu") -> None:
-        super().__init__(device)
-        self._found: lpips.LPIPS | str | None = None
-
     def why_not(self, setting: Setting) -> str:
         """Return what is lacking: modalities, pixels, or the backbone (asked for last: it may have to be downloaded).
 
         Raises:
-            MetricError: a file with the backbone's name does not hold it.
+            DataError: AlexNet's file is broken.
         """
         if reason := super().why_not(setting) or too_small(setting.size, SMALLEST):
             return reason
-        network = self._network()
-        return network if isinstance(network, str) else ""
+        try:
+            self.network()
+        except MissingWeightsError as error:
+            return str(error)
+        return ""
 
     def measure(self, comparison: Comparison) -> Measurements:
         """Return the LPIPS of each frame, 0 or more.
 
         Raises:
-            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all; the backbone cannot be had,
-                or a file with its name does not hold it.
+            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
+            DataError: AlexNet's file is missing or broken.
         """
         predicted, _ = checked_frames(comparison, self.info.name)
         if reason := too_small((predicted.shape[-2], predicted.shape[-1]), SMALLEST):
@@ -97,13 +93,19 @@ class LPIPS(ClipMean):
         """Return the maps of all frames, in parts of one or more frames; computed once per prediction.
 
         Raises:
-            MetricError: the backbone cannot be had, or a file with its name does not hold it.
+            DataError: AlexNet's file is missing or broken.
         """
-        network = self._network()
-        if isinstance(network, str):
-            raise MetricError(f"{self.info.name}: {network}")
+        network = self.network()
         key = f"vpbench_metrics.lpips.{'scaled' if self.scaled else 'unscaled'}"
         return comparison.cached(key, lambda: self._maps(network, comparison, comparison.future.cached(key, _Kept)))
+
+    def network(self) -> lpips.LPIPS:
+        """Return the network, one per device for all metrics (raises as :func:`lpips_network`)."""
+        key = (self.device, *weights_dirs())
+        if key not in _networks:
+            with _exact("cpu"):
+                _networks[key] = lpips_network().to(self.device, memory_format=torch.channels_last)
+        return _networks[key]
 
     def _maps(self, network: lpips.LPIPS, comparison: Comparison, kept: _Kept) -> list[Maps]:
         predicted, true = comparison.frames
@@ -120,11 +122,6 @@ class LPIPS(ClipMean):
                 known = kept.get(start, lambda start=start: _features(network, take(true, start), self.scaled))
                 maps.append(_differences(network, take(predicted, start), known, self.scaled))
         return maps
-
-    def _network(self) -> lpips.LPIPS | str:
-        if self._found is None:
-            self._found = _shared(self.device)
-        return self._found
 
 
 class PredRNNLPIPS(LPIPS):
@@ -175,48 +172,6 @@ def _exact(device: str) -> Iterator[None]:
     finally:
         for (part, name, _), value in zip(switches, before, strict=True):
             setattr(part, name, value)
-
-
-def _shared(device: str) -> lpips.LPIPS | str:
-    """Return the network, one per device for all metrics; or why the backbone cannot be had, looked for each time."""
-    key = (device, *weights_dirs())
-    if key not in _networks:
-        found = find_or_download()
-        if isinstance(found, str):
-            return found
-        with _exact("cpu"):
-            _networks[key] = _build(*found).to(device)
-    return _networks[key]
-
-
-def _build(path: Path, backbone: Mapping[str, Tensor]) -> lpips.LPIPS:
-    """Return the network with the backbone from ``path`` and the linear layers that ``lpips`` ships.
-
-    Raises:
-        MetricError: the file's tensors have the right shapes but are not the ImageNet AlexNet's.
-    """
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # it draws 61 million weights that go unused
-        warnings.simplefilter("ignore")
-        network = lpips.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False).eval().requires_grad_(False)
-    convolutions = network.net.state_dict()
-    for key in convolutions:  # "slice2.3.weight" is torchvision's "features.3.weight"
-        convolutions[key] = backbone["features." + key.split(".", 1)[1]]
-    network.net.load_state_dict(convolutions)
-    network = network.to(memory_format=torch.channels_last)
-    one, other = _check_pair()
-    maps = _differences(network, one[None], _features(network, other[None], scaled=True), scaled=True)
-    distance = sum(layer.mean().item() for layer in maps)
-    if not math.isclose(distance, _CHECK, rel_tol=1e-3):
-        raise MetricError(
-            f"{path}: LPIPS of a known pair is {distance:.4f} with it, not {_CHECK:.4f}, so it is not the ImageNet "
-            f"AlexNet; replace or remove it"
-        )
-    return network
-
-
-def _check_pair() -> Float[Tensor, "2 3 h w"]:
-    ramp = torch.linspace(0.0, 1.0, 64).expand(3, 64, 64)
-    return torch.stack([ramp, ramp.mT])
 
 
 def _layers(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 from torch import Tensor
 
 from vpbench.errors import MetricError
-from vpbench.plugin.clip import IGNORE, Future, Modality
+from vpbench.plugin.clip import Future, Modality
 from vpbench.plugin.metric import Undefined
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "REGIONS",
     "USES",
     "Masks",
-    "boundaries",
     "checked_last",
     "checked_motion",
     "region",
@@ -52,18 +51,6 @@ def region(future: Future, name: str, metric: str) -> Masks:
         if modality in NEEDS[name] or getattr(future, modality) is not None:
             checked_motion(getattr(future, modality), modality, "true", future, metric)
     return future.cached(f"vpbench_metrics.region.{name}", lambda: _known(REGIONS[name](future), name, future))
-
-
-def boundaries(labels: Int64[Tensor, "*any h w"]) -> Bool[Tensor, "*any h w"]:
-    """Return which pixels differ in class from one above, below or beside them; 255 differs from nothing."""
-    at = torch.zeros_like(labels, dtype=torch.bool)
-    for axis in (-2, -1):
-        size = labels.shape[axis] - 1
-        one, other = labels.narrow(axis, 0, size), labels.narrow(axis, 1, size)
-        differ = (one != other) & (one != IGNORE) & (other != IGNORE)
-        at.narrow(axis, 0, size).logical_or_(differ)
-        at.narrow(axis, 1, size).logical_or_(differ)
-    return at
 
 
 def checked_motion(value: Tensor | None, modality: str, whose: str, future: Future, metric: str) -> Tensor:

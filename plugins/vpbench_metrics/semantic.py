@@ -15,12 +15,11 @@ from torch import Tensor
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import IGNORE, Comparison, Future, LabelSpace
 from vpbench.plugin.metric import Measurements, MetricInfo, PooledCounts, Setting, Undefined
+from vpbench.toolkit.labels import MOVING
 from vpbench_metrics.frames import everywhere
 
-__all__ = ["MOVING", "MIoU", "MovingMIoU", "checked_labels", "over_classes"]
+__all__ = ["MIoU", "MovingMIoU", "checked_labels", "over_classes"]
 
-MOVING = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
-"""Cityscapes' names of the classes that move by themselves (train ids 11 to 18)."""
 Labels = NDArray[np.integer]
 
 

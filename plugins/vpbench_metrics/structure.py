@@ -13,9 +13,10 @@ from torch import Tensor
 
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import Measurements, MetricInfo, Setting, Undefined
+from vpbench.toolkit.windows import GAUSSIAN, UNIFORM7
 from vpbench_metrics.engines import one_pass, scales, windowed
 from vpbench_metrics.frames import checked_frames, everywhere, too_small
-from vpbench_metrics.moments import GAUSSIAN, UNIFORM7, halve, structure_torch
+from vpbench_metrics.moments import halve, structure_torch
 from vpbench_metrics.pixels import OfPass
 
 __all__ = ["MSSSIM", "MSSSIM_WEIGHTS", "SSIM", "MSSSIMofPNG", "OpenSTLSSIM", "Uint8SSIM", "UniformSSIM"]

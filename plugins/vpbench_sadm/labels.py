@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -12,13 +11,9 @@ from torch.nn import functional
 
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import IGNORE, LabelSpace
-from vpbench_annotators.labels import FOREGROUND2, VOC21
-from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20
+from vpbench.toolkit.labels import LABEL_SPACES
 
-__all__ = ["SPACES", "exchange", "into_model", "model_space", "one_hot"]
-
-SPACES: Final = {s.name: s for s in (CITYSCAPES9, CITYSCAPES20, CITYSCAPES19, VOC21, FOREGROUND2)}
-"""The label spaces that a model may fix."""
+__all__ = ["exchange", "into_model", "model_space", "one_hot"]
 
 
 def model_space(given: LabelSpace | None, space: str, classes: int) -> LabelSpace:
@@ -46,7 +41,7 @@ def model_space(given: LabelSpace | None, space: str, classes: int) -> LabelSpac
             f"sadm: made for the classes of {space!r}, and the labels are of {given.name!r}, which has no mapping into "
             f"it: train with -o sadm.space=context -o sadm.classes={len(given)}"
         )
-    return SPACES[space]
+    return LABEL_SPACES[space]
 
 
 def into_model(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vpbench.plugin.clip import IGNORE
-from vpbench_metrics.regions import boundaries
+from vpbench.toolkit.labels import boundaries
 
 __all__ = ["boundary_weights", "flow_loss", "kl_divergence", "label_loss"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vpbench.plugin.training import Recipe
-from vpbench_sadm.labels import SPACES
+from vpbench.toolkit.labels import LABEL_SPACES
 
 __all__ = ["PRESETS", "TRAINING_ONLY", "Options"]
 
@@ -157,10 +157,10 @@ class Options(BaseModel):
 
     @model_validator(mode="after")
     def _fit(self) -> Options:
-        if self.space != "context" and self.space not in SPACES:
-            raise ValueError(f"space: {self.space!r} is not known; known: context, {', '.join(SPACES)}")
-        if self.space != "context" and len(SPACES[self.space]) != self.classes:
-            raise ValueError(f"classes: {self.space!r} has {len(SPACES[self.space])} classes, not {self.classes}")
+        if self.space != "context" and self.space not in LABEL_SPACES:
+            raise ValueError(f"space: {self.space!r} is not known; known: context, {', '.join(LABEL_SPACES)}")
+        if self.space != "context" and len(LABEL_SPACES[self.space]) != self.classes:
+            raise ValueError(f"classes: {self.space!r} has {len(LABEL_SPACES[self.space])} classes, not {self.classes}")
         if len(self.inpainter_widths) != len(self.inpainter_kernels):
             raise ValueError("inpainter_kernels: there must be as many as inpainter_widths")
         if self.swap_classes and self.swap_classes[0] == self.swap_classes[1]:

@@ -7,10 +7,8 @@ pixels elsewhere alone), and no network is at hand, ``pixel`` stands in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
-import lpips
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,8 +16,8 @@ from torch.nn import functional
 from torchvision.models import VGG19_Weights, vgg19
 
 from vpbench.errors import DataError
-from vpbench.toolkit.weights import obtain, read
-from vpbench_metrics.backbone import find_or_download
+from vpbench.toolkit.lpips_network import lpips_network
+from vpbench.toolkit.weights import MissingWeightsError, obtain, read
 
 __all__ = ["LPIPSLoss", "PixelLoss", "VGGLoss", "perceptual_loss"]
 
@@ -93,14 +91,10 @@ class LPIPSLoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        found = find_or_download()
-        if isinstance(found, str):
-            raise DataError(f"sadm.perceptual=lpips: {found}")
-        backbone: Mapping[str, Tensor] = found[1]
-        network = lpips.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
-        own = {key: backbone["features." + key.split(".", 1)[1]] for key in network.net.state_dict()}
-        network.net.load_state_dict(own)  # "slice2.3.weight" is torchvision's "features.3.weight"
-        self.network = network.eval().requires_grad_(False)
+        try:
+            self.network = lpips_network()
+        except MissingWeightsError as error:
+            raise DataError(f"sadm.perceptual=lpips: {error}") from error
 
     def train(self, mode: bool = True) -> LPIPSLoss:
         """Stay as the metric is: LPIPS drops features out in training."""

@@ -22,8 +22,8 @@ from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import build_manifest
-from vpbench_cityscapes.dataset import Cityscapes
-from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20, TRAIN_IDS
+from vpbench.toolkit.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20
+from vpbench_cityscapes.dataset import TRAIN_IDS, Cityscapes
 from vpbench_cityscapes.snippets import cut, find_unclear
 
 LABELS = Cityscapes.Options(labels=True)

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from vpbench.errors import DataError, UsageError
 from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.protocol.protocol import Protocol
+from vpbench.toolkit.labels import CITYSCAPES19
 from vpbench_scenes.camera import drive
 from vpbench_scenes.dataset import Options, Scenes
-from vpbench_scenes.labels import CITYSCAPES19
 from vpbench_scenes.rng import TURN, Stream, sine
 
 SMALL = (48, 64)

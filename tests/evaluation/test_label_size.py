@@ -18,8 +18,8 @@ from vpbench.evaluation.evaluate import evaluate
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import build_manifest
-from vpbench_cityscapes.dataset import Cityscapes
-from vpbench_cityscapes.labels import CITYSCAPES19, TRAIN_IDS
+from vpbench.toolkit.labels import CITYSCAPES19
+from vpbench_cityscapes.dataset import TRAIN_IDS, Cityscapes
 
 SEEN, SCORED = (16, 34), (36, 68)
 VALUE = {

@@ -19,12 +19,12 @@ from torchvision.transforms._presets import OpticalFlow, SemanticSegmentation
 from vpbench.errors import DataError, UsageError
 from vpbench.plugin.dataset import check_array
 from vpbench.toolkit import weights
+from vpbench.toolkit.flow import dis_flow
+from vpbench.toolkit.labels import CITYSCAPES19, FOREGROUND2, VOC21
 from vpbench_annotators import deeplab, raft
 from vpbench_annotators.deeplab import DeepLabV3
-from vpbench_annotators.dis import Dis, dis_flow
-from vpbench_annotators.labels import FOREGROUND2, VOC21
+from vpbench_annotators.dis import Dis
 from vpbench_annotators.raft import Raft, enlargement
-from vpbench_cityscapes.labels import CITYSCAPES19
 
 LAST = "classifier.4."
 """Where the names of the last layer begin."""

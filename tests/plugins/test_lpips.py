@@ -1,8 +1,7 @@
-"""LPIPS: the published example, the package it goes through, and every way in which its backbone can be missing."""
+"""LPIPS: the published example, the package it goes through, and a missing backbone."""
 
 from __future__ import annotations
 
-import hashlib
 import urllib.error
 import warnings
 from pathlib import Path
@@ -12,11 +11,13 @@ import lpips
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from vpbench.errors import MetricError
 from vpbench.plugin.metric import Setting, Undefined
-from vpbench_metrics import backbone, perceptual
+from vpbench.toolkit import weights
+from vpbench.toolkit.weights import MissingWeightsError
+from vpbench_metrics import perceptual
 from vpbench_metrics.perceptual import LPIPS, SMALLEST, PredRNNLPIPS
 
 FRAMES = frozenset({"frames"})
@@ -32,11 +33,10 @@ def _offline(cache, monkeypatch):
         raise urllib.error.URLError("no network in tests")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    probe = backbone.reachable
-    probe.cache_clear()
+    weights.reachable.cache_clear()
     perceptual._networks.clear()
     yield
-    probe.cache_clear()
+    weights.reachable.cache_clear()
 
 
 @pytest.fixture
@@ -46,26 +46,12 @@ def metric(shared, monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    monkeypatch.setenv("VPBENCH_WEIGHTS", str(folder))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def random_tensors():
-    generator = torch.Generator().manual_seed(0)
-    return {key: torch.randn(shape, generator=generator) / 50 for key, shape in backbone.SHAPES.items()}
-
-
-@pytest.fixture
 def reference(shared):
     """The package's own network and forward pass, with the same backbone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = lpips.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False).eval()
-    tensors = load_file(shared / "weights" / backbone.FILE)
+    tensors = load_file(shared / "weights" / "lpips_alexnet_features.safetensors")
     state = network.net.state_dict()
     network.net.load_state_dict({key: tensors[f"features.{key.split('.', 1)[1]}"] for key in state})
     return network
@@ -119,7 +105,7 @@ def test_predictors_share_the_features_of_the_truth(metric, compare, monkeypatch
     one = compare(noise(1, 2, 3, 40, 40), noise(1, 2, 3, 40, 40, seed=1))
     metric.measure(one)
     seen = []
-    network = metric._network().net
+    network = metric.network().net
     monkeypatch.setattr(network, "forward", lambda x, forward=network.forward: seen.append(len(x)) or forward(x))
     metric.measure(Comparison(Prediction(frames=noise(1, 2, 3, 40, 40, seed=2)), one.future))
     assert seen == [2]
@@ -157,7 +143,7 @@ def test_autocast_changes_nothing(metric, compare):
     expected = metric.measure(comparison[0])
     perceptual._networks.clear()  # the network is built under it, too
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        layer = metric._network().net.slice1
+        layer = metric.network().net.slice1
         assert layer(torch.zeros(1, 3, 40, 40)).dtype == torch.bfloat16  # what it would be
         assert LPIPS().measure(comparison[1]) == expected
 
@@ -177,7 +163,7 @@ def test_reduced_precision_is_off_while_it_computes_and_as_before_after(metric, 
         pytest.skip("torch before 2.9 has no fp32_precision")
     before = {name: part.fp32_precision for name, part in switches.items()}
     seen = []
-    network = metric._network().net
+    network = metric.network().net
     forward = network.forward
     monkeypatch.setattr(
         network, "forward", lambda x: seen.append([part.fp32_precision for part in switches.values()]) or forward(x)
@@ -196,10 +182,10 @@ def test_reduced_precision_is_off_while_it_computes_and_as_before_after(metric, 
 def test_all_lpips_of_a_device_share_one_network(metric, monkeypatch):
     from vpbench_metrics.regional import LPIPSByClass, LPIPSStatic
 
-    network = metric._network()
-    monkeypatch.setattr(perceptual, "_build", lambda *found: pytest.fail("built twice"))
+    network = metric.network()
+    monkeypatch.setattr(perceptual, "lpips_network", lambda: pytest.fail("built twice"))
     for other in (LPIPS(), PredRNNLPIPS(), LPIPSStatic()._whole, LPIPSByClass()._whole):
-        assert other._network() is network
+        assert other.network() is network
 
 
 def test_more_noise_is_farther_away(metric, compare):
@@ -236,7 +222,7 @@ def test_without_backbone_and_network_it_says_what_to_put_where(cache, compare):
         "the LPIPS backbone is not here and cannot be downloaded: put lpips_alexnet_features.safetensors (or "
         f"torchvision's alexnet-owt-7be5be79.pth) into $VPBENCH_WEIGHTS or {cache / 'weights'}"
     )
-    with pytest.raises(MetricError, match="lpips: the LPIPS backbone is not here"):
+    with pytest.raises(MissingWeightsError, match="the LPIPS backbone is not here"):
         LPIPS().measure(compare(noise(1, 1, 3, 40, 40), noise(1, 1, 3, 40, 40)))
     assert not cache.exists()
 
@@ -244,79 +230,3 @@ def test_without_backbone_and_network_it_says_what_to_put_where(cache, compare):
 def test_what_else_is_lacking_is_said_before_anything_is_looked_for():
     assert LPIPS().why_not(Setting(None, FRAMES, frozenset())) == "the predictor gives no frames"
     assert LPIPS().why_not(Setting((8, 8), FRAMES, FRAMES)).startswith("needs at least 31 pixels")
-
-
-@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\x00" * 64])
-def test_a_corrupt_file_is_an_error_that_names_it(folder, content):
-    (folder / backbone.FILE).write_bytes(content)
-    with pytest.raises(MetricError, match=r"weights/lpips_alexnet_features.safetensors: cannot be read"):
-        LPIPS().why_not(SETTING)
-
-
-def test_a_file_of_another_network_is_an_error(folder, random_tensors):
-    path = folder / backbone.FILE
-    save_file({key: value for key, value in random_tensors.items() if key != "features.8.bias"}, path)
-    with pytest.raises(MetricError, match=r"has no tensor 'features.8.bias'"):
-        LPIPS().why_not(SETTING)
-    save_file(random_tensors | {"features.0.weight": torch.zeros(64, 3, 7, 7)}, path)
-    with pytest.raises(MetricError, match=r"'features.0.weight' is \[64, 3, 7, 7\], not \[64, 3, 11, 11\]"):
-        LPIPS().why_not(SETTING)
-    save_file(random_tensors, path)
-    with pytest.raises(MetricError, match=r"LPIPS of a known pair is .* not the ImageNet AlexNet"):
-        LPIPS().why_not(SETTING)
-
-
-def test_torchvisions_own_file_is_taken_when_its_hash_fits(folder, shared, monkeypatch):
-    tensors = load_file(shared / "weights" / backbone.FILE)
-    plain = folder / "plain.pth"
-    torch.save(tensors | {"classifier.1.weight": torch.zeros(2, 2)}, plain)
-    path = folder / backbone.TORCHVISION_FILE
-    path.write_bytes(plain.read_bytes())
-    with pytest.raises(MetricError, match=r"alexnet-owt-7be5be79.pth: its sha256 does not begin with 7be5be79"):
-        LPIPS().why_not(SETTING)
-    named = f"alexnet-owt-{hashlib.sha256(plain.read_bytes()).hexdigest()[:8]}.pth"
-    monkeypatch.setattr(backbone, "TORCHVISION_FILE", named)
-    plain.rename(folder / named)
-    assert LPIPS().why_not(SETTING) == ""
-
-
-class TestDownload:
-    @pytest.fixture(autouse=True)
-    def _online(self, monkeypatch):
-        monkeypatch.setattr(backbone, "reachable", lambda url: True)
-
-    def serve(self, monkeypatch, answer):
-        monkeypatch.setattr(type(backbone.AlexNet_Weights.IMAGENET1K_V1), "get_state_dict", answer)
-
-    def test_says_so_first_and_keeps_the_convolutions_in_the_cache(self, cache, shared, monkeypatch, capsys):
-        tensors = load_file(shared / "weights" / backbone.FILE)
-        said = []
-
-        def answer(self, *, model_dir, progress, check_hash, weights_only, map_location):
-            assert (progress, check_hash, weights_only) == (True, True, True)
-            said.append(capsys.readouterr())
-            (Path(model_dir) / "everything.pth").write_bytes(b"large")
-            return tensors | {"classifier.1.weight": torch.zeros(2, 2)}
-
-        self.serve(monkeypatch, answer)
-        assert LPIPS().why_not(SETTING) == ""
-        assert "downloading torchvision's AlexNet (233 MB, once)" in said[0].err
-        assert said[0].out == ""
-        assert [path.name for path in (cache / "weights").iterdir()] == [backbone.FILE]
-        kept = load_file(cache / "weights" / backbone.FILE)
-        assert kept.keys() == tensors.keys()
-        assert all(torch.equal(kept[key], tensors[key]) for key in tensors)
-        monkeypatch.setattr(backbone, "_download", lambda into: pytest.fail("downloaded twice"))
-        perceptual._networks.clear()
-        assert LPIPS().why_not(SETTING) == ""
-
-    @pytest.mark.parametrize("error", [RuntimeError("invalid hash value"), urllib.error.URLError("connection reset")])
-    def test_that_fails_is_a_reason_and_leaves_nothing(self, cache, monkeypatch, error):
-        def answer(self, **kwargs):
-            raise error
-
-        self.serve(monkeypatch, answer)
-        reason = LPIPS().why_not(SETTING)
-        assert "its download failed" in reason
-        assert "put lpips_alexnet_features.safetensors" in reason
-        assert list((cache / "weights").iterdir()) == []

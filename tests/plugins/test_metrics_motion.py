@@ -11,6 +11,7 @@ import torch
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import Comparison, Future, LabelSpace, Prediction
 from vpbench.plugin.metric import Setting, Undefined
+from vpbench.toolkit.labels import MOVING
 from vpbench_metrics.motion import (
     BoundaryEndPointError,
     CopyIndex,
@@ -19,7 +20,7 @@ from vpbench_metrics.motion import (
     EndPointError,
     near_boundary,
 )
-from vpbench_metrics.semantic import MOVING, MIoU, MovingMIoU
+from vpbench_metrics.semantic import MIoU, MovingMIoU
 
 
 def rand(*shape, seed=0):

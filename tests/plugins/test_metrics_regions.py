@@ -174,9 +174,9 @@ def test_spatial_lpips_is_the_packages_and_regions_average_it(shared, monkeypatc
     comparison = Comparison(Prediction(frames=rand(1, 2, 3, 40, 44, seed=1)), truth)
     metric = LPIPS()
     spatial = torch.stack(list(metric.spatial(comparison)))
-    monkeypatch.setattr(metric._network(), "spatial", True)
+    monkeypatch.setattr(metric.network(), "spatial", True)
     with torch.no_grad():
-        theirs = metric._network()(comparison.prediction.frames[0], frames[0], normalize=True)[:, 0]
+        theirs = metric.network()(comparison.prediction.frames[0], frames[0], normalize=True)[:, 0]
     assert torch.allclose(spatial, theirs, atol=1e-6)
     masks = region(truth, "static", "m")[0]
     rows = regional.LPIPSStatic().measure(comparison)[0]

@@ -17,8 +17,7 @@ from vpbench.plugin.clip import Comparison, Context, Future, LabelSpace
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.metric import Undefined
 from vpbench.plugin.training import Trainable
-from vpbench_annotators.labels import FOREGROUND2, VOC21
-from vpbench_cityscapes.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20
+from vpbench.toolkit.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20, FOREGROUND2, VOC21
 from vpbench_metrics.semantic import MIoU, MovingMIoU
 from vpbench_sadm.labels import exchange, into_model, model_space
 from vpbench_sadm.options import PRESETS, Options

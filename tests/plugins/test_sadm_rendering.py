@@ -12,6 +12,7 @@ from vpbench.errors import DataError
 from vpbench.plugin.clip import Context, Future, LabelSpace
 from vpbench.plugin.training import Recipe, TrainingBatch
 from vpbench.toolkit.warp import grid, sample_nearest
+from vpbench.toolkit.weights import MissingWeightsError
 from vpbench_sadm import perceptual
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.options import Options
@@ -299,7 +300,10 @@ class TestLosses:
         assert torch.equal(loss(*frames), expected), "no dropout"
 
     def test_lpips_without_its_backbone_says_where_to_put_it(self, monkeypatch):
-        monkeypatch.setattr(perceptual, "find_or_download", lambda: "put it there")
+        def missing():
+            raise MissingWeightsError("put it there")
+
+        monkeypatch.setattr(perceptual, "lpips_network", missing)
         with pytest.raises(DataError, match=r"sadm\.perceptual=lpips: put it there"):
             perceptual_loss("lpips")
 

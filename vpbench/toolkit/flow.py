@@ -1,0 +1,47 @@
+"""Optical flow by OpenCV's DIS (dense inverse search): no weights, some milliseconds per frame.
+
+Kroeger, Timofte, Dai, Van Gool: Fast Optical Flow using Dense Inverse Search, ECCV 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vpbench.errors import DataError
+
+__all__ = ["QUALITIES", "Quality", "dis_flow"]
+
+Quality = Literal["ultrafast", "fast", "medium"]
+QUALITIES: Final[Mapping[Quality, int]] = {
+    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
+"""OpenCV's presets by name."""
+
+
+def dis_flow(frame: NDArray[np.uint8], before: NDArray[np.uint8], quality: Quality = "medium") -> NDArray[np.float32]:
+    """Return the backward flow, float32 [H,W,2]: pixel p of ``frame`` comes from p + flow(p) of ``before``.
+
+    Args:
+        frame: uint8 RGB [H,W,3].
+        before: the frame before it, of the same size.
+        quality: OpenCV's preset.
+
+    Raises:
+        DataError: the frames are too small for DIS (about 12 pixels).
+    """
+    dis = cv2.DISOpticalFlow.create(QUALITIES[quality])
+    gray, gray_before = (cv2.cvtColor(np.ascontiguousarray(f), cv2.COLOR_RGB2GRAY) for f in (frame, before))
+    try:
+        return np.asarray(dis.calc(gray, gray_before, None), dtype=np.float32)  # type: ignore[call-overload]
+    except cv2.error as error:
+        raise DataError(
+            f"DIS finds no optical flow in frames of {frame.shape[0]}x{frame.shape[1]} ({error.err}); "
+            f"use larger frames, or another flow"
+        ) from error
