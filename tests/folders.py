@@ -18,8 +18,8 @@ from vpbench.results.store import SCHEMA, Attempt, Store
 from vpbench.results.summarise import write_summary
 
 SPECS = {
-    "mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4, "released": True},
-    "psnr": {"revision": 1, "higher_is_better": True, "unit": "dB", "decimals": 2, "released": True},
+    "mse": {"revision": 1, "better": "lower", "unit": "", "decimals": 4, "released": True},
+    "psnr": {"revision": 1, "better": "higher", "unit": "dB", "decimals": 2, "released": True},
 }
 CODE = "c" * 64
 

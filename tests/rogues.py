@@ -407,7 +407,7 @@ PREDICTORS["prints"] = Prints
 def metric(words):
     def decorate(function):
         name = function.__name__.replace("_", "-")
-        info = vpbench.MetricInfo(name, revision=1, higher_is_better=False)
+        info = vpbench.MetricInfo(name, revision=1, better="lower")
         members = {"measure": lambda self, comparison: function(comparison), "info": info, "__module__": __name__}
         METRICS[name] = globals()[function.__name__] = type(function.__name__, (vpbench.ClipMean,), members)
         METRIC_WORDS[name] = words
@@ -423,7 +423,7 @@ def brightness(comparison):
 class SpoilsWithFlow(vpbench.ClipMean):
     """Writes into the truth, and is measured of predictors of flow only."""
 
-    info = vpbench.MetricInfo("spoils-with-flow", revision=1, higher_is_better=False, needs=("frames", "flow"))
+    info = vpbench.MetricInfo("spoils-with-flow", revision=1, better="lower", needs=("frames", "flow"))
 
     def measure(self, comparison):
         table = brightness(comparison)

@@ -251,7 +251,7 @@ class Meddles:
 
 
 class Spoils(vpbench.ClipMean):
-    info = vpbench.MetricInfo("spoils", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo("spoils", revision=1, better="lower")
 
     def measure(self, comparison):
         predicted, _ = comparison.frames
@@ -259,21 +259,21 @@ class Spoils(vpbench.ClipMean):
 
 
 class Nothing(Spoils):
-    info = vpbench.MetricInfo("nothing", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo("nothing", revision=1, better="lower")
 
     def measure(self, comparison):
         return None
 
 
 class Words(Spoils):
-    info = vpbench.MetricInfo("words", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo("words", revision=1, better="lower")
 
     def measure(self, comparison):
         return [["12"] * len(comparison.future.steps) for _ in comparison.future.clips]
 
 
 class Vectors(Spoils):
-    info = vpbench.MetricInfo("vectors", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo("vectors", revision=1, better="lower")
 
     def measure(self, comparison):
         return [[[1.0, 2.0]] * len(comparison.future.steps) for _ in comparison.future.clips]

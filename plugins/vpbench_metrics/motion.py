@@ -45,7 +45,7 @@ class EndPointError(ClipMean):
     info = MetricInfo(
         name="epe",
         revision=1,
-        higher_is_better=False,
+        better="lower",
         summary="end-point error of the backward flow, mean over pixels",
         unit="px",
         decimals=3,
@@ -143,7 +143,7 @@ class DisocclusionPrecision(_Disocclusion):
     info = MetricInfo(
         name="disocclusion-precision",
         revision=1,
-        higher_is_better=True,
+        better="higher",
         summary="share of the pixels predicted as newly visible that are, pooled over all clips",
         needs=("disocclusion",),
     )
@@ -171,7 +171,7 @@ class CopyIndex(OfPass):
     info = MetricInfo(
         name="copy-index",
         revision=1,
-        higher_is_better=True,
+        better="higher",
         summary="RMSE to the last context frame over RMSE to the truth: 0 for a model that only repeats",
         decimals=3,
     )

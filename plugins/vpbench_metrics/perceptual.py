@@ -46,7 +46,7 @@ class LPIPS(ClipMean):
     info = MetricInfo(
         name="lpips",
         revision=1,
-        higher_is_better=False,
+        better="lower",
         summary="LPIPS v0.1, AlexNet, RGB scaled to [-1,1]",
         source="Zhang, Isola, Efros, Shechtman, Wang: The Unreasonable Effectiveness of Deep Features as a Perceptual "
         "Metric, CVPR 2018, equation 1",
@@ -130,7 +130,7 @@ class PredRNNLPIPS(LPIPS):
     info = MetricInfo(
         name="lpips@predrnn",
         revision=1,
-        higher_is_better=False,
+        better="lower",
         summary="LPIPS v0.1, AlexNet, fed [0,1] unscaled, as predrnn-pytorch prints it",
         source="predrnn-pytorch, core/trainer.py",
     )

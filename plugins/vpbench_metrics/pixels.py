@@ -52,7 +52,7 @@ class MSE(_Errors):
     info = MetricInfo(
         name="mse",
         revision=1,
-        higher_is_better=False,
+        better="lower",
         summary="mean squared error per value of RGB frames in [0,1]",
         decimals=5,
     )
@@ -74,7 +74,7 @@ class PSNR(_Errors):
     info = MetricInfo(
         name="psnr",
         revision=1,
-        higher_is_better=True,
+        better="higher",
         summary="10 log10(1 / MSE) of each frame, averaged over clips; at most 100 dB",
         unit="dB",
         decimals=2,

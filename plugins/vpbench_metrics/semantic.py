@@ -34,7 +34,7 @@ class MIoU(PooledCounts):
     info = MetricInfo(
         name="miou",
         revision=1,
-        higher_is_better=True,
+        better="higher",
         summary="mean over classes of the intersection over union of pixels pooled over all clips; 255 is ignored",
         needs=("semantics",),
         source="Everingham et al.: The PASCAL Visual Object Classes Challenge, IJCV 111, 2015, section 4.3.2",

@@ -64,7 +64,7 @@ class SSIM(_Structure):
     info = MetricInfo(
         name="ssim",
         revision=2,
-        higher_is_better=True,
+        better="higher",
         summary="SSIM with a Gaussian 11x11 window (sigma 1.5), data range 1, mean of RGB",
         source=_WANG,
     )
@@ -89,7 +89,7 @@ class MSSSIM(_Structure):
     info = MetricInfo(
         name="ms-ssim",
         revision=3,
-        higher_is_better=True,
+        better="higher",
         summary="MS-SSIM over 5 scales, Gaussian 11x11 window (sigma 1.5), data range 1, mean of RGB",
         source="Wang, Simoncelli, Bovik: Multi-scale structural similarity, Asilomar 2003; tf.image.ssim_multiscale",
     )
@@ -126,7 +126,7 @@ class UniformSSIM(_Structure):
     info = MetricInfo(
         name="ssim@uniform7",
         revision=1,
-        higher_is_better=True,
+        better="higher",
         summary="SSIM with a uniform 7x7 window, sample covariance, data range 1 (scikit-image's default)",
         source="scikit-image, skimage.metrics.structural_similarity",
     )

@@ -192,7 +192,7 @@ def test_texts_of_reported_tables_are_escaped(vpbench, result, tmp_path):
     (tmp_path / "reported" / "t.toml").write_text(
         f'schema = 1\nkind = "scores"\nsource = {text}\npaper = {text}\ntable = {text}\nabout = "a"\nnotes = [{text}]\n'
         f'[reasons]\nr = {text}\n[columns.m]\nmetric = {text}\nprotocol = "toy"\nhorizon = "at(1)"\n'
-        f"higher_is_better = true\nunit = {text}\nfactor = 10.0\n"
+        f'better = "higher"\nunit = {text}\nfactor = 10.0\n'
         f'[rows.{text}]\nm = {{ printed = "1", natural = 0.1, suspect = ["r"] }}\n'
     )
     args = ["--reported", tmp_path / "reported", "--out", tmp_path / "boards"]
@@ -292,7 +292,7 @@ class Data(toys.Toy):
         return []
 
 class Metric(vpbench.ClipMean):
-    info = vpbench.MetricInfo(name="fragile-metric", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo(name="fragile-metric", revision=1, better="lower")
 
     def __init__(self, device):
         fail("metric")
@@ -519,7 +519,7 @@ def test_a_result_spoiled_at_random_is_read_or_refused_in_one_line(commands, res
 
 TABLE = {
     "schema": 1, "kind": "scores", "source": "ABC", "paper": "p", "table": "1", "about": "a", "notes": ["n"],
-    "columns": {"m": {"metric": "mse", "protocol": "toy", "horizon": "at(1)", "higher_is_better": True, "unit": "",
+    "columns": {"m": {"metric": "mse", "protocol": "toy", "horizon": "at(1)", "better": "higher", "unit": "",
                       "factor": 1.0}},
     "rows": {"Ours": {"m": {"printed": "1", "natural": 1.0}}},
 }  # fmt: skip

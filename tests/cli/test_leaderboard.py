@@ -28,14 +28,14 @@ def errors(comparison):
 
 
 class Error(vpbench.ClipMean):
-    info = vpbench.MetricInfo(name="error", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo(name="error", revision=1, better="lower")
 
     def measure(self, comparison):
         return [[FACTOR * x for x in clip] for clip in errors(comparison)]
 
 
 class PooledMse(vpbench.PooledCounts):
-    info = vpbench.MetricInfo(name="pooled-mse", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo(name="pooled-mse", revision=1, better="lower")
 
     def measure(self, comparison):
         return [[[x, 1] for x in clip] for clip in errors(comparison)]
@@ -45,14 +45,14 @@ class PooledMse(vpbench.PooledCounts):
 
 
 class Mixed(PooledMse):
-    info = vpbench.MetricInfo(name="mixed", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo(name="mixed", revision=1, better="lower")
 
     def measure(self, comparison):
         return [[[1] * (1 + i % 2) for i, x in enumerate(clip)] for clip in errors(comparison)]
 
 
 class Sometimes(Error):
-    info = vpbench.MetricInfo(name="sometimes", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo(name="sometimes", revision=1, better="lower")
 
     def measure(self, comparison):
         rows = errors(comparison)

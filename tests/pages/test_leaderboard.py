@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import folders
 import pytest
 
 from vpbench.errors import ResultError
 from vpbench.pages.leaderboard import MARK, build_pages, collect, stale_pages, write_pages
+from vpbench_metrics.pixels import MSE
 
 
 @pytest.fixture
@@ -46,6 +48,18 @@ def test_rows_are_ranked_by_the_mean_in_the_metrics_direction(add, tmp_path):
     assert [row[:2] for row in mse[1:]] == [["1", "good"], ["2", "last"], ["3", "bad"]]
     assert column(psnr, "predictor") == ["good", "last", "bad"]
     assert "higher is better, dB" in page and "lower is better\n" in page
+
+
+def test_a_metric_can_have_a_best_value(add, tmp_path, monkeypatch):
+    monkeypatch.setattr(MSE, "info", replace(MSE.info, better=1.0))
+    for name, value in {"last": 0.6, "above": 1.2, "below": 0.9}.items():
+        add(name, {"mse": [value]}, metrics={"mse": {"better": 1.0}})
+    page = pages(tmp_path)["toy.md"]
+    ((_, *rows),) = tables(page, "mse")
+    assert [row[1] for row in rows] == ["below", "above", "last"]
+    assert [row[2].startswith("**") for row in rows] == [True, False, False]
+    assert [row[-1] for row in rows] == ["+75.0 %", "+50.0 %", "+0.0 %"]
+    assert "closer to 1 is better" in page
 
 
 def test_the_best_of_each_column_is_bold_ties_included(add, tmp_path):

@@ -45,14 +45,14 @@ same = "As in the appendix."
 metric = "mse"
 protocol = "toy"
 horizon = "mean_to(2)"
-higher_is_better = false
+better = "lower"
 unit = "sum / 10"
 factor = 1000.0
 [columns.mse-1]
 metric = "mse"
 protocol = "toy"
 horizon = "at(1)"
-higher_is_better = false
+better = "lower"
 unit = "sum / 10"
 factor = 1000.0
 [rows.Ours]
@@ -115,7 +115,7 @@ def test_every_transcribed_row_is_there_as_printed_and_nothing_else_is(transcrib
     assert len(found) == len(set(map(id, found))) == len(scores) == 267
     for row, score in zip(transcribed, found, strict=True):
         assert float(score.printed) == row["value"], row
-        assert score.column.higher_is_better == row["higher_is_better"] or row["metric"] == "params_reduction"
+        assert (score.column.better == "higher") == row["higher_is_better"] or row["metric"] == "params_reduction"
 
 
 def test_natural_values_are_the_transcription_s_per_value(transcribed, scores):
@@ -194,7 +194,7 @@ def test_columns_fit_the_metrics_and_protocols_that_are_installed(tables):
     columns = [c for table in tables if table.kind == "scores" for c in table.columns.values()]
     for column in columns:
         info = plugins.load("metric", column.metric).info
-        assert info.higher_is_better == column.higher_is_better, column
+        assert info.better == column.better, column
     names = {column.protocol for column in columns} & {entry.name for entry in plugins.of("protocol")}
     protocols = {name: Protocol.read(plugins.load("protocol", name)) for name in names}
     checked = [column for column in columns if column.protocol in protocols]

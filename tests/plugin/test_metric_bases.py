@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpbench.errors import MetricError
-from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts, Setting
+from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts, Setting, better_text, cost
 
-INFO = MetricInfo("toy", 1, False, needs=("frames", "semantics"), truth=("flow",))
+INFO = MetricInfo("toy", 1, "lower", needs=("frames", "semantics"), truth=("flow",))
 
 
 class Mean(ClipMean):
@@ -154,3 +154,22 @@ def test_a_base_without_measure_cannot_be_built():
 
     with pytest.raises(TypeError, match="measure"):
         Half()
+
+
+@pytest.mark.parametrize(
+    ("better", "best_first", "text"),
+    [
+        ("lower", [0.5, 0.9, 1.2], "lower is better"),
+        ("higher", [1.2, 0.9, 0.5], "higher is better"),
+        (1, [0.9, 1.2, 0.5], "closer to 1 is better"),
+    ],
+)
+def test_a_metric_s_direction_orders_scores(better, best_first, text):
+    assert sorted([0.5, 1.2, 0.9], key=lambda score: cost(score, better)) == best_first
+    assert better_text(MetricInfo("toy", 1, better).better) == text
+
+
+@pytest.mark.parametrize("better", [True, "up", math.nan, math.inf])
+def test_a_direction_that_orders_nothing_is_refused(better):
+    with pytest.raises(ValueError, match="better must be"):
+        MetricInfo("toy", 1, better)

@@ -108,7 +108,7 @@ def test_where_they_cannot_apply():
 
 
 def test_names_and_directions():
-    assert [(m.info.name, m.info.higher_is_better) for m in METRICS] == [("mse", False), ("mae", False), ("psnr", True)]
+    assert [(m.info.name, m.info.better) for m in METRICS] == [("mse", "lower"), ("mae", "lower"), ("psnr", "higher")]
 
 
 def test_pooled_psnr_is_the_decibels_of_the_mean(compare):

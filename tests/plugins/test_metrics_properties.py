@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import vpbench_metrics
 from vpbench.errors import MetricError
 from vpbench.plugin.loader import load_plugins
-from vpbench.plugin.metric import PooledCounts, Undefined, Value
+from vpbench.plugin.metric import PooledCounts, Undefined, Value, cost
 
 PERFECT = {"mse": 0, "mae": 0, "psnr": 100, "ssim": 1, "ms-ssim": 1, "lpips": 0}
 NAMES: list[str] = []
@@ -187,7 +187,7 @@ def test_more_noise_is_worse(metrics, name, seed):
         flow = case.flow + np.float32(size) * case.predicted_flow
         rows = numbers(metric, replace(case, predicted=predicted, true=base, predicted_flow=flow))
         scores.append(score(metric, rows))
-    better = sorted(scores, reverse=metric.info.higher_is_better)
+    better = sorted(scores, key=lambda value: cost(value, metric.info.better))
     assert scores == better and len(set(scores)) == 3
 
 

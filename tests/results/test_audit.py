@@ -92,7 +92,7 @@ RUN = {
     "cumulative": (lambda run: run.update(cumulative=False), "cumulative is False"),
     "revision": (lambda run: run["metrics"]["mse"].update(revision=2), "metrics are others than those"),
     "one metric less": (lambda run: run["metrics"].pop("mse"), "metrics are others than those"),
-    "direction": (lambda run: run["metrics"]["mse"].update(higher_is_better=True), "the metric says the opposite"),
+    "direction": (lambda run: run["metrics"]["mse"].update(better="higher"), "the metric declares 'lower'"),
     "skipped and measured": (lambda run: run["skipped"].update(mse="no"), "mse is both measured and skipped"),
     "oracle": (lambda run: run.update(sees_truth="no"), "sees_truth: .*boolean"),
     "stochastic": (lambda run: run.update(stochastic=True), "stochastic is True in run.json, which the sample"),

@@ -19,14 +19,21 @@ from vpbench.results.summary import Tally, summarise
 
 
 class Error(ClipMean):
-    info = MetricInfo("err", 1, False)
+    info = MetricInfo("err", 1, "lower")
+
+    def measure(self, comparison):
+        raise NotImplementedError
+
+
+class Gain(ClipMean):
+    info = MetricInfo("err", 1, 1.0)
 
     def measure(self, comparison):
         raise NotImplementedError
 
 
 class Hits(PooledCounts):
-    info = MetricInfo("hits", 1, True)
+    info = MetricInfo("hits", 1, "higher")
 
     def measure(self, comparison):
         raise NotImplementedError
@@ -67,7 +74,7 @@ def draw(shape, seed):
 
 def test_differences_by_hand():
     out = compare_rows(rows([[1.0, 2.0], [3.0, 6.0]]), rows([[2.0, 2.0], [4.0, 1.0]]), Error(), (1, 2))
-    assert (out.metric, out.higher_is_better, out.steps, out.clips) == ("err", False, (1, 2), 2)
+    assert (out.metric, out.better, out.steps, out.clips) == ("err", "lower", (1, 2), 2)
     assert (out.first, out.second, out.difference) == ((2.0, 4.0), (3.0, 1.5), (-1.0, 2.5))
     assert out.ci95 == ((-1.0, -1.0), (0.0, 5.0))
     assert out.p == (0.5, 1.0), "of the four exchanges of two clips, two and four are as large"
@@ -162,6 +169,9 @@ def test_the_worst_clips_are_those_where_the_first_loses_most():
     counts = [[[int(v), 10] for v in line] for line in first], [[[int(v), 10] for v in line] for line in second]
     higher = compare_rows(rows(counts[0], "hits"), rows(counts[1], "hits"), Hits(), (1, 2))
     assert [w.clip for w in higher.worst] == ["c000"], "a higher score is the better one here"
+    towards = compare_rows(rows(first), rows(second), Gain(), (1, 2))
+    assert [w.clip for w in towards.worst] == ["c001", "c002"], "both means are above 1"
+    assert not compare_rows(rows([[0.9]]), rows([[1.5]]), Gain(), (1,)).worst, "0.9 is closer to 1"
     assert len(compare_rows(rows(first), rows(second), Error(), (1, 2), worst=1).worst) == 1
 
 

@@ -19,14 +19,14 @@ WINDOWS = [37, 37, 37, 37]  # windows of each of four videos, as a sliding proto
 
 
 class Mean(ClipMean):
-    info = MetricInfo("err", 1, False)
+    info = MetricInfo("err", 1, "lower")
 
     def measure(self, comparison):
         raise NotImplementedError
 
 
 class Hits(PooledCounts):
-    info = MetricInfo("hits", 1, True)
+    info = MetricInfo("hits", 1, "higher")
 
     def measure(self, comparison):
         raise NotImplementedError

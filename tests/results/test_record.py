@@ -29,7 +29,7 @@ RUN = {
     "identity_hash": "f6", "predictor": "last", "preset": "", "sees_truth": False, "stochastic": False, "paper": "",
     "protocol": PROTOCOL, "weights": None, "classes": [],
     "cumulative": True, "partial": "", "dropped": [], "skipped": {}, "manifest": [["a/b@0", [1, 2, 3, 4], "a/b"]],
-    "metrics": {"mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4, "released": True}},
+    "metrics": {"mse": {"revision": 1, "better": "lower", "unit": "", "decimals": 4, "released": True}},
 }  # fmt: skip
 SCORE = {
     "per_step": [0.1, None], "ci95": [[0.0, 0.2], None], "mean_to": [0.1, None], "mean": None, "data": "a",

@@ -49,7 +49,7 @@ def make_run(**changes):
             "dataset": {"name": "toy"},
             "sampling": {"kind": "first", "context": 1, "horizon": 2},
         },
-        "metrics": {"mse": {"revision": 1, "higher_is_better": False, "unit": "", "decimals": 4, "released": True}},
+        "metrics": {"mse": {"revision": 1, "better": "lower", "unit": "", "decimals": 4, "released": True}},
         "preset": "",
         "sees_truth": False,
         "paper": "",

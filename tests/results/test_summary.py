@@ -19,14 +19,14 @@ from vpbench.results.summary import Tally, summarise
 
 
 class Mean(ClipMean):
-    info = MetricInfo("err", 1, False)
+    info = MetricInfo("err", 1, "lower")
 
     def measure(self, comparison):
         raise NotImplementedError
 
 
 class Ratio(PooledCounts):
-    info = MetricInfo("hits", 1, True)
+    info = MetricInfo("hits", 1, "higher")
 
     def measure(self, comparison):
         raise NotImplementedError

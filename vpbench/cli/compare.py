@@ -74,6 +74,7 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
 
 def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None:
     from vpbench.pages.numbers import count_clips, number
+    from vpbench.plugin.metric import better_text
 
     columns = (comparison.first, comparison.second, comparison.difference, comparison.ci95, comparison.p)
     table = []
@@ -82,9 +83,9 @@ def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None
             ends = "—" if interval is None else " to ".join(number(end, decimals) for end in interval)
             scores = [number(value, decimals) for value in (first, second, difference)]
             table.append([f"t+{step}", *scores, ends, number(p, 4)])
-    better = "higher" if comparison.higher_is_better else "lower"
     say()
-    say(f"{comparison.metric}, {better} is better, {count_clips(comparison.clips, comparison.recordings)}")
+    clips = count_clips(comparison.clips, comparison.recordings)
+    say(f"{comparison.metric}, {better_text(comparison.better)}, {clips}")
     say_table(table, ["", "first", "second", "difference", "95 % interval", "p"])
     for reason, count in comparison.undefined.items():
         say(f"undefined: {count} frames ({reason})")

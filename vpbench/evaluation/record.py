@@ -49,7 +49,7 @@ def describe_run(
         "metrics": {
             name: {
                 "revision": metric.info.revision,
-                "higher_is_better": metric.info.higher_is_better,
+                "better": metric.info.better,
                 "unit": metric.info.unit,
                 "decimals": metric.info.decimals,
                 "released": plugins.released("metric", name),

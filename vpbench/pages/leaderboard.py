@@ -29,6 +29,7 @@ from vpbench.pages.standings import (
     ranks,
 )
 from vpbench.pages.writing import MARK, stale_pages, write_pages
+from vpbench.plugin.metric import Better, better_text, cost
 from vpbench.results.result import Result
 
 __all__ = ["MARK", "build_pages", "collect", "stale_pages", "write_pages"]
@@ -161,26 +162,25 @@ def _why_apart(tables: Sequence[Table]) -> str:
 def _table(title: str, why_apart: str, lines: Sequence[Line]) -> str:
     run, metric = lines[0].result.run, lines[0].metric
     protocol, spec = run["protocol"], run["metrics"][metric]
-    higher = bool(spec["higher_is_better"])
+    better: Better = spec["better"]
     columns = _columns(metric, protocol["report"] or lines[0].result.summary["steps"], run)
-    ranked = ranks(lines, higher_is_better=higher)
+    ranked = ranks(lines, better)
     contenders = [line for rank, line in ranked if rank.isdecimal()]
-    best = {head: _best([score(line).value for line in contenders], higher) for head, score, _ in columns}
+    best = {head: _best([score(line).value for line in contenders], better) for head, score, _ in columns}
     reference = next((line for _, line in ranked if line.standing.label == protocol["reference"]), None)
     rows = []
     for rank, line in ranked:
         cells = [rank, _line_name(line, [other for _, other in ranked])]
         for head, score, factor in columns:
-            bold = line in contenders and equal(score(line).value, best[head])
+            bold = line in contenders and equal(_cost(score(line).value, better), best[head])
             cells.append(_cell(score(line), factor, spec["decimals"], bold=bold))
         if reference is not None:
-            cells.append(_skill(line.overall, reference.overall, -1 if higher else 1))
+            cells.append(_skill(line.overall, reference.overall, better))
         rows.append(cells)
     heads = ["", "predictor", *(head for head, _, _ in columns)]
     heads += [markdown(f"against {protocol['reference']}")] if reference is not None else []
-    arrow = "higher is better" if higher else "lower is better"
     unit = f", {markdown(spec['unit'])}" if spec["unit"] else ""
-    return f"## {markdown(title)}\n\n{why_apart}{arrow}{unit}\n\n{_table_text(heads, rows)}\n"
+    return f"## {markdown(title)}\n\n{why_apart}{better_text(better)}{unit}\n\n{_table_text(heads, rows)}\n"
 
 
 def _columns(metric: str, steps: Sequence[int], run: Mapping[str, Any]) -> list[Column]:
@@ -200,9 +200,12 @@ def _columns(metric: str, steps: Sequence[int], run: Mapping[str, Any]) -> list[
     return columns
 
 
-def _best(values: Sequence[float | None], higher: bool) -> float | None:
-    known = [value for value in values if value is not None]
-    return (max(known) if higher else min(known)) if known else None
+def _best(values: Sequence[float | None], better: Better) -> float | None:
+    return min((cost(value, better) for value in values if value is not None), default=None)
+
+
+def _cost(value: float | None, better: Better) -> float | None:
+    return None if value is None else cost(value, better)
 
 
 def _cell(score: Score, factor: float, decimals: int, *, bold: bool) -> str:
@@ -217,10 +220,10 @@ def _cell(score: Score, factor: float, decimals: int, *, bold: bool) -> str:
     return text
 
 
-def _skill(overall: float | None, reference: float | None, sign: int) -> str:
-    if overall is None or not reference:
+def _skill(overall: float | None, reference: float | None, better: Better) -> str:
+    if overall is None or reference is None or not (before := cost(reference, better)):
         return "—"
-    return f"{100 * sign * (reference - overall) / abs(reference) + 0.0:+.1f} %"  # + 0.0: never -0.0
+    return f"{100 * (before - cost(overall, better)) / abs(before) + 0.0:+.1f} %"  # + 0.0: never -0.0
 
 
 def _line_name(line: Line, lines: Sequence[Line]) -> str:

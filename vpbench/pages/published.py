@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from vpbench.output import markdown
 from vpbench.pages.reported import HORIZON, PrintedTable, Score
+from vpbench.plugin.metric import better_text
 
 __all__ = ["count", "protocols", "section"]
 
@@ -83,7 +84,7 @@ def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
     ]
     heads = ["", "method", "source", *(_title(horizon) for horizon in horizons)]
     table = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
-    arrow = "higher is better" if scores[0].column.higher_is_better else "lower is better"
+    arrow = better_text(scores[0].column.better)
     return f"### {markdown(metric)}, reported\n\n{arrow}{_units(scores)}\n\n{table}\n"
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vpbench.errors import DataError
 from vpbench.files import TOML, parse_toml, read_text
+from vpbench.plugin.metric import Better
 from vpbench.validation import validation_line
 
 __all__ = ["HORIZON", "SCHEMA", "Cell", "Column", "PrintedTable", "Score", "load_reported", "parse_table"]
@@ -41,7 +42,7 @@ class Column(_Strict):
     protocol: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", max_length=100)
     """Name of the protocol; "" in a table of parameters."""
     horizon: str = Field(default="", pattern=rf"^({HORIZON.pattern})?$")
-    higher_is_better: bool
+    better: Better
     unit: str
     """How the paper scales the number, in words; "" where it prints natural values."""
     factor: float = Field(gt=0)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from vpbench.errors import ResultError, VpbenchError, VpbenchWarning
 from vpbench.files import canonical
 from vpbench.plugin.loader import Plugins
+from vpbench.plugin.metric import Better, cost
 from vpbench.results.record import read_digest
 from vpbench.results.result import Result, find_results, load
 from vpbench.results.verify import check_result
@@ -260,20 +261,22 @@ def _one_per_seed(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(seeds[seed] for seed in sorted(seeds))
 
 
-def ranks(lines: Sequence[Line], *, higher_is_better: bool) -> list[tuple[str, Line]]:
+def ranks(lines: Sequence[Line], better: Better) -> list[tuple[str, Line]]:
     """Return the rows in their order, each with its rank or the reason why it has none.
 
     Equal scores share a rank, and the next rank counts them all: 1, 2, 2, 4. An undefined score has none.
     """
-    sign = -1 if higher_is_better else 1
+
+    def line_cost(line: Line) -> float | None:
+        return None if line.overall is None else cost(line.overall, better)
 
     def order(line: Line) -> tuple[bool, bool, float, str]:
-        return bool(line.apart), line.overall is None, sign * (line.overall or 0.0), line.standing.label
+        return bool(line.apart), line.overall is None, line_cost(line) or 0.0, line.standing.label
 
     ranked: list[tuple[str, Line]] = []
     for place, line in enumerate(sorted(lines, key=order), 1):
         rank = line.apart or ("—" if line.overall is None else str(place))
-        if ranked and rank == str(place) and equal(line.overall, ranked[-1][1].overall):
+        if ranked and rank == str(place) and equal(line_cost(line), line_cost(ranked[-1][1])):
             rank = ranked[-1][0]
         ranked.append((rank, line))
     return ranked

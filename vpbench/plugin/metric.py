@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from numbers import Integral
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from vpbench.errors import MetricError
 from vpbench.names import is_metric
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vpbench.plugin.clip import Comparison, LabelSpace, Modality
 
 __all__ = [
+    "Better",
     "ClipMean",
     "Measurements",
     "Metric",
@@ -33,7 +34,25 @@ __all__ = [
     "Statistic",
     "Undefined",
     "Value",
+    "better_text",
+    "cost",
 ]
+
+
+Better: TypeAlias = Literal["higher", "lower"] | float
+"""Which scores are better: higher ones, lower ones, or those closer to a value (``1.0`` for a ratio)."""
+
+
+def cost(score: float, better: Better) -> float:
+    """Return a number that is lower for the better of two scores."""
+    if isinstance(better, str):
+        return -score if better == "higher" else score
+    return abs(score - better)
+
+
+def better_text(better: Better) -> str:
+    """Return a metric's direction as pages print it, for example "closer to 1 is better"."""
+    return f"{better if isinstance(better, str) else f'closer to {better:g}'} is better"
 
 
 @dataclass(frozen=True)
@@ -63,7 +82,8 @@ class MetricInfo:
     name: str
     revision: int
     """Raised whenever the same frames could give another statistic."""
-    higher_is_better: bool
+    better: Better
+    """``"higher"``, ``"lower"``, or the value that scores should be close to."""
     summary: str = ""
     unit: str = ""
     decimals: int = 4
@@ -84,6 +104,8 @@ class MetricInfo:
             raise ValueError(f"the name {self.name[:100]!r}: a name holds letters, digits and _ . + = @ - only")
         if not 0 <= self.decimals <= 15:
             raise ValueError(f"decimals must be 0 to 15, not {self.decimals}")
+        if self.better not in ("higher", "lower") and not _is_finite(self.better):
+            raise ValueError(f'better must be "higher", "lower" or a finite number, not {self.better!r}')
         if self.revision < 0:
             raise ValueError(f"revision must be 0 or more, not {self.revision}")
 
@@ -227,6 +249,10 @@ class PooledCounts(_Base):
 
     def _refused(self, problem: str, remedy: str) -> MetricError:
         return MetricError(f"metric {self.info.name!r} sums counts, but its statistics hold {problem}: return {remedy}")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_integer(kind: type) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from vpbench.errors import ResultError, did_you_mean
-from vpbench.plugin.metric import Metric, Statistic
+from vpbench.plugin.metric import Better, Metric, Statistic, cost
 from vpbench.results.estimates import Recordings, difference_interval, finalise, group_frames, p_value
 from vpbench.results.result import Result
 from vpbench.results.summary import Tally
@@ -43,7 +43,7 @@ class Comparison:
     """One metric of two results, per step. Differences are the first less the second; None where undefined."""
 
     metric: str
-    higher_is_better: bool
+    better: Better
     steps: tuple[int, ...]
     first: tuple[float | None, ...]
     second: tuple[float | None, ...]
@@ -161,7 +161,7 @@ def compare_rows(
     clips = {clip for frames, _ in pairs for clip, _ in frames}
     return Comparison(
         metric=name,
-        higher_is_better=metric.info.higher_is_better,
+        better=metric.info.better,
         steps=tuple(steps),
         first=tuple(first),
         second=tuple(second),
@@ -203,9 +203,12 @@ def _worst(metric: Metric, pairs: Iterable[tuple[Frames, Frames]]) -> tuple[Clip
         )
         for clip, values in scores.items()
     ]
-    sign = -1 if metric.info.higher_is_better else 1
-    worse = [clip for clip in differences if sign * clip.difference > 0]
-    return tuple(sorted(worse, key=lambda clip: (-sign * clip.difference, clip.clip)))
+
+    def loss(clip: ClipDifference) -> float:
+        return cost(clip.first, metric.info.better) - cost(clip.second, metric.info.better)
+
+    worse = [clip for clip in differences if loss(clip) > 0]
+    return tuple(sorted(worse, key=lambda clip: (-loss(clip), clip.clip)))
 
 
 def _by_clip(frames: Frames) -> dict[str, list[Statistic]]:

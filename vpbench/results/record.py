@@ -15,6 +15,7 @@ from vpbench import files
 from vpbench.errors import ResultError, UsageError
 from vpbench.names import clip_problem, is_metric, is_name
 from vpbench.output import line
+from vpbench.plugin.metric import Better
 from vpbench.protocol.protocol import MAX_SAMPLES, Frame, Length, Protocol, Seed
 from vpbench.validation import validation_line
 
@@ -71,7 +72,7 @@ class _Spec(_Record):
     """A metric as it was measured."""
 
     revision: Frame
-    higher_is_better: bool
+    better: Better
     unit: Text
     decimals: Annotated[int, Field(ge=0, le=15)]
     released: bool

@@ -104,11 +104,11 @@ def _reproduces(result: Result, tally: Tally, name: str, metric: Metric | None) 
 
 def _check_direction(store: Store, name: str, metric: Metric) -> None:
     """Check that the record ranks in the metric's direction."""
-    recorded = store.run["metrics"][name]["higher_is_better"]
-    if recorded is not metric.info.higher_is_better:
+    recorded = store.run["metrics"][name]["better"]
+    if recorded != metric.info.better:
         raise ResultError(
-            f"{store.folder / 'run.json'} says that higher_is_better is {recorded} for {name}; the metric says the "
-            f"opposite: make the result again"
+            f"{store.folder / 'run.json'} records better = {recorded!r} for {name}, but the metric declares "
+            f"{metric.info.better!r}: make the result again"
         )
 
 

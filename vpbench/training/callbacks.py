@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from vpbench.errors import PredictorError
+from vpbench.plugin.metric import cost
 from vpbench.training.checkpoint import foreign_object
 from vpbench.training.loader import TrainingLoader, seeded
 from vpbench.training.validation import Validation
@@ -100,13 +101,13 @@ class Best(Checkpoint):
     @property
     def entry(self) -> dict[str, Any]:
         """The best validation so far; of equal ones the first, and NaN is worst."""
-        sign = 1 if self._validation.metrics[self._metric].info.higher_is_better else -1
+        better = self._validation.metrics[self._metric].info.better
 
-        def goodness(entry: dict[str, Any]) -> float:
-            value = sign * self._validation.overall(entry["scores"], self._metric)
-            return -math.inf if math.isnan(value) else value
+        def loss(entry: dict[str, Any]) -> float:
+            value = cost(self._validation.overall(entry["scores"], self._metric), better)
+            return math.inf if math.isnan(value) else value
 
-        return max(self._validation.history, key=goodness)
+        return min(self._validation.history, key=loss)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights, after validation, where none were better."""

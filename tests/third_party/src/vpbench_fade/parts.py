@@ -42,7 +42,7 @@ class Bars:
 
 
 class Brightness(vpbench.ClipMean):
-    info = vpbench.MetricInfo("brightness", revision=1, higher_is_better=False)
+    info = vpbench.MetricInfo("brightness", revision=1, better="lower")
 
     def measure(self, comparison):
         predicted, true = comparison.frames
