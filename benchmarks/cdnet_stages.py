@@ -19,7 +19,8 @@ from vpbench.evaluation.continuation import predict_video
 from vpbench.pages.strips import Row, frames_row, strip
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
-from vpbench.select.choose import choose_predictor, open_protocol_dataset
+from vpbench.select.component import choose_predictor
+from vpbench.select.data import open_protocol_dataset
 from vpbench_cdnet.losses import area
 
 

@@ -22,7 +22,8 @@ from vpbench.pages.strips import Row, flow_row, frames_row, labels_row, mask_row
 from vpbench.plugin.clip import Context, LabelSpace, Prediction
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
-from vpbench.select.choose import Chosen, choose_predictor, open_protocol_dataset
+from vpbench.select.component import Component, choose_predictor
+from vpbench.select.data import open_protocol_dataset
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def clips(protocol: Protocol, count: int, length: int) -> Iterator[Clip]:
         )
 
 
-def predict(sadm: Chosen, clip: Clip, length: int, horizon: int) -> Prediction:
+def predict(sadm: Component, clip: Clip, length: int, horizon: int) -> Prediction:
     """Continue a clip after its first frames."""
     prediction: Prediction = sadm.value.predict(clip.context(length), horizon, [torch.Generator().manual_seed(0)])
     return prediction

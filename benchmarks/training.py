@@ -20,7 +20,7 @@ from pathlib import Path
 import vpbench
 from vpbench.clips.prepare import find_prepared, prepare
 from vpbench.plugin.loader import Plugins, load_plugins
-from vpbench.select.choose import open_protocol, open_protocol_dataset
+from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.training.clips import training_manifest, training_protocol
 
 BAR = 5.0

@@ -156,7 +156,7 @@ def test_long_lines_without_dots_take_no_time():
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_text_is_utf8_with_or_without_a_byte_order_mark(path, encoding):
     path.write_text("é = 1".replace("é", "'é'"), encoding=encoding)
-    assert read_toml(path) == {"é": 1}
+    assert read_toml(path, "file") == {"é": 1}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import vpbench
+from vpbench.names import Selector
 from vpbench.plugin import hookspecs
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.suite import Suite
@@ -237,7 +238,7 @@ def test_every_suite_asks_for_what_there_is(path):
     assert suite.name == path.stem
     for job in suite.jobs():
         plugins.load("protocol", job.protocol)
-        name, _, preset = job.entry.name.partition(":")
+        name, preset = job.entry.selector.name, job.entry.selector.argument
         target = plugins.load("predictor", name)
         assert not preset or preset in target.presets, job.entry.name
         if job.entry.options:
@@ -253,7 +254,7 @@ def test_the_matrix_forgets_no_plugin():
     ours = {kind: [e for e in plugins.of(kind) if e.plugin == "vpbench"] for kind in ("protocol", "predictor")}
     targets = {entry.name: entry.load() for entry in ours["predictor"]}
     runnable = {name for name, target in targets.items() if not getattr(target, "argument", "")}
-    listed = [(entry["name"].partition(":")[0], entry) for entry in suite["predictors"]]
+    listed = [(Selector.parse(entry["name"]).name, entry) for entry in suite["predictors"]]
     assert sorted(suite["protocols"]) == [entry.name for entry in ours["protocol"]]
     assert {name for name, _ in listed} == runnable
     for name in runnable:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vpbench.errors import ResultError
+from vpbench.errors import ResultError, UsageError
 
 __all__ = [
     "RECORD",
@@ -115,9 +115,16 @@ def read_text(path: Path | Any, limit: int) -> str:
         raise ValueError(f"it is not encoded in UTF-8 (byte {error.start}); save it as UTF-8") from error
 
 
-def read_toml(path: Path | Any) -> dict[str, Any]:
-    """Read a TOML file (raises as :func:`read_text` and :func:`parse_toml`)."""
-    return parse_toml(read_text(path, TOML))
+def read_toml(path: Path | Any, kind: str) -> dict[str, Any]:
+    """Read a TOML file that a user wrote (a path, or a file inside a package).
+
+    Raises:
+        UsageError: it cannot be read, or is not TOML; the message names it by its ``kind``, such as "suite file".
+    """
+    try:
+        return parse_toml(read_text(path, TOML))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{kind} {path} cannot be read: {error}") from error
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 
 from vpbench.errors import VpbenchError
 
-__all__ = ["below", "clip_problem", "is_metric", "is_name", "slug"]
+__all__ = ["Selector", "below", "clip_problem", "is_metric", "is_name", "slug"]
 
 _LONGEST = 100
 _NAME = re.compile(r"\w[\w.+=@-]*")
@@ -17,6 +18,24 @@ _LONGEST_CLIP = 1000
 _LONGEST_FOLDER = 255
 _CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories of Unicode: control characters, halves of pairs, separators of lines and paragraphs."""
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A plugin object as users name it: ``NAME`` or ``NAME:PRESET``, or ``NAME:ARGUMENT`` if it takes an argument."""
+
+    name: str
+    argument: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Selector:
+        """Parse what a user typed."""
+        name, _, argument = text.partition(":")
+        return cls(name, argument)
+
+    def __str__(self) -> str:
+        """Return what a user would type."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
 def is_name(text: str) -> bool:

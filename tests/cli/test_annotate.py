@@ -120,9 +120,9 @@ def file(tmp_path):
     [
         # Set as the option `weights` of that name: what the annotator says of the file shows that it got it.
         (["-m", "last", "--annotate", "semantics=deeplabv3", "--weights", "deeplabv3=FILE"], "FILE: has 7 classes"),
-        (["-m", "last", "--weights", "deeplabv3=FILE"], "'deeplabv3' does not take part in this run; add it with -m"),
-        (["-m", "last", "--weights", "lats=FILE"], "'lats' does not take part in this run; did you mean 'last'?"),
-        (["-m", "last", "--weights", "FILE"], "'last' takes no options, so -o last.weights cannot be set"),
+        (["-m", "last", "--weights", "deeplabv3=FILE"], "'deeplabv3' does not take part; add it with -m"),
+        (["-m", "last", "--weights", "lats=FILE"], "'lats' does not take part; did you mean 'last'?"),
+        (["-m", "last", "--weights", "FILE"], "'last' takes no options, so last.weights cannot be set"),
         (["-m", "with-options", "--weights", "FILE"], "'with-options' has no option 'weights'"),
         (["-m", "last", "-m", "short", "--weights", "FILE"], "FILE: whose? Write --weights NAME="),
         (["-m", "last", "--weights", "FILE", "--weights", "last=FILE"], "given twice for last"),
@@ -235,8 +235,8 @@ def test_annotations_of_other_weights_are_not_used(vpbench, toy, tmp_path, monke
     [
         (["--annotate", "flow=diss"], "did you mean 'dis'?"),
         (["--annotate", "flow"], "--annotate flow: write it as NAME=VALUE"),
-        (["--annotate", "flow=dis", "-o", "raft.updates=3"], "option raft.updates: 'raft' does not annotate here"),
-        (["-o", "dis.quality=fast"], "option dis.quality: 'dis' does not annotate here"),
+        (["--annotate", "flow=dis", "-o", "raft.updates=3"], "option raft.updates: 'raft' does not take part"),
+        (["-o", "dis.quality=fast"], "option dis.quality: 'dis' does not take part"),
         (["--weights", "FILE"], "add the annotator that they are for with --annotate"),
         (["--annotate", "semantics=deeplabv3", "--weights", "FILE"], "FILE: has 7 classes"),
         (["--annotate", "semantics=deeplabv3", "--weights", "deeplabv3=FILE.not"], "FILE.not: there is no such file"),

@@ -10,10 +10,11 @@ import torch
 from tiny_video import known_frames, write_video
 from twins import cityscapes_snippet, human36m_images, kitti_drive, kitti_scenes, walking
 
+from vpbench.names import Selector
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.result import find_results
-from vpbench.select.choose import open_protocol
+from vpbench.select.data import open_protocol
 
 MATRIX = Path(__file__).parents[2] / "suites" / "matrix.toml"
 SIZE = (32, 64)
@@ -71,7 +72,7 @@ def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path, m
     entries = [
         entry
         for entry in suite["predictors"]
-        if hasattr(plugins.load("predictor", entry["name"].partition(":")[0]), "training_stages") == learned
+        if hasattr(plugins.load("predictor", Selector.parse(entry["name"]).name), "training_stages") == learned
     ]
     flags = [flag for name in dict.fromkeys(entry["name"] for entry in entries) for flag in ("-m", name)]
     flags += ["--clips", "1", "--allow-partial", "--metric", "mse", "--out", tmp_path / "r", "--json"]

@@ -156,7 +156,7 @@ def test_p_and_m_take_a_part(vpbench, suite, tmp_path, flags, expected):
     [
         (["-m", "lats"], "suite table: no predictor 'lats'; did you mean 'last'?"),
         (["-p", "toy"], "suite table: no protocol 'toy'"),
-        (["-o", "noisy.width=3"], "'noisy' does not take part in this run"),
+        (["-o", "noisy.width=3"], "'noisy' does not take part"),
         (["--metric", "msee"], "no metric 'msee'"),
     ],
 )

@@ -157,7 +157,7 @@ def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
         (["-m", "last"], 2, "predictor 'last' cannot be trained"),
         (["-m", "lerner"], 2, "did you mean 'learner'"),
         (["-m", "learner", "--epochs", "1"], 2, "--epochs and --max-steps: one says how long to train"),
-        (["-m", "learner", "-o", "last.x=1"], 2, "option last.x: 'last' does not take part in this training"),
+        (["-m", "learner", "-o", "last.x=1"], 2, "option last.x: 'last' does not take part"),
         (["-m", "learner", "-o", "learner.hiden=1"], 2, "has no option 'hiden'; did you mean 'hidden'"),
         (["-m", "learner", "--job", "a=1"], 2, "--job a=1: is for --submit"),
         (["-m", "learner", "--submit", "local", "--job", "nonsense=1"], 2, "nonsense"),

@@ -18,7 +18,7 @@ from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import build_manifest
-from vpbench.select.choose import Chosen
+from vpbench.select.component import Component
 
 OVERLAPPING = [
     {"kind": "sliding", "context": 3, "horizon": 1, "stride": 1},
@@ -69,7 +69,7 @@ def protocol(sampling=OVERLAPPING[0], **changes):
 
 
 def chosen(annotator, **changes):
-    return replace(Chosen("somebody", "", annotator, {}), **changes)
+    return replace(Component("somebody", "", annotator, {}), **changes)
 
 
 def progress(done, total):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vpbench.errors import UsageError
 from vpbench.plugin.clip import Context
 from vpbench.plugin.loader import load_plugins
-from vpbench.select.choose import choose_predictor
+from vpbench.select.component import choose_predictor
 from vpbench.select.parts import count_parts
 from vpbench_baselines import convlstm_cell
 from vpbench_baselines.convlstm import ConvLSTM, Options, from_patches, to_patches

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpbench.errors import UsageError
+from vpbench.names import Selector
 from vpbench.protocol.suite import Suite
 
 ROOT = Path(__file__).parents[2]
@@ -81,12 +82,12 @@ entries = st.fixed_dictionaries(
 @given(st.lists(entries, min_size=1, max_size=4), st.sets(names), st.sets(st.sampled_from(["x", "x:big", "y"])))
 def test_a_narrowed_suite_has_just_those_jobs_that_are_named(predictors, protocols, wanted):
     whole = Suite.parse({"schema": 1, "name": "table", "protocols": ["a", "b", "c"], "predictors": predictors}, "suite")
-    forms = {form for entry in predictors for form in (entry["name"], entry["name"].partition(":")[0])}
+    forms = {form for entry in predictors for form in (entry["name"], Selector.parse(entry["name"]).name)}
     named = wanted & forms
     expected = [
         job
         for job in asked(whole)
-        if (not protocols or job[0] in protocols) and (not named or {job[1], job[1].partition(":")[0]} & named)
+        if (not protocols or job[0] in protocols) and (not named or {job[1], Selector.parse(job[1]).name} & named)
     ]
     if expected:
         assert asked(whole.narrowed(sorted(protocols), sorted(named))) == expected

@@ -19,9 +19,10 @@ import torch
 
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.predictor import PredictorInfo
-from vpbench.select.choose import choose_metrics, choose_predictor
+from vpbench.select.component import choose_predictor
 from vpbench.select.fingerprint import fingerprint, hash_weights
 from vpbench.select.held import modules_of
+from vpbench.select.metrics import choose_metrics
 
 
 def net(gain):
@@ -402,7 +403,7 @@ def test_a_plugin_named_like_a_module_of_python_is_no_library(tmp_path):
     for gain in (1, 0.2):
         (tmp_path / "profile.py").write_text(PLUGIN.format(imports="", inside="", value=gain, gain=0))
         code = (
-            "from vpbench.select.choose import choose_predictor; from vpbench.plugin.loader import load_plugins\n"
+            "from vpbench.select.component import choose_predictor; from vpbench.plugin.loader import load_plugins\n"
             "print(choose_predictor(load_plugins(['profile.py']), 'm', {}).fingerprint)"
         )
         command = [sys.executable, "-c", code]
@@ -428,7 +429,7 @@ def test_every_first_party_predictor_and_metric_is_proven_and_the_same_in_every_
 def test_another_process_with_other_hashes_agrees(plugins, monkeypatch):
     monkeypatch.setenv("VPBENCH_PLUGINS", "vpbench")
     code = (
-        "from vpbench.select.choose import choose_predictor; from vpbench.plugin.loader import load_plugins\n"
+        "from vpbench.select.component import choose_predictor; from vpbench.plugin.loader import load_plugins\n"
         "print([choose_predictor(load_plugins(), name, {}).fingerprint for name in ('repeat', 'sadm')])"
     )
     outputs = set()

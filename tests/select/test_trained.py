@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import vpbench
 from vpbench.plugin.loader import load_plugins
-from vpbench.select.choose import choose_predictor
+from vpbench.select.component import choose_predictor
 from vpbench.select.trained import open_trained, save_trained, sequence_keys
 
 TESTS = Path(__file__).resolve().parents[1]

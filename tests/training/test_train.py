@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import vpbench
 from vpbench.plugin.loader import load_plugins
-from vpbench.select.choose import choose_predictor
+from vpbench.select.component import choose_predictor
 from vpbench.select.trained import open_trained
 from vpbench.training.train import Stopped
 
@@ -294,7 +294,7 @@ def test_the_best_weights_are_kept_by_the_metric_that_is_named(train, plugins, m
 
 def test_the_validation_scores_are_those_of_run(train, plugins, protocol, tmp_path):
     """Evaluated on the sequences that were held out, the weights score what their file says."""
-    from vpbench.select.choose import open_protocol_dataset
+    from vpbench.select.data import open_protocol_dataset
     from vpbench.training.clips import split_sequences
 
     weights = train(recipe={"epochs": 1})
@@ -317,7 +317,7 @@ def test_a_prepared_store_is_used_and_changes_no_bit(train, plugins, protocol, m
     from toys import ToyFrames
 
     from vpbench.clips.prepare import prepare
-    from vpbench.select.choose import open_protocol_dataset
+    from vpbench.select.data import open_protocol_dataset
     from vpbench.training.clips import split_sequences, training_manifest, training_protocol
 
     plain = train(out="plain")
@@ -338,7 +338,8 @@ def test_an_annotator_supplies_what_it_learns_from(train, plugins, protocol):
     """Flow by OpenCV's DIS, of frames that move one pixel to the right: as made for it, and as prepared."""
     from vpbench.clips.annotations import prepare_annotations
     from vpbench.clips.prepare import prepare
-    from vpbench.select.choose import choose_annotators, open_protocol_dataset
+    from vpbench.select.component import choose_annotators
+    from vpbench.select.data import open_protocol_dataset
     from vpbench.training.clips import training_manifest, training_protocol
 
     with pytest.raises(vpbench.DataError, match=r"requires flow.*--annotate flow=NAME"):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from vpbench.errors import DataError, UsageError, VpbenchError
+from vpbench.names import Selector
 from vpbench.output import line, say, say_block
 from vpbench.plugin.loader import Plugins, load_plugins
 
@@ -183,12 +184,12 @@ def parse_options(
     Raises:
         UsageError: not of that form, whose weights is not clear, or they are given twice. DataError: no such file.
     """
-    from vpbench.select.choose import parse_assignments
+    from vpbench.select.options import parse_assignments
 
     parsed = parse_assignments(options, "-o")
     files = {name: Path(text).expanduser() for name, text in pairs(weights, "--weights", bare=True).items()}
     if "" in files:
-        known = sorted({text.partition(":")[0] for text in names})
+        known = sorted({Selector.parse(text).name for text in names})
         if len(known) > 1:
             raise UsageError(f"--weights {files['']}: whose? Write --weights NAME=FILE, such as {known[0]}=FILE")
         if known[0] in files:

@@ -19,6 +19,7 @@ from vpbench.cli.common import (
     progress_bar,
     roots,
 )
+from vpbench.names import Selector
 from vpbench.output import say, say_block, say_table
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def check(
     """
     from vpbench.clips.leaks import find_leaks
     from vpbench.errors import UsageError
-    from vpbench.select.choose import open_dataset, open_protocol, open_protocol_dataset, parse_assignments
+    from vpbench.select.data import open_dataset, open_protocol, open_protocol_dataset
+    from vpbench.select.options import parse_assignments
 
     kind, text = _kind(state.plugins, name)
     values = parse_assignments(options, "-o")
@@ -119,19 +121,18 @@ def prepare(
     from vpbench.clips.annotations import prepare_annotations
     from vpbench.clips.prepare import prepare as make
     from vpbench.clips.readable import readable_manifest
-    from vpbench.errors import UsageError, did_you_mean
-    from vpbench.select.choose import choose_annotators, open_protocol, open_protocol_dataset
+    from vpbench.errors import UsageError
+    from vpbench.select.component import choose_annotators
+    from vpbench.select.data import open_protocol, open_protocol_dataset
+    from vpbench.select.options import check_used
     from vpbench.training.clips import training_manifest, training_protocol
 
     wanted = pairs(annotate, "--annotate")
-    names = [text.partition(":")[0] for text in wanted.values()]
+    names = [Selector.parse(text).name for text in wanted.values()]
     if weights and not names:
         raise UsageError(f"--weights {weights[0]}: add the annotator that they are for with --annotate")
     own = parse_options(options, weights, names)
-    for name in own:
-        if name not in names:
-            option = f"option {name}.{next(iter(own[name]))}"
-            raise UsageError(f"{option}: {name!r} does not annotate here{did_you_mean(name, names)}")
+    check_used(own, names)
     chosen = open_protocol(state.plugins, protocol)
     annotators = choose_annotators(state.plugins, wanted, own)
     opened = open_protocol_dataset(state.plugins, chosen, roots(data_roots))

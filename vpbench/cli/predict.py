@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vpbench.cli.common import LENGTH, SEED, State, busy, common_options, json_option, pairs, parse_options, print_json
-from vpbench.errors import UsageError, did_you_mean
+from vpbench.names import Selector
 from vpbench.output import say
 
 __all__ = ["command"]
@@ -63,20 +63,17 @@ def command(
     """
     from vpbench.evaluation.continuation import predict_video
     from vpbench.pages.continuation import check_out, write_continuation
+    from vpbench.select.options import check_used
 
     annotators = pairs(annotate, "--annotate")
-    own = parse_options(options, weights, [predictor])
-    used = [text.partition(":")[0] for text in (predictor, *annotators.values())]
-    state.plugins.entry("predictor", used[0])
-    for name in own:
-        if name not in used:
-            raise UsageError(
-                f"option {name}.{next(iter(own[name]))}: {name!r} does not take part{did_you_mean(name, used)}"
-            )
+    values_by_name = parse_options(options, weights, [predictor])
+    names = [Selector.parse(text).name for text in (predictor, *annotators.values())]
+    state.plugins.entry("predictor", names[0])
+    check_used(values_by_name, names)
     check_out(out)
     with busy(f"{predictor}: continuing {video.name}"):
         continuation = predict_video(
-            predictor, video, annotate=annotators, options=own, plugins=state.plugins, **values
+            predictor, video, annotate=annotators, options=values_by_name, plugins=state.plugins, **values
         )
         document = write_continuation(continuation, out)
     if as_json:

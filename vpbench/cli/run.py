@@ -23,6 +23,7 @@ from vpbench.cli.common import (
     roots,
 )
 from vpbench.errors import UsageError, VpbenchError
+from vpbench.names import Selector
 from vpbench.output import say, say_block, say_table
 
 if TYPE_CHECKING:
@@ -141,24 +142,20 @@ def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[st
 
 
 def _check_option_names(settings: Settings, plugins: Plugins, suite: Suite, jobs: Sequence[Job]) -> None:
-    """Refuse options of something that this run does not use: a typing error, most likely."""
-    from vpbench.errors import did_you_mean
+    """Check that every option belongs to a predictor or an annotator of this run."""
+    from vpbench.select.options import check_used
 
     texts = [*settings.annotate.values(), *suite.annotate.values()]
     for job in jobs:
         texts += [job.entry.name, *job.entry.annotate.values()]
-    used = {text.partition(":")[0] for text in texts}
-    if set(settings.options) - used:
-        from vpbench.select.choose import open_protocol
+    names = {Selector.parse(text).name for text in texts}
+    if unused := set(settings.options) - names:
+        from vpbench.select.data import open_protocol
 
-        opened = [open_protocol(plugins, name) for name in dict.fromkeys(job.protocol for job in jobs)]
-        used |= {text.partition(":")[0] for protocol in opened for text in protocol.annotate.values()}
-    for name in settings.options:
-        if name not in used:
-            known = {e.name for kind in ("predictor", "annotator") for e in plugins.of(kind)}
-            hint = did_you_mean(name, used) if name not in known else "; add it with -m or --annotate"
-            option = next(iter(settings.options[name]))
-            raise UsageError(f"option {name}.{option}: {name!r} does not take part in this run{hint}")
+        protocols = [open_protocol(plugins, name) for name in dict.fromkeys(job.protocol for job in jobs)]
+        names |= {Selector.parse(text).name for protocol in protocols for text in protocol.annotate.values()}
+        registered = {e.name for kind in ("predictor", "annotator") for e in plugins.of(kind)}
+        check_used(settings.options, names, "; add it with -m or --annotate" if unused & registered else "")
 
 
 def _carry_out(
@@ -230,13 +227,13 @@ def _title(protocol: str) -> str:
 
 
 def _document(job: Job, result: Result | None, reason: str | None) -> dict[str, Any]:
-    predictor, _, preset = job.entry.name.partition(":")
+    selector = job.entry.selector
     complete = result is not None and (result.path / "summary.json").is_file()
     return {
         "path": str(result.path) if result else None,
         "protocol": result.run["protocol"]["name"] if result else _title(job.protocol),
-        "predictor": predictor,
-        "preset": result.run["preset"] if result else preset,
+        "predictor": selector.name,
+        "preset": result.run["preset"] if result else selector.argument,
         "seed": job.seed,
         "complete": complete,
         "summary": result.summary if result and complete else None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import State, common_options, json_option, print_json
+from vpbench.names import Selector
 from vpbench.output import say
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def command(state: State, name: str, as_json: bool) -> None:
     if os.path.lexists(Path(name) / "run.json"):
         value = _result(Path(name))
     else:
-        text, _, preset = name.partition(":")
-        entry = state.plugins.find(text)
+        selector = Selector.parse(name)
+        entry = state.plugins.find(selector.name)
         value = {"kind": entry.kind, "name": entry.name, "summary": entry.summary, "plugin": entry.plugin}
-        value |= _DESCRIBE[entry.kind](state.plugins, entry, preset)
+        value |= _DESCRIBE[entry.kind](state.plugins, entry, selector.argument)
     if as_json:
         print_json(value)
         return
@@ -41,7 +42,7 @@ def command(state: State, name: str, as_json: bool) -> None:
 
 
 def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
-    from vpbench.select.choose import choose_predictor
+    from vpbench.select.component import choose_predictor
     from vpbench.select.parts import count_parts
 
     target = entry.load()
@@ -49,7 +50,7 @@ def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
     if getattr(target, "argument", "") and not preset:  # it is built from its argument only
         shown: dict[str, Any] = {"argument": target.argument}
     else:
-        chosen = choose_predictor(plugins, f"{entry.name}:{preset}" if preset else entry.name, {})
+        chosen = choose_predictor(plugins, str(Selector(entry.name, preset)), {})
         parts = count_parts(chosen.value)
         shown = {
             "preset": chosen.preset,
@@ -76,7 +77,7 @@ def _metric(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
 
 
 def _protocol(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
-    from vpbench.select.choose import open_protocol
+    from vpbench.select.data import open_protocol
 
     protocol = open_protocol(plugins, entry.name)
     return {"hash": protocol.hash, "protocol": protocol.model_dump(mode="json", by_alias=True)}

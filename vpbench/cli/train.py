@@ -6,7 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 
 from vpbench.cli.common import SEED, State, busy, common_options, each, pairs, roots
 from vpbench.errors import PredictorError, UsageError, VpbenchError
+from vpbench.names import Selector
 from vpbench.output import say
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def command(
     Of a SUITE.toml, what its entries say is to be trained and has not been is trained, one after another; -p and -m
     take a part of it, and every other option holds for all.
     """
-    from vpbench.select.choose import open_protocol, parse_assignments
+    from vpbench.select.data import open_protocol
+    from vpbench.select.options import check_used, parse_assignments
     from vpbench.training.plan import TrainSettings
 
     if values["epochs"] and values["steps"]:
@@ -96,7 +97,7 @@ def command(
     if weights is not None:
         if len(predictors) != 1:
             raise UsageError(f"--weights {weights}: name the one predictor that they are for with -m")
-        name = predictors[0].partition(":")[0]
+        name = Selector.parse(predictors[0]).name
         given.setdefault(name, {})["weights"] = str(weights)
     recipe = {key: value for key in _RECIPE if (value := values.pop(key)) is not None}
     settings = TrainSettings(
@@ -115,8 +116,7 @@ def command(
     if suite_file is not None:
         _train_suite(suite_file, protocols, predictors, seed, state.plugins, settings, pictures, only_job)
         return
-    used = [text.partition(":")[0] for text in (*predictors, *settings.annotate.values())]
-    _check_option_names(given, set(used))
+    check_used(given, [Selector.parse(text).name for text in (*predictors, *settings.annotate.values())])
     chosen = open_protocol(state.plugins, protocols[0])
     import vpbench.training.train  # noqa: F401  (tells of a missing Lightning)
     from vpbench.training.plan import make_training_plan
@@ -138,6 +138,7 @@ def _train_suite(
 ) -> None:
     """Train what a suite's entries want and lack; one that fails does not stop the others."""
     from vpbench.protocol.suite import Suite
+    from vpbench.select.options import check_used
     from vpbench.training.plan import is_first_process
     from vpbench.training.suite import find_weights, plan_training
 
@@ -149,7 +150,7 @@ def _train_suite(
     jobs = [job for job in Suite.read(file).narrowed(protocols, predictors).jobs(seed) if job.entry.train is not False]
     if not jobs:
         raise UsageError(f"{file}: no entry says `train = true`: there is nothing to train")
-    _check_option_names(settings.options, {job.entry.name.partition(":")[0] for job in jobs})
+    check_used(settings.options, {job.entry.selector.name for job in jobs})
     main = is_first_process()
     if only is not None:
         with each() as attempt, attempt():
@@ -225,17 +226,6 @@ def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
         _conclude(plan, protocol)
 
 
-def _check_option_names(given: Mapping[str, Mapping[str, Any]], used: set[str]) -> None:
-    from vpbench.errors import did_you_mean
-
-    for name in given:
-        if name not in used:
-            option = next(iter(given[name]))
-            raise UsageError(
-                f"option {name}.{option}: {name!r} does not take part in this training{did_you_mean(name, used)}"
-            )
-
-
 def _announce(plan: TrainingPlan) -> None:
     if plan.weights.is_file():
         say("this training is finished already")
@@ -264,15 +254,10 @@ def _conclude(plan: TrainingPlan, protocol: str) -> None:
 
 def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
     """Submit this very command, without what says so."""
-    from vpbench.files import parse_toml
+    from vpbench.select.options import parse_value
     from vpbench.training.submit import submit
 
-    parameters: dict[str, Any] = {}
-    for key, text in pairs(job, "--job").items():
-        try:
-            parameters[key] = parse_toml(f"value = {text}")["value"]
-        except ValueError:
-            parameters[key] = text
+    parameters = {key: parse_value(text) for key, text in pairs(job, "--job").items()}
     submitted = submit(
         _without(sys.argv[1:], {"--submit", "--job"}),
         cluster,

@@ -23,7 +23,7 @@ from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.plugin.guard import plugin_errors
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
-from vpbench.select.choose import Chosen
+from vpbench.select.component import Component
 
 __all__ = ["annotate", "find_annotations", "flags", "prepare_annotations"]
 
@@ -69,7 +69,7 @@ def flags(modalities: Sequence[Modality]) -> str:
 
 
 def find_annotations(
-    protocol: Protocol, dataset: Dataset, manifest: Manifest, annotator: Chosen
+    protocol: Protocol, dataset: Dataset, manifest: Manifest, annotator: Component
 ) -> PreparedDataset | None:
     """Return the store of what an annotator makes of the contexts of these clips, if there is one to be trusted.
 
@@ -86,7 +86,7 @@ def prepare_annotations(
     protocol: Protocol,
     prepared: PreparedDataset,
     manifest: Manifest,
-    annotator: Chosen,
+    annotator: Component,
     progress: Callable[[int, int], None],
 ) -> PreparedDataset:
     """Annotate the contexts of prepared clips, or finish it.
@@ -119,6 +119,6 @@ def prepare_annotations(
     return make_store(_folder(prepared.folder, annotator), prepared, contents, read, progress, _PART)
 
 
-def _folder(prepared: Path, annotator: Chosen) -> Path:
+def _folder(prepared: Path, annotator: Component) -> Path:
     key = store_key(annotator.value, annotator.describe())
     return prepared.with_name(f"{prepared.name}-{annotator.value.info.gives}-{annotator.name}-{key}")

@@ -21,7 +21,8 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench.protocol.protocol import PixelOp, Protocol, Resize
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
-from vpbench.select.choose import Chosen, Options, choose_annotators, choose_predictor, chosen_object
+from vpbench.select.component import Component, choose_annotators, choose_predictor, wrap_predictor
+from vpbench.select.options import Options
 
 __all__ = ["CONTEXT", "HORIZON", "Continuation", "predict_video"]
 
@@ -39,8 +40,8 @@ class Continuation:
     """The one clip: its context, and as ``future`` the steps that the video itself has beyond it (often none)."""
     predictions: tuple[Prediction, ...]
     """One per sample, checked: frames in [0,1]."""
-    predictor: Chosen
-    annotators: Mapping[Modality, Chosen]
+    predictor: Component
+    annotators: Mapping[Modality, Component]
     """Who made the semantics and flow of the context."""
     frames: tuple[int, ...]
     """The numbers of the context's frames in the video."""
@@ -93,7 +94,7 @@ def predict_video(
         raise UsageError(f"start counts frames from 0; it cannot be {start}")
     plugins = plugins or load_plugins()
     options = options or {}
-    chosen = choose_predictor(plugins, predictor, options) if isinstance(predictor, str) else chosen_object(predictor)
+    chosen = choose_predictor(plugins, predictor, options) if isinstance(predictor, str) else wrap_predictor(predictor)
     info = chosen.info
     annotators = choose_annotators(plugins, annotate or {}, options)
     _check_fit(chosen.name, info, annotators)
@@ -135,7 +136,7 @@ def _check_numbers(**values: int | None) -> None:
             raise UsageError(f"{name} must be a whole number of 1 or more, not {value}")
 
 
-def _check_fit(name: str, info: PredictorInfo, annotators: Mapping[Modality, Chosen]) -> None:
+def _check_fit(name: str, info: PredictorInfo, annotators: Mapping[Modality, Component]) -> None:
     """Check that a predictor gets what it requires from frames and annotators alone, and looks at what it is given."""
     if info.oracle:
         raise UsageError(f"predictor {name!r} is shown the truth, which a video to be continued does not have")
@@ -174,14 +175,14 @@ def _check_pixels(video: Video, ref: ClipRef, pixels: Sequence[PixelOp]) -> None
         ) from error
 
 
-def _training_protocol(chosen: Chosen) -> Protocol | None:
+def _training_protocol(chosen: Component) -> Protocol | None:
     """Return the protocol that the weights were trained on, where they say so."""
     if chosen.trained is None or "protocol" not in chosen.trained.about:
         return None
     return Protocol.parse(chosen.trained.about["protocol"], str(chosen.trained.path))
 
 
-def _of_training(chosen: Chosen, protocol: Protocol | None, horizon: int) -> list[str]:
+def _of_training(chosen: Component, protocol: Protocol | None, horizon: int) -> list[str]:
     """Return what a user should know of the training of a predictor, for this horizon."""
     if chosen.trained is None and hasattr(chosen.value, "training_stages"):
         return [f"{chosen.name} was given no weights (--weights FILE): it is untrained"]

@@ -18,7 +18,8 @@ from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.result import Result
 from vpbench.results.summarise import write_summary
-from vpbench.select.choose import choose_predictor, chosen_object, open_protocol
+from vpbench.select.component import choose_predictor, wrap_predictor
+from vpbench.select.data import open_protocol
 
 __all__ = ["CellOutcome", "Outcome", "Progress", "evaluate", "run"]
 
@@ -79,7 +80,7 @@ def evaluate(
     if isinstance(predictor, str):
         chosen = choose_predictor(plugins, predictor, chosen_settings.options)
     else:
-        chosen = chosen_object(predictor)
+        chosen = wrap_predictor(predictor)
     with evaluation_mode(chosen.name, chosen.value):
         outcome = run(make_plan(protocol, [chosen], plugins, chosen_settings), chosen_settings, progress)
     (cell,) = outcome.cells

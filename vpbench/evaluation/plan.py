@@ -26,15 +26,11 @@ from vpbench.protocol.protocol import MAX_SAMPLES, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.identity import Identity
 from vpbench.results.result import label
-from vpbench.select.choose import (
-    Chosen,
-    Options,
-    choose_annotators,
-    choose_metrics,
-    fingerprint_metric,
-    open_protocol_dataset,
-)
+from vpbench.select.component import Component, choose_annotators
+from vpbench.select.data import open_protocol_dataset
 from vpbench.select.fingerprint import Fingerprint
+from vpbench.select.metrics import choose_metrics, fingerprint_metric
+from vpbench.select.options import Options
 
 __all__ = ["Cell", "Plan", "Settings", "make_plan"]
 
@@ -85,7 +81,7 @@ class Settings:
 class Cell:
     """One predictor on one protocol: one result."""
 
-    predictor: Chosen
+    predictor: Component
     identity: Identity
     metrics: Mapping[str, Metric]
     folder: Path
@@ -111,7 +107,7 @@ class Plan:
     probe: Probe
     manifest: Manifest
     cells: Sequence[Cell]
-    annotators: Mapping[Modality, Chosen]
+    annotators: Mapping[Modality, Component]
     device: str
     rank: int
     world: int
@@ -147,7 +143,7 @@ class Plan:
 
 def make_plan(
     protocol: Protocol,
-    predictors: Sequence[Chosen],
+    predictors: Sequence[Component],
     plugins: Plugins,
     settings: Settings,
     probe: Probe | None = None,
@@ -190,15 +186,15 @@ def _info(cell: Cell) -> Any:
     return cell.predictor.info
 
 
-def _defaults(protocol: Protocol, dataset: Dataset, predictors: Sequence[Chosen]) -> dict[str, str]:
+def _defaults(protocol: Protocol, dataset: Dataset, predictors: Sequence[Component]) -> dict[str, str]:
     """Return the protocol's annotators for what the dataset lacks and some predictor requires."""
     required = {m for chosen in predictors for m in chosen.info.requires}
     return {m: name for m, name in protocol.annotate.items() if m in required - dataset.info.context_modalities}
 
 
 def _shown(
-    chosen: Chosen, protocol: Protocol, dataset: Dataset, annotators: Mapping[Modality, Chosen]
-) -> dict[Modality, Chosen]:
+    chosen: Component, protocol: Protocol, dataset: Dataset, annotators: Mapping[Modality, Component]
+) -> dict[Modality, Component]:
     """Check that the predictor gets what it requires; return the annotators whose work it is shown."""
     info = chosen.info
     horizon = protocol.sampling.horizon
@@ -219,7 +215,7 @@ def _shown(
 
 
 def _usable(
-    chosen: Chosen,
+    chosen: Component,
     protocol: Protocol,
     dataset: Dataset,
     metrics: Mapping[str, Metric],
@@ -243,7 +239,7 @@ def _usable(
     return {name: metric for name, metric in metrics.items() if name not in skipped}, skipped
 
 
-def _doubt(chosen: Chosen, annotators: Iterable[Chosen], metrics: Mapping[str, Fingerprint]) -> str:
+def _doubt(chosen: Component, annotators: Iterable[Component], metrics: Mapping[str, Fingerprint]) -> str:
     """Return why a result of these cannot be proven to be that of another run; "" where it can."""
     doubts = [(f"predictor {chosen.name!r}", chosen.unproven)]
     doubts += [(f"annotator {annotator.name!r}", annotator.unproven) for annotator in annotators]
@@ -252,13 +248,13 @@ def _doubt(chosen: Chosen, annotators: Iterable[Chosen], metrics: Mapping[str, F
 
 
 def _cell(
-    chosen: Chosen,
+    chosen: Component,
     protocol: Protocol,
     manifest: Manifest,
     settings: Settings,
     metrics: Mapping[str, Metric],
     skipped: Mapping[str, str],
-    annotators: Mapping[Modality, Chosen],
+    annotators: Mapping[Modality, Component],
     outputs: Sequence[Modality],
     probe: Probe,
     plugins: Plugins,

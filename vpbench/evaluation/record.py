@@ -15,13 +15,13 @@ from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.identity import Identity
 from vpbench.results.store import SCHEMA
-from vpbench.select.choose import Chosen
+from vpbench.select.component import Component
 
 __all__ = ["describe_run"]
 
 
 def describe_run(
-    chosen: Chosen,
+    chosen: Component,
     protocol: Protocol,
     manifest: Manifest,
     dataset: DatasetInfo,
@@ -62,7 +62,7 @@ def describe_run(
     }
 
 
-def _weights(chosen: Chosen, protocol: Protocol, manifest: Manifest) -> dict[str, Any] | None:
+def _weights(chosen: Component, protocol: Protocol, manifest: Manifest) -> dict[str, Any] | None:
     """Return what is known of a predictor's weights; None of one that has none to train."""
     if chosen.trained is not None:
         return chosen.trained.seen(protocol.dataset.name, (ref.sequence for ref in manifest.clips))

@@ -12,13 +12,16 @@ from vpbench.clips.probe import Probe
 from vpbench.errors import DataError, UsageError, VpbenchError
 from vpbench.evaluation.plan import Plan, Settings, make_plan
 from vpbench.files import canonical
+from vpbench.names import Selector
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.suite import Job
-from vpbench.select.choose import Chosen, Options, choose_predictor, open_protocol, open_protocol_dataset
+from vpbench.select.component import Component, choose_predictor
+from vpbench.select.data import open_protocol, open_protocol_dataset
+from vpbench.select.options import Options
 
-__all__ = ["FindWeights", "Planned", "group_jobs", "job_annotators", "name_options", "plan_group"]
+__all__ = ["FindWeights", "Planned", "group_jobs", "job_annotators", "job_options", "plan_group"]
 
 FindWeights = Callable[[Job, Plugins, Settings], Path | None]
 """Finds the weights that training a job left; None if it is not trained yet."""
@@ -67,7 +70,7 @@ def plan_group(
         protocol = open_protocol(plugins, jobs[0].protocol)
     except VpbenchError as error:
         return [], dict.fromkeys(jobs, error)
-    chosen: dict[Job, Chosen] = {}
+    chosen: dict[Job, Component] = {}
     failed: Failed = {}
     for job in jobs:
         try:
@@ -79,7 +82,7 @@ def plan_group(
     except VpbenchError as error:
         return [], failed | dict.fromkeys(chosen, error)
     probe = Probe(protocol, dataset)
-    parts: dict[str, dict[Job, Chosen]] = {}
+    parts: dict[str, dict[Job, Component]] = {}
     for job, one in chosen.items():
         wanted = {**job_annotators(job, one, protocol, dataset), **settings.annotate}
         parts.setdefault(canonical(wanted), {})[job] = one
@@ -93,34 +96,34 @@ def plan_group(
     return planned, failed
 
 
-def _choose(job: Job, plugins: Plugins, settings: Settings, find_weights: FindWeights) -> Chosen:
+def _choose(job: Job, plugins: Plugins, settings: Settings, find_weights: FindWeights) -> Component:
     """Build a job's predictor.
 
     Raises:
         VpbenchError: as :func:`choose_predictor`; weights that are not there.
     """
-    text, given = name_options(job, plugins, settings.options)
-    ((name, own),) = given.items()
-    if job.entry.weights and not Path(own["weights"]).is_file():
-        raise DataError(f"weights of {job.label!r}: there is no file {own['weights']}")
-    if job.entry.train is not False and "weights" not in own:
+    text, options = job_options(job, plugins, settings.options)
+    name = job.entry.selector.name
+    if job.entry.weights and not Path(options[name]["weights"]).is_file():
+        raise DataError(f"weights of {job.label!r}: there is no file {options[name]['weights']}")
+    if job.entry.train is not False and "weights" not in options[name]:
         weights = find_weights(job, plugins, settings)
         if weights is None:
             raise DataError(f"{job.label!r} is not trained yet: `vpbench train` with this suite and --out does it")
-        own["weights"] = str(weights)
-    return choose_predictor(plugins, text, {name: own})
+        options = {**options, name: {**options[name], "weights": str(weights)}}
+    return choose_predictor(plugins, text, options)
 
 
-def name_options(job: Job, plugins: Plugins, options: Options) -> tuple[str, dict[str, dict[str, Any]]]:
-    """Return a job's predictor as after ``-m``, and its options by its name; ``options`` go before the entry's."""
-    name, _, argument = job.entry.name.partition(":")
-    target = plugins.load("predictor", name)
-    given = job.entry.options | ({"weights": job.entry.weights} if job.entry.weights else {})
-    takes = getattr(target, "argument", "")
-    if takes and argument and argument not in getattr(target, "presets", {}):
-        argument = _anchored({takes: argument}, target, job.folder)[takes]
-    own = {**_anchored(given, target, job.folder), **options.get(name, {})}
-    return f"{name}:{argument}" if argument else name, {name: own}
+def job_options(job: Job, plugins: Plugins, options: Options) -> tuple[str, Options]:
+    """Return a job's predictor as after ``-m``, and options by name: the entry's, overridden by ``options``."""
+    selector = job.entry.selector
+    target = plugins.load("predictor", selector.name)
+    values = job.entry.options | ({"weights": job.entry.weights} if job.entry.weights else {})
+    option, argument = getattr(target, "argument", ""), selector.argument
+    if option and argument and argument not in getattr(target, "presets", {}):
+        argument = _anchored({option: argument}, target, job.folder)[option]
+    values = {**_anchored(values, target, job.folder), **options.get(selector.name, {})}
+    return str(Selector(selector.name, argument)), {**options, selector.name: values}
 
 
 def _anchored(options: Mapping[str, Any], target: Any, folder: Path) -> dict[str, Any]:
@@ -135,14 +138,14 @@ def _anchored(options: Mapping[str, Any], target: Any, folder: Path) -> dict[str
     }
 
 
-def job_annotators(job: Job, chosen: Chosen, protocol: Protocol, dataset: Dataset) -> dict[str, str]:
+def job_annotators(job: Job, chosen: Component, protocol: Protocol, dataset: Dataset) -> dict[str, str]:
     """Return the annotators that a job names, and those for what the dataset lacks and the predictor requires."""
     lacking = set(chosen.info.requires) - set(dataset.info.context_modalities)
     return {m: name for m, name in {**job.annotate, **protocol.annotate}.items() if m in lacking} | job.entry.annotate
 
 
 def _plan(
-    protocol: Protocol, chosen: Mapping[Job, Chosen], probe: Probe, plugins: Plugins, settings: Settings
+    protocol: Protocol, chosen: Mapping[Job, Component], probe: Probe, plugins: Plugins, settings: Settings
 ) -> tuple[list[Planned], Failed]:
     try:
         plan = make_plan(protocol, list(chosen.values()), plugins, settings, probe)
@@ -153,7 +156,7 @@ def _plan(
         make_plan(protocol, [], plugins, settings, probe)
     except VpbenchError as error:
         return [], dict.fromkeys(chosen, error)
-    fitting: dict[Job, Chosen] = {}
+    fitting: dict[Job, Component] = {}
     failed: Failed = {}
     folders: set[Path] = set()
     for job, one in chosen.items():

@@ -288,8 +288,5 @@ class Protocol(_Strict):
         Raises:
             UsageError: it cannot be read, is not TOML or not a protocol.
         """
-        try:
-            value = read_toml(path)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"protocol file {path} cannot be read: {error}") from error
+        value = read_toml(path, "protocol file")
         return cls.parse(value, f"protocol file {path}")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, Val
 
 from vpbench.errors import UsageError, did_you_mean
 from vpbench.files import read_toml
+from vpbench.names import Selector
 from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import MAX_SAMPLES, ProtocolName, Seed
 from vpbench.validation import validation_line
@@ -66,8 +67,13 @@ class Entry(_Strict):
         return self
 
     @property
+    def selector(self) -> Selector:
+        """The predictor and its preset."""
+        return Selector.parse(self.name)
+
+    @property
     def label(self) -> str:
-        """What tells it from the suite's other entries, in words."""
+        """The name and everything that differs from the suite's other entries."""
         said = {**self.options, **self.annotate}
         said |= {"weights": self.weights} if self.weights else {}
         said |= {"samples": self.samples} if self.samples else {}
@@ -142,10 +148,7 @@ class Suite(_Strict):
         Raises:
             UsageError: it cannot be read, is not TOML or not a suite.
         """
-        try:
-            value = read_toml(path)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"suite file {path} cannot be read: {error}") from error
+        value = read_toml(path, "suite file")
         suite = cls.parse(value, f"suite file {path}")
         suite._folder = path.parent
         return suite
@@ -163,7 +166,7 @@ class Suite(_Strict):
         kept = {places[_resolved(text)] for text in protocols if _resolved(text) in places}
         if unknown := [text for text in protocols if _resolved(text) not in places]:
             raise UsageError(f"suite {self.name}: no protocol {unknown[0]!r}{did_you_mean(unknown[0], self.protocols)}")
-        forms = {form for entry in self.predictors for form in (entry.name, entry.name.partition(":")[0])}
+        forms = {form for entry in self.predictors for form in (entry.name, entry.selector.name)}
         if unknown := [text for text in predictors if text not in forms]:
             raise UsageError(f"suite {self.name}: no predictor {unknown[0]!r}{did_you_mean(unknown[0], forms)}")
         narrow = self.model_copy(
@@ -172,7 +175,7 @@ class Suite(_Strict):
                 "predictors": tuple(
                     entry
                     for entry in self.predictors
-                    if not predictors or {entry.name, entry.name.partition(":")[0]} & set(predictors)
+                    if not predictors or {entry.name, entry.selector.name} & set(predictors)
                 ),
             }
         )

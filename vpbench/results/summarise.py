@@ -16,7 +16,7 @@ from vpbench.results.record import holds
 from vpbench.results.result import Result
 from vpbench.results.store import Store
 from vpbench.results.summary import Tally, summarise
-from vpbench.select.choose import fingerprint_metric
+from vpbench.select.metrics import fingerprint_metric
 
 __all__ = ["merge", "metrics_of", "other_code", "summary_of", "summary_text", "write_summary"]
 

@@ -23,8 +23,10 @@ from vpbench.plugin.loader import Plugins
 from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.result import label
-from vpbench.select.choose import Chosen, Options, choose_predictor, open_dataset
+from vpbench.select.component import Component, choose_predictor
+from vpbench.select.data import open_dataset
 from vpbench.select.fingerprint import hash_weights
+from vpbench.select.options import Options
 from vpbench.select.trained import sequence_keys
 from vpbench.training.clips import (
     Part,
@@ -90,7 +92,7 @@ class TrainingPlan:
     """Everything that is decided before the first step."""
 
     protocol: Protocol
-    chosen: Chosen
+    chosen: Component
     plugins: Plugins
     settings: TrainSettings
     resources: Resources
@@ -193,7 +195,7 @@ def _hash(lines: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _source(protocol: Protocol, chosen: Chosen, dataset: Any, validation: Plan) -> ClipSource:
+def _source(protocol: Protocol, chosen: Component, dataset: Any, validation: Plan) -> ClipSource:
     """Read from the prepared store of the training sequences where there is one, else from the dataset."""
     info = chosen.info
     annotators = {modality: one.value for modality, one in validation.annotators.items()}

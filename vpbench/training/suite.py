@@ -9,11 +9,12 @@ from typing import Any
 
 from vpbench.errors import DataError, VpbenchError
 from vpbench.evaluation.plan import Settings
-from vpbench.evaluation.suite import job_annotators, name_options
+from vpbench.evaluation.suite import job_annotators, job_options
 from vpbench.files import RECORD, canonical, parse_json, read_text
 from vpbench.plugin.loader import Plugins
 from vpbench.protocol.suite import Job
-from vpbench.select.choose import choose_predictor, open_protocol, open_protocol_dataset
+from vpbench.select.component import choose_predictor
+from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.training.plan import TrainingPlan, TrainSettings, make_training_plan
 
 __all__ = ["find_job_weights", "find_weights", "plan_training"]
@@ -25,14 +26,14 @@ def plan_training(job: Job, plugins: Plugins, settings: TrainSettings) -> Traini
     Raises:
         VpbenchError: as :func:`make_training_plan`; Lightning is not installed.
     """
-    text, given = name_options(job, plugins, settings.options)
+    text, options = job_options(job, plugins, settings.options)
     protocol = open_protocol(plugins, job.protocol)
     dataset = open_protocol_dataset(plugins, protocol, settings.data_roots)
-    chosen = choose_predictor(plugins, text, given)
+    chosen = choose_predictor(plugins, text, options)
     recipe = job.entry.train if isinstance(job.entry.train, dict) else {}
     own = replace(
         settings,
-        options={**settings.options, **given},
+        options=options,
         annotate={**job_annotators(job, chosen, protocol, dataset), **settings.annotate},
         recipe=recipe,
         seed=job.seed,

@@ -46,7 +46,7 @@ from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.provenance import describe_process
-from vpbench.select.choose import open_protocol
+from vpbench.select.data import open_protocol
 from vpbench.select.trained import fit_weights, open_trained, save_trained
 from vpbench.training.loader import TrainingLoader
 from vpbench.training.plan import LAST, TrainingPlan, TrainSettings, is_first_process, make_training_plan

@@ -24,7 +24,7 @@ from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Anchored
 from vpbench.results.store import Row
-from vpbench.select.choose import choose_metrics
+from vpbench.select.metrics import choose_metrics
 from vpbench.training.loader import TrainingLoader
 
 __all__ = ["Validation", "scores"]

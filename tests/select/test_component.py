@@ -12,20 +12,16 @@ import torch
 from pydantic import BaseModel
 
 from vpbench.errors import DataError, PluginError, UsageError
+from vpbench.names import Selector
 from vpbench.plugin.dataset import DatasetInfo
 from vpbench.plugin.hookspecs import hookimpl
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.protocol.protocol import Protocol
-from vpbench.select.choose import (
-    choose_annotators,
-    choose_metrics,
-    choose_predictor,
-    chosen_object,
-    open_protocol,
-    open_protocol_dataset,
-    parse_assignments,
-)
+from vpbench.select.component import choose_annotators, choose_predictor, wrap_predictor
+from vpbench.select.data import open_protocol, open_protocol_dataset
+from vpbench.select.metrics import choose_metrics
+from vpbench.select.options import parse_assignments
 
 TOYS = Path(__file__).parents[1] / "toys.py"
 
@@ -122,13 +118,13 @@ def test_options_come_from_defaults_presets_and_the_user(plugins):
         ("with-options", {"width": 0}, r"predictor 'with-options': option width: .*greater than or equal to 1"),
         ("with-options", {"width": "many"}, r"option width: .*integer"),
         ("last:fast", {}, r"predictor 'last' has no preset 'fast'; there are none"),
-        ("last", {"width": 3}, r"predictor 'last' takes no options, so -o last\.width cannot be set"),
+        ("last", {"width": 3}, r"predictor 'last' takes no options, so last\.width cannot be set"),
         ("argued", {}, r"predictor 'argued' needs its dir: write argued:DIR"),
     ],
 )
 def test_what_does_not_fit_is_a_usage_error(plugins, text, options, message):
     with pytest.raises(UsageError, match=message):
-        choose_predictor(plugins, text, {text.partition(":")[0]: options})
+        choose_predictor(plugins, text, {Selector.parse(text).name: options})
 
 
 @pytest.mark.parametrize(
@@ -179,14 +175,14 @@ class MyModel(torch.nn.Module):
 
 
 def test_an_object_is_named_by_its_class():
-    chosen = chosen_object(Plain())
+    chosen = wrap_predictor(Plain())
     assert (chosen.name, bool(chosen.fingerprint), dict(chosen.options)) == ("plain", True, {})
-    assert chosen_object(MyModel()).name == "my-model"
-    assert chosen_object(Argued(Argued.Options(dir="x"))).options == {"dir": "x", "factor": 1.0}
+    assert wrap_predictor(MyModel()).name == "my-model"
+    assert wrap_predictor(Argued(Argued.Options(dir="x"))).options == {"dir": "x", "factor": 1.0}
     with pytest.raises(UsageError, match=r"neither a predictor's name nor an object with `info` and `predict`"):
-        chosen_object(NoPredictor())
+        wrap_predictor(NoPredictor())
     with pytest.raises(UsageError, match=r"neither a predictor's name nor an object"):
-        chosen_object(Plain)
+        wrap_predictor(Plain)
 
 
 class Constant:
@@ -201,23 +197,23 @@ class Constant:
 
 def test_objects_with_other_attributes_are_other_results():
     values = [0.1, 0.5, "0.1", [0.1], torch.tensor([0.1]), torch.tensor([0.2]), torch.nn.Linear(1, 1)]
-    prints = [chosen_object(Constant(value)).fingerprint for value in values]
+    prints = [wrap_predictor(Constant(value)).fingerprint for value in values]
     assert len(set(prints)) == len(values)
-    assert chosen_object(Constant(0.1)).fingerprint == prints[0]
+    assert wrap_predictor(Constant(0.1)).fingerprint == prints[0]
 
 
 def test_an_object_that_cannot_be_looked_into_says_so():
-    assert chosen_object(Constant(threading.Lock())).unproven == "Constant.value is a _thread.lock"
-    assert chosen_object(Constant(0.1)).unproven == ""
+    assert wrap_predictor(Constant(threading.Lock())).unproven == "Constant.value is a _thread.lock"
+    assert wrap_predictor(Constant(0.1)).unproven == ""
 
 
 def test_a_retrained_module_is_another_result():
     model = MyModel()
-    before = chosen_object(model).fingerprint
-    assert before and chosen_object(model).fingerprint == before
+    before = wrap_predictor(model).fingerprint
+    assert before and wrap_predictor(model).fingerprint == before
     with torch.no_grad():
         model.layer.bias += 1
-    assert chosen_object(model).fingerprint != before
+    assert wrap_predictor(model).fingerprint != before
 
 
 # options as typed
@@ -290,7 +286,7 @@ def test_a_root_that_is_not_there_fails_and_says_where_to_get_it(plugins, tmp_pa
 @pytest.mark.parametrize("text", ["[data-roots", "[data-roots]\nrooted = 3\n", "data-roots = 'x'\n", b"\xff"])
 def test_a_broken_configuration_file_is_named(plugins, tmp_path, text):
     (tmp_path / "config.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(UsageError, match=r"configuration file .*config\.toml: "):
+    with pytest.raises(UsageError, match=r"configuration file .*config\.toml"):
         open_protocol_dataset(plugins, protocol("rooted"), {})
 
 
@@ -331,9 +327,9 @@ def test_annotators_are_for_a_modality_that_they_give(plugins):
     (chosen,) = choose_annotators(plugins, {"flow": "still"}, {}).values()
     assert json.loads(chosen.describe()) == {"fingerprint": chosen.fingerprint, "name": "still", "options": {}}
     for wanted, message in {
-        "flwo": r"--annotate flwo=still: 'flwo' cannot be annotated; did you mean 'flow'\?",
+        "flwo": r"annotator flwo=still: 'flwo' cannot be annotated; did you mean 'flow'\?",
         "frames": r"'frames' cannot be annotated",
-        "semantics": r"--annotate semantics=still: the annotator 'still' gives flow",
+        "semantics": r"annotator semantics=still: the annotator 'still' gives flow",
     }.items():
         with pytest.raises(UsageError, match=message):
             choose_annotators(plugins, {wanted: "still"}, {})

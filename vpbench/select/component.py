@@ -1,0 +1,212 @@
+"""Build predictors and annotators from names, presets and options."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from vpbench.errors import (
+    PluginError,
+    UsageError,
+    VpbenchError,
+    describe,
+    did_you_mean,
+    text_of,
+    type_name,
+)
+from vpbench.files import canonical
+from vpbench.names import Selector, slug
+from vpbench.plugin.annotator import Annotator
+from vpbench.plugin.clip import MODALITIES, Modality
+from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.loader import Plugins
+from vpbench.plugin.predictor import PredictorInfo
+from vpbench.plugin.process_state import process_state
+from vpbench.select.fingerprint import fingerprint
+from vpbench.select.options import Options, validate_options
+from vpbench.select.trained import Trained, fit_weights, merge_options, open_trained
+
+__all__ = ["Component", "choose_annotators", "choose_predictor", "wrap_predictor"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A plugin's object, built from its name, preset and options."""
+
+    name: str
+    preset: str
+    value: Any
+    options: Mapping[str, Any]
+    """All option values, JSON-able."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each option's value comes from: default, preset or user."""
+    fingerprint: str = ""
+    """sha256 of its values, its code and the globals that it names."""
+    unproven: str = ""
+    """Why the fingerprint proves nothing; "" if it does."""
+    trained: Trained | None = None
+    """The file that its weights were read from, where the harness read them."""
+    info: Any = None
+    """Its ``info``, read once: a plugin may compute it."""
+
+    def describe(self) -> str:
+        """Return one string that names the object, its options, values and code: for the identity."""
+        return canonical({"name": self.name, "options": dict(self.options), "fingerprint": self.fingerprint})
+
+
+def choose_predictor(plugins: Plugins, text: str, options: Options, seed: int = 0) -> Component:
+    """Build the predictor of ``NAME`` or ``NAME:PRESET`` (or ``NAME:ARGUMENT`` if it takes an argument).
+
+    Args:
+        plugins: where it is looked up.
+        text: the name and the preset.
+        options: by name. ``weights`` of a trainable predictor is a file; its options are the defaults.
+        seed: of untrained weights.
+
+    Raises:
+        UsageError: an unknown name, preset or option, a value that does not fit, weights of another predictor.
+        DataError: a file of weights cannot be read, or has other shapes.
+    """
+    selector = Selector.parse(text)
+    component = _build(plugins, "predictor", selector, options.get(selector.name, {}), seed)
+    return replace(component, info=_read_info(component.value, selector.name))
+
+
+def _read_info(predictor: Any, name: str) -> PredictorInfo:
+    """Return a predictor's ``info``.
+
+    Raises:
+        PluginError: it lacks ``info`` or ``predict``, or reading one of them raises.
+    """
+
+    def fail(error: BaseException) -> PluginError:
+        if isinstance(error, AttributeError):
+            return PluginError(f"the predictor {name!r} lacks `info` or `predict` ({text_of(error)})")
+        return PluginError(f"the `info` of predictor {name!r} cannot be read: {describe(error)}")
+
+    with plugin_errors(fail):
+        info, _ = predictor.info, predictor.predict
+    if not isinstance(info, PredictorInfo):
+        raise PluginError(f"the `info` of predictor {name!r} must be a vpbench.PredictorInfo, not {type_name(info)}")
+    return info
+
+
+def choose_annotators(plugins: Plugins, texts: Mapping[str, str], options: Options) -> dict[Modality, Component]:
+    """Build annotators from ``{modality: NAME[:PRESET]}``.
+
+    Raises:
+        UsageError: an unknown modality, name, preset or option, or an annotator of another modality.
+    """
+    annotators: dict[Modality, Component] = {}
+    for modality, text in texts.items():
+        if modality not in MODALITIES or modality == "frames":
+            raise UsageError(
+                f"annotator {modality}={text}: {modality!r} cannot be annotated"
+                f"{did_you_mean(modality, set(MODALITIES) - {'frames'})}"
+            )
+        selector = Selector.parse(text)
+        component = _build(plugins, "annotator", selector, options.get(selector.name, {}))
+        annotator: Annotator = component.value
+        if annotator.info.gives != modality:
+            raise UsageError(
+                f"annotator {modality}={text}: the annotator {selector.name!r} gives {annotator.info.gives}"
+            )
+        annotators[annotator.info.gives] = component
+    return annotators
+
+
+def wrap_predictor(predictor: Any) -> Component:
+    """Wrap a predictor that a Python program made itself; its class's name labels the result."""
+    if isinstance(predictor, type) or not callable(getattr(predictor, "predict", None)):
+        raise UsageError(
+            f"{type_name(predictor)} is neither a predictor's name nor an object with `info` and `predict`"
+        )
+    info = _read_info(predictor, type(predictor).__name__)
+    text = slug(re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower())
+    options = getattr(predictor, "options", None)
+    values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
+    proof = fingerprint(predictor)
+    return Component(text, "", predictor, values, fingerprint=proof.sha256, unproven=proof.unproven, info=info)
+
+
+def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str, Any], seed: int = 0) -> Component:
+    target = plugins.load(kind, selector.name)
+    model: type[BaseModel] | None = getattr(target, "Options", None)
+    where = f"{kind} {selector.name!r}"
+    preset, values = _preset(target, selector, where)
+    sources = dict.fromkeys(values, f"preset {preset}") | dict.fromkeys(options, "user")
+    values |= options
+    trained: Trained | None = None
+    if "weights" in values and hasattr(target, "training_stages"):
+        trained = open_trained(Path(values.pop("weights")).expanduser())
+        recorded = _recorded_options(trained, target, selector, values, where)
+        values |= recorded
+        sources |= dict.fromkeys(recorded, "weights")
+        if not set(options) - {"weights"}:
+            preset = preset or trained.about.get("preset", "")
+    elif model is None and options:
+        raise UsageError(f"{where} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
+    _check_argument(target, selector.name, values, where)
+    validated = None if model is None else validate_options(model, values, where)
+
+    def fail(error: BaseException) -> VpbenchError:
+        return error if isinstance(error, VpbenchError) else PluginError(f"{where} cannot be built: {describe(error)}")
+
+    with plugin_errors(fail), process_state():
+        torch.manual_seed(seed)  # untrained weights are drawn the same in every process: shards must agree
+        value = target() if validated is None else target(options=validated)
+        if trained is not None:
+            fit_weights(value, trained, selector.name)
+        proof = fingerprint(value)
+    plain = {} if validated is None else json.loads(validated.model_dump_json())
+    sources = {key: sources.get(key, "default") for key in plain}
+    return Component(selector.name, preset, value, plain, sources, proof.sha256, proof.unproven, trained)
+
+
+def _preset(target: Any, selector: Selector, where: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a preset or an argument, as it labels results, and the option values that it stands for."""
+    presets: Mapping[str, Mapping[str, Any]] = getattr(target, "presets", {})
+    argument = selector.argument
+    if not argument or argument in presets:
+        return argument, dict(presets.get(argument, {}))
+    option = getattr(target, "argument", "")
+    if not option:
+        raise UsageError(f"{where} has no preset {argument!r}{did_you_mean(argument, presets)}")
+    return _slug(argument), {option: argument}
+
+
+def _recorded_options(
+    trained: Trained, target: Any, selector: Selector, values: Mapping[str, Any], where: str
+) -> Mapping[str, Any]:
+    """Return the options that a file of weights records, for those that ``values`` leave open.
+
+    Raises:
+        UsageError: the file is of another predictor, or was trained with other values.
+    """
+    training_only = getattr(target, "training_only", ())
+    preset = getattr(target, "presets", {}).get(selector.argument)
+    if preset is not None and hasattr(target, "Options") and not (preset and set(preset) <= set(training_only)):
+        # A preset also fixes every option that it leaves at its default, unless it only says how to train.
+        every = json.loads(validate_options(target.Options, values, where).model_dump_json())
+        merge_options(trained, selector.name, every, training_only)
+    return merge_options(trained, selector.name, values, training_only)
+
+
+def _check_argument(target: Any, name: str, values: Mapping[str, Any], where: str) -> None:
+    option, model = getattr(target, "argument", ""), getattr(target, "Options", None)
+    if option and option not in values and model is not None and model.model_fields[option].is_required():
+        raise UsageError(f"{where} needs its {option}: write {name}:{option.upper()}")
+
+
+def _slug(text: str) -> str:
+    """Return a folder name for an argument: the last part of the path, and a hash that distinguishes equal ones."""
+    tail = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).name or "root")[:80].lstrip(".-") or "root"
+    return f"{tail}-{hashlib.sha256(str(Path(text).resolve()).encode()).hexdigest()[:6]}"

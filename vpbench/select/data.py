@@ -1,0 +1,91 @@
+"""Open a protocol by name, and its dataset at its data root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vpbench.errors import DataError, PluginError, UsageError, did_you_mean
+from vpbench.files import read_toml
+from vpbench.paths import config_file
+from vpbench.plugin.dataset import Dataset
+from vpbench.plugin.loader import Plugins
+from vpbench.protocol.protocol import Protocol
+from vpbench.select.options import validate_options
+
+__all__ = ["open_dataset", "open_protocol", "open_protocol_dataset"]
+
+
+def open_protocol(plugins: Plugins, text: str) -> Protocol:
+    """Return the protocol of a registered name, or of a path to a TOML file.
+
+    Raises:
+        UsageError: unknown, or not valid.
+    """
+    if text.endswith(".toml"):
+        return Protocol.read(Path(text))
+    protocol = Protocol.read(plugins.load("protocol", text))
+    if protocol.name != text:
+        raise PluginError(f"the protocol registered as {text!r} calls itself {protocol.name!r}")
+    return protocol
+
+
+def open_protocol_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[str, Path]) -> Dataset:
+    """Open the dataset of a protocol at its data root (raises as :func:`open_dataset`)."""
+    choice = protocol.dataset
+    dataset = open_dataset(plugins, choice.name, choice.options, roots, f"protocol {protocol.name}: ")
+    if choice.split not in dataset.info.splits:
+        hint = did_you_mean(choice.split, dataset.info.splits)
+        raise UsageError(f"protocol {protocol.name}: {choice.name!r} has no split {choice.split!r}{hint}")
+    if protocol.label_size is not None and "semantics" not in dataset.info.truth_only:
+        raise UsageError(
+            f"protocol {protocol.name}: label_size is for datasets that label the target frame only, and "
+            f"{choice.name!r} with these options does not"
+        )
+    return dataset
+
+
+def open_dataset(
+    plugins: Plugins, name: str, options: Mapping[str, Any], roots: Mapping[str, Path], where: str = ""
+) -> Dataset:
+    """Open a dataset at its data root.
+
+    ``roots`` maps dataset names to folders, ``""`` to the folder for any other; then the configuration file's
+    ``[data-roots]`` table and ``$VPBENCH_DATA/<dataset>`` are looked at.
+
+    Raises:
+        UsageError: an unknown dataset or option. DataError: no data root, or none that exists.
+    """
+    target = plugins.load("dataset", name)
+    root: Path | None = None
+    if target.info.needs_root:
+        root = _data_root(name, roots)
+        if root is None:
+            raise DataError(
+                f"the dataset {name!r} needs its folder: --data-root {name}=DIR. {target.info.obtain}".rstrip()
+            )
+        if not root.exists():
+            raise DataError(f"the data root of {name!r} does not exist: {root}. {target.info.obtain}".rstrip())
+    if not hasattr(target, "Options"):
+        if options:
+            raise UsageError(f"{where}the dataset {name!r} takes no options")
+        dataset: Dataset = target(root)
+    else:
+        dataset = target(root, options=validate_options(target.Options, options, f"{where}dataset {name!r}"))
+    return dataset
+
+
+def _data_root(name: str, roots: Mapping[str, Path]) -> Path | None:
+    if name in roots or "" in roots:
+        return roots.get(name, roots.get("", Path())).expanduser()
+    file = config_file()
+    if file.exists():
+        table = read_toml(file, "configuration file").get("data-roots", {})
+        if not isinstance(table, dict) or not isinstance(table.get(name, ""), str):
+            raise UsageError(f'configuration file {file}: [data-roots] maps dataset names to folders: {name} = "DIR"')
+        if name in table:
+            return Path(table[name]).expanduser()
+    base = os.environ.get("VPBENCH_DATA")
+    return Path(base) / name if base else None
