@@ -1,7 +1,8 @@
-"""How ConvLSTM is trained; the only module of it that needs Lightning."""
+"""Training of ConvLSTM; the only module of this plugin that imports Lightning."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,14 +16,18 @@ from vpbench.plugin.training import Recipe, TrainingBatch, cosine_with_warm_up
 from vpbench.toolkit.windows import GAUSSIAN, K1, K2
 from vpbench_baselines.convlstm import ConvLSTM, from_patches, to_patches
 
-__all__ = ["Forecasting", "ssim"]
+__all__ = ["Forecasting", "ssim", "stages"]
+
+
+def stages(predictor: ConvLSTM, protocol: Any) -> Sequence[LightningModule]:
+    """Return the single training stage."""
+    return [Forecasting(predictor)]
 
 
 class Forecasting(LightningModule):
-    """The future of each clip is predicted and compared with the truth, every step alike.
+    """Predict the future of each clip and compare it with the truth; all steps weigh the same.
 
-    Adam; the learning rate rises linearly over a twentieth of the steps, then falls along a cosine, to 0
-    where one more would follow.
+    The optimizer is Adam. Its learning rate rises linearly over a twentieth of the steps, then falls to 0 as a cosine.
     """
 
     recipe: Recipe
@@ -37,24 +42,24 @@ class Forecasting(LightningModule):
         side, future = self.predictor.options.patch, batch.future.frames
         size = (future.shape[-2], future.shape[-1])
         images = self.predictor.network(
-            to_patches(batch.context.frames, side), future.shape[1], to_patches(future, side), self._shown(batch)
+            to_patches(batch.context.frames, side), future.shape[1], to_patches(future, side), self.draw_truth(batch)
         )
         predicted = torch.stack([from_patches(image, size) for image in images], dim=1)
         return self._loss(predicted, future)
 
-    def _shown(self, batch: TrainingBatch) -> Bool[Tensor, "b k"]:
-        """Draw which true frames are read in place of predicted ones: each with a probability that falls linearly to 0.
+    def draw_truth(self, batch: TrainingBatch) -> Bool[Tensor, "b k"]:
+        """Draw the true frames that are read instead of predicted ones, with a probability that falls linearly to 0.
 
         Bengio, Vinyals, Jaitly, Shazeer: Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks,
         NeurIPS 2015, section 2.4.
         """
         frames = batch.future.frames
         assert self.recipe.steps is not None  # the harness sets it
-        until = self.predictor.options.scheduled_sampling * self.recipe.steps * self.recipe.accumulate
-        if batch.step >= until:
+        end = self.predictor.options.scheduled_sampling * self.recipe.steps * self.recipe.accumulate
+        if batch.step >= end:
             return torch.zeros(frames.shape[0], frames.shape[1] - 1, dtype=torch.bool, device=frames.device)
         draws = [torch.rand(frames.shape[1] - 1, generator=generator) for generator in batch.generators]
-        return (torch.stack(draws) < 1.0 - batch.step / until).to(frames.device)
+        return (torch.stack(draws) < 1.0 - batch.step / end).to(frames.device)
 
     def _loss(self, predicted: Float[Tensor, "b k 3 h w"], true: Float[Tensor, "b k 3 h w"]) -> Tensor:
         options = self.predictor.options
@@ -68,18 +73,18 @@ class Forecasting(LightningModule):
         """Return Adam and the schedule of its learning rate."""
         steps = self.recipe.steps
         assert steps is not None  # the harness sets it
-        optimiser = torch.optim.Adam(self.predictor.parameters(), lr=self.recipe.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_with_warm_up(step, steps))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = torch.optim.Adam(self.predictor.parameters(), lr=self.recipe.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_with_warm_up(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def ssim(x: Float[Tensor, "b k c h w"], y: Float[Tensor, "b k c h w"]) -> Float[Tensor, ""]:
-    """Return the mean SSIM of frames, as the metric ``ssim`` defines it, so that it can be differentiated.
+    """Return the mean SSIM of frames as the metric ``ssim`` defines it, with gradients.
 
-    Always float32: reduced precision leaves nothing of the variances.
+    It is computed in float32: variances vanish in reduced precision.
 
     Raises:
-        PredictorError: frames smaller than the window.
+        PredictorError: Frames are smaller than the window.
     """
     if min(x.shape[-2:]) < len(GAUSSIAN.weights):
         raise PredictorError(

@@ -1,4 +1,4 @@
-"""CDNet: a cascade of a motion LSTM and a refine LSTM over a reversible autoencoder (under review at ICLR 2022)."""
+"""CDNet: a cascade of a motion LSTM and a refine LSTM over a reversible autoencoder (submitted to ICLR 2022)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The reversible two-way autoencoder with 3-D kernels (section 3.1; Yu et al. 2020, after i-RevNet of 2018).
+"""The reversible two-way autoencoder of section 3.1, after Yu et al. 2020 and i-RevNet (Jacobsen et al. 2018).
 
-Nothing is lost from frames to features, and the decoder is the encoder run backwards: it has no weights of its own.
-Because each block can be undone, training need not keep what is inside: :class:`_Reversible` computes it anew.
+Features keep all information of their frames. The decoder is the encoder run backwards and has no weights of its own.
+Each block can be undone, so training need not store activations: :class:`_Recomputed` computes them again.
 """
 
 from __future__ import annotations
@@ -16,18 +16,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vpbench.errors import PredictorError
-from vpbench_cdnet.cells import laid_out
 
-__all__ = ["Autoencoder", "Norm", "Statistics", "squeeze", "unsqueeze"]
+__all__ = ["Autoencoder", "Conv", "Norm", "Statistics", "channels_last", "squeeze", "unsqueeze"]
 
 NormKind = Literal["batch", "group"]
 Statistics = dict[nn.Module, tuple[Tensor, Tensor]]
-"""Mean and variance of what each batch normalisation of an encoding read; empty where there is none to keep."""
+"""Mean and variance that each batch normalisation of an encoding used; empty if there is nothing to keep."""
 Halves = tuple[Float[Tensor, "n c t h w"], Float[Tensor, "n c t h w"]]
 
 
+def channels_last(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
+    """Use channels last on a CPU, where 3-D convolutions are faster with them (``benchmarks/cdnet.py``)."""
+    return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
+
+
+class Conv(nn.Conv3d):
+    """Convolve, and keep the size unless there is a stride."""
+
+    def __init__(self, inner: int, outer: int, kernel: int = 3, stride: Any = 1, *, bias: bool = True) -> None:
+        super().__init__(inner, outer, kernel, stride, padding=kernel // 2, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve in the faster layout."""
+        return super().forward(channels_last(x))
+
+
 def squeeze(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
-    """Turn each 2x2 pixels of a frame into four times the channels, the pixel's place first; time is left alone."""
+    """Turn each 2x2 pixels of a frame into four times the channels, ordered by pixel first."""
     x = x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # n c t h 2 w 2
     return x.permute(0, 4, 6, 1, 2, 3, 5).flatten(1, 3)
 
@@ -39,12 +54,12 @@ def unsqueeze(x: Float[Tensor, "n d t i j"]) -> Float[Tensor, "n c t h w"]:
 
 
 class Norm(nn.Module):
-    """Batch normalisation that a decoder can run backwards, or group normalisation with one group.
+    """Apply batch normalisation that a decoder can run backwards, or group normalisation with one group.
 
-    While training, batch normalisation of an encoding is by the statistics of the batch, as ever, and moves the running
-    ones. A decoding is by the statistics that the encoding of the same step had: so that it undoes that encoding, as it
-    does with running statistics later, and so that what is decoded together does not matter. By statistics of its own,
-    a network's loss in evaluation was 2.5 to 4 times that in training.
+    While training, an encoding uses the statistics of its batch and updates the running ones, as usual. A decoding
+    uses the statistics of the encoding of the same step. So it undoes that encoding, and clips that are decoded
+    together do not affect each other. If decodings used their own statistics, the loss in evaluation would be 2.5 to 4
+    times that in training.
     """
 
     def __init__(self, channels: int, kind: NormKind) -> None:
@@ -54,12 +69,14 @@ class Norm(nn.Module):
     def forward(
         self, x: Float[Tensor, "n c t h w"], statistics: Statistics | None, *, keep: bool = False
     ) -> Float[Tensor, "n c t h w"]:
-        """Normalise; in training, with batch normalisation, one of three ways.
+        """Normalise features.
+
+        The arguments only matter to batch normalisation while training.
 
         Args:
-            x: what.
-            statistics: of an encoding, to decode by; None: those of x, leaving the running ones alone.
-            keep: this is an encoding, whose statistics are to be put there.
+            x: Features.
+            statistics: Statistics to normalise by. None: those of x, without updating the running ones.
+            keep: Normalise by the statistics of x, store them in ``statistics`` and update the running ones.
         """
         if isinstance(self.of, nn.GroupNorm) or not self.training:
             return self.of(x)
@@ -74,9 +91,9 @@ class Norm(nn.Module):
 
 
 class Block(nn.Module):
-    """``(x1, x2) -> (S x2, S x1 + F(x2))``: S squeezes where the block has a stride, F is a bottleneck.
+    """Map ``(x1, x2)`` to ``(S x2, S x1 + F(x2))``. S squeezes if the block has a stride; F is a bottleneck.
 
-    F is three times (norm, ReLU, 3x3x3 convolution without bias); the very first block lacks the first norm and ReLU.
+    F is three times (norm, ReLU, 3x3x3 convolution without bias). The very first block lacks the first norm and ReLU.
     """
 
     def __init__(self, inner: int, outer: int, norm: NormKind, *, first: bool) -> None:
@@ -86,8 +103,7 @@ class Block(nn.Module):
         middle = max(1, outer // 2)
         widths = (inner, middle, middle, outer)
         self.convs = nn.ModuleList(
-            nn.Conv3d(a, b, 3, stride if i == 0 else 1, padding=1, bias=False)
-            for i, (a, b) in enumerate(pairwise(widths))
+            Conv(a, b, stride=stride if i == 0 else 1, bias=False) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.norms = nn.ModuleList(Norm(channels, norm) for channels in widths[first:3])
 
@@ -95,10 +111,10 @@ class Block(nn.Module):
         self, x: Float[Tensor, "n c t h w"], statistics: Statistics | None, *, keep: bool = False
     ) -> Float[Tensor, "n d t i j"]:
         """Return F(x)."""
-        x, unnormed = laid_out(x), len(self.convs) - len(self.norms)
+        x, without_norm = channels_last(x), len(self.convs) - len(self.norms)
         for i, conv in enumerate(self.convs):
-            if i >= unnormed:
-                x = functional.relu(self.norms[i - unnormed](x, statistics, keep=keep))
+            if i >= without_norm:
+                x = functional.relu(self.norms[i - without_norm](x, statistics, keep=keep))
             x = conv(x)
         return x
 
@@ -111,48 +127,49 @@ class Block(nn.Module):
         return unsqueeze(x) if self.strided else x
 
     def forward(self, x1: Tensor, x2: Tensor, statistics: Statistics) -> Halves:
-        """Encode, and put the statistics there."""
+        """Encode, and store the statistics."""
         return self.down(x2), self.down(x1) + self.residual(x2, statistics, keep=True)
 
-    def backwards(self, y1: Tensor, y2: Tensor, statistics: Statistics) -> Halves:
+    def inverse(self, y1: Tensor, y2: Tensor, statistics: Statistics) -> Halves:
         """Undo :meth:`forward`."""
         x2 = self.up(y1)
         return self.up(y2 - self.residual(x2, statistics)), x2
 
 
 class Autoencoder(nn.Module):
-    """Windows of three RGB frames to features and back; nothing changes along time.
+    """Encode windows of three RGB frames as features, and decode them; the time axis is kept.
 
     Args:
-        blocks: number of blocks in each stage. Every stage but the first halves height and width; so does the squeeze
-            before them.
-        norm: ``"batch"`` or ``"group"``.
-        recompute: whether training keeps nothing of what is inside, and computes it again for the gradients.
+        blocks: Number of blocks in each stage. Every stage but the first halves height and width; so does the squeeze
+            before the first.
+        norm: Kind of normalisation.
+        recompute: Compute activations again for the gradients instead of storing them. Encoding a window of 128x128
+            then stores 24 times fewer bytes (``benchmarks/cdnet.py``).
     """
 
     def __init__(self, blocks: Sequence[int], norm: NormKind, *, recompute: bool) -> None:
         super().__init__()
-        self.norm, self.recompute = norm, recompute
+        self.recompute = recompute
         self.stride = 2 ** len(blocks)
-        inner, made = 6, []
+        width = 6
+        self.blocks = nn.ModuleList()
         for stage, number in enumerate(blocks):
             for i in range(number):
-                outer = inner * 4 if stage and i == 0 else inner
-                made.append(Block(inner, outer, norm, first=not made))
-                inner = outer
-        self.blocks = nn.ModuleList(made)
-        self.channels = 2 * inner
+                inner, width = width, width * 4 if stage and i == 0 else width
+                self.blocks.append(Block(inner, width, norm, first=not self.blocks))
+        self.channels = 2 * width
 
     def encode(self, windows: Float[Tensor, "n 3 t h w"]) -> tuple[Float[Tensor, "n f t i j"], Statistics]:
         """Return the features F^enc, and the statistics by which to decode.
 
         Raises:
-            PredictorError: height or width is not a multiple of the stride.
+            PredictorError: Height or width is not a multiple of the stride.
         """
         height, width = windows.shape[-2:]
         if height % self.stride or width % self.stride:
             raise PredictorError(
-                f"the autoencoder takes sides that are multiples of {self.stride}, not {height}x{width}: pad the frames"
+                f"cdnet: the autoencoder takes sides that are multiples of {self.stride}, not {height}x{width}: "
+                "pad the frames"
             )
         statistics: Statistics = {}
         halves = self._run(squeeze(windows).chunk(2, dim=1), statistics, inverse=False)
@@ -163,24 +180,24 @@ class Autoencoder(nn.Module):
         return unsqueeze(torch.cat(self._run(features.chunk(2, dim=1), statistics, inverse=True), dim=1))
 
     def _run(self, halves: Sequence[Tensor], statistics: Statistics, *, inverse: bool) -> Halves:
-        with torch.autocast(halves[0].device.type, enabled=False):  # half precision would not be undone by its inverse
+        with torch.autocast(halves[0].device.type, enabled=False):  # rounding to half precision cannot be undone
             x1, x2 = (x if x.dtype == torch.float64 else x.float() for x in halves)
             if self.recompute and torch.is_grad_enabled():
-                return _Reversible.apply(self.blocks, inverse, statistics, x1, x2, *self.blocks.parameters())
+                return _Recomputed.apply(self.blocks, inverse, statistics, x1, x2, *self.blocks.parameters())
             return _chain(self.blocks, inverse, statistics, x1, x2)
 
 
 def _chain(blocks: Any, inverse: bool, statistics: Statistics, x1: Tensor, x2: Tensor) -> Halves:
     for block in reversed(blocks) if inverse else blocks:
-        x1, x2 = block.backwards(x1, x2, statistics) if inverse else block(x1, x2, statistics)
+        x1, x2 = block.inverse(x1, x2, statistics) if inverse else block(x1, x2, statistics)
     return x1, x2
 
 
-class _Reversible(torch.autograd.Function):
-    """The chain of blocks, of which only the result is kept for the gradients.
+class _Recomputed(torch.autograd.Function):
+    """Run the chain of blocks, and store only its result for the gradients.
 
     Gomez, Ren, Urtasun, Grosse: The Reversible Residual Network: Backpropagation Without Storing Activations, NeurIPS
-    2017, algorithm 1; here in both directions. Its gradients have no gradients: :class:`_FirstOrder` refuses them.
+    2017, algorithm 1, in both directions. :class:`_FirstOrder` refuses second derivatives.
     """
 
     @staticmethod
@@ -195,23 +212,23 @@ class _Reversible(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g1: Tensor, g2: Tensor) -> tuple[Any, ...]:
         y1, y2 = saved = ctx.saved_tensors
-        found: dict[Tensor, Tensor] = {}
+        weight_gradients: dict[Tensor, Tensor] = {}
         second_order = torch.is_grad_enabled()  # as with create_graph=True
         with torch.no_grad(), torch.autocast(y1.device.type, enabled=False):
             for block in ctx.blocks if ctx.inverse else reversed(ctx.blocks):
                 if ctx.inverse:
-                    y1, y2, g1, g2 = _undo_decoding(block, (y1, y2), (g1, g2), ctx.statistics, found)
+                    y1, y2, g1, g2 = _undo_decoding(block, (y1, y2), (g1, g2), ctx.statistics, weight_gradients)
                 else:
-                    y1, y2, g1, g2 = _undo_encoding(block, (y1, y2), (g1, g2), found)
-        gradients = g1, g2, *(found.get(parameter) for parameter in ctx.blocks.parameters())
+                    y1, y2, g1, g2 = _undo_encoding(block, (y1, y2), (g1, g2), weight_gradients)
+        gradients = g1, g2, *(weight_gradients.get(parameter) for parameter in ctx.blocks.parameters())
         return None, None, None, *(_FirstOrder.apply(*saved, *gradients) if second_order else gradients)
 
 
 class _FirstOrder(torch.autograd.Function):
     """Return gradients unchanged, and refuse to be differentiated.
 
-    ``torch.autograd.function.once_differentiable`` returns constants where the incoming gradient is one: a gradient
-    penalty would silently be left out.
+    ``torch.autograd.function.once_differentiable`` would return constants if the incoming gradient is constant, and so
+    silently drop a gradient penalty.
     """
 
     @staticmethod
@@ -226,33 +243,33 @@ class _FirstOrder(torch.autograd.Function):
 
 
 def _undo_encoding(
-    block: Block, halves: Halves, gradients: Halves, found: dict[Tensor, Tensor]
+    block: Block, halves: Halves, gradients: Halves, weight_gradients: dict[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the block's input and its gradients from the output and its gradients; S is a permutation."""
+    """Return a block's input and its gradients from its output and their gradients; S is a permutation."""
     (y1, y2), (g1, g2) = halves, gradients
     x2 = block.up(y1)
-    residual, through = _residual_and_gradient(block, x2, g2, None, found)
-    return block.up(y2 - residual), x2, block.up(g2), block.up(g1) + through
+    residual, g_x2 = _residual_and_gradient(block, x2, g2, None, weight_gradients)
+    return block.up(y2 - residual), x2, block.up(g2), block.up(g1) + g_x2
 
 
 def _undo_decoding(
-    block: Block, halves: Halves, gradients: Halves, statistics: Statistics, found: dict[Tensor, Tensor]
+    block: Block, halves: Halves, gradients: Halves, statistics: Statistics, weight_gradients: dict[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same for :meth:`Block.backwards`, whose output is ``(x1, x2)``."""
+    """Do the same for :meth:`Block.inverse`, which returns ``(x1, x2)``."""
     (x1, x2), (g1, g2) = halves, gradients
     g_y2 = block.down(g1)
-    residual, through = _residual_and_gradient(block, x2, -g_y2, statistics, found)
-    return block.down(x2), block.down(x1) + residual, block.down(g2 + through), g_y2
+    residual, g_x2 = _residual_and_gradient(block, x2, -g_y2, statistics, weight_gradients)
+    return block.down(x2), block.down(x1) + residual, block.down(g2 + g_x2), g_y2
 
 
 def _residual_and_gradient(
-    block: Block, x: Tensor, gradient: Tensor, statistics: Statistics | None, found: dict[Tensor, Tensor]
+    block: Block, x: Tensor, gradient: Tensor, statistics: Statistics | None, weight_gradients: dict[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Return F(x), and the gradient that reaches x through it; put those of the weights into ``found``."""
+    """Return F(x) and the gradient of x through it; store the gradients of the block's weights."""
     weights = [weight for weight in block.parameters() if weight.requires_grad]
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         residual = block.residual(x, statistics)
-    through, *of_weights = torch.autograd.grad(residual, (x, *weights), gradient)
-    found.update(zip(weights, of_weights, strict=True))
-    return residual.detach(), through
+    g_x, *g_weights = torch.autograd.grad(residual, (x, *weights), gradient)
+    weight_gradients.update(zip(weights, g_weights, strict=True))
+    return residual.detach(), g_x

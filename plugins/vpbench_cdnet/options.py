@@ -1,4 +1,4 @@
-"""CDNet's options: what the paper states, what it leaves open, and what makes it small."""
+"""Options and presets of CDNet: values of the paper, choices where it is silent, and a small form."""
 
 from __future__ import annotations
 
@@ -12,90 +12,94 @@ from vpbench.plugin.training import Recipe
 __all__ = ["PRESETS", "TRAINING_ONLY", "Options"]
 
 
-def _stated(where: str, value: Any, description: str, **bounds: Any) -> Any:
-    """Return a field whose default the paper states; ``where`` is kept in the JSON schema as ``paper``."""
+def _stated(place: str, value: Any, description: str, **bounds: Any) -> Any:
+    """Return a field with a default from the paper. The JSON schema keeps the place in it as ``paper``."""
     return Field(
-        default=value, description=f"{description} (paper: {where})", json_schema_extra={"paper": where}, **bounds
+        default=value, description=f"{description} (paper: {place})", json_schema_extra={"paper": place}, **bounds
     )
 
 
 class Options(BaseModel):
-    """The network, its losses, and how it trains. The defaults are the preset ``paper``.
+    """Options of the network, its losses and its training. The defaults are the preset ``paper``.
 
-    Three switches that readings of the paper suggest are not here. The next window is built of the newest frame alone:
-    to feed the whole decoded window back, as CrevNet does, would replace true frames by predicted ones. F^enc enters
-    every iteration, as equation 2 lists it. The area loss has one gradient, that of its soft threshold: a
-    straight-through one would need the same slope, or be dead where the soft one is (:mod:`vpbench_cdnet.losses`).
+    Three readings of the paper are not offered as options:
+
+    - Feeding the whole decoded window back, as CrevNet does, would replace true frames by predicted ones. Only the
+      newest frame joins the next window.
+    - Equation 2 lists F^enc as an input, so it enters every iteration.
+    - A straight-through gradient of the area loss would need the slope of :func:`vpbench_cdnet.losses.soft_area`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    context: int = _stated("section 4.1", 4, "frames that G is made of", ge=1)
+    context: int = _stated("section 4.1", 4, "number of context frames that G reads", ge=1)
     hidden: int = _stated("section 4.2", 32, "channels of each state per colour channel", ge=1)
-    iterations: int = _stated("section 4.2", 5, "L, how often the refine cell is applied", ge=1)
+    iterations: int = _stated("section 4.2", 5, "L, number of iterations of the refine cell", ge=1)
     norm: Literal["batch", "group"] = _stated("section 4.2", "batch", "normalisation in the autoencoder")
     blocks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(4, 4, 4), min_length=1, description="blocks of each stage of the autoencoder; its stride is 2^stages"
+        default=(4, 4, 4), min_length=1, description="blocks in each stage of the autoencoder; its stride is 2^stages"
     )
     integrator: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
-        default=(384, 192), description="channels within the global information integration"
+        default=(384, 192), description="channels of the two inner layers that compute G"
     )
     window: Literal["replicate", "valid"] = Field(
-        default="replicate", description="whether the first frame is repeated so that each frame ends a window of three"
+        default="replicate", description="valid: only windows of true frames; replicate: the first frame is repeated"
     )
-    residual: bool = Field(default=False, description="add the last window's features to those that are decoded")
-    global_information: bool = _stated("section 3.1", True, "U sees G; else the motion features")
-    mask: Literal["tanh", "sigmoid"] | None = _stated("equation 5", "tanh", "what closes the mask B; None: no mask")
+    residual: bool = Field(default=False, description="add the features of the last window before decoding")
+    global_information: bool = _stated("section 3.1", True, "U reads G; without it, the motion features")
+    mask: Literal["tanh", "sigmoid"] | None = _stated(
+        "equation 5", "tanh", "activation that closes the mask B; None: no mask"
+    )
 
     emit: Literal["last", "motion"] | Annotated[int, Field(ge=1)] = Field(
-        default="last", description="the stage whose decoded frames are the prediction: an iteration, or motion"
+        default="last", description="stage to predict from: last, motion, or an iteration"
     )
 
-    deep_supervision: bool = _stated("equation 7", True, "the pixel loss is on every iteration; else on the last")
-    decay: float = _stated("section 4.2", 0.8, "alpha: iteration l weighs alpha^(L-l) in the pixel loss", gt=0, le=1)
+    deep_supervision: bool = _stated("equation 7", True, "pixel loss on every iteration; without it, on the last")
+    decay: float = _stated("section 4.2", 0.8, "alpha: pixel-loss weight of iteration l is alpha^(L-l)", gt=0, le=1)
     l1: float = Field(default=1.0, ge=0, description="weight of the mean absolute error in the pixel loss")
-    l2: float = Field(default=1.0, ge=0, description="weight of the squared error; no weights are in the paper")
+    l2: float = Field(default=1.0, ge=0, description="weight of the mean squared error; the paper gives no weights")
     area_weight: float = _stated("section 4.2", 1e-4, "lambda_area, of the area loss summed over 128x128 pixels", ge=0)
-    area_threshold: float = _stated("section 4.2", 0.05, "theta: a pixel that changes by more is in the area", gt=0)
+    area_threshold: float = _stated("section 4.2", 0.05, "theta: a pixel is in the area if it changes by more", gt=0)
     loss_frames: Literal["window", "last"] = Field(
-        default="window", description="pixel loss on all three decoded frames, or on the new one"
+        default="window", description="pixel loss on all three decoded frames, or on the newest"
     )
     loss_steps: int | None = Field(
-        default=None, ge=1, description="training predicts so many steps of each clip; None: the protocol's horizon"
+        default=None, ge=1, description="number of steps predicted in training; None: the protocol's horizon"
     )
-    sampling_start: float = _stated("appendix A", 0.9, "first probability that a true frame is read next", ge=0, le=1)
-    sampling_decay: float = _stated("appendix A", 0.9, "its factor after each sampling_epochs", gt=0, le=1)
-    sampling_epochs: int = _stated("appendix A", 5, "epochs between the factors", ge=1)
+    sampling_start: float = _stated("appendix A", 0.9, "initial probability that a true frame is read next", ge=0, le=1)
+    sampling_decay: float = _stated("appendix A", 0.9, "its factor after every sampling_epochs", gt=0, le=1)
+    sampling_epochs: int = _stated("appendix A", 5, "epochs between two factors", ge=1)
     sampling_end: float | None = Field(
-        default=None, gt=0, le=1, description="part of the training by which that probability falls to 0, linearly"
+        default=None, gt=0, le=1, description="share of the training by which that probability has fallen linearly to 0"
     )
     schedule: Literal["constant", "cosine"] = Field(
-        default="constant", description="course of the learning rate; cosine: up over a twentieth, then down to 0"
+        default="constant", description="learning rate; cosine: rises over a twentieth of the steps, then falls to 0"
     )
     recompute: bool = Field(
-        default=True, description="train with less memory: the autoencoder's activations are computed again"
+        default=True, description="save memory in training: compute the autoencoder's activations again"
     )
     recipe: Recipe = _stated(
         "section 4.2: learning rate",
         Recipe(epochs=100, batch_size=8, learning_rate=5e-4, clip=1.0),
-        "how it is trained; the paper says nothing of epochs and batches",
+        "training recipe; the paper gives no epochs and no batch size",
     )
 
     @field_validator("emit", mode="before")
     @classmethod
     def _a_stage(cls, value: Any) -> Any:
         if value not in ("last", "motion") and not (isinstance(value, int) and value > 0):
-            raise ValueError(f"last, motion, or the number of an iteration, from 1 on, and not {value!r}")
+            raise ValueError(f"must be last, motion, or the number of an iteration from 1 on, not {value!r}")
         return value
 
     @model_validator(mode="after")
     def _fit(self) -> Options:
         if isinstance(self.emit, int) and self.emit > self.iterations:
-            raise ValueError(f"emit: there is no iteration {self.emit}, the last is {self.iterations}")
+            raise ValueError(f"emit: there is no iteration {self.emit}; the last is {self.iterations}")
         if not self.l1 + self.l2 > 0:
             raise ValueError("one of the pixel loss's weights l1 and l2 must be above 0")
         if self.window == "valid" and self.context < 3:
-            raise ValueError("window: a context under 3 frames has no window of three; take replicate")
+            raise ValueError("window: a context under 3 frames has no valid window; use replicate")
         return self
 
 
@@ -117,7 +121,7 @@ TRAINING_ONLY: Final = (
     "recompute",
     "recipe",
 )
-"""What may differ from what the weights were trained with. ``emit`` is among them: it chooses what is shown of them."""
+"""Options that may differ from those used in training: they affect losses and schedule, or choose a decoded stage."""
 
 _TINY: Final[Mapping[str, Any]] = {
     "hidden": 6,
@@ -130,7 +134,7 @@ _TINY: Final[Mapping[str, Any]] = {
     "loss_steps": 4,
     "l1": 0.0,
     "l2": 10.0,
-    # The paper's 1e-4, beside so small a pixel loss, holds learning up; none at all is a little worse.
+    # With so small a pixel loss, the paper's 1e-4 slows learning down; no area loss at all is a little worse.
     "area_weight": 1e-5,
     "sampling_end": 0.6,
     "schedule": "cosine",
@@ -157,5 +161,4 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "tiny-hidden-12": {**_TINY, "hidden": 12},
     **{f"emit-{stage}": {"emit": stage} for stage in ("motion", 1, 2, 3, 4, 5)},
 }
-"""Tables 2 and 4 row by row, figure 5 stage by stage: each differs from ``paper``, or ``tiny``, by what it says;
-with weights, those of figure 5 show a stage of the network that these were trained for, whichever it is."""
+"""Rows of tables 2 and 4, for ``paper`` and ``tiny``, and stages of figure 5. The stages work with any weights."""

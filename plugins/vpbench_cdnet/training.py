@@ -1,7 +1,8 @@
-"""How CDNet is trained; the only module of it that needs Lightning."""
+"""Training of CDNet; the only module of the plugin that imports Lightning."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,17 +10,36 @@ from jaxtyping import Bool, Float
 from lightning import LightningModule
 from torch import Tensor
 
+from vpbench.errors import UsageError
 from vpbench.plugin.training import Recipe, TrainingBatch, cosine_with_warm_up
 from vpbench.toolkit.padding import padded
 from vpbench_cdnet.losses import area, area_loss, pixel_loss, soft_area
-from vpbench_cdnet.network import MOTION, windows_of
+from vpbench_cdnet.model import MOTION, windows_of
 from vpbench_cdnet.predictor import CDNet
 
-__all__ = ["Forecasting"]
+__all__ = ["Forecasting", "stages"]
+
+
+def stages(predictor: CDNet, protocol: Any) -> Sequence[LightningModule]:
+    """Return the single training stage.
+
+    Raises:
+        UsageError: The protocol's context does not fit the weights of the global information, or ``emit`` is set, so
+            that validation would not score the last iteration.
+    """
+    options, context = predictor.options, protocol.sampling.context
+    if options.emit != "last":
+        raise UsageError("cdnet: emit decodes a stage of trained weights; train without it")
+    if options.global_information and context != options.context:
+        raise UsageError(
+            f"cdnet: made for {options.context} context frames, but {protocol.name} has {context}: "
+            f"set cdnet.context={context}"
+        )
+    return [Forecasting(predictor)]
 
 
 class Forecasting(LightningModule):
-    """All of CDNet at once: ``lambda_area L_area + L_pixel`` (equation 9), scheduled sampling, Adam."""
+    """Train all of CDNet: ``lambda_area L_area + L_pixel`` (equation 9), scheduled sampling, Adam."""
 
     recipe: Recipe
 
@@ -29,58 +49,60 @@ class Forecasting(LightningModule):
         self.recipe = predictor.options.recipe
 
     def training_step(self, batch: TrainingBatch, index: int) -> Tensor:
-        """Return the mean loss over clips and steps; log its two terms."""
-        pixel, area_ = self.losses(batch)
+        """Return the mean loss over clips and steps, and log its two terms."""
+        l_pixel, l_area = self.losses(batch)
         if self._trainer is not None:
-            self.log_dict({"train/pixel": pixel, "train/area": area_})
-        return pixel + self.predictor.options.area_weight * area_
+            self.log_dict({"train/pixel": l_pixel, "train/area": l_area})
+        return l_pixel + self.predictor.options.area_weight * l_area
 
     def losses(self, batch: TrainingBatch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return L_pixel and L_area; the latter is 0, and costs nothing, where it has no weight."""
+        """Return L_pixel and L_area. L_area is 0 and is not computed if its weight is 0."""
         options, network = self.predictor.options, self.predictor.network
         past = padded(batch.context.frames, network.stride)
         future = padded(batch.future.frames[:, : options.loss_steps], network.stride)
-        every = torch.cat([past, future], dim=1)
-        true = windows_of(every)[:, past.shape[1] :]
-        supervised = range(1, options.iterations + 1) if options.deep_supervision else [options.iterations]
-        stages = [*([MOTION] if options.area_weight else []), *supervised]
-        of_pixels = slice(-1, None) if options.loss_frames == "last" else slice(None)
+        clip = torch.cat([past, future], dim=1)
+        true_windows = windows_of(clip)[:, past.shape[1] :]
+        iterations = range(1, options.iterations + 1) if options.deep_supervision else [options.iterations]
+        supervised = [*([MOTION] if options.area_weight else []), *iterations]
+        frames = slice(-1, None) if options.loss_frames == "last" else slice(None)
+        steps = network(past, future.shape[1], supervised, future, self.draw_truth(batch))
         pixels, areas = [], []
-        for k, decoded in enumerate(network(past, future.shape[1], stages, future, self.shown(batch))):
-            refined = decoded[-len(supervised) :, ..., of_pixels, :, :]
-            pixels.append(pixel_loss(refined, true[:, k, :, of_pixels], options.decay, options.l1, options.l2))
+        for k, decoded in enumerate(steps):
+            refined, true = decoded[-len(iterations) :, ..., frames, :, :], true_windows[:, k, :, frames]
+            pixels.append(pixel_loss(refined, true, options.decay, options.l1, options.l2))
             if options.area_weight:
-                before, frame = every[:, past.shape[1] + k - 1], future[:, k]
-                moved = soft_area(decoded[0][:, :, -1], before, options.area_threshold)
-                areas.append(area_loss(moved, area(frame, before, options.area_threshold)))
-        pixel = torch.stack(pixels).mean()
-        return pixel, torch.stack(areas).mean() if areas else torch.zeros_like(pixel)
+                previous, frame = clip[:, past.shape[1] + k - 1], future[:, k]
+                moved = soft_area(decoded[0][:, :, -1], previous, options.area_threshold)
+                areas.append(area_loss(moved, area(frame, previous, options.area_threshold)))
+        l_pixel = torch.stack(pixels).mean()
+        return l_pixel, torch.stack(areas).mean() if areas else torch.zeros_like(l_pixel)
 
-    def shown(self, batch: TrainingBatch) -> Bool[Tensor, "b k"]:
+    def draw_truth(self, batch: TrainingBatch) -> Bool[Tensor, "b k"]:
         """Draw, for each clip and step, whether the true frame is read next."""
         shape, probability = batch.future.frames.shape[:2], self.probability(batch.step)
         draws = [torch.rand(shape[1], generator=generator) for generator in batch.generators]
         return (torch.stack(draws) < probability).to(batch.future.frames.device)
 
     def probability(self, step: int) -> float:
-        """Return the probability that a true frame is read next (appendix A): 0.9, and by 0.9 less every five epochs.
+        """Return the probability that a true frame is read next.
 
-        With ``sampling_end`` it falls to 0 by then, too: a model is tested on what it predicted itself.
+        It starts at 0.9 and is multiplied by 0.9 every five epochs (appendix A). With ``sampling_end``, it also falls
+        linearly to 0 by that share of the training, because a model is tested on its own predictions.
         """
         options = self.predictor.options
         probability = options.sampling_start * options.sampling_decay ** (self.current_epoch // options.sampling_epochs)
         if options.sampling_end is None:
             return probability
         assert self.recipe.steps is not None  # the harness sets it
-        until = options.sampling_end * self.recipe.steps * self.recipe.accumulate
-        return probability * max(0.0, 1.0 - step / until)
+        end = options.sampling_end * self.recipe.steps * self.recipe.accumulate
+        return probability * max(0.0, 1.0 - step / end)
 
     def configure_optimizers(self) -> Any:
         """Return Adam (section 4.2) and the schedule of its learning rate."""
-        optimiser = torch.optim.Adam(self.predictor.parameters(), lr=self.recipe.learning_rate)
+        optimizer = torch.optim.Adam(self.predictor.parameters(), lr=self.recipe.learning_rate)
         if self.predictor.options.schedule == "constant":
-            return optimiser
+            return optimizer
         steps = self.recipe.steps
         assert steps is not None  # the harness sets it
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine_with_warm_up(step, steps))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_with_warm_up(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
