@@ -29,6 +29,7 @@ from vpbench_cdnet.options import PRESETS, Options
 from vpbench_cdnet.predictor import CDNet
 
 HORIZONS = (4, 32)
+DECODE = Network._decode
 
 
 class Equations:
@@ -77,7 +78,7 @@ def refinement(preset: str, batch: int, height: int, width: int, rounds: int, de
 
 def decode_one_by_one(network: Network, features: Tensor, encoding: Tensor, statistics: Statistics) -> Tensor:
     """Decode the stages of a step separately."""
-    return torch.cat([Network._decode(network, stage[None], encoding, statistics) for stage in features])
+    return torch.cat([DECODE(network, stage[None], encoding, statistics) for stage in features])
 
 
 def decoding(batch: int, height: int, width: int, rounds: int, device: str) -> dict[str, float]:
