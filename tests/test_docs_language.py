@@ -37,8 +37,10 @@ def faults(text: str) -> list[str]:
     """List sentences that break a rule of length or opening, and words to avoid."""
     lengths = [f"{len(s.split())} words: {s}" for s in sentences(text) if len(s.split()) > WORDS]
     openings = [f"opening: {s}" for s in sentences(text) if OPENING.match(s)]
-    lines = without_code(text).splitlines()
-    return lengths + openings + [f"{match[0]!r}: {line}" for line in lines if (match := AVOID.search(line))]
+    line = " ".join(without_code(text).split())
+    return (
+        lengths + openings + [f"to avoid: {line[max(0, m.start() - 40) : m.end() + 40]}" for m in AVOID.finditer(line)]
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
