@@ -15,14 +15,11 @@ from vpbench.output import say
 __all__ = ["command"]
 
 
-class _Size(click.ParamType[tuple[int, int]]):
-    name = "HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no size: write it as HEIGHTxWIDTH, such as 128x160", param, ctx)
-        return int(match[1]), int(match[2])
+def _size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text or "1x1")
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no size: write it as HEIGHTxWIDTH, such as 128x160")
+    return (int(match[1]), int(match[2])) if text else None
 
 
 @click.command("predict")
@@ -34,7 +31,7 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option("--context", type=LENGTH, metavar="T", show_default="4", help="Frames it sees.")
 @click.option("--start", type=click.IntRange(min=0), metavar="FRAME", help="The first of them (default: the last T).")
 @click.option("--step", type=click.IntRange(min=1), metavar="N", show_default="1", help="Frames from one to the next.")
-@click.option("--size", type=_Size(), metavar="HxW", help="Resize to this first.")
+@click.option("--size", callback=_size, metavar="HxW", help="Resize to this first.")
 @click.option("--horizon", type=LENGTH, metavar="K", show_default="10", help="Steps to predict.")
 @click.option("--samples", type=LENGTH, default=1, show_default=True, help="Of a stochastic predictor.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
