@@ -1,9 +1,12 @@
-# `make run` evaluates, `make test` tests; both first make a virtual environment in .venv (about 6 GB with torch).
+# `make run` evaluates and `make test` tests. Both first make a virtual environment in .venv (about 6 GB with torch).
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+FAST   := -m pytest -n auto -m "not slow"
+OLDEST_PYTHON ?= 3.11
+NEWEST_PYTHON ?= 3.13
 
-.PHONY: run test lint types benchmarks clean
+.PHONY: run test test-slow test-oldest test-newest lint types clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vpbench needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -15,8 +18,31 @@ run: $(VENV)/.installed
 	$(BIN)/vpbench run
 	$(BIN)/vpbench leaderboard --out results/leaderboards
 
+# The first lane: everything that takes under two seconds, in under three minutes on two cores.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python $(FAST)
+
+# The rest: trainings, subprocesses, a wheel, real clips; and property tests with many more examples.
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=thorough
+
+# The first lane with the lowest versions that pyproject.toml allows, and with the newest. Each environment takes 6 GB.
+test-oldest test-newest: test-%: $(VENV)-%/.installed
+	$(VENV)-$*/bin/python $(FAST)
+
+$(VENV)-oldest/.installed: UV_PYTHON = $(OLDEST_PYTHON)
+$(VENV)-oldest/.installed: UV_RESOLUTION := lowest-direct
+$(VENV)-newest/.installed: UV_PYTHON = $(NEWEST_PYTHON)
+$(VENV)-newest/.installed: UV_RESOLUTION := highest
+$(VENV)-oldest/.installed $(VENV)-newest/.installed: pyproject.toml $(VENV)-uv/.installed
+	$(VENV)-uv/bin/uv venv --quiet --clear --python $(UV_PYTHON) $(@D)
+	$(VENV)-uv/bin/uv pip install --quiet --python $(@D)/bin/python --resolution $(UV_RESOLUTION) -e '.[dev]'
+	touch $@
+
+$(VENV)-uv/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	touch $@
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -26,4 +52,4 @@ types: $(VENV)/.installed
 	MYPYPATH=plugins:datasets:. $(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest $(VENV)-uv .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,128 @@
+"""The documentation is true: its code runs, its commands parse, its tables agree with the code.
+
+A block after the comment ``<!-- not run: REASON -->`` is only parsed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from vpbench.cli.main import State, cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(r"^(?:<!-- not run: (?P<reason>.+) -->\n+)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(#[^)\s]+)?\)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    reason: str
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    text = page.read_text()
+    for match in FENCE.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        yield Block(page, line, match["language"], match["text"], match["reason"] or "")
+
+
+def relative(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def commands_of(block: Block) -> list[list[str]]:
+    """The arguments of each ``vpbench`` command of a shell block; none of a block of output."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines if "vpbench " in line.split("#")[0]]
+    starts = [(line, line.index("vpbench")) for line in words if "vpbench" in line]
+    arguments = [line[start + 1 :] for line, start in starts]
+    ends = [next((i for i, word in enumerate(line) if word in ("|", "&&", ">", ";")), len(line)) for line in arguments]
+    return [[word for word in line[:end] if word != "..."] for line, end in zip(arguments, ends, strict=True)]
+
+
+def parse(arguments: list[str]) -> None:
+    """Parse options as the command line does, without looking at files or running anything."""
+    command: click.Command = cli
+    context = click.Context(cli, info_name="vpbench", obj=State())
+    while isinstance(command, click.Group):
+        name, *arguments = arguments
+        found = command.get_command(context, name)
+        assert found is not None, f"there is no command {name}"
+        command, context = found, click.Context(found, parent=context, info_name=name)
+    command.make_parser(context).parse_args(list(arguments))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_commands_parse(page):
+    for block in blocks_of(page):
+        if block.language in ("", "sh", "console"):
+            for arguments in commands_of(block):
+                try:
+                    parse(arguments)
+                except click.ClickException as error:
+                    pytest.fail(f"{relative(page)}:{block.line}: vpbench {shlex.join(arguments)}: {error}")
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if any(b.language == "python" for b in blocks_of(p))], ids=relative)
+def test_python_runs(page, tmp_path, monkeypatch, cache):
+    """The blocks of a page run one after another in one namespace; ``# NAME.py`` as first line also makes that file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    namespace: dict[str, object] = {"__name__": "__docs__"}
+    for block in blocks_of(page):
+        if block.language != "python":
+            continue
+        code = compile(block.text, f"{relative(page)}:{block.line}", "exec")
+        if name := re.match(r"# (\w+)\.py\n", block.text):
+            (tmp_path / f"{name[1]}.py").write_text(block.text)
+            monkeypatch.delitem(sys.modules, name[1], raising=False)
+        if not block.reason:
+            exec(code, namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_data_blocks_parse(page):
+    parsers = {"toml": tomllib.loads, "json": json.loads}
+    for block in blocks_of(page):
+        if block.language in parsers:
+            parsers[block.language](block.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_links_resolve(page):
+    for target, anchor in LINK.findall(page.read_text()):
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{relative(page)}: {target}"
+        if anchor and path.suffix == ".md":
+            titles = re.findall(r"^#+ (.+)$", path.read_text(), re.M)
+            slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor[1:] in slugs, f"{relative(page)}: {target}{anchor}"
+
+
+def documented_names(page: str, prefix: str = "") -> set[str]:
+    """The names in the first column of a page's tables, in backquotes."""
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / page).read_text(), re.M)
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row) if name.startswith(prefix)}
+
+
+def test_every_environment_variable_is_documented():
+    sources = [p for root in ("vpbench", "plugins", "datasets") for p in (ROOT / root).rglob("*.py")]
+    read = {name for path in sources for name in re.findall(r'"(VPBENCH_[A-Z]+)"', path.read_text())}
+    assert documented_names("docs/environment.md", "VPBENCH_") == read
