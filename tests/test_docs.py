@@ -5,6 +5,7 @@ A block after the comment ``<!-- not run: REASON -->`` is only parsed.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -22,6 +23,7 @@ from vpbench.cli.main import State, cli
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^(?:<!-- not run: (?P<reason>.+) -->\n+)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+FLAG = re.compile(r"(?<!\S)(--[a-z][a-z-]*|-[a-z])(?![\w-])")
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(#[^)\s]+)?\)")
 
 
@@ -116,13 +118,47 @@ def test_links_resolve(page):
             assert anchor[1:] in slugs, f"{relative(page)}: {target}{anchor}"
 
 
-def documented_names(page: str, prefix: str = "") -> set[str]:
-    """The names in the first column of a page's tables, in backquotes."""
-    rows = re.findall(r"^\| (.+?) \|", (ROOT / page).read_text(), re.M)
-    return {name for row in rows for name in re.findall(r"`([^`]+)`", row) if name.startswith(prefix)}
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_commands_is_generated():
+    assert (ROOT / "docs" / "commands.md").read_text() == generator().page(), "run `python docs/generate.py`"
 
 
 def test_every_environment_variable_is_documented():
     sources = [p for root in ("vpbench", "plugins", "datasets") for p in (ROOT / root).rglob("*.py")]
     read = {name for path in sources for name in re.findall(r'"(VPBENCH_[A-Z]+)"', path.read_text())}
-    assert documented_names("docs/environment.md", "VPBENCH_") == read
+    assert generator().ENVIRONMENT.keys() == read
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_flags_exist(page):
+    """Every flag in backquotes is an option of some command, or of a script that the page names."""
+    text = FENCE.sub("", page.read_text())
+    root = click.Context(cli, info_name="vpbench", obj=State())
+    parameters = [p for _, command in generator().commands_of(root) for p in command.params]
+    known = {flag for p in parameters for flag in [*p.opts, *p.secondary_opts]} | {"--version", "--help", "-h"}
+    for script in re.findall(r"python ((?:benchmarks|docs)/\w+\.py)", page.read_text()):
+        known |= set(re.findall(r'"(--[a-z-]+)"', (ROOT / script).read_text()))
+    for code in re.findall(r"`([^`\n]+)`", text):
+        if not code.startswith(("python -", "pip", "make", "pytest")):
+            assert set(FLAG.findall(code)) <= known, f"{relative(page)}: {code}"
+
+
+def test_options_of_scenes_are_documented():
+    from vpbench_scenes.dataset import Options
+
+    names, defaults = [], []
+    for first, second in re.findall(r"^\| (`.+?) \| (.+?) \|", (ROOT / "docs/datasets/scenes.md").read_text(), re.M):
+        names += re.findall(r"`([a-z_]+)`", first)
+        defaults += re.findall(r"`?(\[.+?\]|\w+)`?", second)
+    documented = dict(zip(names, defaults, strict=False))
+    fields = Options.model_fields
+    assert fields.keys() <= documented.keys()
+    for name, field in fields.items():
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        assert documented[name] == str(default), name
