@@ -12,9 +12,9 @@ from typing import Any
 from vpbench.files import canonical
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.protocol.protocol import Protocol
-from vpbench.protocol.units import UNIT_CLIPS, hash_entries
-from vpbench.results.identity import Identity
-from vpbench.results.store import SCHEMA, Attempt, Store
+from vpbench.protocol.units import UNIT_CLIPS, ManifestEntry, hash_entries
+from vpbench.results.records import Identity, MetricRecord, RunRecord
+from vpbench.results.store import Attempt, Store
 from vpbench.results.summarise import write_summary
 
 SPECS = {
@@ -75,22 +75,25 @@ def make_result(
     """
     steps = len(next(iter(scores.values())))
     parsed = make_protocol(steps, anchored=not cumulative, **(protocol or {}))
-    each = [[k] for k in parsed.steps] if not cumulative else [list(parsed.steps)]
-    manifest = [(f"s{i:03d}@{j}", ks, recordings(i)) for i in range(clips) for j, ks in enumerate(each)]
+    each = [(k,) for k in parsed.steps] if not cumulative else [parsed.steps]
+    manifest = tuple(
+        ManifestEntry(f"s{i:03d}@{j}", ks, recordings(i)) for i in range(clips) for j, ks in enumerate(each)
+    )
     specs = {name: SPECS[name] | dict((metrics or {}).get(name, {})) for name in scores}
     identity = Identity(
         protocol=parsed.hash, manifest=hash_entries(manifest), data=digest(data), predictor=predictor,
-        options=options or {}, fingerprint=fingerprint, annotators={},
+        options=dict(options or {}), fingerprint=fingerprint, annotators={},
         metrics={name: spec["revision"] for name, spec in specs.items()},
         metric_code=dict.fromkeys(scores, CODE) | dict(metric_code or {}), seed=seed, samples=samples,
         partial=partial, unproven="",
     )  # fmt: skip
-    record = {
-        "schema": SCHEMA, "identity": identity.as_dict(), "identity_hash": identity.hash, "predictor": predictor,
-        "preset": "", "sees_truth": False, "stochastic": samples > 1, "paper": "", "weights": None,
-        "protocol": parsed.model_dump(mode="json", by_alias=True), "cumulative": cumulative, "partial": partial,
-        "dropped": [], "metrics": specs, "skipped": {}, "classes": [], "manifest": manifest,
-    } | run  # fmt: skip
+    fields = {
+        "identity": identity, "identity_hash": identity.hash, "predictor": predictor, "preset": "", "sees_truth": False,
+        "stochastic": samples > 1, "paper": "", "weights": None, "protocol": parsed, "cumulative": cumulative,
+        "partial": partial, "dropped": [], "metrics": {name: MetricRecord(**spec) for name, spec in specs.items()},
+        "skipped": {}, "classes": [], "manifest": manifest,
+    }  # fmt: skip
+    record = RunRecord(**fields | run)
     store = Store.create(root / parsed.name / predictor / identity.hash[:12], record)
     attempt = Attempt(store, {"host": "here", "pid": 1, "engine": "plain", "device": "cpu"})
     for number in range(store.units) if units is None else units:
@@ -108,7 +111,7 @@ def make_result(
                         row |= {"status": "ok", "value": value + offset}
                     row |= {"context": digest(f"{context} {clip}")} if context else {}
                     row |= {"clamped": True} if clamped else {}
-                    stochastic = record["stochastic"]
+                    stochastic = record.stochastic
                     rows += [row | {"sample": s} for s in range(samples)] if stochastic else [row]
         store.publish(number, rows, attempt, "stamp")
     known = {name: plugins().load("metric", name)("cpu") for name in scores}

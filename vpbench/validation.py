@@ -1,20 +1,80 @@
-"""Check values that people pass: the arguments of public functions, and pydantic's errors as one line."""
+"""Check values from people and files: strict records, names, arguments of functions; pydantic's errors in one line."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, wraps
-from typing import Any, ParamSpec, TypeVar, get_type_hints
+from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from vpbench.errors import UsageError, did_you_mean, one_line
+from vpbench.errors import UsageError, VpbenchError, did_you_mean, one_line
+from vpbench.names import clip_problem, is_metric, is_name
+from vpbench.output import line
 
-__all__ = ["checked_arguments", "validation_line"]
+__all__ = [
+    "ClipId",
+    "MetricName",
+    "Name",
+    "Preset",
+    "Record",
+    "Strict",
+    "Text",
+    "checked_arguments",
+    "validation_errors",
+    "validation_line",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(f"{text[:100]!r} is not a name")
+    return text
+
+
+def _metric(text: str) -> str:
+    if not is_metric(text):
+        raise ValueError(f"{text[:100]!r} is not the name of a metric")
+    return text
+
+
+def _clip(text: str) -> str:
+    if problem := clip_problem(text):
+        raise ValueError(f"{text[:100]!r} is not the id of a clip: {problem}")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Preset = Annotated[str, AfterValidator(lambda text: text and _name(text))]
+MetricName = Annotated[str, AfterValidator(_metric)]
+ClipId = Annotated[str, AfterValidator(_clip)]
+Text = Annotated[str, Field(max_length=10_000)]
+
+
+class Strict(BaseModel):
+    """A frozen value that takes no other types, no unknown fields and no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Record(Strict):
+    """A file, or a part of one, that other versions may add fields to; docstrings of fields describe its JSON schema.
+
+    A field called ``schema_version`` stands in the file as ``schema``.
+    """
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, in the order of the fields."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
@@ -62,6 +122,15 @@ def _adapters(function: Callable[..., Any]) -> dict[str, TypeAdapter[Any]]:
 def _adapter(hint: Any) -> TypeAdapter[Any]:
     has_config = isinstance(hint, type) and hasattr(hint, "model_config")
     return TypeAdapter(hint) if has_config else TypeAdapter(hint, config=_CONFIG)
+
+
+@contextmanager
+def validation_errors(kind: type[VpbenchError], where: str, advice: str = "") -> Iterator[None]:
+    """Turn a pydantic error in the block into a vpbench error of one line: where, field, problem, advice."""
+    try:
+        yield
+    except ValidationError as error:
+        raise kind(f"{where}: {line(validation_line(error), 500)}{advice and f'; {advice}'}") from error
 
 
 def validation_line(error: ValidationError) -> str:

@@ -147,12 +147,12 @@ def test_a_metric_undefined_for_some_samples_has_its_score_within_its_interval(v
     done = vpbench("run", *args, "-m", "noisy", "-m", "last")
     assert done.code == 0 and "sometimes undefined for" in done.out and "12 clips of 12 recordings" in done.out
     results = {folder.parent.name: load(folder) for folder in find_results(tmp_path / "o")}
-    score = results["noisy"].summary["scores"]["sometimes"]
+    score = results["noisy"].summary.scores["sometimes"]
     rows = [row for row in results["noisy"].rows() if row["step"] == 1 and row["status"] == "ok"]
-    assert score["per_step"][0] == pytest.approx(np.mean([row["value"] for row in rows]), rel=1e-12)
-    for value, (low, high) in zip(score["per_step"], score["ci95"], strict=True):
+    assert score.per_step[0] == pytest.approx(np.mean([row["value"] for row in rows]), rel=1e-12)
+    for value, (low, high) in zip(score.per_step, score.ci95, strict=True):
         assert low <= value <= high
-    assert sum(score["undefined"].values()) == sum(row["status"] == "undefined" for row in results["noisy"].rows())
+    assert sum(score.undefined.values()) == sum(row["status"] == "undefined" for row in results["noisy"].rows())
     compared = vpbench("compare", *args[:2], *args[4:6], results["noisy"].path, results["last"].path)
     assert compared.code == 0 and re.search(r"undefined: \d+ frames \(dark\)", compared.out)
 

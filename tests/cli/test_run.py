@@ -132,7 +132,7 @@ def test_an_oracle_sees_the_truth_and_is_marked(vpbench, toy, tmp_path):
     scores = done.json["results"][0]["summary"]["scores"]
     assert scores["mse"]["per_step"] == [0, 0, 0, 0]
     assert scores["miou"]["per_step"] == [1, 1, 1, 1]
-    assert api.load(done.json["results"][0]["path"]).run["sees_truth"] is True
+    assert api.load(done.json["results"][0]["path"]).run.sees_truth is True
 
 
 def test_a_predictor_gets_what_it_declares_from_the_dataset_or_an_annotator(vpbench, toy, tmp_path):
@@ -150,8 +150,8 @@ def test_a_predictor_gets_what_it_declares_from_the_dataset_or_an_annotator(vpbe
     assert filled["summary"]["scores"]["mse"]["per_step"] == last["summary"]["scores"]["mse"]["per_step"]
     assert true["summary"]["scores"]["mse"]["mean"] < 0.2 * filled["summary"]["scores"]["mse"]["mean"]
     # It is part of the identity of the one that looks at flow, and of no other.
-    assert "flow" in api.load(filled["path"]).run["identity"]["annotators"]
-    assert api.load(last["path"]).run["identity"]["annotators"] == {}
+    assert "flow" in api.load(filled["path"]).run.identity.annotators
+    assert api.load(last["path"]).run.identity.annotators == {}
 
 
 def test_an_annotator_named_by_the_user_replaces_the_datasets_own(vpbench, toy, tmp_path):
@@ -201,7 +201,7 @@ def test_anchored_clips_score_their_last_frame_only_and_have_no_mean(vpbench, to
     }
     assert len(rows) == 40
     assert result.at("mse", 1) < result.at("mse", 3)
-    assert result.summary["scores"]["mse"]["mean"] is None
+    assert result.summary.scores["mse"].mean is None
 
 
 def test_a_metric_that_cannot_apply_is_skipped_by_default_and_an_error_when_named(vpbench, toy, tmp_path):
@@ -241,7 +241,7 @@ def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, ca
     common = {"plugins": plugins, "out": tmp_path / "r", "metrics": ["mse", "psnr"]}
     named = api.evaluate("last", args[3], **common)
     made = api.evaluate(Last(), args[3], **common)
-    assert named.summary["scores"] == made.summary["scores"]
+    assert named.summary.scores == made.summary.scores
     assert api.evaluate(Last(), args[3], **common).path == made.path
     assert named.mean_to("mse", 4) == pytest.approx(np.mean([named.at("mse", k) for k in (1, 2, 3, 4)]))
     frame = named.to_dataframe()

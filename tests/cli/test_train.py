@@ -47,7 +47,7 @@ def test_it_ends_with_the_command_that_uses_the_weights(vpbench, args, tmp_path)
     done = vpbench(*words, "--plugin", args[1], "--plugin", TRAINABLE, "--metric", "mse", "--out", tmp_path / "results")
     assert done.code == 0, done.err
     (folder,) = find_results(tmp_path / "results")
-    assert load(folder).run["weights"]["clips"] == "disjoint"
+    assert load(folder).run.weights.clips == "disjoint"
     assert load(folder).training == "disjoint"
 
 

@@ -15,6 +15,7 @@ from tiny_video import known_frames, write_picture, write_video
 import vpbench
 from vpbench.plugin.loader import load_plugins
 from vpbench.select.trained import open_trained, save_trained
+from vpbench.select.weights_record import WeightsRecord
 
 predict_video = vpbench.predict_video
 
@@ -206,7 +207,7 @@ def trainable(tmp_path_factory):
         "options": {"width": 1},
         "protocol": vpbench.Protocol.read(protocol).model_dump(mode="json", by_alias=True),
     }
-    save_trained(folder / "w.safetensors", module, about)
+    save_trained(folder / "w.safetensors", module, WeightsRecord.model_validate(about))
     return loaded, {"bias": {"weights": str(folder / "w.safetensors")}}
 
 
@@ -229,10 +230,11 @@ def test_what_the_user_says_goes_before_what_weights_say(trainable, video):
 
 def test_a_video_smaller_than_the_crop_of_the_training_says_what_to_do(trainable, video, tmp_path):
     plugins, options = trainable
-    about = open_trained(Path(options["bias"]["weights"])).about
-    cropped = {**about["protocol"], "pixels": [{"op": "centre-crop", "size": [30, 40]}]}
+    record = open_trained(Path(options["bias"]["weights"])).record
+    pixels = {"pixels": [{"op": "centre-crop", "size": [30, 40]}]}
+    cropped = record.model_copy(update={"protocol": record.protocol.model_copy(update=pixels)})
     module = plugins.load("predictor", "bias")(plugins.load("predictor", "bias").Options())
-    save_trained(tmp_path / "w.safetensors", module, {**about, "protocol": cropped})
+    save_trained(tmp_path / "w.safetensors", module, cropped)
     options = {"bias": {"weights": str(tmp_path / "w.safetensors")}}
     line = error_of("bias", video, options=options, plugins=plugins)
     assert f"{video}: a centre crop of 30x40 (HxW) does not fit frames of 16x24; the weights were" in line

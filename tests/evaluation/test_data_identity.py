@@ -70,8 +70,8 @@ def test_other_pixels_under_the_same_names_sizes_and_times_are_another_result(ro
     fresh = run(other, tmp_path / "fresh")
     assert second.path != first.path
     assert units(second) == units(fresh) != units(first)
-    assert first.run["identity"]["data"] != second.run["identity"]["data"]
-    assert first.summary["scores"]["mse"]["data"] != second.summary["scores"]["mse"]["data"]
+    assert first.run.identity.data != second.run.identity.data
+    assert first.summary.scores["mse"].data != second.summary.scores["mse"].data
     assert run(root, tmp_path / "out").path == first.path
 
 

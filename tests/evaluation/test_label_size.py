@@ -113,7 +113,7 @@ def test_predictions_are_brought_to_the_labels_size_before_they_are_measured(twi
 
 def test_an_oracle_predicts_at_the_labels_size(twin):
     result = run(twin, Truth())
-    assert result.summary["scores"]["miou"]["per_step"] == [1.0, 1.0]
+    assert result.summary.scores["miou"].per_step == (1.0, 1.0)
 
 
 def test_prepared_labels_keep_their_size_and_give_the_same_rows(twin, monkeypatch):
@@ -145,8 +145,8 @@ def test_metrics_of_pixels_and_their_labels_say_why_they_do_not_apply(twin):
         run(twin, Both("labels"), metrics=["mse/classes"])
     by_default = Protocol.parse(VALUE | {"metrics": ["mse", "mse/classes"]}, "here")
     result = run(twin, Both("labels"), protocol=by_default)
-    assert result.summary["skipped"] == {"mse/classes": reason}
-    assert result.summary["scores"].keys() == {"mse"}
+    assert result.summary.skipped == {"mse/classes": reason}
+    assert result.summary.scores.keys() == {"mse"}
 
 
 def test_scores_of_another_number_of_classes(twin):

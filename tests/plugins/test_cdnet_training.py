@@ -217,17 +217,17 @@ def test_trains_and_is_scored_through_the_harness(tmp_path, cache):
     options = {"cdnet": SMALL | {"context": 3, "sampling_end": 0.5, "schedule": "cosine"}}
     recipe = {"steps": 4, "batch_size": 2}
     settings = {"plugins": plugins, "out": tmp_path / "out", "device": "cpu"}
-    weights = vpbench.train("cdnet", path, options=options, recipe=recipe, **settings)
+    weights = vpbench.train("cdnet", path, options=options, **recipe, **settings)
     results = {}
     for emit in ("last", "motion", 1):
         stage = {"cdnet": {"weights": str(weights), "emit": emit}}
         results[emit] = vpbench.evaluate("cdnet", path, options=stage, **settings)
     scores = {emit: [result.at("mse", step) for step in (1, 2)] for emit, result in results.items()}
     assert len({tuple(steps) for steps in scores.values()}) == 3
-    assert {result.run["identity"]["options"]["hidden"] for result in results.values()} == {2}
+    assert {result.run.identity.options["hidden"] for result in results.values()} == {2}
     options["cdnet"]["emit"] = "motion"
     with pytest.raises(vpbench.UsageError, match="cdnet: emit decodes a stage of trained weights; train without it"):
-        vpbench.train("cdnet", path, options=options, recipe=recipe, **settings)
+        vpbench.train("cdnet", path, options=options, **recipe, **settings)
 
 
 def fit(stage, batch, steps):

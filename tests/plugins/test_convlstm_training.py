@@ -210,7 +210,8 @@ def test_in_bfloat16_it_learns_nearly_the_same(tmp_path, cache):
                 device="cpu",
                 keep="last",
                 options={"convlstm": {"hidden": [8]}},
-                recipe={"steps": 4, "precision": precision},
+                steps=4,
+                precision=precision,
             )
         )
         for precision in ("32", "bf16-mixed")

@@ -218,8 +218,6 @@ SUMMARY = {
     "steps": lambda s: s.update(steps=[1, 3]),
     "skipped": lambda s: s["skipped"].update(ssim="no"),
     "clamped": lambda s: s.update(clamped_frames=1),
-    "a field more": lambda s: s.update(trust=1),
-    "a field of a score more": lambda s: s["scores"]["mse"].update(trust=1),
     "interval turned": lambda s: s["scores"]["mse"].update(ci95=[[1.0, 0.0], None]),
 }
 
@@ -234,6 +232,8 @@ UNREADABLE = {
     "interval of texts": (lambda s: s["scores"]["mse"].update(ci95=["a", "b"]), "scores.mse.ci95.0: "),
     "interval of one step": (lambda s: s["scores"]["mse"].update(ci95=[None]), "mse has not one score for each of 2"),
     "clips is true": (lambda s: s["scores"]["mse"].update(clips=True), "scores.mse.clips: "),
+    "a field more": (lambda s: s.update(trust=1), "trust: Extra"),
+    "a field of a score more": (lambda s: s["scores"]["mse"].update(trust=1), "scores.mse.trust: Extra"),
     "score is a list": (lambda s: s["scores"].update(mse=[]), "scores.mse: "),
 }
 

@@ -95,7 +95,7 @@ def test_the_interval_is_the_summarys_interval_of_the_differences(monkeypatch, b
         Tally(rows((a - b).tolist())), {"err": Error()}, identity="", steps=(1, 2, 3), cumulative=True, skipped={},
         partial="", recordings=OneEach(),
     )  # fmt: skip
-    assert np.array(out.ci95) == pytest.approx(np.array(summary["scores"]["err"]["ci95"]), abs=1e-12)
+    assert np.array(out.ci95) == pytest.approx(np.array(summary.scores["err"].ci95), abs=1e-12)
     assert out.difference == pytest.approx((a - b).mean(0), abs=1e-12)
 
 

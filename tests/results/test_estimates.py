@@ -57,7 +57,7 @@ def summary(values, sizes):
         Tally(rows(values)), {"err": Mean()}, identity="", steps=(1,), cumulative=True, skipped={}, partial="",
         recordings=recordings_of(sizes),
     )  # fmt: skip
-    return scores["scores"]["err"]
+    return scores.scores["err"]
 
 
 def windows(rng, sizes, between=1.0, within=0.2):
@@ -69,15 +69,15 @@ def windows(rng, sizes, between=1.0, within=0.2):
 def test_148_windows_of_4_videos_have_the_interval_of_4_videos():
     values = windows(np.random.default_rng(0), WINDOWS)
     score = summary(values, WINDOWS)
-    assert (score["clips"], score["recordings"]) == (148, 4)
+    assert (score.clips, score.recordings) == (148, 4)
     means = np.array(values).reshape(4, 37).mean(axis=1)
     every = [np.mean(draw) for draw in itertools.product(means, repeat=4)]
-    low, high = score["ci95"][0]
+    low, high = score.ci95[0]
     assert low == pytest.approx(np.quantile(every, 0.025), abs=0.08)
     assert high == pytest.approx(np.quantile(every, 0.975), abs=0.08)
-    naive = summary(values, [1] * 148)["ci95"][0]
+    naive = summary(values, [1] * 148).ci95[0]
     assert (high - low) > 4 * (naive[1] - naive[0]), "windows as if independent: far too narrow"
-    assert score["per_step"][0] == summary(values, [1] * 148)["per_step"][0]
+    assert score.per_step[0] == summary(values, [1] * 148).per_step[0]
 
 
 def test_the_interval_is_scipys_bootstrap_of_recordings():
@@ -91,7 +91,7 @@ def test_the_interval_is_scipys_bootstrap_of_recordings():
         (sums, np.array(sizes)), lambda s, n, axis: s.sum(axis=axis) / n.sum(axis=axis), paired=True, vectorized=True,
         n_resamples=20_000, method="percentile", rng=np.random.default_rng(2),
     ).confidence_interval  # fmt: skip
-    low, high = summary(values, sizes)["ci95"][0]
+    low, high = summary(values, sizes).ci95[0]
     width = expected.high - expected.low
     assert abs(low - expected.low) < width / 15
     assert abs(high - expected.high) < width / 15
@@ -156,9 +156,9 @@ def test_samples_without_a_value_leave_one_estimator_for_score_interval_and_comp
     """A clip with one defined sample of four weighs less than a clip with four: the mean over all defined frames."""
     values = [[1.0, None, None, None], [3.0, 3.0, 3.0, 3.0], [5.0, 5.0, None, None]]
     score = summary(values, [1, 1, 1])
-    assert score["per_step"] == [23 / 7]
-    assert score["undefined"] == {"dark": 5}
-    low, high = score["ci95"][0]
+    assert score.per_step == (23 / 7,)
+    assert score.undefined == {"dark": 5}
+    low, high = score.ci95[0]
     assert low <= 23 / 7 <= high
     drawn = [[1.0], [3.0] * 4, [5.0] * 2]
     resampled = [math.fsum(x for i in draw for x in drawn[i]) / sum(len(drawn[i]) for i in draw)
@@ -173,7 +173,7 @@ def test_samples_without_a_value_leave_one_estimator_for_score_interval_and_comp
 
 def test_one_recording_has_neither_interval_nor_p_value():
     score = summary([1.0, 2.0, 3.0], [3])
-    assert (score["per_step"], score["ci95"], score["recordings"]) == ([2.0], [None], 1)
+    assert (score.per_step, score.ci95, score.recordings) == ((2.0,), (None,), 1)
     tallies = Tally(rows([1.0, 2.0, 3.0])), Tally(rows([2.0, 2.0, 2.0]))
     out = compare_rows(tallies, Mean(), (1,), recordings_of([3]))
     assert (out.ci95, out.p, out.recordings) == ((None,), (None,), 1)
@@ -181,7 +181,7 @@ def test_one_recording_has_neither_interval_nor_p_value():
 
 def test_recordings_that_have_no_value_do_not_count():
     score = summary([1.0, 2.0, None, None], [2, 2])
-    assert (score["ci95"], score["recordings"], score["clips"]) == ([None], 1, 2)
+    assert (score.ci95, score.recordings, score.clips) == ((None,), 1, 2)
 
 
 def test_a_metric_whose_resample_is_another_estimator_is_refused_by_name():

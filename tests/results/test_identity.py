@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -16,13 +15,17 @@ from vpbench.evaluation.evaluate import evaluate
 from vpbench.files import canonical
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
-from vpbench.results.identity import Identity
+from vpbench.results.records import Identity
 from vpbench.results.store import Store
 from vpbench.results.verify import verify
 
 TOYS = Path(__file__).parents[1] / "toys.py"
 
-IDENTITY = Identity("p", "m", "d", "last", {"width": 4}, "f", {"flow": "dis"}, {"mse": 1}, {"mse": "c"}, 0, 1, "", "")
+IDENTITY = Identity(
+    protocol="p", manifest="m", data="d", predictor="last", options={"width": 4}, fingerprint="f",
+    annotators={"flow": "dis"}, metrics={"mse": 1}, metric_code={"mse": "c"}, seed=0, samples=1, partial="",
+    unproven="",
+)  # fmt: skip
 OTHERS = {
     "protocol": "q",
     "manifest": "n",
@@ -41,8 +44,8 @@ OTHERS = {
 
 
 def test_every_field_is_in_the_hash():
-    assert set(OTHERS) == {f.name for f in dataclasses.fields(Identity)}
-    hashes = {dataclasses.replace(IDENTITY, **{name: value}).hash for name, value in OTHERS.items()}
+    assert set(OTHERS) == set(Identity.model_fields)
+    hashes = {IDENTITY.model_copy(update={name: value}).hash for name, value in OTHERS.items()}
     assert len(hashes | {IDENTITY.hash}) == len(OTHERS) + 1
 
 
@@ -52,12 +55,12 @@ def test_the_hash_does_not_move_between_releases():
         '"metrics":{"mse":1},"options":{"width":4},"partial":"","predictor":"last","protocol":"p","samples":1,"seed":0,'
         '"unproven":""}'
     )
-    assert canonical(IDENTITY.as_dict()) == text
+    assert canonical(IDENTITY.to_json()) == text
     assert IDENTITY.hash == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_what_is_stored_gives_the_same_identity():
-    assert Identity(**json.loads(json.dumps(IDENTITY.as_dict()))).hash == IDENTITY.hash
+def test_a_stored_identity_gives_the_same_identity():
+    assert Identity(**json.loads(json.dumps(IDENTITY.to_json()))).hash == IDENTITY.hash
 
 
 json_values = st.recursive(

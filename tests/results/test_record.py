@@ -8,7 +8,8 @@ import json
 import pytest
 
 from vpbench.errors import ResultError
-from vpbench.results.record import holds, read_attempt, read_json, read_run, read_summary
+from vpbench.protocol.protocol import Protocol
+from vpbench.results.reading import has_text, read_attempt, read_json, read_run, read_summary
 from vpbench.results.result import find_results
 from vpbench.results.rows import read_rows
 
@@ -19,6 +20,7 @@ PROTOCOL = {
     "dataset": {"name": "toy"},
     "sampling": {"kind": "first", "context": 3, "horizon": 4},
 }
+FULL_PROTOCOL = Protocol.parse(PROTOCOL, "here").model_dump(mode="json", by_alias=True)
 RUN = {
     "schema": 2,
     "identity": {
@@ -27,13 +29,13 @@ RUN = {
         "partial": "", "unproven": "",
     },
     "identity_hash": "f6", "predictor": "last", "preset": "", "sees_truth": False, "stochastic": False, "paper": "",
-    "protocol": PROTOCOL, "weights": None, "classes": [],
-    "cumulative": True, "partial": "", "dropped": [], "skipped": {}, "manifest": [["a/b@0", [1, 2, 3, 4], "a/b"]],
+    "weights": None, "protocol": PROTOCOL, "cumulative": True, "partial": "", "dropped": [],
     "metrics": {"mse": {"revision": 1, "better": "lower", "unit": "", "decimals": 4, "released": True}},
+    "skipped": {}, "classes": [], "manifest": [["a/b@0", [1, 2, 3, 4], "a/b"]],
 }  # fmt: skip
 SCORE = {
-    "per_step": [0.1, None], "ci95": [[0.0, 0.2], None], "mean_to": [0.1, None], "mean": None, "data": "a",
-    "clips": 20, "recordings": 2, "undefined": {"dark": 1}, "notes": {"floored": 2}, "details": [],
+    "per_step": [0.1, None], "ci95": [[0.0, 0.2], None], "mean_to": [0.1, None], "mean": None, "details": [],
+    "data": "a", "clips": 20, "recordings": 2, "undefined": {"dark": 1}, "notes": {"floored": 2},
 }  # fmt: skip
 SUMMARY = {
     "schema": 2, "identity": "f6", "steps": [1, 2], "partial": False, "partial_reason": "", "clips": 20,
@@ -71,9 +73,11 @@ def with_value(value, place, new):
 
 
 def test_what_vpbench_writes_is_read(write):
-    assert read_run(write(RUN)) == RUN
-    assert read_summary(write(SUMMARY)) == SUMMARY
-    assert read_attempt(write(ATTEMPT)) == ATTEMPT
+    assert list(read_run(write(RUN)).to_json().items()) == list(with_value(RUN, ["protocol"], FULL_PROTOCOL).items())
+    assert json.dumps(read_summary(write(SUMMARY)).to_json()) == json.dumps(SUMMARY)
+    attempt = read_attempt(write(ATTEMPT)).to_json()
+    assert {key: attempt[key] for key in ATTEMPT} == ATTEMPT
+    assert read_run(write({**RUN, "later": 1})).to_json()["later"] == 1, "fields of a later version are kept"
 
 
 @pytest.mark.parametrize(
@@ -236,11 +240,11 @@ def test_a_file_without_a_schema_number_is_not_ours(write, schema):
 
 def test_only_a_file_that_can_be_read_holds_a_text(tmp_path):
     path = tmp_path / "summary.json"
-    assert not holds(path, "")
+    assert not has_text(path, "")
     path.write_bytes(b"\xff")
-    assert not holds(path, "\xff")
+    assert not has_text(path, "\xff")
     path.write_text("ü")
-    assert holds(path, "ü")
+    assert has_text(path, "ü")
 
 
 def test_results_are_found_at_any_place_and_links_to_folders_are_not_followed(tmp_path):

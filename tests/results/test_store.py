@@ -14,7 +14,11 @@ import pytest
 
 from vpbench.errors import ResultError
 from vpbench.files import write_atomic
-from vpbench.results.store import Attempt, Store, read_json
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.units import ManifestEntry
+from vpbench.results.reading import read_attempt
+from vpbench.results.records import Identity, MetricRecord, RunRecord
+from vpbench.results.store import Attempt, Store
 
 CLIPS = [f"s{i:02d}@0" for i in range(20)]
 DATA = "0123456789abcdef"
@@ -22,47 +26,27 @@ RECORD = {"host": "here", "pid": 1, "engine": "plain", "device": "cpu"}
 ROOT = Path(__file__).parents[2]
 
 
+IDENTITY = Identity(
+    protocol="p", manifest="m", data="d", predictor="last", options={}, fingerprint="f", annotators={},
+    metrics={"mse": 1}, metric_code={"mse": "c"}, seed=0, samples=1, partial="", unproven="",
+)  # fmt: skip
+PROTOCOL = {
+    "schema": 1,
+    "name": "toy",
+    "version": 1,
+    "dataset": {"name": "toy"},
+    "sampling": {"kind": "first", "context": 1, "horizon": 2},
+}
+
+
 def make_run(**changes):
-    return {
-        "schema": 2,
-        "identity": {
-            "protocol": "p",
-            "manifest": "m",
-            "data": "d",
-            "predictor": "last",
-            "options": {},
-            "fingerprint": "f",
-            "annotators": {},
-            "metrics": {"mse": 1},
-            "metric_code": {"mse": "c"},
-            "seed": 0,
-            "samples": 1,
-            "partial": "",
-            "unproven": "",
-        },
-        "identity_hash": "i",
-        "predictor": "last",
-        "protocol": {
-            "schema": 1,
-            "name": "toy",
-            "version": 1,
-            "dataset": {"name": "toy"},
-            "sampling": {"kind": "first", "context": 1, "horizon": 2},
-        },
-        "metrics": {"mse": {"revision": 1, "better": "lower", "unit": "", "decimals": 4, "released": True}},
-        "preset": "",
-        "sees_truth": False,
-        "paper": "",
-        "cumulative": True,
-        "partial": "",
-        "dropped": [],
-        "skipped": {},
-        "manifest": [[clip, [1, 2], clip] for clip in CLIPS],
-        "classes": [],
-        "stochastic": False,
-        "weights": None,
-        **changes,
-    }
+    metric = MetricRecord(revision=1, better="lower", unit="", decimals=4, released=True)
+    run = RunRecord(
+        identity=IDENTITY, identity_hash="i", predictor="last", preset="", sees_truth=False, stochastic=False, paper="",
+        weights=None, protocol=Protocol.parse(PROTOCOL, "here"), cumulative=True, partial="", dropped=(),
+        metrics={"mse": metric}, skipped={}, classes=(), manifest=[(clip, (1, 2), clip) for clip in CLIPS],
+    )  # fmt: skip
+    return run.model_copy(update=changes)
 
 
 def make_rows(unit=0, value=0.25, metrics=("mse",)):
@@ -173,7 +157,7 @@ def test_every_change_of_a_unit_is_found(store, damage):
 
 
 def test_rows_of_another_result_are_found(store, tmp_path):
-    other = Store.create(tmp_path / "other", make_run(manifest=[["x@0", [1, 2], "x"]]))
+    other = Store.create(tmp_path / "other", make_run(manifest=(ManifestEntry("x@0", (1, 2), "x"),)))
     other.publish(0, [{**row, "clip": "x@0"} for row in make_rows()[::16]], begin(other), "stamp")
     other.unit_path(0).rename(store.unit_path(0))
     with pytest.raises(ResultError, match=r"run.json is not what this result was computed with"):
@@ -182,11 +166,11 @@ def test_rows_of_another_result_are_found(store, tmp_path):
         list(store.rows())
 
 
-def test_a_result_goes_on_only_with_its_own_identity(store):
-    again = Store.create(store.folder, make_run(summary="other words"))
+def test_a_result_resumes_with_the_same_identity_only(store):
+    again = Store.create(store.folder, make_run(paper="other words"))
     assert again.run == store.run
-    with pytest.raises(ResultError, match=r"run.json describes another result .* --out"):
-        Store.create(store.folder, make_run(identity={"protocol": "q", "samples": 1}))
+    with pytest.raises(ResultError, match=r"run.json describes another result .*choose another folder"):
+        Store.create(store.folder, make_run(identity=IDENTITY.model_copy(update={"protocol": "q"})))
 
 
 @pytest.mark.parametrize("name", ["run.json", "attempts/one.json"])
@@ -293,7 +277,5 @@ def test_an_attempt_records_what_it_published(store):
     store.publish(0, make_rows(), attempt, "stamp")
     attempt.write(seconds={"read": 1.5})
     (record,) = store.attempts()
-    assert record["schema"] == 2
-    assert record["seconds"] == {"read": 1.5}
-    assert set(record["units"]) == {"0"}
-    assert read_json(attempt.path) == record
+    assert (record.seconds, set(record.units)) == ({"read": 1.5}, {"0"})
+    assert read_attempt(attempt.path) == record == attempt.record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 
 import numpy as np
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
 from vpbench.results import estimates as module
 from vpbench.results.estimates import RESAMPLES
+from vpbench.results.summarise import summary_text
 from vpbench.results.summary import Tally, summarise
 
 
@@ -72,17 +72,22 @@ def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, 
 
 def test_a_summary_by_hand():
     out = summarised([*table([[1.0, 3.0], [2.0, 5.0]]), row("c002", 1, 6.0), undefined("c002", 2, "flat")])
-    score = out["scores"]["err"]
-    assert score["per_step"] == [3.0, 4.0]
-    assert score["mean_to"] == [3.0, 3.5]
-    assert score["mean"] == 3.5
-    assert (score["clips"], score["undefined"], score["notes"], score["details"]) == (3, {"flat": 1}, {}, [])
-    assert (score["recordings"], score["data"]) == (3, out["data"])
-    del out["scores"], out["data"]
-    assert out == {
+    score = out.scores["err"]
+    assert score.per_step == (
+        3.0,
+        4.0,
+    )
+    assert score.mean_to == (
+        3.0,
+        3.5,
+    )
+    assert score.mean == 3.5
+    assert (score.clips, score.undefined, score.notes, score.details) == (3, {"flat": 1}, {}, ())
+    assert (score.recordings, score.data) == (3, out.data)
+    assert out.model_dump(by_alias=True, exclude={"scores", "data"}) == {
         "schema": 2,
         "identity": "id",
-        "steps": [1, 2],
+        "steps": (1, 2),
         "partial": False,
         "partial_reason": "",
         "clips": 3,
@@ -95,15 +100,15 @@ def test_a_summary_by_hand():
 
 def test_scores_equal_an_independent_computation():
     values = np.random.default_rng(0).normal(size=(50, 7))
-    score = summarised(table(values.tolist()), steps=tuple(range(1, 8)))["scores"]["err"]
-    assert score["per_step"] == pytest.approx(values.mean(0), abs=1e-15)
-    assert score["mean_to"] == pytest.approx([values[:, :k].mean() for k in range(1, 8)], abs=1e-15)
+    score = summarised(table(values.tolist()), steps=tuple(range(1, 8))).scores["err"]
+    assert score.per_step == pytest.approx(values.mean(0), abs=1e-15)
+    assert score.mean_to == pytest.approx([values[:, :k].mean() for k in range(1, 8)], abs=1e-15)
 
 
 def test_intervals_are_those_of_scipys_percentile_bootstrap():
     """Two bootstraps differ by chance: the ends agree within a twentieth of the interval's width."""
     values = np.random.default_rng(1).exponential(size=(200, 1))
-    ((low, high),) = summarised(table(values.tolist()), steps=(1,))["scores"]["err"]["ci95"]
+    ((low, high),) = summarised(table(values.tolist()), steps=(1,)).scores["err"].ci95
     expected = scipy.stats.bootstrap(
         (values[:, 0],), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2)
     ).confidence_interval
@@ -115,7 +120,7 @@ def test_intervals_are_those_of_scipys_percentile_bootstrap():
 def test_an_interval_of_few_clips_against_every_resample_there_is():
     values = [0.0, 1.0, 10.0]
     means = [sum(draw) / 3 for draw in itertools.product(values, repeat=3)]
-    ((low, high),) = summarised(table([[v] for v in values]), steps=(1,))["scores"]["err"]["ci95"]
+    ((low, high),) = summarised(table([[v] for v in values]), steps=(1,)).scores["err"].ci95
     assert low == np.quantile(means, 0.025, method="inverted_cdf") == 0
     assert high == np.quantile(means, 0.975, method="inverted_cdf") == 10
 
@@ -140,10 +145,10 @@ def test_the_draws_are_the_same_for_ever_and_for_any_block(monkeypatch):
 
 def test_pooled_counts_are_pooled_and_resampled_by_clip():
     rows = table([[[1, 2]], [[0, 8]], [[5, 10]]], metric="hits")
-    score = summarised(rows, {"hits": Ratio()}, steps=(1,))["scores"]["hits"]
-    assert score["per_step"] == [6 / 20]
-    assert score["details"] == [{"every": 20.0}]
-    low, high = score["ci95"][0]
+    score = summarised(rows, {"hits": Ratio()}, steps=(1,)).scores["hits"]
+    assert score.per_step == (6 / 20,)
+    assert score.details == ({"every": 20.0},)
+    low, high = score.ci95[0]
     assert low == 0 and high == 0.5
 
 
@@ -152,42 +157,42 @@ def test_details_of_a_class_stand_under_its_name():
         def ratio(self, counts):
             return {"score": 0.5, "class 0": 0.25, "class 1": math.nan, "every": 2.0}
 
-    score = summarised(table([[[1, 2]]]), {"err": ByClass()}, steps=(1,), classes=("road", "sky"))["scores"]["err"]
-    assert score["details"] == [{"road": 0.25, "sky": None, "every": 2.0}]
+    score = summarised(table([[[1, 2]]]), {"err": ByClass()}, steps=(1,), classes=("road", "sky")).scores["err"]
+    assert score.details == ({"road": 0.25, "sky": None, "every": 2.0},)
 
 
 def test_one_clip_has_no_interval():
     out = summarised([row("a", 1, 1.0), row("a", 2, 2.0), row("b", 2, 3.0), undefined("b", 1, "flat")])
-    first, second = out["scores"]["err"]["ci95"]
-    assert first is None and second == [2.0, 3.0]
+    first, second = out.scores["err"].ci95
+    assert first is None and second == (2.0, 3.0)
 
 
 def test_samples_of_one_clip_are_no_clips():
     rows = [row("a", 1, v, sample=i) for i, v in enumerate([1.0, 2.0, 6.0])]
-    score = summarised(rows, steps=(1,))["scores"]["err"]
-    assert (score["per_step"], score["clips"], score["ci95"]) == ([3.0], 1, [None])
+    score = summarised(rows, steps=(1,)).scores["err"]
+    assert (score.per_step, score.clips, score.ci95) == ((3.0,), 1, (None,))
 
 
 def test_an_undefined_step_leaves_no_mean_beyond_it():
     rows = [row("a", 1, 1.0), undefined("a", 2, "flat"), undefined("b", 1, "empty"), undefined("b", 2, "flat")]
-    score = summarised(rows)["scores"]["err"]
-    assert (score["per_step"], score["mean_to"], score["mean"]) == ([1.0, None], [1.0, None], None)
-    assert score["undefined"] == {"empty": 1, "flat": 2}
-    assert score["clips"] == 1
+    score = summarised(rows).scores["err"]
+    assert (score.per_step, score.mean_to, score.mean) == ((1.0, None), (1.0, None), None)
+    assert score.undefined == {"empty": 1, "flat": 2}
+    assert score.clips == 1
 
 
 def test_undefined_everywhere_for_one_reason_is_skipped():
     rows = [undefined("a", k, "too small", "hits") for k in (1, 2)] + [undefined("a", k, "flat") for k in (1, 2)]
     out = summarised(rows, {"err": Mean(), "hits": Ratio()}, skipped={"miou": "no labels"})
-    assert out["scores"] == {}
-    assert out["skipped"] == {"err": "flat", "hits": "too small", "miou": "no labels"}
+    assert out.scores == {}
+    assert out.skipped == {"err": "flat", "hits": "too small", "miou": "no labels"}
 
 
 def test_undefined_everywhere_for_two_reasons_is_a_score_without_a_value():
     out = summarised([undefined("a", 1, "flat"), undefined("a", 2, "empty")])
-    assert out["skipped"] == {}
-    assert out["scores"]["err"]["per_step"] == [None, None]
-    assert out["scores"]["err"]["clips"] == 0
+    assert out.skipped == {}
+    assert out.scores["err"].per_step == (None, None)
+    assert out.scores["err"].clips == 0
 
 
 def test_notes_and_clamped_frames_are_counted():
@@ -198,18 +203,18 @@ def test_notes_and_clamped_frames_are_counted():
         row("b", 1, 1.0, clamped=True),
     ]
     out = summarised(rows, {"err": Mean(), "other": Mean()})
-    assert out["clamped_frames"] == 2, "a frame is one, however many metrics looked at it"
-    assert out["scores"]["err"]["notes"] == {"floored": 2}
+    assert out.clamped_frames == 2, "a frame is one, however many metrics looked at it"
+    assert out.scores["err"].notes == {"floored": 2}
 
 
 def test_anchored_steps_have_no_mean():
-    score = summarised(table([[1.0, 3.0], [2.0, 5.0]]), cumulative=False)["scores"]["err"]
-    assert (score["per_step"], score["mean_to"], score["mean"]) == ([1.5, 4.0], [], None)
+    score = summarised(table([[1.0, 3.0], [2.0, 5.0]]), cumulative=False).scores["err"]
+    assert (score.per_step, score.mean_to, score.mean) == ((1.5, 4.0), (), None)
 
 
 def test_a_partial_result_says_why():
     out = summarised(table([[1.0, 2.0]]), partial="1 of 2 units")
-    assert (out["partial"], out["partial_reason"]) == (True, "1 of 2 units")
+    assert (out.partial, out.partial_reason) == (True, "1 of 2 units")
 
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False)
@@ -221,5 +226,5 @@ def test_the_order_of_rows_does_not_matter_to_the_byte(values, random):
     rows = [*table(values), undefined("z", 1, "flat"), row("z", 2, 0.1)]
     rows += [row(f"c{i:03d}", k, [i, k], "hits") for i in range(len(values)) for k in (1, 2)]
     metrics = {"err": Mean(), "hits": Ratio()}
-    texts = {json.dumps(summarised(random.sample(rows, len(rows)), metrics), allow_nan=False) for _ in range(3)}
+    texts = {summary_text(summarised(random.sample(rows, len(rows)), metrics)) for _ in range(3)}
     assert len(texts) == 1

@@ -14,6 +14,7 @@ import vpbench
 from vpbench.plugin.loader import load_plugins
 from vpbench.select.component import choose_predictor
 from vpbench.select.trained import open_trained, save_trained, sequence_keys
+from vpbench.select.weights_record import WeightsRecord, WeightsUse
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -28,14 +29,14 @@ def weights(tmp_path, plugins):
     """Weights of ``learner:wide``, drawn with another seed than an untrained one's."""
     path = tmp_path / "wide.safetensors"
     chosen = choose_predictor(plugins, "learner:wide", {"learner": {"loss": "l1"}}, seed=1)
-    about = {
+    record = {
         "predictor": "learner",
         "preset": "wide",
         "options": dict(chosen.options),
         "protocol": {"name": "toy"},
         "clips": {"sequences": sequence_keys("toy", ["train/a", "train/b"])},
     }
-    save_trained(path, chosen.value, about)
+    save_trained(path, chosen.value, WeightsRecord.model_validate(record))
     return path
 
 
@@ -171,7 +172,7 @@ def test_a_file_that_says_something_else_of_itself(plugins, tmp_path, text, word
 def test_names_of_presets(tmp_path, preset):
     path = tmp_path / "weights.safetensors"
     save_file({}, path, metadata={"vpbench": json.dumps({"predictor": "learner", "preset": preset})})
-    assert open_trained(path).about["preset"] == preset
+    assert open_trained(path).record.preset == preset
 
 
 @pytest.mark.parametrize("name", ["pipe.safetensors", "folder.safetensors", "x" * 300])
@@ -189,19 +190,15 @@ def test_a_file_of_a_newer_vpbench(plugins, tmp_path):
         load(plugins, file)
 
 
-def test_what_was_trained_on_is_told_from_what_was_not(plugins, weights, tmp_path):
+def test_overlap_with_the_training_sequences_is_found(plugins, weights, tmp_path):
     trained = open_trained(weights)
-    assert trained.seen("toy", ["test/a", "test/b"])["clips"] == "disjoint"
-    assert trained.seen("toy", ["test/a", "train/b", "train/b"]) == {
-        "sha256": trained.sha256,
-        "protocol": "toy",
-        "clips": "overlap",
-        "seen": 1,
-    }
-    assert trained.seen("other-dataset", ["train/b"])["clips"] == "disjoint"
+    assert trained.use("toy", ["test/a", "test/b"]).clips == "disjoint"
+    overlap = WeightsUse(sha256=trained.sha256, protocol="toy", clips="overlap", seen=1)
+    assert trained.use("toy", ["test/a", "train/b", "train/b"]) == overlap
+    assert trained.use("other-dataset", ["train/b"]).clips == "disjoint"
     save_file(load_file(weights), tmp_path / "foreign.safetensors")
     foreign = load(plugins, tmp_path / "foreign.safetensors", text="learner:wide")
-    assert foreign.trained.seen("toy", ["test/a"])["clips"] == "unknown"
+    assert foreign.trained.use("toy", ["test/a"]).clips == "unknown"
 
 
 def foreign(tensors, path):
@@ -243,9 +240,9 @@ class TestAdaptStateDict:
         assert all(torch.equal(tensor, stored[name]) for name, tensor in chosen.value.state_dict().items())
 
     def test_those_that_vpbench_wrote_are_not(self, plugins, published, tmp_path):
-        about = {"predictor": "adapts", "options": {"hidden": 8}}
+        record = WeightsRecord(predictor="adapts", options={"hidden": 8})
         chosen = load(plugins, published, text="adapts:wide", name="adapts")
-        save_trained(tmp_path / "ours.safetensors", chosen.value, about)
+        save_trained(tmp_path / "ours.safetensors", chosen.value, record)
         again = load(plugins, tmp_path / "ours.safetensors", text="adapts", name="adapts")
         assert again.fingerprint == chosen.fingerprint
 

@@ -43,10 +43,15 @@ def protocol(tmp_path, cache):
     return path
 
 
+def flat(settings):
+    """Arguments of ``vpbench.train``: the recipe's next to the others."""
+    return {name: value for name, value in settings.items() if name != "recipe"} | settings["recipe"]
+
+
 @pytest.fixture
 def train(plugins, protocol, tmp_path):
     def call(predictor="learner", out="out", **settings):
-        settings = {"device": "cpu", "minutes": 0, "recipe": {"accumulate": 2}, **settings}
+        settings = flat({"device": "cpu", "minutes": 0, "recipe": {"accumulate": 2}, **settings})
         return vpbench.train(predictor, protocol, plugins=plugins, out=tmp_path / out, **settings)
 
     return call
@@ -54,7 +59,7 @@ def train(plugins, protocol, tmp_path):
 
 def start(protocol, out, predictor="learner", env=(), **settings):
     """Train in a process of its own, which the toy kills at KILL_AFTER."""
-    settings = {"device": "cpu", "minutes": 0, "recipe": {"accumulate": 2}, **settings}
+    settings = flat({"device": "cpu", "minutes": 0, "recipe": {"accumulate": 2}, **settings})
     code = (
         "import vpbench; from vpbench.plugin.loader import load_plugins; "
         f"vpbench.train({predictor!r}, {str(protocol)!r}, plugins=load_plugins({PLUGINS!r}), "
@@ -88,9 +93,9 @@ def test_killed_with_9_and_resumed_it_ends_in_the_same_bits(train, protocol, tmp
     assert reached == after // 2 * 2, "saved between optimiser steps"
     resumed = train(workers=workers)
     assert files(resumed) == files(undisturbed)
-    about = [open_trained(path).about["stages"] for path in (undisturbed, resumed)]
-    assert about[0] == about[1], "the same scores, and the same weights kept"
-    assert about[0][0]["steps"] == 9
+    stages = [open_trained(path).record.stages for path in (undisturbed, resumed)]
+    assert stages[0] == stages[1], "the same scores, and the same weights kept"
+    assert stages[0][0].steps == 9
 
 
 def test_the_seed_decides_the_weights(train):
@@ -106,7 +111,7 @@ def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path,
         "import vpbench; from vpbench.plugin.loader import load_plugins\n"
         f"vpbench.train('learner', {str(protocol)!r}, plugins=load_plugins({PLUGINS!r}), "
         f"out={str(tmp_path / 'two')!r}, "
-        "device='cpu', devices=2, keep='last', recipe={'steps': 5, 'batch_size': 2})\n"
+        "device='cpu', devices=2, keep='last', steps=5, batch_size=2)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "KILL_AFTER": "-1"}
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
@@ -115,7 +120,7 @@ def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path,
     (path,) = tmp_path.glob("two/training/toy/learner/*/weights.safetensors")
     alone = train(keep="last", recipe={"steps": 5, "batch_size": 4})
     one, two = load_file(alone), load_file(path)
-    scores = [open_trained(p).about["stages"][0]["kept"]["scores"]["mse"] for p in (alone, path)]
+    scores = [open_trained(p).record.stages[0].kept.scores["mse"] for p in (alone, path)]
     assert scores[0] == pytest.approx(scores[1], rel=1e-6)
     assert set(one) == set(two)
     fresh = choose_predictor(load_plugins(PLUGINS), "learner", {}).value.state_dict()
@@ -137,9 +142,9 @@ def test_stopped_and_moved_it_goes_on_where_it_lies(train, tmp_path, monkeypatch
     monkeypatch.delenv("KILL_AFTER")
     (tmp_path / "out").rename(tmp_path / "elsewhere")
     moved = train(out="elsewhere", **diverges)
-    kept = [open_trained(path).about["stages"][0]["kept"] for path in (undisturbed, moved)]
+    kept = [open_trained(path).record.stages[0].kept for path in (undisturbed, moved)]
     assert kept[0] == kept[1]
-    assert kept[0]["epoch"] == (3 if keep == "last" else 1)
+    assert kept[0].epoch == (3 if keep == "last" else 1)
     assert files(moved) == files(undisturbed)
     assert not (tmp_path / "out").exists()
 
@@ -168,7 +173,7 @@ def test_stopped_before_the_end_of_a_validation_it_is_validated_again(
     resumed = train(**settings)
     assert files(resumed) == files(undisturbed)
     stages = [
-        open_trained(path.parent / "stage1" / "weights.safetensors").about["stage"] for path in (resumed, undisturbed)
+        open_trained(path.parent / "stage1" / "weights.safetensors").record.stages[0] for path in (resumed, undisturbed)
     ]
     assert stages[0] == stages[1], "the same validations, of the same epochs"
 
@@ -214,8 +219,8 @@ def test_two_stages_one_after_another_and_resumed_within_the_second(train, proto
     assert killed.returncode == -signal.SIGKILL
     first = train("two-stages", recipe={})
     assert files(first) == files(undisturbed)
-    stages = open_trained(first).about["stages"]
-    assert [(s["name"], s["steps"]) for s in stages] == [("Fit", 6), ("ByHand", 4)]
+    stages = open_trained(first).record.stages
+    assert [(s.name, s.steps) for s in stages] == [("Fit", 6), ("ByHand", 4)]
     one, two = (load_file(first.parent / f"stage{i}" / "weights.safetensors") for i in (1, 2))
     assert all(not torch.equal(one[name], two[name]) for name in one)
     attempts = {path.relative_to(first.parent).as_posix() for path in first.parent.glob("stage*/logs/*")}
@@ -248,12 +253,12 @@ def test_the_file_says_what_it_is(train, plugins, protocol):
     assert set(stage["kept"]["scores"]) == {"mse", "ssim"}
     assert about["started_from"] is None
     again = train(recipe={"epochs": 1}, options={"learner": {"weights": str(weights)}})
-    assert open_trained(again).about["started_from"] == open_trained(weights).sha256
+    assert open_trained(again).record.started_from == open_trained(weights).sha256
 
 
 def test_weights_remember_the_sequences_of_those_that_they_started_from(train, tmp_path):
     weights = train(recipe={"epochs": 1})
-    own = set(open_trained(weights).about["clips"]["sequences"])
+    trained_on = open_trained(weights).sequences
     tensors = load_file(weights)
 
     def started_from(name, about):
@@ -262,11 +267,11 @@ def test_weights_remember_the_sequences_of_those_that_they_started_from(train, t
         return open_trained(train(recipe={"epochs": 1}, out=name.partition(".")[0], options=given))
 
     other = {"predictor": "learner", "clips": {"sequences": ["0" * 16]}}
-    assert started_from("other.safetensors", other).sequences == own | {"0" * 16}
+    assert started_from("other.safetensors", other).sequences == trained_on | {"0" * 16}
     # Of unknown origin: nobody knows what they saw, whatever they are trained on afterwards.
     unknown = started_from("unknown.safetensors", None)
     assert unknown.sequences is None
-    assert unknown.seen("toy", ["test/seq000"])["clips"] == "unknown"
+    assert unknown.use("toy", ["test/seq000"]).clips == "unknown"
 
 
 def test_the_weights_of_a_stage_say_what_they_are(train, plugins):
@@ -274,7 +279,7 @@ def test_the_weights_of_a_stage_say_what_they_are(train, plugins):
     stage, whole = open_trained(weights.parent / "stage1" / "weights.safetensors"), open_trained(weights)
     assert stage.sequences == whole.sequences
     chosen = choose_predictor(plugins, "learner", {"learner": {"weights": str(stage.path)}})
-    assert chosen.trained.about["protocol_hash"] == whole.about["protocol_hash"]
+    assert chosen.trained.record.protocol_hash == whole.record.protocol_hash
 
 
 def test_the_best_weights_are_kept_by_the_metric_that_is_named(train, plugins, monkeypatch):
@@ -282,14 +287,14 @@ def test_the_best_weights_are_kept_by_the_metric_that_is_named(train, plugins, m
     diverges = {"recipe": {"epochs": 4, "learning_rate": 3.0}}  # after the first epoch it gets worse
     best, last = (open_trained(train(keep=keep, out=keep, **diverges)) for keep in ("ssim", "last"))
     history = [
-        open_trained(t.path.parent / "stage1" / "weights.safetensors").about["stage"]["history"] for t in (best, last)
+        open_trained(t.path.parent / "stage1" / "weights.safetensors").record.stages[0].history for t in (best, last)
     ]
     assert history[0] == history[1]
-    means = [sum(entry["scores"]["ssim"]) for entry in history[0]]
-    (kept,) = best.about["stages"]
-    assert kept["kept"]["epoch"] == 1 + means.index(max(means))
-    assert last.about["stages"][0]["kept"]["epoch"] == 4
-    assert kept["kept"]["epoch"] != 4, "the toy was to diverge"
+    means = [sum(epoch.scores["ssim"]) for epoch in history[0]]
+    (stage,) = best.record.stages
+    assert stage.kept.epoch == 1 + means.index(max(means))
+    assert last.record.stages[0].kept.epoch == 4
+    assert stage.kept.epoch != 4, "the toy was to diverge"
 
 
 def test_the_validation_scores_are_those_of_run(train, plugins, protocol, tmp_path):
@@ -308,7 +313,7 @@ def test_the_validation_scores_are_those_of_run(train, plugins, protocol, tmp_pa
     )
     rows = [r for r in result.rows() if r["clip"].partition("@")[0] in {s.name for s in held} and r["metric"] == "mse"]
     assert len(held) == 1
-    scores = open_trained(weights).about["stages"][0]["kept"]["scores"]["mse"]
+    scores = open_trained(weights).record.stages[0].kept.scores["mse"]
     assert [r["value"] for r in rows] == pytest.approx(scores, rel=1e-9)
     assert result.training == "overlap"
 
@@ -349,8 +354,7 @@ def test_an_annotator_supplies_what_it_learns_from(train, plugins, protocol):
     weights = train("follows-flow", **settings)
     learnt = load_file(weights)["weight"]
     assert learnt.tolist() == pytest.approx([4, 0], abs=0.4), "minus the sum of four gradients, each the mean flow"
-    about = open_trained(weights).about
-    assert json.loads(about["annotators"]["flow"])["name"] == "dis"
+    assert json.loads(open_trained(weights).record.annotators["flow"])["name"] == "dis"
     value = vpbench.Protocol.read(protocol)
     dataset, dis = open_protocol_dataset(plugins, value, {}), choose_annotators(plugins, {"flow": "dis"}, {})["flow"]
     own, manifest, quiet = training_protocol(value), training_manifest(value, dataset), lambda done, total: None
@@ -370,7 +374,7 @@ def test_compiled_it_learns_the_same(train, monkeypatch):
     settings = {"keep": "last", "recipe": {"steps": 2}}
     plain, compiled = train(out="plain", **settings), train(out="compiled", compile=True, **settings)
     assert traced
-    assert [open_trained(path).about["compiled"] for path in (plain, compiled)] == [False, True]
+    assert [open_trained(path).record.compiled for path in (plain, compiled)] == [False, True]
     one, two = load_file(plain), load_file(compiled)
     assert one.keys() == two.keys()
     for name in one:
@@ -383,8 +387,8 @@ def test_logs_and_pictures(train):
     rows = list(csv.DictReader(log.open()))
     assert [float(r["val/mse"]) for r in rows if r["val/mse"]] == pytest.approx(
         [
-            sum(e["scores"]["mse"]) / 3
-            for e in open_trained(weights.parent / "stage1" / "weights.safetensors").about["stage"]["history"]
+            sum(e.scores["mse"]) / 3
+            for e in open_trained(weights.parent / "stage1" / "weights.safetensors").record.stages[0].history
         ]
     )
     assert all(float(r["train/loss"]) > 0 for r in rows if r["train/loss"])
@@ -465,7 +469,7 @@ def test_no_memory_says_what_to_lower(train):
         ({"predictor": "last"}, "predictor 'last' cannot be trained: it has no training_stages"),
         ({"keep": "psnr"}, "--keep psnr: is not measured; known: last, mse, ssim"),
         ({"recipe": {"batch_size": 25}}, "an epoch of 24 clips does not hold one step of 25 clips"),
-        ({"recipe": {"epoch": 2}}, "a recipe has no 'epoch'; did you mean 'epochs'"),
+        ({"recipe": {"epoch": 2}}, "train has no argument 'epoch'; did you mean 'epochs'"),
         ({"predictor": "two-stages"}, "stage 2 optimises by hand: --accumulate means nothing to it"),
         ({"strategy": "quantum"}, "quantum"),
     ],

@@ -48,13 +48,13 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
             check_result(result, state.plugins)
         tallies = Tally(one.rows()), Tally(other.rows())
         inputs = check_data(one, other, tallies, names)
-        steps, recordings = one.summary["steps"], one.recordings()
+        steps, recordings = one.summary.steps, one.recordings()
         compared = [compare_rows(tallies, metrics[name], steps, recordings) for name in names]
     if as_json:
         print_json(
             {
                 "schema": 1,
-                "protocol": one.run["protocol"]["name"],
+                "protocol": one.run.protocol.name,
                 "first": {"path": str(first), "label": one.label},
                 "second": {"path": str(second), "label": other.label},
                 "partial": partial,
@@ -63,9 +63,9 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
             }
         )
         return
-    say(f"{one.run['protocol']['name']}: {one.label} (first) and {other.label} (second)")
+    say(f"{one.run.protocol.name}: {one.label} (first) and {other.label} (second)")
     for comparison in compared:
-        _print(comparison, one.run["protocol"]["report"], metrics[comparison.metric].info.decimals)
+        _print(comparison, one.run.protocol.report, metrics[comparison.metric].info.decimals)
     if inputs:
         say(inputs)
     if partial:

@@ -231,12 +231,12 @@ def _document(job: Job, result: Result | None, reason: str | None) -> dict[str, 
     complete = result is not None and (result.path / "summary.json").is_file()
     return {
         "path": str(result.path) if result else None,
-        "protocol": result.run["protocol"]["name"] if result else _title(job.protocol),
+        "protocol": result.run.protocol.name if result else _title(job.protocol),
         "predictor": selector.name,
-        "preset": result.run["preset"] if result else selector.argument,
+        "preset": result.run.preset if result else selector.argument,
         "seed": job.seed,
         "complete": complete,
-        "summary": result.summary if result and complete else None,
+        "summary": result.summary.to_json() if result and complete else None,
         "error": reason,
     }
 

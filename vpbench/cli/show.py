@@ -101,15 +101,15 @@ def _result(path: Path) -> dict[str, Any]:
     from vpbench.results.result import load
 
     result = load(path)
-    run = {key: value for key, value in result.run.items() if key not in ("manifest", "protocol")}
+    run = result.run.model_dump(mode="json", by_alias=True, exclude={"manifest", "protocol"})
     complete = os.path.lexists(path / "summary.json")
     return {
         "kind": "result",
         "path": str(path),
-        "protocol": result.run["protocol"]["name"],
+        "protocol": result.run.protocol.name,
         "run": run,
         "mixed": result.mixed(),
-        "summary": result.summary if complete else None,
+        "summary": result.summary.to_json() if complete else None,
     }
 
 

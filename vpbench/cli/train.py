@@ -243,9 +243,9 @@ def _announce(plan: TrainingPlan) -> None:
 def _conclude(plan: TrainingPlan, protocol: str) -> None:
     from vpbench.select.trained import open_trained
 
-    for number, stage in enumerate(open_trained(plan.weights).about["stages"], 1):
-        kept = stage["kept"]
-        say(f"stage {number}, {stage['name']}: {stage['steps']} steps; kept epoch {kept['epoch']} ({kept['by']})")
+    record = open_trained(plan.weights).record
+    for number, stage in enumerate(record.stages if record else (), 1):
+        say(f"stage {number}, {stage.name}: {stage.steps} steps; kept epoch {stage.kept.epoch} ({stage.kept.by})")
     say(f"weights: {plan.weights}")
     root = "".join(f" --data-root {f'{k}=' if k else ''}{v}" for k, v in plan.settings.data_roots.items())
     command = f"vpbench run -p {shlex.quote(protocol)} -m {plan.chosen.name} --weights {shlex.quote(str(plan.weights))}"

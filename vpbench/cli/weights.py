@@ -88,7 +88,7 @@ def _content(file: Path) -> Any:
 
     if file.suffix != ".safetensors":
         return unpickle(file)
-    if open_trained(file).about:
+    if open_trained(file).record:
         raise UsageError(f"{file}: vpbench wrote it; use it as it is, since a copy would lose its record")
     return read_safetensors(file)
 

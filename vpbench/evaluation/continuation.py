@@ -177,9 +177,10 @@ def _check_pixels(video: Video, ref: ClipRef, pixels: Sequence[PixelOp]) -> None
 
 def _training_protocol(chosen: Component) -> Protocol | None:
     """Return the protocol that the weights were trained on, where they say so."""
-    if chosen.trained is None or "protocol" not in chosen.trained.about:
+    trained = chosen.trained
+    if trained is None or trained.record is None or trained.record.protocol is None:
         return None
-    return Protocol.parse(chosen.trained.about["protocol"], str(chosen.trained.path))
+    return Protocol.parse(trained.record.protocol.to_json(), str(trained.path))
 
 
 def _of_training(chosen: Component, protocol: Protocol | None, horizon: int) -> list[str]:

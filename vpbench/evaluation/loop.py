@@ -24,7 +24,8 @@ from vpbench.evaluation.repeating import RepeatCheck
 from vpbench.evaluation.returned import Checked
 from vpbench.protocol.units import Unit
 from vpbench.results.provenance import describe_process, peak_memory
-from vpbench.results.store import Attempt, Row, Store
+from vpbench.results.rows import Row
+from vpbench.results.store import Attempt, Store
 
 __all__ = ["Evaluation", "Progress", "Task"]
 

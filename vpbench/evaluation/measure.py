@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from numbers import Integral
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.metric import Metric, Undefined, Value
 from vpbench.plugin.process_state import process_state
 from vpbench.results.estimates import finalise
-from vpbench.results.store import Row
+from vpbench.results.rows import Row
 
 __all__ = ["SpoiledError", "check_axes", "data_fields", "measure"]
 
@@ -77,14 +78,14 @@ def measure(
         for i, ref in enumerate(batch.refs):
             data = data_fields(batch.digests[i], metric, seen)
             for j, step in enumerate(batch.future.steps):
-                row: Row = {"clip": ref.id, "step": step, "metric": metric_name, **tables[metric_name][i][j]}
+                row: dict[str, Any] = {"clip": ref.id, "step": step, "metric": metric_name, **tables[metric_name][i][j]}
                 row |= data
                 if sample is not None:
                     row["sample"] = sample
                 if checked.clamped is not None and bool(checked.clamped[i, step - 1]):
                     row["clamped"] = True
-                rows.append(row)
-        if defined := [row["value"] for row in rows[first:] if row["status"] == "ok"]:
+                rows.append(cast("Row", row))
+        if defined := [row["value"] for row in rows[first:] if row["value"] is not None]:
             finalise(metric, defined)  # a metric that makes no score of them fails here, not after the last clip
     return rows
 
@@ -104,7 +105,7 @@ def check_axes(name: str, checked: Checked, batch: Batch, metrics: Mapping[str, 
         _table(key, name, metric, Comparison(prediction, single.future))
 
 
-def _table(metric_name: str, name: str, metric: Metric, comparison: Comparison) -> list[list[Row]]:
+def _table(metric_name: str, name: str, metric: Metric, comparison: Comparison) -> list[list[dict[str, Any]]]:
     """Return the fields of the rows of one metric, [clip][step]."""
     clips, steps = len(comparison.future.clips), len(comparison.future.steps)
 
@@ -167,14 +168,14 @@ def _spoiler(name: str, metrics: Mapping[str, Metric], scored: Prediction, batch
     return SpoiledError(f"metric {metric_name!r} changes what it measures in place: clone what it writes to")
 
 
-def data_fields(digests: Mapping[str, str], metric: Metric, seen: Collection[Modality]) -> Row:
+def data_fields(digests: Mapping[str, str], metric: Metric, seen: Collection[Modality]) -> dict[str, str]:
     """Return the fields of a row that say which data it is of.
 
     ``data`` covers the frames of context and truth and the truth that the metric needs, so it is the same for every
     predictor; ``context`` covers what else of the context the predictor was shown, if anything.
     """
     truth = (f"future {modality}" for modality in (*metric.info.needs, *metric.info.truth))
-    fields: Row = {"data": combine(digests, ["context frames", "future frames", *truth])}
+    fields = {"data": combine(digests, ["context frames", "future frames", *truth])}
     if others := [f"context {modality}" for modality in seen if modality != "frames"]:
         fields["context"] = combine(digests, others)
     return fields
@@ -207,7 +208,7 @@ def _resized(name: str, prediction: Prediction, size: tuple[int, int]) -> Tensor
     return torch.stack(labels).view(*semantics.shape[:2], *size)
 
 
-def _fields(statistic: object) -> Row:
+def _fields(statistic: object) -> dict[str, Any]:
     if isinstance(statistic, Undefined):
         return {"status": "undefined", "reason": _words(statistic.reason), "value": None}
     if isinstance(statistic, Value):

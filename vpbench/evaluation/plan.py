@@ -24,13 +24,13 @@ from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric, Setting
 from vpbench.protocol.protocol import MAX_SAMPLES, Protocol
 from vpbench.protocol.units import Manifest
-from vpbench.results.identity import Identity
-from vpbench.results.result import label
+from vpbench.results.records import Identity, RunRecord, label
 from vpbench.select.component import Component, choose_annotators
 from vpbench.select.data import open_protocol_dataset
 from vpbench.select.fingerprint import Fingerprint
 from vpbench.select.metrics import choose_metrics, fingerprint_metric
 from vpbench.select.options import Options
+from vpbench.validation import validation_errors
 
 __all__ = ["Cell", "Plan", "Settings", "make_plan"]
 
@@ -85,7 +85,7 @@ class Cell:
     identity: Identity
     metrics: Mapping[str, Metric]
     folder: Path
-    run: Mapping[str, Any]
+    run: RunRecord
     """The content of ``run.json``."""
     samples: int
     outputs: Sequence[Modality]
@@ -272,21 +272,22 @@ def _cell(
             VpbenchWarning,
             stacklevel=2,
         )
-    identity = Identity(
-        protocol=protocol.hash,
-        manifest=manifest.hash,
-        data=probe.digest(manifest, seen - set(annotators), truth & set(dataset.modalities)),
-        predictor=chosen.name,
-        options=chosen.options,
-        fingerprint=chosen.fingerprint,
-        annotators={modality: annotator.describe() for modality, annotator in annotators.items()},
-        metrics={name: metric.info.revision for name, metric in sorted(metrics.items())},
-        metric_code={name: proof.sha256 for name, proof in proofs.items()},
-        seed=settings.seed,
-        samples=samples,
-        partial=manifest.partial,
-        unproven=secrets.token_hex(8) if doubt else "",
-    )
+    with validation_errors(UsageError, f"{chosen.name!r} on {protocol.name} cannot be recorded"):
+        identity = Identity(
+            protocol=protocol.hash,
+            manifest=manifest.hash,
+            data=probe.digest(manifest, seen - set(annotators), truth & set(dataset.modalities)),
+            predictor=chosen.name,
+            options=dict(chosen.options),
+            fingerprint=chosen.fingerprint,
+            annotators={modality: annotator.describe() for modality, annotator in annotators.items()},
+            metrics={name: metric.info.revision for name, metric in sorted(metrics.items())},
+            metric_code={name: proof.sha256 for name, proof in proofs.items()},
+            seed=settings.seed,
+            samples=samples,
+            partial=manifest.partial,
+            unproven=secrets.token_hex(8) if doubt else "",
+        )
     run = describe_run(chosen, protocol, manifest, dataset, identity, metrics, skipped, plugins)
     folder = below(settings.out, protocol.name, label(chosen.name, chosen.preset), identity.hash[:12])
     return Cell(chosen, identity, metrics, folder, run, samples, outputs, seen)

@@ -30,6 +30,7 @@ from vpbench.pages.standings import (
 )
 from vpbench.pages.writing import MARK, stale_pages, write_pages
 from vpbench.plugin.metric import Better, better_text, cost
+from vpbench.results.records import RunRecord
 from vpbench.results.result import Result
 
 __all__ = ["MARK", "build_pages", "collect", "stale_pages", "write_pages"]
@@ -50,7 +51,7 @@ def build_pages(candidates: Sequence[Candidate], reported: Sequence[PrintedTable
     """
     by_protocol: dict[str, list[Standing]] = defaultdict(list)
     for standing in group_standings(candidates):
-        by_protocol[standing.results[0].run["protocol"]["name"]].append(standing)
+        by_protocol[standing.results[0].run.protocol.name].append(standing)
     names = sorted({*by_protocol, *published.protocols(reported)})
     sections = {name: published.section(name, reported) for name in names}
     pages = {f"{name}.md": _page(name, by_protocol[name], sections[name]) for name in names}
@@ -60,7 +61,7 @@ def build_pages(candidates: Sequence[Candidate], reported: Sequence[PrintedTable
 def _index(by_protocol: Mapping[str, Sequence[Standing]], reported: Sequence[PrintedTable]) -> str:
     rows = []
     for name, standings in by_protocol.items():
-        ranked = sum(_complete(standing) and not standing.apart for standing in standings)
+        ranked = sum(_complete(standing) and not standing.unranked_because for standing in standings)
         printed = published.count(name, reported)
         rows.append([f"[{name}]({name}.md)", markdown(_summary(standings)), ranked, len(standings) - ranked, printed])
     heads = ["protocol", "what it is", "ranked", "listed apart", "reported"]
@@ -72,14 +73,14 @@ def _complete(standing: Standing) -> bool:
 
 
 def _summary(standings: Sequence[Standing]) -> str:
-    return standings[0].results[0].run["protocol"]["summary"] if standings else "not measured yet"
+    return standings[0].results[0].run.protocol.summary if standings else "not measured yet"
 
 
 def _page(name: str, standings: Sequence[Standing], reported: str) -> str:
     groups: dict[tuple[int, str, str], list[Standing]] = defaultdict(list)
     for standing in filter(_complete, standings):
         run = standing.results[0].run
-        groups[-run["protocol"]["version"], run["identity"]["protocol"], run["identity"]["manifest"]].append(standing)
+        groups[-run.protocol.version, run.identity.protocol, run.identity.manifest].append(standing)
     partial = [standing for standing in standings if not _complete(standing)]
     parts = [f"{MARK}\n# {name}\n"]
     if summary := _summary(standings):
@@ -95,9 +96,9 @@ def _page(name: str, standings: Sequence[Standing], reported: str) -> str:
 def _group(standings: Sequence[Standing]) -> str:
     results = [result for standing in standings for result in standing.results]
     parts = [_introduction(results[0])]
-    names = list(dict.fromkeys(metric for result in results for metric in result.summary["scores"]))
+    names = list(dict.fromkeys(metric for result in results for metric in result.summary.scores))
     parts += [text for metric in names for text in _metric(metric, standings)]
-    if reasons := sorted({(m, why) for r in results for m, why in r.summary["skipped"].items() if m not in names}):
+    if reasons := sorted({(m, why) for r in results for m, why in r.summary.skipped.items() if m not in names}):
         parts.append("Not measured: " + "; ".join(markdown(f"{metric} ({why})") for metric, why in reasons) + ".\n")
     if remarks := list(dict.fromkeys(_remarks([c for standing in standings for c in standing.candidates]))):
         parts.append("Remarks: " + "; ".join(map(markdown, remarks)) + ".\n")
@@ -106,13 +107,13 @@ def _group(standings: Sequence[Standing]) -> str:
 
 def _introduction(result: Result) -> str:
     run, summary = result.run, result.summary
-    dropped = f" ({len(run['dropped'])} sequences too short and dropped)" if run["dropped"] else ""
+    dropped = f" ({len(run.dropped)} sequences too short and dropped)" if run.dropped else ""
     below = "the 95 % bootstrap interval over recordings, or ± the standard deviation over seeds"
-    if summary["recordings"] < 2:
+    if summary.recordings < 2:
         below = "± the standard deviation over seeds, if there are several (one recording gives no interval)"
     return (
-        f"Version {run['protocol']['version']}, protocol `{run['identity']['protocol'][:12]}`, clips "
-        f"`{run['identity']['manifest'][:12]}`: {count_clips(summary['clips'], summary['recordings'])}{dropped}. "
+        f"Version {run.protocol.version}, protocol `{run.identity.protocol[:12]}`, clips "
+        f"`{run.identity.manifest[:12]}`: {count_clips(summary.clips, summary.recordings)}{dropped}. "
         f"Scores at each step; below each {below}.\n"
     )
 
@@ -128,11 +129,11 @@ def _remarks(candidates: Sequence[Candidate]) -> Iterable[str]:
         if result.training == "unknown":
             yield f"{name}: nothing is known of the clips that it was trained on"
     for name, result in zip(names, results, strict=True):
-        if frames := result.summary["clamped_frames"]:
+        if frames := result.summary.clamped_frames:
             yield f"{name}: {frames} frames clamped to [0,1]"
     for name, result in zip(names, results, strict=True):
-        for metric, score in result.summary["scores"].items():
-            for why, frames in score["undefined"].items():
+        for metric, score in result.summary.scores.items():
+            for why, frames in score.undefined.items():
                 yield f"{name}: {metric} undefined for {frames} frames ({why})"
     for name, candidate in zip(names, candidates, strict=True):
         for metric, doubt in candidate.doubts.items():
@@ -149,53 +150,53 @@ def _metric(metric: str, standings: Sequence[Standing]) -> list[str]:
         marks = [] if table.revision == newest else [f"revision {table.revision}"]
         marks += [f"code {table.code[:8] or 'released'}"] if len({other.code for other in siblings}) > 1 else []
         marks += [f"data {table.data[:8]}"] if len({other.data for other in siblings}) > 1 else []
-        texts.append(_table(f"{metric} ({', '.join(marks)})" if marks else metric, _why_apart(siblings), lines))
+        texts.append(_table(f"{metric} ({', '.join(marks)})" if marks else metric, _separation(siblings), lines))
     return texts
 
 
-def _why_apart(tables: Sequence[Table]) -> str:
+def _separation(tables: Sequence[Table]) -> str:
     reasons = ["other code of the metric under the same revision"] if len({table.code for table in tables}) > 1 else []
     reasons += ["other data (frames, labels or flow)"] if len({table.data for table in tables}) > 1 else []
     return f"Not comparable with the other tables of this metric: {' and '.join(reasons)}.\n\n" if reasons else ""
 
 
-def _table(title: str, why_apart: str, lines: Sequence[Line]) -> str:
+def _table(title: str, separation: str, lines: Sequence[Line]) -> str:
     run, metric = lines[0].result.run, lines[0].metric
-    protocol, spec = run["protocol"], run["metrics"][metric]
-    better: Better = spec["better"]
-    columns = _columns(metric, protocol["report"] or lines[0].result.summary["steps"], run)
+    protocol, spec = run.protocol, run.metrics[metric]
+    better = spec.better
+    columns = _columns(metric, protocol.report or lines[0].result.summary.steps, run)
     ranked = ranks(lines, better)
     contenders = [line for rank, line in ranked if rank.isdecimal()]
     best = {head: _best([score(line).value for line in contenders], better) for head, score, _ in columns}
-    reference = next((line for _, line in ranked if line.standing.label == protocol["reference"]), None)
+    reference = next((line for _, line in ranked if line.standing.label == protocol.reference), None)
     rows = []
     for rank, line in ranked:
         cells = [rank, _line_name(line, [other for _, other in ranked])]
         for head, score, factor in columns:
             bold = line in contenders and equal(_cost(score(line).value, better), best[head])
-            cells.append(_cell(score(line), factor, spec["decimals"], bold=bold))
+            cells.append(_cell(score(line), factor, spec.decimals, bold=bold))
         if reference is not None:
             cells.append(_skill(line.overall, reference.overall, better))
         rows.append(cells)
     heads = ["", "predictor", *(head for head, _, _ in columns)]
-    heads += [markdown(f"against {protocol['reference']}")] if reference is not None else []
-    unit = f", {markdown(spec['unit'])}" if spec["unit"] else ""
-    return f"## {markdown(title)}\n\n{why_apart}{better_text(better)}{unit}\n\n{_table_text(heads, rows)}\n"
+    heads += [markdown(f"against {protocol.reference}")] if reference is not None else []
+    unit = f", {markdown(spec.unit)}" if spec.unit else ""
+    return f"## {markdown(title)}\n\n{separation}{better_text(better)}{unit}\n\n{_table_text(heads, rows)}\n"
 
 
-def _columns(metric: str, steps: Sequence[int], run: Mapping[str, Any]) -> list[Column]:
+def _columns(metric: str, steps: Sequence[int], run: RunRecord) -> list[Column]:
     def at(k: int) -> Callable[[Line], Score]:
         return lambda line: line.at(k)
 
     def mean_to(k: int) -> Callable[[Line], Score]:
         return lambda line: line.mean_to(k)
 
-    protocol = run["protocol"]
+    protocol = run.protocol
     columns: list[Column] = [(f"t+{k}", at(k), 1.0) for k in steps]
-    if run["cumulative"]:
+    if run.cumulative:
         last = max(steps)
-        columns += [(f"mean 1-{k}", mean_to(k), 1.0) for k in ([*protocol["report"]] or [last]) if k > 1]
-        if factor := protocol["display"].get(metric):
+        columns += [(f"mean 1-{k}", mean_to(k), 1.0) for k in ([*protocol.report] or [last]) if k > 1]
+        if factor := protocol.display.get(metric):
             columns.append((f"mean 1-{last} as printed (x {factor:g})", mean_to(last), factor))
     return columns
 
@@ -228,7 +229,7 @@ def _skill(overall: float | None, reference: float | None, better: Better) -> st
 
 def _line_name(line: Line, lines: Sequence[Line]) -> str:
     """Return a row's name: the label with what tells it from other rows, linked to the paper; how many seeds."""
-    text, paper = _name(line.result, [other.result for other in lines], seed=False), line.result.run["paper"]
+    text, paper = _name(line.result, [other.result for other in lines], seed=False), line.result.run.paper
     seeds = f" (mean of {len(line.candidates)} seeds)" if len(line.candidates) > 1 else ""
     return link(text, paper) + seeds
 
@@ -245,11 +246,11 @@ def _name(result: Result, among: Sequence[Result], *, seed: bool) -> str:
 
 
 def _settings(result: Result, *, seed: bool) -> dict[str, Any]:
-    identity = result.run["identity"]
-    annotators = {f"annotate {kind}": value for kind, value in identity["annotators"].items()}
-    digests = {"content": "fingerprint", "data": "data", "run": "unproven"}
-    fixed = {"samples": identity["samples"]} | {word: identity[key][:8] for word, key in digests.items()}
-    return {**identity["options"], **annotators, **fixed, **({"seed": identity["seed"]} if seed else {})}
+    identity = result.run.identity
+    annotators = {f"annotate {kind}": value for kind, value in identity.annotators.items()}
+    digests = {"content": identity.fingerprint, "data": identity.data, "run": identity.unproven}
+    fixed = {"samples": identity.samples} | {word: digest[:8] for word, digest in digests.items()}
+    return {**identity.options, **annotators, **fixed, **({"seed": identity.seed} if seed else {})}
 
 
 def _partial(standings: Sequence[Standing]) -> str:
@@ -257,12 +258,12 @@ def _partial(standings: Sequence[Standing]) -> str:
     for standing in standings:
         summary = standing.results[0].summary
         means = []
-        for metric in dict.fromkeys(name for result in standing.results for name in result.summary["scores"]):
+        for metric in dict.fromkeys(name for result in standing.results for name in result.summary.scores):
             for line in (line for lines in make_tables(metric, [standing]).values() for line in lines):
-                decimals = line.result.run["metrics"][metric]["decimals"]
+                decimals = line.result.run.metrics[metric].decimals
                 means.append(markdown(f"{metric} {number(line.overall, decimals)}"))
-        reason = markdown(summary["partial_reason"])
-        rows.append([markdown(standing.label), summary["clips"], reason, ", ".join(means)])
+        reason = markdown(summary.partial_reason)
+        rows.append([markdown(standing.label), summary.clips, reason, ", ".join(means)])
     heads = ["predictor", "clips", "why partial", "means"]
     return f"## Partial results, not ranked\n\n{_table_text(heads, rows)}\n"
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from vpbench.errors import DataError
 from vpbench.files import TOML, parse_toml, read_text
 from vpbench.plugin.metric import Better
-from vpbench.validation import validation_line
+from vpbench.validation import Strict, validation_line
 
 __all__ = ["HORIZON", "SCHEMA", "Cell", "Column", "PrintedTable", "Score", "load_reported", "parse_table"]
 
@@ -31,11 +31,7 @@ Text = Annotated[str, Field(min_length=1, pattern=r"^[^\n]*$")]
 Keys = Annotated[tuple[str, ...], Field(strict=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Column(_Strict):
+class Column(Strict):
     """One printed column: what its numbers measure, on which protocol, at which steps and in which unit."""
 
     metric: Text
@@ -49,7 +45,7 @@ class Column(_Strict):
     """printed = natural * factor."""
 
 
-class Cell(_Strict):
+class Cell(Strict):
     """One printed number."""
 
     printed: str = Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")
@@ -78,7 +74,7 @@ class Score:
     remarks: tuple[str, ...]
 
 
-class PrintedTable(_Strict):
+class PrintedTable(Strict):
     """One table of one paper: ``rows[method][column]`` are its cells; a missing cell is missing here too."""
 
     schema_: Literal[1] = Field(alias="schema")

@@ -1,4 +1,4 @@
-"""Which results share a table, which share a row, and which rank each row has.
+"""Decide which results share a table, which share a row, and which rank each row gets.
 
 A row is one configuration of a predictor. Its results differ in their seed, or in the metrics that they measured. A
 table holds rows of one metric revision, one code of the metric (unless its plugin is released), and one set of data.
@@ -21,7 +21,7 @@ from vpbench.errors import ResultError, VpbenchError, VpbenchWarning
 from vpbench.files import canonical
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better, cost
-from vpbench.results.record import read_digest
+from vpbench.results.reading import read_digest
 from vpbench.results.result import Result, find_results, load
 from vpbench.results.verify import check_result
 
@@ -34,7 +34,7 @@ _EQUAL = 1e-12  # relative: means over seeds that differ by their rounding alone
 
 @dataclass(frozen=True)
 class Candidate:
-    """A result that passed every check, and why some of its scores could not be computed again, by metric."""
+    """A result that passed every check; ``doubts`` says, by metric, why scores could not be computed again."""
 
     result: Result
     doubts: Mapping[str, str]
@@ -42,11 +42,11 @@ class Candidate:
     @property
     def complete(self) -> bool:
         """Whether it has every clip of the protocol."""
-        return not self.result.summary["partial"]
+        return not self.result.summary.partial
 
 
 class Table(NamedTuple):
-    """What all rows of one table share."""
+    """The values that all rows of one table share."""
 
     metric: str
     revision: int
@@ -82,9 +82,9 @@ class Standing:
         return self.candidates[0].result.label
 
     @property
-    def apart(self) -> str:
+    def unranked_because(self) -> str:
         """Why it stands among the others without a rank; "" where it has one."""
-        if any(result.run["sees_truth"] for result in self.results):
+        if any(result.run.sees_truth for result in self.results):
             return "ceiling"
         words = {"overlap": "trained on these clips", "none": "not trained"}
         return next((words[result.training] for result in self.results if result.training in words), "")
@@ -104,21 +104,21 @@ class Line:
         return self.candidates[0].result
 
     @property
-    def apart(self) -> str:
+    def unranked_because(self) -> str:
         """Why it has no rank; "" where it has one, if its overall score is defined."""
         doubtful = any(self.metric in candidate.doubts for candidate in self.candidates)
-        return self.standing.apart or ("not recomputed" if doubtful else "")
+        return self.standing.unranked_because or ("not recomputed" if doubtful else "")
 
     @property
     def overall(self) -> float | None:
         """The score that decides the rank: the mean over all steps, or the last step where no such mean exists."""
-        last = self.result.summary["steps"][-1]
-        return (self.mean_to(last) if self.result.run["cumulative"] else self.at(last)).value
+        last = self.result.summary.steps[-1]
+        return (self.mean_to(last) if self.result.run.cumulative else self.at(last)).value
 
     def at(self, step: int) -> Score:
         """Return the score of one step."""
-        ends = self.result.summary["scores"][self.metric]["ci95"][self.result.summary["steps"].index(step)]
-        interval = None if ends is None else (ends[0], ends[1])
+        summary = self.result.summary
+        interval = summary.scores[self.metric].ci95[summary.steps.index(step)]
         return self._over_seeds(lambda result: result.at(self.metric, step), interval)
 
     def mean_to(self, step: int) -> Score:
@@ -175,13 +175,13 @@ def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
     """
     by_identity: dict[str, list[tuple[dict[int, str], Candidate]]] = defaultdict(list)
     for candidate in candidates:
-        by_identity[candidate.result.run["identity_hash"]].append((_units(candidate.result), candidate))
+        by_identity[candidate.result.run.identity_hash].append((_units(candidate.result), candidate))
     for copies in by_identity.values():
-        for (units, one), (others, other) in combinations(copies, 2):
+        for (units, first), (others, second) in combinations(copies, 2):
             differing = [number for number in units.keys() & others.keys() if units[number] != others[number]]
             if differing:
                 raise ResultError(
-                    f"{one.result.path} and {other.result.path} are results of one identity with other rows (unit "
+                    f"{first.result.path} and {second.result.path} are results of one identity with other rows (unit "
                     f"{min(differing)}): find out which of the two is wrong, and remove it"
                 )
     return [max(copies, key=lambda copy: (len(copy[0]), sorted(copy[0])))[1] for copies in by_identity.values()]
@@ -200,44 +200,42 @@ def group_standings(candidates: Iterable[Candidate]) -> list[Standing]:
     """
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in sorted(candidates, key=_order):
-        identity = candidate.result.run["identity"]
-        fixed = {k: v for k, v in identity.items() if k not in ("seed", "metrics", "metric_code")}
-        groups[canonical([fixed, candidate.result.summary["partial_reason"]])].append(candidate)
+        fixed = candidate.result.run.identity.model_dump(exclude={"seed", "metrics", "metric_code"})
+        groups[canonical([fixed, candidate.result.summary.partial_reason])].append(candidate)
     for group in groups.values():
-        for one, other in combinations(group, 2):
-            _check_agreement(one.result, other.result)
+        for first, second in combinations(group, 2):
+            _check_agreement(first.result, second.result)
     return [Standing(tuple(group)) for group in groups.values()]
 
 
 def _order(candidate: Candidate) -> tuple[str, str, int, str]:
     run = candidate.result.run
-    return candidate.result.label, run["identity"]["fingerprint"], run["identity"]["seed"], run["identity_hash"]
+    return run.label, run.identity.fingerprint, run.identity.seed, run.identity_hash
 
 
-def _check_agreement(one: Result, other: Result) -> None:
+def _check_agreement(first: Result, second: Result) -> None:
     """Check that two results of one predictor agree where the seed must not matter."""
-    if one.run["stochastic"] and one.run["identity"]["seed"] != other.run["identity"]["seed"]:
+    if first.run.stochastic and first.run.identity.seed != second.run.identity.seed:
         return
-    for metric in one.summary["scores"].keys() & other.summary["scores"].keys():
-        if table_of(one, metric) != table_of(other, metric):
+    for metric in first.summary.scores.keys() & second.summary.scores.keys():
+        if table_of(first, metric) != table_of(second, metric):
             continue
-        steps = [result.summary["scores"][metric]["per_step"] for result in (one, other)]
-        if not all(map(_agree, *steps)):
+        if not all(map(_agree, first.summary.scores[metric].per_step, second.summary.scores[metric].per_step)):
             raise ResultError(
-                f"{one.path} and {other.path} are of one predictor that is not stochastic or has one seed, but their "
-                f"{metric} differs: find out which of the two is wrong, and remove it"
+                f"{first.path} and {second.path} are of one predictor that is not stochastic or has one seed, but "
+                f"their {metric} differs: find out which of the two is wrong, and remove it"
             )
 
 
-def _agree(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return math.isclose(one, other, rel_tol=_CLOSE, abs_tol=_CLOSE)
+def _agree(first: float | None, second: float | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return math.isclose(first, second, rel_tol=_CLOSE, abs_tol=_CLOSE)
 
 
 def table_of(result: Result, metric: str) -> Table:
     """Return the table that a result's metric belongs in."""
-    revision, data = result.run["metrics"][metric]["revision"], result.summary["scores"][metric]["data"]
+    revision, data = result.run.metrics[metric].revision, result.summary.scores[metric].data
     return Table(metric, revision, result.metric_code(metric), data)
 
 
@@ -247,7 +245,7 @@ def make_tables(metric: str, standings: Sequence[Standing]) -> dict[Table, list[
     for standing in standings:
         measured: dict[Table, list[Candidate]] = defaultdict(list)
         for candidate in standing.candidates:
-            if metric in candidate.result.summary["scores"]:
+            if metric in candidate.result.summary.scores:
                 measured[table_of(candidate.result, metric)].append(candidate)
         for table, candidates in measured.items():
             tables[table].append(Line(standing, metric, _one_per_seed(candidates)))
@@ -255,9 +253,9 @@ def make_tables(metric: str, standings: Sequence[Standing]) -> dict[Table, list[
 
 
 def _one_per_seed(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    if not candidates[0].result.run["stochastic"]:
+    if not candidates[0].result.run.stochastic:
         return (candidates[0],)
-    seeds = {candidate.result.run["identity"]["seed"]: candidate for candidate in reversed(candidates)}
+    seeds = {candidate.result.run.identity.seed: candidate for candidate in reversed(candidates)}
     return tuple(seeds[seed] for seed in sorted(seeds))
 
 
@@ -271,17 +269,17 @@ def ranks(lines: Sequence[Line], better: Better) -> list[tuple[str, Line]]:
         return None if line.overall is None else cost(line.overall, better)
 
     def order(line: Line) -> tuple[bool, bool, float, str]:
-        return bool(line.apart), line.overall is None, line_cost(line) or 0.0, line.standing.label
+        return bool(line.unranked_because), line.overall is None, line_cost(line) or 0.0, line.standing.label
 
     ranked: list[tuple[str, Line]] = []
     for place, line in enumerate(sorted(lines, key=order), 1):
-        rank = line.apart or ("—" if line.overall is None else str(place))
+        rank = line.unranked_because or ("—" if line.overall is None else str(place))
         if ranked and rank == str(place) and equal(line_cost(line), line_cost(ranked[-1][1])):
             rank = ranked[-1][0]
         ranked.append((rank, line))
     return ranked
 
 
-def equal(one: float | None, other: float | None) -> bool:
+def equal(first: float | None, second: float | None) -> bool:
     """Return whether two scores are the same number."""
-    return one is not None and other is not None and math.isclose(one, other, rel_tol=_EQUAL)
+    return first is not None and second is not None and math.isclose(first, second, rel_tol=_EQUAL)

@@ -12,15 +12,15 @@ __all__ = ["print_results"]
 
 
 def print_results(results: Sequence[Result]) -> None:
-    """Print per-step scores of results of one protocol, one row per metric and predictor, then where they lie."""
+    """Print per-step scores of results of one protocol, one row per metric and predictor, then their folders."""
     done = [result for result in results if (result.path / "summary.json").is_file()]
     if done:
-        summary, protocol = done[0].summary, done[0].run["protocol"]
-        steps = protocol["report"] or summary["steps"]
-        metrics = list(dict.fromkeys(name for result in done for name in result.summary["scores"]))
+        summary, protocol = done[0].summary, done[0].run.protocol
+        steps = protocol.report or summary.steps
+        metrics = list(dict.fromkeys(name for result in done for name in result.summary.scores))
         table = [_row(result, metric, steps) for metric in metrics for result in done]
-        clips = count_clips(summary["clips"], summary["recordings"])
-        say(f"{protocol['name']} v{protocol['version']}: {clips}")
+        clips = count_clips(summary.clips, summary.recordings)
+        say(f"{protocol.name} v{protocol.version}: {clips}")
         say_table(table, ["metric", "predictor", *(f"t+{k}" for k in steps), "mean"])
         for line in dict.fromkeys(line for result in done for line in _remarks(result)):
             say(line)
@@ -30,33 +30,31 @@ def print_results(results: Sequence[Result]) -> None:
 
 
 def _row(result: Result, metric: str, steps: Sequence[int]) -> list[str]:
-    summary = result.summary
-    if metric not in summary["scores"]:
+    scores = result.summary.scores
+    if metric not in scores:
         return [metric, result.label, *["—"] * (len(steps) + 1)]
-    decimals = result.run["metrics"][metric]["decimals"]
-    values = [*(result.at(metric, k) for k in steps), summary["scores"][metric]["mean"]]
+    decimals = result.run.metrics[metric].decimals
+    values = [*(result.at(metric, k) for k in steps), scores[metric].mean]
     return [metric, result.label, *(number(value, decimals) for value in values)]
 
 
 def _remarks(result: Result) -> list[str]:
     summary = result.summary
-    remarks = [f"not measured: {metric} ({why})" for metric, why in summary["skipped"].items()]
-    if summary["partial"]:
-        remarks.append(f"partial ({summary['partial_reason']}): never ranked")
-    if result.training == "overlap":
-        remarks.append(
-            f"{result.label}: {result.run['weights']['seen']} of these sequences were trained on: never ranked"
-        )
+    remarks = [f"not measured: {metric} ({why})" for metric, why in summary.skipped.items()]
+    if summary.partial:
+        remarks.append(f"partial ({summary.partial_reason}): never ranked")
+    if result.run.weights and result.training == "overlap":
+        remarks.append(f"{result.label}: {result.run.weights.seen} of these sequences were trained on: never ranked")
     if result.training == "none":
         remarks.append(f"{result.label}: not trained (no --weights): never ranked")
     if result.training == "unknown":
         remarks.append(f"{result.label}: nothing is known of the clips that its weights were trained on")
-    if result.run["dropped"]:
-        remarks.append(f"{len(result.run['dropped'])} sequences too short and dropped")
-    if summary["clamped_frames"]:
-        remarks.append(f"{result.label}: {summary['clamped_frames']} frames clamped to [0,1]")
-    for metric, score in summary["scores"].items():
-        for reason, count in score["undefined"].items():
+    if result.run.dropped:
+        remarks.append(f"{len(result.run.dropped)} sequences too short and dropped")
+    if summary.clamped_frames:
+        remarks.append(f"{result.label}: {summary.clamped_frames} frames clamped to [0,1]")
+    for metric, score in summary.scores.items():
+        for reason, count in score.undefined.items():
             remarks.append(f"{result.label}: {metric} undefined for {count} frames ({reason})")
     if mixed := result.mixed():
         remarks.append(f"{result.label}: mixes {'; '.join(mixed)}")

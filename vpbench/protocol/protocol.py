@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from vpbench.errors import UsageError
 from vpbench.files import read_toml
-from vpbench.validation import validation_line
+from vpbench.validation import Strict, validation_line
 
 __all__ = [
     "MAX_SAMPLES",
@@ -55,11 +55,7 @@ ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length
 """Names folders and pages."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _Window(_Strict):
+class _Window(Strict):
     context: Length
     """T, the frames a predictor sees."""
     horizon: Length
@@ -96,7 +92,7 @@ class Random(_Window):
     seed: Seed
 
 
-class Anchored(_Strict):
+class Anchored(Strict):
     """The target frame is fixed and the context moves with the step: one window per (sequence, step), of which only
     the last frame is scored. A mean over steps 1 to k is undefined.
     """
@@ -126,7 +122,7 @@ Side = Annotated[int, Field(ge=1, le=_SIDE)]
 Size = Annotated[tuple[Side, Side], Field(strict=False)]
 
 
-class Resize(_Strict):
+class Resize(Strict):
     """Resize to ``size`` (height, width) in uint8; labels nearest; flow bilinearly in float32, its vectors scaled."""
 
     op: Literal["resize"]
@@ -134,7 +130,7 @@ class Resize(_Strict):
     filter: Literal["cv2-linear", "cv2-area", "cv2-cubic", "pil-bilinear", "pil-bicubic"] = "cv2-linear"
 
 
-class CentreCrop(_Strict):
+class CentreCrop(Strict):
     """Crop the centre: to ``size`` (height, width), or to ``fraction`` of each side."""
 
     op: Literal["centre-crop"]
@@ -151,7 +147,7 @@ class CentreCrop(_Strict):
 PixelOp = Annotated[Resize | CentreCrop, Field(discriminator="op")]
 
 
-class DatasetChoice(_Strict):
+class DatasetChoice(Strict):
     """Which dataset, with which of its options, and which of its splits is scored."""
 
     name: str
@@ -164,7 +160,7 @@ class DatasetChoice(_Strict):
         return self
 
 
-class Training(_Strict):
+class Training(Strict):
     """What is trained and validated on, never the scored split. Not hashed: it decides no score of a given model."""
 
     split: str = "train"
@@ -179,7 +175,7 @@ class Training(_Strict):
     """At most so many clips are validated on, spread evenly over all."""
 
 
-class Protocol(_Strict):
+class Protocol(Strict):
     """Everything that must be equal for two numbers to be comparable.
 
     ``hash`` covers what decides the numbers; prose, default metrics and display are left out of it.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
 from vpbench.errors import UsageError, did_you_mean
 from vpbench.files import read_toml
 from vpbench.names import Selector
 from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import MAX_SAMPLES, ProtocolName, Seed
-from vpbench.validation import validation_line
+from vpbench.validation import Strict, validation_line
 
 __all__ = ["Entry", "Job", "Suite"]
 
@@ -25,16 +25,12 @@ _RECIPE = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)]
 Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
 
 
-class Entry(_Strict):
+class Entry(Strict):
     """One predictor of a suite, in one form; what is not said is the suite's."""
 
     name: str = Field(min_length=1)
@@ -100,7 +96,7 @@ class Job:
         return f"{self.entry.label} seed {self.seed}" if self.seed else self.entry.label
 
 
-class Suite(_Strict):
+class Suite(Strict):
     """Predictors and protocols, and how each is evaluated. Relative paths start from the suite's file."""
 
     schema_: Literal[1] = Field(alias="schema")

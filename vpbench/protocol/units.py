@@ -7,18 +7,29 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
 
 from vpbench.errors import DataError
 from vpbench.names import clip_problem
 from vpbench.plugin.dataset import Dataset, SequenceInfo
-from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.protocol import Length, Protocol
 from vpbench.protocol.sampling import ClipRef, sample
+from vpbench.validation import ClipId
 
 __all__ = ["UNIT_CLIPS", "Manifest", "ManifestEntry", "Unit", "build_manifest", "hash_entries"]
 
-ManifestEntry = tuple[str, list[int], str]
-"""A clip's id, its scored steps, and the recording that it was cut from."""
+
+class ManifestEntry(NamedTuple):
+    """A clip of a run, as ``run.json`` lists it."""
+
+    clip: ClipId
+    steps: Annotated[tuple[Length, ...], Field(min_length=1, strict=False)]
+    """The scored steps."""
+    recording: Annotated[str, Field(min_length=1, max_length=10_000)]
+    """The recording that the clip was cut from."""
+
 
 UNIT_CLIPS = 16
 """Clips that are published together: fixed, whatever the number of processes."""
@@ -50,9 +61,9 @@ class Manifest:
         return hash_entries(self.entries)
 
     @cached_property
-    def entries(self) -> list[ManifestEntry]:
+    def entries(self) -> tuple[ManifestEntry, ...]:
         """The clips as ``run.json`` lists them."""
-        return [(ref.id, list(ref.steps), self.recording(ref.sequence)) for ref in self.clips]
+        return tuple(ManifestEntry(ref.id, ref.steps, self.recording(ref.sequence)) for ref in self.clips)
 
     def recording(self, sequence: str) -> str:
         """Return the recording that a sequence was cut from: itself, unless the dataset knows better."""
@@ -123,8 +134,8 @@ def build_manifest(
     return Manifest(clips, sampled.dropped, "; ".join(reasons), state, by_name)
 
 
-def hash_entries(entries: Sequence[Sequence[Any]]) -> str:
-    """Return the sha256 of a manifest's entries, from a run or from a ``run.json``."""
+def hash_entries(entries: Sequence[ManifestEntry]) -> str:
+    """Return the sha256 of a manifest's entries."""
     text = json.dumps(list(entries), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,7 +1,7 @@
 """Two results on the same clips: paired differences per step, with intervals and p-values.
 
-How hard a recording is decides most of its score under either. So differences are paired, and chance is which
-recordings there are (the interval), and which of the two made which predictions of a recording (the test).
+The difficulty of a recording decides most of its score. So differences are paired by recording. The interval resamples
+the recordings; the test exchanges the two results' predictions of a recording.
 """
 
 from __future__ import annotations
@@ -67,35 +67,36 @@ def check_comparable(first: Result, second: Result) -> str:
     Raises:
         ResultError: they are not.
     """
-    for key in ("protocol", "manifest"):
-        if first.run["identity"][key] != second.run["identity"][key]:
-            names = [f"{r.run['protocol']['name']} v{r.run['protocol']['version']}" for r in (first, second)]
-            same = "the same protocol, but of other clips" if key == "manifest" else " and ".join(names)
-            raise ResultError(
-                f"{first.path} and {second.path} cannot be compared: they are of {same}; run both on the same clips"
-            )
-    return "; ".join(dict.fromkeys(r.summary["partial_reason"] for r in (first, second) if r.summary["partial"]))
+    identities = first.run.identity, second.run.identity
+    protocols = [f"{result.run.protocol.name} v{result.run.protocol.version}" for result in (first, second)]
+    problem = ""
+    if identities[0].protocol != identities[1].protocol:
+        problem = " and ".join(protocols)
+    elif identities[0].manifest != identities[1].manifest:
+        problem = "the same protocol, but of other clips"
+    if problem:
+        raise ResultError(
+            f"{first.path} and {second.path} cannot be compared: they are of {problem}; run both on the same clips"
+        )
+    return "; ".join(dict.fromkeys(r.summary.partial_reason for r in (first, second) if r.summary.partial))
 
 
-def shared_metrics(first: Result, second: Result, named: str | None) -> list[str]:
-    """Return the metrics to compare: the named one, else all that both results have scores of.
+def shared_metrics(first: Result, second: Result, metric: str | None) -> list[str]:
+    """Return the metrics to compare: ``metric``, else every metric that both results have scores of.
 
     Raises:
         ResultError: one of them lacks it, they measured it with different revisions or code, or they share none.
     """
-    for result in (first, second) if named else ():
-        if named not in result.summary["scores"]:
-            assert named is not None
-            reason = result.summary["skipped"].get(named)
-            raise ResultError(
-                f"{result.path} has no {named}"
-                + (f": {reason}" if reason else did_you_mean(named, result.summary["scores"]))
-            )
-    names = [named] if named else [name for name in first.summary["scores"] if name in second.summary["scores"]]
+    for result in (first, second) if metric else ():
+        if metric and metric not in result.summary.scores:
+            reason = result.summary.skipped.get(metric)
+            hint = f": {reason}" if reason else did_you_mean(metric, result.summary.scores)
+            raise ResultError(f"{result.path} has no {metric}{hint}")
+    names = [metric] if metric else [name for name in first.summary.scores if name in second.summary.scores]
     if not names:
         raise ResultError(f"{first.path} and {second.path} share no metric")
     for name in names:
-        revisions = [result.run["metrics"][name]["revision"] for result in (first, second)]
+        revisions = [result.run.metrics[name].revision for result in (first, second)]
         if revisions[0] != revisions[1]:
             raise ResultError(
                 f"{first.path} and {second.path}: {name} was measured with revisions {revisions[0]} and "
@@ -110,7 +111,7 @@ def shared_metrics(first: Result, second: Result, named: str | None) -> list[str
 
 
 def check_data(first: Result, second: Result, tallies: tuple[Tally, Tally], metrics: Sequence[str]) -> str:
-    """Check that both results scored the same data; return what else the predictors saw differently ("" if nothing).
+    """Check that both results scored the same data; return how the predictors' other inputs differ ("" if they do not).
 
     Raises:
         ResultError: the digest of what was scored differs for a clip; names the metric and the clip.
@@ -127,8 +128,8 @@ def check_data(first: Result, second: Result, tallies: tuple[Tally, Tally], metr
         return ""
     if all(contexts):
         return "the predictors were shown different inputs besides frames (labels, flow)"
-    shown = first if contexts[0] else second
-    return f"{shown.label} alone was shown more than frames (labels, flow)"
+    informed = first if contexts[0] else second
+    return f"{informed.label} alone was shown more than frames (labels, flow)"
 
 
 def compare_rows(

@@ -1,31 +1,45 @@
-"""A finished result as plain values: what ``vpbench.load`` and ``vpbench.evaluate`` return."""
+"""A result on disk, opened for reading: what ``vpbench.load`` and ``vpbench.evaluate`` return."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vpbench.errors import ResultError
-from vpbench.results.record import read_summary
-from vpbench.results.store import Row, Store
+from vpbench.errors import ResultError, VpbenchError
+from vpbench.results.reading import read_summary
+from vpbench.results.records import RunRecord, Score, Summary
+from vpbench.results.rows import Row
+from vpbench.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
-__all__ = ["Result", "find_results", "label", "load"]
+__all__ = ["Result", "find_results", "load"]
 
 _DEPTH = 16
 _FOLDERS = 100_000
 
 
 class Result:
-    """A result folder, opened for reading."""
+    """A result folder: its record, its scores, its rows.
+
+    Example:
+        >>> result = vpbench.load("results/ucf101-120x160-4to10/repeat/2cbbef49a857")
+        >>> result.at("mse", 3), result.summary.scores["mse"].mean
+        (0.0042, 0.0051)
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
+
+    def __repr__(self) -> str:
+        summary = repr(self.summary) if os.path.lexists(self._summary_path) else "no summary"
+        return f"Result({self.label} on {self.run.protocol.name}: {summary})"
 
     @property
     def path(self) -> Path:
@@ -33,23 +47,23 @@ class Result:
         return self.store.folder
 
     @property
-    def run(self) -> Mapping[str, Any]:
-        """The content of ``run.json``."""
+    def run(self) -> RunRecord:
+        """The record in ``run.json``."""
         return self.store.run
 
     @property
     def label(self) -> str:
         """The predictor's name with its preset."""
-        return label(self.run["predictor"], self.run["preset"])
+        return self.run.label
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
-        """The content of ``summary.json``.
+    def summary(self) -> Summary:
+        """The scores in ``summary.json``.
 
         Raises:
             ResultError: units are missing and no summary was written, or it belongs to another identity.
         """
-        path = self.path / "summary.json"
+        path = self._summary_path
         if not os.path.lexists(path):
             done = len(self.store.published())
             raise ResultError(
@@ -57,72 +71,107 @@ class Result:
                 f"again, or `vpbench merge --allow-partial {self.path}`"
             )
         summary = read_summary(path)
-        if summary["identity"] != self.run["identity_hash"]:
+        if summary.identity != self.run.identity_hash:
             raise ResultError(f"{path} is of another run than run.json; `vpbench merge {self.path}` writes it again")
         return summary
 
     def at(self, metric: str, step: int) -> float | None:
         """Return the score of one step (1 = t+1); None where it is undefined."""
-        return self._value(metric, "per_step", step)
+        index = self._index(step)
+        return self._score(metric).per_step[index]
 
     def mean_to(self, metric: str, step: int) -> float | None:
         """Return the mean of the scores of steps 1 to ``step``; None where it is undefined."""
-        return self._value(metric, "mean_to", step)
+        index, means = self._index(step), self._score(metric).mean_to
+        return means[index] if means else None
 
-    def _value(self, metric: str, which: str, step: int) -> float | None:
-        summary = self.summary
-        if metric not in summary["scores"]:
-            reason = summary["skipped"].get(metric, "it was not measured")
+    @property
+    def _summary_path(self) -> Path:
+        return self.path / "summary.json"
+
+    def _score(self, metric: str) -> Score:
+        if metric not in self.summary.scores:
+            reason = self.summary.skipped.get(metric, "it was not measured")
             raise ResultError(f"{self.path} has no {metric}: {reason}")
-        if step not in summary["steps"]:
-            raise ResultError(f"{self.path} has no step {step}: scored are {summary['steps']}")
-        values = summary["scores"][metric][which]
-        value = values[summary["steps"].index(step)] if values else None
-        return None if value is None else float(value)
+        return self.summary.scores[metric]
+
+    def _index(self, step: int) -> int:
+        if step not in self.summary.steps:
+            raise ResultError(f"{self.path} has no step {step}: scored are {list(self.summary.steps)}")
+        return self.summary.steps.index(step)
 
     def rows(self) -> Iterator[Row]:
         """Yield every row: clip, step, metric, value, status."""
         return self.store.rows()
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return the rows as a pandas DataFrame (pandas is not a dependency of vpbench: install it)."""
-        import pandas as pd
+        """Return the rows as a pandas DataFrame.
 
+        Raises:
+            VpbenchError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise VpbenchError("to_dataframe needs pandas: pip install 'vpbench[pandas]'") from error
         return pd.DataFrame(list(self.rows()))
+
+    def plot(self, metric: str, axes: Axes | None = None) -> Axes:
+        """Draw a metric's score over the steps, with its 95 % interval.
+
+        Args:
+            metric: name of a measured metric.
+            axes: Axes to draw on, to compare results in one figure; by default those of a new figure.
+
+        Returns:
+            The axes; ``axes.figure`` is the figure, with ``savefig``.
+
+        Raises:
+            ResultError: the metric was not measured.
+            VpbenchError: matplotlib is not installed.
+        """
+        score, steps = self._score(metric), self.summary.steps
+        try:
+            from matplotlib.figure import Figure
+        except ModuleNotFoundError as error:
+            raise VpbenchError("plot needs matplotlib: pip install 'vpbench[plot]'") from error
+        axes = axes or Figure(layout="constrained").subplots()
+        values = [math.nan if value is None else value for value in score.per_step]
+        low, high = zip(*(ends or (math.nan, math.nan) for ends in score.ci95), strict=True)
+        (curve,) = axes.plot(steps, values, marker=".", label=self.label)
+        axes.fill_between(steps, low, high, color=curve.get_color(), alpha=0.2, linewidth=0)
+        unit = self.run.metrics[metric].unit
+        axes.set(xlabel="step", ylabel=f"{metric} ({unit})" if unit else metric, title=self.run.protocol.name)
+        axes.legend()
+        return axes
 
     @property
     def training(self) -> str:
-        """What is known of the clips that its weights were trained on: ``disjoint`` from these, ``overlap`` with them,
-        ``unknown``; ``none`` where a learned predictor was not trained; "" for one that does not learn.
+        """Whether the weights were trained on these clips: ``disjoint``, ``overlap`` or ``unknown``.
+
+        ``none`` for a predictor that learns but was not trained; "" for one that does not learn.
         """
-        weights = self.run["weights"]
-        return weights["clips"] if weights else ""
+        return self.run.weights.clips if self.run.weights else ""
 
     def check(self) -> None:
-        """Check that every file is what was published, but for the summary: ``vpbench verify`` computes that again.
+        """Check that every unit is what was published. ``vpbench verify`` also computes the summary again.
 
         Raises:
-            ResultError: names the first file that is not.
+            ResultError: names the first file that differs.
         """
         self.store.check_claims()
 
     def metric_code(self, metric: str) -> str:
         """Return the fingerprint of a metric; "" if its revision vouches for its code, since its plugin is released."""
-        code = "" if self.run["metrics"][metric]["released"] else self.run["identity"]["metric_code"][metric]
-        return str(code)
+        return "" if self.run.metrics[metric].released else self.run.identity.metric_code[metric]
 
     def recordings(self) -> dict[str, str]:
         """Return the recording that each clip was cut from."""
-        return {clip: recording for clip, _, recording in self.run["manifest"]}
+        return {entry.clip: entry.recording for entry in self.run.manifest}
 
     def mixed(self) -> list[str]:
         """Return the engines and devices where they are more than one."""
         return self.store.mixed()
-
-
-def label(predictor: str, preset: str) -> str:
-    """Return ``predictor`` or ``predictor-preset``: the name of a result's folder and of a leaderboard's row."""
-    return f"{predictor}-{preset}" if preset else predictor
 
 
 def load(path: str | Path) -> Result:

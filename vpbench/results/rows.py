@@ -3,44 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Required, TypeAlias
+from typing import Annotated, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from vpbench import files
 from vpbench.errors import ResultError
 from vpbench.output import line
-from vpbench.results.record import read_text
+from vpbench.results.reading import read_text
 
 __all__ = ["Row", "read_rows", "read_unit"]
-
-Row: TypeAlias = dict[str, Any]
-"""``clip``, ``step``, ``metric``, ``value``, ``status``, ``data``; maybe ``context``, ``sample``, ``reason``, ``note``,
-``clamped``."""
 
 _Text = Annotated[str, Field(min_length=1)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 _Vector = Annotated[list[float], Field(min_length=1)]
 
 
-class _Row(TypedDict, total=False):
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # type: ignore[misc]
+@with_config(ConfigDict(title="Row", extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True))
+class Row(TypedDict):
+    """One line of a unit: the statistic of one metric on one predicted frame."""
 
-    clip: Required[str]
-    step: Required[int]
-    metric: Required[str]
-    value: Required[float | _Vector | None]
-    status: Required[Literal["ok", "undefined"]]
-    data: Required[_Digest]
-    sample: int
-    reason: _Text
-    note: _Text
-    context: _Digest
-    clamped: Literal[True]
+    clip: str
+    """``<sequence>@<first raw frame>``."""
+    step: int
+    """1 is t+1."""
+    metric: str
+    """Name of the metric."""
+    value: float | _Vector | None
+    """A number, or a list (integers per class for mIoU), in full precision; null if undefined."""
+    status: Literal["ok", "undefined"]
+    """An undefined frame is counted, never averaged as zero."""
+    data: _Digest
+    """Digest of the frames of context and truth, and of the truth that the metric needs; equal for every predictor."""
+    context: NotRequired[_Digest]
+    """Digest of other inputs that the predictor was shown (labels, flow)."""
+    sample: NotRequired[int]
+    """Number of the sample, from 0; only for stochastic predictors."""
+    reason: NotRequired[_Text]
+    """Why the value is undefined."""
+    note: NotRequired[_Text]
+    """Something to count, such as ``floored``: the MSE under a PSNR was under 1e-10 and the PSNR is 100 dB."""
+    clamped: NotRequired[Literal[True]]
+    """The predicted frame left [0,1], by at most 1e-4, and was clamped."""
 
 
-_ROWS = TypeAdapter(list[_Row])
+_ROWS = TypeAdapter(list[Row])
 
 
 def read_rows(path: Path, count: int) -> list[Row]:

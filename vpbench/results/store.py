@@ -24,25 +24,23 @@ from typing import Any
 from vpbench.errors import ResultError
 from vpbench.files import canonical, write_atomic, write_errors, write_exclusive
 from vpbench.protocol.units import UNIT_CLIPS
-from vpbench.results.record import SCHEMA, read_attempt, read_digest, read_json, read_run
+from vpbench.results.reading import read_attempt, read_digest, read_run
+from vpbench.results.records import AttemptRecord, RunRecord
 from vpbench.results.rows import Row, read_rows, read_unit
 
-__all__ = ["SCHEMA", "Attempt", "Row", "Store", "read_json"]
+__all__ = ["Attempt", "Store"]
 
 
 class Store:
-    """One result folder.
+    """One result folder; ``run`` is its ``run.json``."""
 
-    ``run`` is the content of ``run.json``; its ``manifest`` lists ``[clip id, [scored steps], recording]`` in order.
-    """
-
-    def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, run: RunRecord) -> None:
         self.folder = folder
         self.run = run
 
     @classmethod
-    def create(cls, folder: Path, run: Mapping[str, Any]) -> Store:
-        """Begin a result, or go on with the one that is there.
+    def create(cls, folder: Path, run: RunRecord) -> Store:
+        """Begin a result, or resume the existing one.
 
         Raises:
             ResultError: the folder holds another result, one of a newer schema, or cannot be written.
@@ -54,10 +52,10 @@ class Store:
             (folder / "attempts").mkdir(exist_ok=True)
         if not os.path.lexists(path):
             write_atomic(path, text)
-        there = read_run(path)
-        if there.get("identity") != run["identity"]:  # prose may change; what decides the numbers may not
-            raise ResultError(f"{path} describes another result than this run; give another --out, or remove it")
-        return cls(folder, there)
+        existing = read_run(path)
+        if existing.identity != run.identity:  # prose may change; what decides the numbers may not
+            raise ResultError(f"{path} describes another result than this run; choose another folder, or remove it")
+        return cls(folder, existing)
 
     @classmethod
     def open(cls, folder: Path) -> Store:
@@ -74,7 +72,7 @@ class Store:
     @property
     def units(self) -> int:
         """The number of units that a complete result has."""
-        return -(-len(self.run["manifest"]) // UNIT_CLIPS)
+        return -(-len(self.run.manifest) // UNIT_CLIPS)
 
     def unit_path(self, number: int) -> Path:
         """Return the file of a unit."""
@@ -98,11 +96,11 @@ class Store:
         attempt.claim(number, hashlib.sha256(text.encode()).hexdigest(), stamp)
         if write_exclusive(path, text):
             return
-        if (there := read_unit(path)) != text:
+        if (published := read_unit(path)) != text:
             other = attempt.path.with_name(f"{attempt.path.stem}-unit-{number:06d}.jsonl")
             attempt.withdraw(number)
             write_atomic(other, text)
-            lines = zip(there.split("\n"), text.split("\n"), strict=False)
+            lines = zip(published.split("\n"), text.split("\n"), strict=False)
             first = next((i for i, (a, b) in enumerate(lines, 1) if a != b), "the last")
             raise ResultError(
                 f"{path} was published with other rows than this process computed, see {other} (they differ from line "
@@ -126,7 +124,7 @@ class Store:
         """Return the stamps of the data that each unit was computed from, or compared with later."""
         stamps: dict[int, set[str]] = {}
         for attempt in self.attempts():
-            for number, stamp in attempt["stamps"].items():
+            for number, stamp in attempt.stamps.items():
                 stamps.setdefault(int(number), set()).add(stamp)
         return stamps
 
@@ -146,16 +144,16 @@ class Store:
             ResultError: it is cut off, edited, or of another result.
         """
         path = self.unit_path(number)
-        clips = self.run["manifest"][number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
-        samples = range(self.run["identity"]["samples"])
-        count = sum(len(steps) for _, steps, _ in clips) * len(samples) * len(self.run["metrics"])
+        clips = self.run.manifest[number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
+        samples = range(self.run.identity.samples)
+        count = sum(len(entry.steps) for entry in clips) * len(samples) * len(self.run.metrics)
         rows = read_rows(path, count)
         expected = {
-            (clip, sample, step, metric)
-            for clip, steps, _ in clips
+            (entry.clip, sample, step, metric)
+            for entry in clips
             for sample in samples
-            for step in steps
-            for metric in self.run["metrics"]
+            for step in entry.steps
+            for metric in self.run.metrics
         }
         keys = {(row["clip"], row.get("sample", 0), row["step"], row["metric"]) for row in rows}
         if keys != expected:
@@ -163,7 +161,7 @@ class Store:
             raise ResultError(f"{path} lacks {missing}; remove the file and run again")
         return rows
 
-    def attempts(self) -> list[dict[str, Any]]:
+    def attempts(self) -> list[AttemptRecord]:
         """Return the records of all processes that worked on this result."""
         return [read_attempt(path) for path in sorted((self.folder / "attempts").glob("*.json"))]
 
@@ -176,10 +174,10 @@ class Store:
         published = self.published()  # first: a unit that appears from here on has a claim that is not read any more
         run = self.folder / "run.json"
         digest = read_digest(run)
-        attempts = [attempt for attempt in self.attempts() if attempt["run"] == digest]
+        attempts = [attempt for attempt in self.attempts() if attempt.run == digest]
         if published and not attempts:
             raise ResultError(f"{run} is not what this result was computed with, or attempts/ is missing; run again")
-        claims = {claim for attempt in attempts for claim in attempt["units"].items()}
+        claims = {claim for attempt in attempts for claim in attempt.units.items()}
         for number in published:
             path = self.unit_path(number)
             if (str(number), read_digest(path)) not in claims:
@@ -189,45 +187,46 @@ class Store:
         """Return the (engine, device) pairs of the published units where they are more than one."""
         published = {str(number) for number in self.published()}
         kinds = {
-            f"{attempt['engine']} on {attempt['device']}"
-            for attempt in self.attempts()
-            if published & attempt["units"].keys()
+            f"{attempt.engine} on {attempt.device}" for attempt in self.attempts() if published & attempt.units.keys()
         }
         return sorted(kinds) if len(kinds) > 1 else []
 
 
-def _run_text(run: Mapping[str, Any]) -> str:
+def _run_text(run: RunRecord) -> str:
     """Return run.json with one clip of the manifest per line."""
-    manifest = ",\n  ".join(canonical(pair) for pair in run["manifest"])
-    head = json.dumps({**run, "manifest": 0}, indent=1, allow_nan=False, ensure_ascii=False)
+    value = run.to_json()
+    manifest = ",\n  ".join(map(canonical, value["manifest"]))
+    head = json.dumps({**value, "manifest": 0}, indent=1, allow_nan=False, ensure_ascii=False)
     return head.replace('"manifest": 0', f'"manifest": [\n  {manifest}\n ]') + "\n"
 
 
 class Attempt:
-    """The record of one process, rewritten before each publication so that a kill loses nothing."""
+    """Writes the record of one process, before each publication, so that a kill loses nothing."""
 
-    def __init__(self, store: Store, record: Mapping[str, Any]) -> None:
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        self.path = store.folder / "attempts" / f"{stamp}-{record['host']}-{record['pid']}-{secrets.token_hex(3)}.json"
+    def __init__(self, store: Store, process: Mapping[str, Any]) -> None:
+        """Begin a record; ``process`` holds the fields of :class:`AttemptRecord` that describe the process."""
         run = hashlib.sha256((store.folder / "run.json").read_bytes()).hexdigest()
-        self.record: dict[str, Any] = {"schema": SCHEMA, **record, "run": run, "units": {}, "stamps": {}}
+        self.record = AttemptRecord(run=run, **process)
+        name = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        name += f"-{self.record.host}-{self.record.pid}-{secrets.token_hex(3)}.json"
+        self.path = store.folder / "attempts" / name
 
     def claim(self, number: int, digest: str, stamp: str) -> None:
-        """Record that this process is about to publish a unit with that sha256, of data with that stamp."""
-        self.record["units"][str(number)] = digest
-        self.stamp(number, stamp)
+        """Record that this process is about to publish a unit: its sha256, and the stamp of its data."""
+        units = {**self.record.units, str(number): digest}
+        self.write(units=units, stamps={**self.record.stamps, str(number): stamp})
 
     def stamp(self, number: int, stamp: str) -> None:
-        """Record that a unit is of data with that stamp."""
-        self.record["stamps"][str(number)] = stamp
-        self.write()
+        """Record the stamp of a unit's data."""
+        self.write(stamps={**self.record.stamps, str(number): stamp})
 
     def withdraw(self, number: int) -> None:
-        """Take a claim back: another process had published other rows."""
-        del self.record["units"][str(number)], self.record["stamps"][str(number)]
-        self.write()
+        """Remove a claim: another process has published other rows."""
+        units, stamps = ({k: v for k, v in claims.items() if k != str(number)}
+                         for claims in (self.record.units, self.record.stamps))  # fmt: skip
+        self.write(units=units, stamps=stamps)
 
-    def write(self, **more: Any) -> None:
-        """Write the record, with ``more`` added."""
-        self.record.update(more)
-        write_atomic(self.path, json.dumps(self.record, indent=1, sort_keys=True) + "\n")
+    def write(self, **changes: Any) -> None:
+        """Change fields of the record, and write it."""
+        self.record = self.record.model_copy(update=changes)
+        write_atomic(self.path, json.dumps(self.record.to_json(), indent=1, sort_keys=True) + "\n")

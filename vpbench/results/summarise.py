@@ -1,18 +1,17 @@
-"""Writes ``summary.json`` once every unit is there: at the end of a run, and for ``vpbench merge``."""
+"""Write ``summary.json`` once every unit is published: at the end of a run, and for ``vpbench merge``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from vpbench.errors import ResultError
 from vpbench.files import write_atomic
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
-from vpbench.protocol.protocol import Protocol
 from vpbench.results.audit import check_run
-from vpbench.results.record import holds
+from vpbench.results.reading import has_text
+from vpbench.results.records import Summary
 from vpbench.results.result import Result
 from vpbench.results.store import Store
 from vpbench.results.summary import Tally, summarise
@@ -33,37 +32,35 @@ def write_summary(store: Store, metrics: Mapping[str, Metric], *, allow_partial:
     store.check_claims()
     text = summary_text(summary_of(store, Tally(store.rows()), metrics))
     path = store.folder / "summary.json"
-    if not holds(path, text):
+    if not has_text(path, text):
         write_atomic(path, text)
     return True
 
 
-def summary_of(
-    store: Store, tally: Tally, metrics: Mapping[str, Metric | None], *, intervals: bool = True
-) -> dict[str, Any]:
-    """Return the content of ``summary.json`` that follows from rows (raises as :func:`summarise`)."""
+def summary_of(store: Store, tally: Tally, metrics: Mapping[str, Metric | None], *, intervals: bool = True) -> Summary:
+    """Return the summary that follows from rows (raises as :func:`summarise`)."""
     published = store.published()
-    reasons = [store.run["partial"]] if store.run["partial"] else []
+    run = store.run
+    reasons = [run.partial] if run.partial else []
     if len(published) < store.units:
         reasons.append(f"{len(published)} of {store.units} units")
-    protocol = Protocol.parse(store.run["protocol"], f"{store.folder}/run.json")
     return summarise(
         tally,
         metrics,
-        identity=store.run["identity_hash"],
-        steps=protocol.steps,
-        cumulative=store.run["cumulative"],
-        skipped=store.run["skipped"],
+        identity=run.identity_hash,
+        steps=run.protocol.steps,
+        cumulative=run.cumulative,
+        skipped=run.skipped,
         partial="; ".join(reasons),
         recordings=Result(store).recordings(),
-        classes=store.run["classes"],
+        classes=run.classes,
         intervals=intervals,
     )
 
 
-def summary_text(summary: Mapping[str, Any]) -> str:
+def summary_text(summary: Summary) -> str:
     """Return the text of ``summary.json``."""
-    return json.dumps(summary, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(summary.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def metrics_of(store: Store, plugins: Plugins) -> dict[str, Metric]:
@@ -73,10 +70,10 @@ def metrics_of(store: Store, plugins: Plugins) -> dict[str, Metric]:
         ResultError: a metric has another revision or other code now. UsageError: a metric is not installed.
     """
     metrics: dict[str, Metric] = {}
-    for name in store.run["metrics"]:
+    for name in store.run.metrics:
         metrics[name] = plugins.load("metric", name)("cpu")
         if reason := other_code(store, plugins, name):
-            raise ResultError(f"{store.folder} was measured with {reason}: run it again, or use what made it")
+            raise ResultError(f"{store.folder} was measured with {reason}: run it again, or install what made it")
     return metrics
 
 
@@ -88,12 +85,12 @@ def other_code(store: Store, plugins: Plugins, name: str) -> str:
     Raises:
         UsageError: the metric is not installed.
     """
-    stored, revision = store.run["metrics"][name], plugins.load("metric", name)("cpu").info.revision
-    if revision != stored["revision"]:
-        return f"{name} revision {stored['revision']}, installed is revision {revision}"
+    measured, installed = store.run.metrics[name].revision, plugins.load("metric", name)("cpu").info.revision
+    if measured != installed:
+        return f"{name} revision {measured}, installed is revision {installed}"
     code = Result(store).metric_code(name)
     if code and fingerprint_metric(plugins, name).sha256 != code:
-        return f"other code of {name} than that of the plugin now, under the same revision {revision}"
+        return f"other code of {name} than that of the plugin now, under the same revision {installed}"
     return ""
 
 
@@ -106,10 +103,9 @@ def merge(store: Store, plugins: Plugins, *, allow_partial: bool) -> None:
     """
     check_run(store)
     if not write_summary(store, metrics_of(store, plugins), allow_partial=allow_partial):
-        there = set(store.published())
-        missing = [n for n in range(store.units) if n not in there]
-        named = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+        missing = sorted(set(range(store.units)).difference(store.published()))
+        numbers = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
         raise ResultError(
-            f"{store.folder}: {len(missing)} of {store.units} units are missing ({named}): run the same command again, "
-            f"or say --allow-partial"
+            f"{store.folder}: {len(missing)} of {store.units} units are missing ({numbers}): run the same "
+            f"command again, or say --allow-partial"
         )

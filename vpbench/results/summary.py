@@ -7,11 +7,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from vpbench.plugin.metric import Metric, Statistic
 from vpbench.results.estimates import finalise, group_frames, interval
-from vpbench.results.store import SCHEMA, Row
+from vpbench.results.records import Score, Summary
+from vpbench.results.rows import Row
 
 __all__ = ["MetricTally", "Tally", "summarise"]
 
@@ -47,7 +47,7 @@ class Tally:
         self.metrics: dict[str, MetricTally] = defaultdict(MetricTally)
         self.clips: set[str] = set()
         self.context: dict[str, str] = {}
-        """Digest of what the predictor was shown besides frames, by clip."""
+        """Digest of the predictor's inputs besides frames, by clip."""
         self.clamped: set[tuple[str, int, int]] = set()
         for row in rows:
             self._add(row)
@@ -60,12 +60,13 @@ class Tally:
             self.context[clip] = row["context"]
         if "clamped" in row:
             self.clamped.add((clip, sample, row["step"]))
-        if row["status"] == "undefined":
+        value = row["value"]
+        if value is None:
             metric.undefined[row["step"], clip, sample] = row["reason"]
             return
         if "note" in row:
             metric.notes[row["note"]] += 1
-        metric.steps[row["step"]][clip, sample] = row["value"]
+        metric.steps[row["step"]][clip, sample] = value
 
 
 def summarise(
@@ -80,62 +81,47 @@ def summarise(
     recordings: Mapping[str, str],
     classes: Sequence[str] = (),
     intervals: bool = True,
-) -> dict[str, Any]:
-    """Return the content of ``summary.json``: natural values, in full precision.
+) -> Summary:
+    """Compute the summary of a result: natural values, in full precision.
 
     Args:
         tally: every row of the result.
-        metrics: those to score, by name; of None, only rows are counted.
+        metrics: metrics to score, by name; for None, rows are only counted.
         identity: the identity's hash.
         steps: the scored steps.
-        cumulative: whether a mean over steps 1 to k means anything (not for anchored sampling).
+        cumulative: whether a mean over steps 1 to k is defined (not for anchored sampling).
         skipped: metrics that could not apply at all, with the reason.
         partial: why this is not the whole protocol, or "".
         recordings: the recording that each clip was cut from.
         classes: names of the true labels, for details that a metric calls ``class <id>``.
-        intervals: whether to compute ``ci95``, which takes most of the time.
-
-    Returns:
-        Per metric: ``per_step`` (at(k)), ``mean_to`` (mean over steps 1 to k), ``mean``, ``ci95`` per step, ``clips``,
-        ``recordings`` (independent ones, with a value), ``undefined`` (frames without a value, by reason), ``notes``
-        (counts), ``details`` per step, ``data`` (digest of what was scored). For the whole result: ``clips``,
-        ``recordings``, ``data``, ``context`` (digest of what else the predictor was shown).
+        intervals: whether to compute ``ci95``, which takes most of the time; else it is empty.
 
     Raises:
         MetricError: a metric makes no score of its statistics.
     """
     names = {f"class {i}": name for i, name in enumerate(classes)}
-    scores: dict[str, Any] = {}
+    scores: dict[str, Score] = {}
     unmeasured = dict(skipped)
     for name, metric in metrics.items():
         rows = tally.metrics[name]
         if rows.only_reason:
             unmeasured[name] = rows.only_reason
-            continue
-        scores[name] = {
-            "data": _digest(rows.data.items()),
-            "clips": len(rows.clips),
-            "recordings": len({recordings[clip] for clip in rows.clips}),
-            "undefined": dict(sorted(Counter(rows.undefined.values()).items())),
-            "notes": dict(sorted(rows.notes.items())),
-        }
-        if metric is not None:
-            scored = _score(metric, rows, steps, recordings, names, intervals=intervals, cumulative=cumulative)
-            scores[name] = scored | scores[name]
-    return {
-        "schema": SCHEMA,
-        "identity": identity,
-        "steps": list(steps),
-        "partial": bool(partial),
-        "partial_reason": partial,
-        "clips": len(tally.clips),
-        "recordings": len({recordings[clip] for clip in tally.clips}),
-        "data": _digest({pair for rows in tally.metrics.values() for pair in rows.data.items()}),
-        "context": _digest(tally.context.items()) if tally.context else "",
-        "clamped_frames": len(tally.clamped),
-        "scores": scores,
-        "skipped": dict(sorted(unmeasured.items())),
-    }
+        else:
+            curve = _curve(metric, rows, steps, recordings, names, intervals=intervals) if metric else _Curve()
+            scores[name] = _score(curve, rows, recordings, cumulative=cumulative)
+    return Summary(
+        identity=identity,
+        steps=tuple(steps),
+        partial=bool(partial),
+        partial_reason=partial,
+        clips=len(tally.clips),
+        recordings=len({recordings[clip] for clip in tally.clips}),
+        data=_digest({pair for rows in tally.metrics.values() for pair in rows.data.items()}),
+        context=_digest(tally.context.items()) if tally.context else "",
+        clamped_frames=len(tally.clamped),
+        scores=scores,
+        skipped=dict(sorted(unmeasured.items())),
+    )
 
 
 def _digest(clips: Collection[tuple[str, str]]) -> str:
@@ -143,35 +129,49 @@ def _digest(clips: Collection[tuple[str, str]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _score(
+@dataclass
+class _Curve:
+    """A metric at each step: score (NaN where undefined), interval, details."""
+
+    scores: list[float] = field(default_factory=list)
+    intervals: list[tuple[float, float] | None] = field(default_factory=list)
+    details: list[dict[str, float | None]] = field(default_factory=list)
+
+
+def _curve(
     metric: Metric,
     rows: MetricTally,
     steps: Sequence[int],
     recordings: Mapping[str, str],
     names: Mapping[str, str],
     *,
-    cumulative: bool,
     intervals: bool,
-) -> dict[str, Any]:
-    per_step: list[float] = []
-    ci95: list[list[float] | None] = []
-    details: list[dict[str, float | None]] = []
+) -> _Curve:
+    curve = _Curve()
     for step in steps:
         groups = group_frames(rows.steps.get(step, {}), recordings)
-        score = finalise(metric, [statistic for frames in groups for statistic in frames])
-        per_step.append(score.pop("score"))
-        details.append({names.get(key, key): _plain(number) for key, number in score.items()})
+        values = finalise(metric, [statistic for frames in groups for statistic in frames])
+        curve.scores.append(values.pop("score"))
+        curve.details.append({names.get(key, str(key)): _plain(number) for key, number in values.items()})
         if intervals:
-            ends = interval(metric, groups)
-            ci95.append(None if ends is None else list(ends))
-    means = [_mean(per_step[: k + 1]) for k in range(len(per_step))] if cumulative else []
-    return {
-        "per_step": [_plain(value) for value in per_step],
-        **({"ci95": ci95} if intervals else {}),
-        "mean_to": [_plain(value) for value in means],
-        "mean": _plain(means[-1]) if means else None,
-        "details": details if any(details) else [],
-    }
+            curve.intervals.append(interval(metric, groups))
+    return curve
+
+
+def _score(curve: _Curve, rows: MetricTally, recordings: Mapping[str, str], *, cumulative: bool) -> Score:
+    means = [_mean(curve.scores[: k + 1]) for k in range(len(curve.scores))] if cumulative else []
+    return Score(
+        per_step=tuple(map(_plain, curve.scores)),
+        ci95=tuple(curve.intervals),
+        mean_to=tuple(map(_plain, means)),
+        mean=_plain(means[-1]) if means else None,
+        details=tuple(curve.details) if any(curve.details) else (),
+        data=_digest(rows.data.items()),
+        clips=len(rows.clips),
+        recordings=len({recordings[clip] for clip in rows.clips}),
+        undefined=dict(sorted(Counter(rows.undefined.values()).items())),
+        notes=dict(sorted(rows.notes.items())),
+    )
 
 
 def _mean(values: list[float]) -> float:

@@ -1,10 +1,9 @@
-"""Is a result what it says? Checks it against itself, its summary against its rows, its record against plugins."""
+"""Check a result against itself, its summary against its rows, and its record against the installed plugins."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.results.audit import audited_rows, check_files, check_run
-from vpbench.results.record import holds
+from vpbench.results.reading import has_text
+from vpbench.results.records import Score, Summary
 from vpbench.results.result import Result
 from vpbench.results.store import Store
 from vpbench.results.summarise import metrics_of, other_code, summary_of, summary_text
@@ -23,29 +23,30 @@ from vpbench.results.summary import Tally
 
 __all__ = ["check_result", "verify"]
 
-_SCORE = {"per_step", "ci95", "mean_to", "mean", "details", "data", "clips", "recordings", "undefined", "notes"}
+_VALUES = {"per_step", "mean_to", "mean", "details"}
+"""Fields of a score that need the metric: without it, frames are only counted."""
 _CLOSE = 1e-9  # relative: scores of the same rows on another machine
 
 
 def verify(store: Store, plugins: Plugins) -> str:
-    """Check everything that can be checked, and compute the summary again; return in words what was checked.
+    """Check every file of a result, and compute the summary again; return in words what was checked.
 
     Raises:
-        ResultError: names the first file that is not as it should be.
+        ResultError: names the first file that contradicts the others.
         UsageError: a metric is not installed.
     """
     _check_records(store, plugins)
     tally = Tally(audited_rows(store, exact=True))
-    words = f"{len(store.published())} of {store.units} units, each as published"
+    checked = f"{len(store.published())} of {store.units} units, each as published"
     path = store.folder / "summary.json"
     if not os.path.lexists(path):
-        return f"{words}; no summary"
+        return f"{checked}; no summary"
     metrics = metrics_of(store, plugins)
     for name, metric in metrics.items():
         _check_direction(store, name, metric)
-    if not holds(path, summary_text(summary_of(store, tally, metrics))):
+    if not has_text(path, summary_text(summary_of(store, tally, metrics))):
         raise _unfounded(path)
-    return f"{words}; the summary follows from them"
+    return f"{checked}; the summary follows from them"
 
 
 def check_result(result: Result, plugins: Plugins) -> dict[str, str]:
@@ -55,14 +56,14 @@ def check_result(result: Result, plugins: Plugins) -> dict[str, str]:
         Why scores could not be computed again, by metric: they must be shown without a rank.
 
     Raises:
-        ResultError: names the first file that is not as it should be.
+        ResultError: names the first file that contradicts the others.
     """
     store = result.store
     _check_records(store, plugins)
     tally = Tally(audited_rows(store, exact=False))
     metrics: dict[str, Metric | None] = {}
     doubts: dict[str, str] = {}
-    for name in store.run["metrics"]:
+    for name in store.run.metrics:
         metrics[name], doubt = _metric(store, plugins, name)
         if metric := metrics[name]:
             _check_direction(store, name, metric)
@@ -73,7 +74,7 @@ def check_result(result: Result, plugins: Plugins) -> dict[str, str]:
 
 
 def _check_records(store: Store, plugins: Plugins) -> None:
-    """Check all but the rows and the summary."""
+    """Check everything but the rows and the summary."""
     check_run(store)
     check_files(store)
     store.check_claims()
@@ -95,16 +96,18 @@ def _reproduces(result: Result, tally: Tally, name: str, metric: Metric | None) 
     if metric is None:
         return False
     try:
-        scores = summary_of(result.store, tally, {name: metric}, intervals=False)["scores"]
+        computed = summary_of(result.store, tally, {name: metric}, intervals=False).scores.get(name)
     except VpbenchError:
         return False
-    stored = result.summary["scores"].get(name, {})
-    return _same(scores.get(name, {}), {key: value for key, value in stored.items() if key != "ci95"})
+    stored = result.summary.scores.get(name)
+    if computed is None or stored is None:
+        return computed is stored
+    return _same_score(computed, stored)
 
 
 def _check_direction(store: Store, name: str, metric: Metric) -> None:
     """Check that the record ranks in the metric's direction."""
-    recorded = store.run["metrics"][name]["better"]
+    recorded = store.run.metrics[name].better
     if recorded != metric.info.better:
         raise ResultError(
             f"{store.folder / 'run.json'} records better = {recorded!r} for {name}, but the metric declares "
@@ -113,41 +116,44 @@ def _check_direction(store: Store, name: str, metric: Metric) -> None:
 
 
 def _check_predictor(store: Store, plugins: Plugins) -> None:
-    """Check what a result says of its predictor against the installed class of that name, as far as it says it."""
+    """Check the record of the predictor against the installed class of that name, if there is one."""
     run = store.run
-    entry = plugins.entries.get(("predictor", run["predictor"]))
+    entry = plugins.entries.get(("predictor", run.predictor))
     try:
         target = None if entry is None else entry.load()
     except VpbenchError:
         return
     info = getattr(target, "info", None)
     problem = ""
-    if isinstance(info, PredictorInfo) and run["sees_truth"] is not info.oracle:  # another kind of info needs an object
-        problem = f"sees_truth is {run['sees_truth']}, the installed predictor of that name says {info.oracle}"
+    if isinstance(info, PredictorInfo) and run.sees_truth is not info.oracle:  # another kind of info needs an object
+        problem = f"sees_truth is {run.sees_truth}, the installed predictor of that name says {info.oracle}"
     learns = isinstance(target, type) and issubclass(target, torch.nn.Module) and hasattr(target, "training_stages")
-    if learns and not run["weights"]:
+    if learns and not run.weights:
         problem = "the weights field is empty, but the installed predictor of that name is trained"
     if problem:
         raise ResultError(
-            f"{store.folder / 'run.json'}, predictor {run['predictor']!r}: {problem}; make the result again, or load "
+            f"{store.folder / 'run.json'}, predictor {run.predictor!r}: {problem}; make the result again, or load "
             f"the plugin that made it"
         )
 
 
-def _check_scores(result: Result, expected: Mapping[str, Any]) -> None:
-    """Check that a summary follows from the rows; of metrics that could not be scored, what is counted."""
+def _check_scores(result: Result, computed: Summary) -> None:
+    """Check that a summary follows from the rows; for metrics that could not be scored, only counts are compared."""
     stored, path = result.summary, result.path / "summary.json"
-    if stored.keys() != expected.keys() or not all(
-        _same(expected[key], stored[key]) for key in expected if key != "scores"
-    ):
+    if not _same(computed.model_dump(exclude={"scores"}), stored.model_dump(exclude={"scores"})):
         raise _unfounded(path)
-    if stored["scores"].keys() != expected["scores"].keys():
+    if stored.scores.keys() != computed.scores.keys():
         raise _unfounded(path)
-    for name, score in stored["scores"].items():
-        if score.keys() != _SCORE or any(ends and ends[0] > ends[1] for ends in score["ci95"]):
+    for name, score in stored.scores.items():
+        turned = any(ends and ends[0] > ends[1] for ends in score.ci95)
+        if turned or not _same_score(computed.scores[name], score):
             raise _unfounded(path, name)
-        if not _same(expected["scores"][name], {key: score[key] for key in expected["scores"][name]}):
-            raise _unfounded(path, name)
+
+
+def _same_score(computed: Score, stored: Score) -> bool:
+    """Return whether two scores are equal except for intervals; a score computed without a metric has only counts."""
+    skipped = {"ci95"} if computed.per_step else {"ci95", *_VALUES}
+    return _same(computed.model_dump(exclude=skipped), stored.model_dump(exclude=skipped))
 
 
 def _unfounded(path: Path, metric: str = "") -> ResultError:
@@ -156,13 +162,13 @@ def _unfounded(path: Path, metric: str = "") -> ResultError:
 
 
 def _same(expected: Any, stored: Any) -> bool:
-    """Return whether two JSON values are equal, up to the rounding of floats."""
+    """Return whether two values of a record are equal, up to the rounding of floats."""
     if isinstance(expected, float) and type(stored) in (int, float):
         return math.isclose(expected, stored, rel_tol=_CLOSE, abs_tol=1e-300)
     if type(expected) is not type(stored):
         return False
     if isinstance(expected, dict):
         return expected.keys() == stored.keys() and all(_same(value, stored[key]) for key, value in expected.items())
-    if isinstance(expected, list):
+    if isinstance(expected, tuple):
         return len(expected) == len(stored) and all(map(_same, expected, stored))
     return bool(expected == stored)

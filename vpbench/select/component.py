@@ -151,7 +151,7 @@ def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str
         values |= recorded
         sources |= dict.fromkeys(recorded, "weights")
         if not set(options) - {"weights"}:
-            preset = preset or trained.about.get("preset", "")
+            preset = preset or (trained.record.preset if trained.record else "")
     elif model is None and options:
         raise UsageError(f"{where} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
     _check_argument(target, selector.name, values, where)

@@ -1,4 +1,4 @@
-"""What happens at the boundary of a training step: seeds before it; after it losses are watched and progress saved."""
+"""Callbacks at the boundary of a training step: seed before it, then check the losses and save a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from vpbench.errors import PredictorError
 from vpbench.plugin.metric import cost
+from vpbench.select.weights_record import EpochRecord
 from vpbench.training.checkpoint import foreign_object
 from vpbench.training.loader import TrainingLoader, seeded
 from vpbench.training.validation import Validation
@@ -26,11 +27,11 @@ from vpbench.training.validation import Validation
 __all__ = ["Best", "NotFiniteError", "Saver", "Stopped", "Watch"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-_CHECK_EVERY = 10  # batches from one look at the losses to the next: a look waits for the GPU
+_CHECK_EVERY = 10  # batches between two checks of the losses: a check waits for the GPU
 
 
 class Stopped(BaseException):
-    """A signal stopped the training; ``saved`` says whether what was reached is in the checkpoint."""
+    """A signal stopped the training; ``saved`` says whether the last step is in the checkpoint."""
 
     def __init__(self, number: int, *, saved: bool) -> None:
         super().__init__(number)
@@ -38,11 +39,11 @@ class Stopped(BaseException):
 
 
 class NotFiniteError(PredictorError):
-    """A loss or a weight is NaN or infinite. Every process raises it, whichever of them met it."""
+    """A loss or a weight is NaN or infinite. Every process raises it, even if only one has the value."""
 
 
 class Watch(Callback):
-    """Places the loader, seeds torch's generators for each batch, and looks at the losses."""
+    """Places the loader, seeds torch's generators for each batch, and checks the losses."""
 
     def __init__(self, loader: TrainingLoader, seed: int, stage: int) -> None:
         self._loader, self._seed, self._stage = loader, seed, stage
@@ -53,13 +54,13 @@ class Watch(Callback):
         self._loader.place(trainer.global_rank, trainer.strategy.root_device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Seed torch's global generators: Lightning keeps none of them, and validation draws from them."""
+        """Seed torch's global generators: Lightning does not save them, and validation draws from them."""
         torch.manual_seed(seeded(self._seed, self._stage, batch.step, trainer.global_rank))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss, and look at those kept now and then (raises as :meth:`check`)."""
+        """Store the loss, and check the stored ones every few batches (raises as :meth:`check`)."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, torch.Tensor) and loss.numel() == 1:
             self._losses.append((batch.step, loss.detach().flatten()))
@@ -67,20 +68,20 @@ class Watch(Callback):
             self.check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look before anything is validated (raises as :meth:`check`)."""
+        """Check the losses before the validation (raises as :meth:`check`)."""
         self.check(trainer)
 
     def check(self, trainer: Trainer) -> None:
-        """Look at the losses of all processes since the last time, and log their mean.
+        """Check the losses of all processes since the last check, and log their mean.
 
         Raises:
-            NotFiniteError: one is NaN or infinite; names the batch.
+            NotFiniteError: a loss is NaN or infinite; names the batch.
         """
         if not self._losses:
             return
-        steps, own = [step for step, _ in self._losses], torch.cat([loss for _, loss in self._losses])
+        steps, local = [step for step, _ in self._losses], torch.cat([loss for _, loss in self._losses])
         self._losses.clear()
-        losses = torch.as_tensor(trainer.strategy.reduce(own, reduce_op="mean")).cpu()
+        losses = torch.as_tensor(trainer.strategy.reduce(local, reduce_op="mean")).cpu()
         if (bad := (~torch.isfinite(losses)).nonzero()).numel():
             first = int(bad[0])
             raise NotFiniteError(_broken(f"the loss is {losses[first].item()}", steps[first]))
@@ -89,38 +90,38 @@ class Watch(Callback):
 
 
 class Best(Checkpoint):
-    """Keeps the weights that validated best by a metric.
+    """Keeps the weights with the best validation score.
 
-    Which those are follows from the scores in ``last.ckpt``. Lightning's ModelCheckpoint goes by absolute paths, and
-    forgets the best score when the folder is moved.
+    The history in ``last.ckpt`` says which weights those are. Lightning's ModelCheckpoint compares absolute paths, and
+    forgets the best score when the folder moves.
     """
 
     def __init__(self, path: Path, validation: Validation, metric: str) -> None:
         self.path, self._validation, self._metric = path, validation, metric
 
     @property
-    def entry(self) -> dict[str, Any]:
-        """The best validation so far; of equal ones the first, and NaN is worst."""
+    def entry(self) -> EpochRecord:
+        """The best validation so far: the first of equal ones; NaN is worst."""
         better = self._validation.metrics[self._metric].info.better
 
-        def loss(entry: dict[str, Any]) -> float:
-            value = cost(self._validation.overall(entry["scores"], self._metric), better)
+        def loss(epoch: EpochRecord) -> float:
+            value = cost(self._validation.overall(epoch.scores, self._metric), better)
             return math.inf if math.isnan(value) else value
 
         return min(self._validation.history, key=loss)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the weights, after validation, where none were better."""
+        """Save the weights after a validation that is the best so far."""
         if self.entry is self._validation.history[-1]:
             trainer.save_checkpoint(self.path, weights_only=True)
 
 
 class Saver(Checkpoint):
-    """Keeps ``last.ckpt``: every few minutes, before and after validation, and when a signal asks the training to stop.
+    """Saves ``last.ckpt``: every few minutes, before and after each validation, and when a signal stops the training.
 
-    Lightning's ModelCheckpoint may save between the batches of one optimiser step, and its signal handlers anywhere
-    within a batch; what they save cannot be gone on from bit by bit. This one saves between optimiser steps alone, so
-    that the file is there whole or not at all.
+    Lightning's ModelCheckpoint may save between the batches of one optimizer step, and its signal handlers within a
+    batch. A training that resumes from such a file ends with other bits. So this class saves only between optimizer
+    steps, and replaces the file atomically.
     """
 
     def __init__(
@@ -143,21 +144,21 @@ class Saver(Checkpoint):
 
     @property
     def step(self) -> int:
-        """Optimiser steps done (where a stage optimises by hand: batches)."""
+        """Optimizer steps so far; batches for a stage with manual optimization."""
         return self._loader.served // self._accumulate
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the loader's position: Lightning restores a loader's state within an epoch only."""
+        """Return the loader's position: Lightning restores a loader only within an epoch."""
         return {"loader": self._loader.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the loader's position."""
+        """Restore the loader's position."""
         self._loader.load_state_dict(state_dict["loader"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over from Lightning, which puts back what was there before at its end.
+        """Replace Lightning's signal handlers; Lightning restores the original ones when it ends.
 
-        Validate what was reached, where it was saved before that: Lightning goes on with the next epoch.
+        If the checkpoint was saved before a validation, validate first: Lightning would resume with the next epoch.
         """
         self._saved = time.monotonic()
         self._interruptible = False
@@ -175,7 +176,7 @@ class Saver(Checkpoint):
         return trainer.should_stop or self._loader.served % len(self._loader) == 0
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._interruptible:  # validating, of one process: what was reached is saved
+        if self._interruptible:  # one process, which validates after a checkpoint
             _leave(number, first=True)
         if self._asked == number == signal.SIGINT:
             raise Stopped(number, saved=False)  # Ctrl-C twice: now
@@ -184,10 +185,11 @@ class Saver(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save between two optimiser steps, where it is time to or asked for.
+        """Save between two optimizer steps, if it is time or a signal asks for it.
 
         Raises:
-            Stopped: a signal asked for it. NotFiniteError: the weights are not finite.
+            Stopped: a signal stops the training.
+            NotFiniteError: the weights are not finite.
         """
         trainer.should_stop = self.step >= self._steps
         if self._loader.served % self._accumulate:
@@ -200,17 +202,18 @@ class Saver(Checkpoint):
         self._interruptible = ends and trainer.world_size == 1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save what was reached, after validation (raises as :meth:`on_train_batch_end`)."""
+        """Save after the validation (raises as :meth:`on_train_batch_end`)."""
         self._interruptible = False
         self._save(trainer, pl_module)
         if not trainer.should_stop:
             self._stop(trainer)
 
     def _save(self, trainer: Trainer, module: LightningModule) -> None:
-        """Save.
+        """Save a checkpoint.
 
         Raises:
-            NotFiniteError: the weights are not finite. PredictorError: the stage keeps objects that are never loaded.
+            NotFiniteError: the weights are not finite.
+            PredictorError: the stage's state holds objects that no checkpoint may load.
         """
         self._watch.check(trainer)
         finite = all(bool(torch.isfinite(p).all()) for p in module.parameters())
@@ -243,15 +246,15 @@ def _leave(number: int, *, first: bool) -> NoReturn:
     raise Stopped(number, saved=True)
 
 
-def _broken(what: str, batch: int) -> str:
+def _broken(problem: str, batch: int) -> str:
     return (
-        f"{what} at batch {batch + 1}: training stops, and the last good checkpoint stays. Try a lower --lr, "
-        f"--clip 1 or --precision 32 (which begins anew)"
+        f"{problem} at batch {batch + 1}: training stops, and the last good checkpoint stays. Try a lower --lr, "
+        f"--clip 1 or --precision 32 (a new training)"
     )
 
 
 def _requeue() -> None:
-    """Ask SLURM, where this is one of its jobs, to start it again: the same command goes on where it stopped."""
+    """Ask SLURM to start this job again, if it is one: the same command resumes where it stopped."""
     job = os.environ.get("SLURM_JOB_ID")
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"

@@ -1,4 +1,4 @@
-"""Checkpoints of a training. They hold data only, and nothing in them is run when they are read."""
+"""Read the checkpoints of a training. They are data only: reading one never runs code from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["foreign_object", "read_checkpoint"]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint. Its tensors are mapped from the file: they are read when they are used.
+    """Return a checkpoint. Its tensors are memory-mapped: they are read when they are used.
 
     Raises:
         DataError: the file is damaged, or asks for code to be run.
@@ -29,7 +29,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: is not a checkpoint that loads ({type(error).__name__}). {remedy}") from error
     if name:
         raise DataError(
-            f"{path}: asks for {name} when loaded, and a checkpoint holds data only; nothing of it was run. {remedy}"
+            f"{path}: asks for {name} when loaded, and a checkpoint holds data only; no code of it was run. {remedy}"
         )
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise DataError(f"{path}: is not a checkpoint of a training. {remedy}")
@@ -39,10 +39,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def foreign_object(path: Path) -> str | None:
     """Return the name of a function or class in a checkpoint that may run code; None if there is none.
 
-    torch.load would take minutes to refuse a name of a megabyte.
+    torch.load alone would take minutes to refuse a name of a megabyte.
 
     Raises:
-        ValueError: it is no checkpoint; further errors of :mod:`zipfile` and torch if it is damaged.
+        ValueError: it is not a checkpoint. A damaged file raises errors of :mod:`zipfile` and torch.
     """
     with zipfile.ZipFile(path) as archive:
         if any(entry.compress_type for entry in archive.infolist()):

@@ -1,4 +1,4 @@
-"""One process at a time trains in a folder."""
+"""Let only one process train in a folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["locked"]
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from training in a folder, until this one leaves the context or dies.
 
-    A POSIX lock rather than ``flock``'s: the workers that read ahead would inherit that one, and outlive a killed
-    process by seconds. Where the file system has no locks, nothing is kept from anything.
+    The lock is a POSIX lock. Reading workers would inherit a lock of ``flock``, and they outlive a killed process by
+    seconds. On a file system without locks, this does nothing.
 
     Raises:
         UsageError: another process trains there.
@@ -29,6 +29,6 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise UsageError(
-                    f"another process trains in {folder}: wait for its end, or give another --out"
+                    f"another process trains in {folder}: wait until it ends, or choose another folder"
                 ) from None
         yield

@@ -1,11 +1,11 @@
-"""What a training will do: on which clips, by which recipes, on which devices, and in which folder."""
+"""Plan a training: its clips, its recipes, its devices, and its folder."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ from vpbench.clips.probe import Probe
 from vpbench.clips.source import ClipSource
 from vpbench.errors import PluginError, UsageError, did_you_mean
 from vpbench.evaluation.plan import Plan, Settings, make_plan
-from vpbench.files import canonical
 from vpbench.names import below
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import Protocol
-from vpbench.results.result import label
+from vpbench.results.records import TrainingRecord, ValidationRecord, label
 from vpbench.select.component import Component, choose_predictor
 from vpbench.select.data import open_dataset
 from vpbench.select.fingerprint import hash_weights
@@ -40,7 +39,7 @@ from vpbench.training.clips import (
 __all__ = ["Resources", "TrainSettings", "TrainingPlan", "find_resources", "is_first_process", "make_training_plan"]
 
 LAST = "last"
-"""What ``keep`` says for the weights of the last step."""
+"""The value of ``keep`` for the weights of the last step."""
 
 
 @dataclass(frozen=True)
@@ -53,27 +52,27 @@ class TrainSettings:
     """Options by name; the predictor's ``weights`` is the file to start from."""
     annotate: Mapping[str, str] = field(default_factory=dict)
     metrics: Sequence[str] = ()
-    """To validate by; empty: the protocol's, or every metric registered as a default."""
+    """Metrics of the validation; by default the protocol's, else every metric registered as a default."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of :class:`Recipe` that replace every stage's own."""
+    """Fields of :class:`Recipe` that override those of every stage."""
     keep: str = ""
-    """The metric by which the best weights are chosen, or ``last``; empty: the first metric."""
+    """The metric that chooses the best weights, or ``last``; by default the first metric."""
     seed: int = 0
     workers: int = 0
     device: str = "auto"
     devices: int | None = None
-    """Per node; by default the launcher's processes, else every GPU."""
+    """Processes per node; by default the launcher's, else one per GPU."""
     nodes: int | None = None
     strategy: str = "auto"
     compile: bool = False
     resume: bool = True
     minutes: float = 5.0
-    """From one checkpoint within an epoch to the next."""
+    """Minutes between two checkpoints within an epoch."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a training runs on: processes per node, and nodes."""
+    """The processes per node, and the nodes, of a training."""
 
     accelerator: str
     devices: int
@@ -89,7 +88,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything that is decided before the first step."""
+    """The decisions before the first step."""
 
     protocol: Protocol
     chosen: Component
@@ -102,9 +101,10 @@ class TrainingPlan:
     validation_settings: Settings
     stages: Sequence[Any]
     recipes: Sequence[Recipe]
-    """As the user and the stage say; :attr:`Recipe.steps` may still be open."""
+    """The recipe of each stage, with the user's changes; a recipe may give epochs or steps."""
     keep: str
-    identity: Mapping[str, Any]
+    record: TrainingRecord
+    """The content of ``training.json``."""
     folder: Path
     sequences: Sequence[str]
     """Keys of all sequences that are trained or validated on."""
@@ -112,7 +112,7 @@ class TrainingPlan:
 
     @property
     def weights(self) -> Path:
-        """The file that the training leaves."""
+        """The trained weights."""
         return self.folder / "weights.safetensors"
 
 
@@ -154,23 +154,23 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         raise UsageError(f"--keep {keep}: is not measured{did_you_mean(keep, {*validation.cells[0].metrics, LAST})}")
     stages = list(chosen.value.training_stages(protocol))
     recipes = [_recipe(stage, number, settings.recipe) for number, stage in enumerate(stages, 1)]
-    identity = {
-        "protocol": protocol.hash,
-        "training": protocol.training.model_dump(mode="json"),
-        "clips": _hash([f"{s.name} {list(starts)}" for s, starts in zip(clips.sequences, clips.starts, strict=True)]),
-        "validation": [validation.manifest.hash, list(validation.cells[0].metrics)],
-        "predictor": chosen.name,
-        "options": dict(chosen.options),
-        "start": hash_weights(chosen.value),
-        "code": chosen.fingerprint,
-        "annotators": {m: one.describe() for m, one in validation.annotators.items()},
-        "stages": [asdict(recipe) for recipe in recipes],
-        "world": resources.world,
-        "seed": settings.seed,
-        "keep": keep,
-    }
+    record = TrainingRecord(
+        protocol=protocol.hash,
+        training=protocol.training.model_dump(mode="json"),
+        clips=_hash([f"{s.name} {list(starts)}" for s, starts in zip(clips.sequences, clips.starts, strict=True)]),
+        validation=ValidationRecord(manifest=validation.manifest.hash, metrics=tuple(validation.cells[0].metrics)),
+        predictor=chosen.name,
+        options=dict(chosen.options),
+        start=hash_weights(chosen.value),
+        code=chosen.fingerprint,
+        annotators={modality: annotator.describe() for modality, annotator in validation.annotators.items()},
+        stages=tuple(recipes),
+        world=resources.world,
+        seed=settings.seed,
+        keep=keep,
+    )
     name = label(chosen.name, chosen.preset)
-    folder = below(settings.out, "training", protocol.name, name, _hash([canonical(identity)])[:12])
+    folder = below(settings.out, "training", protocol.name, name, record.hash[:12])
     return TrainingPlan(
         protocol,
         chosen,
@@ -184,7 +184,7 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         stages,
         recipes,
         keep,
-        identity,
+        record,
         folder,
         sequence_keys(choice.name, {s.name for s in (*train, *val)}),
         [f"{len(unreadable)} sequences left out; {unreadable[0].problem}"] if unreadable else [],

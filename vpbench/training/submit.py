@@ -1,4 +1,4 @@
-"""Training as a SLURM job, or a job of this machine, by submitit."""
+"""Submit a training as a job of SLURM, or of this machine, with submitit."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ def submit(
     """Submit ``vpbench train ARGS`` and return submitit's job: its ``job_id``, ``paths``, ``result()``.
 
     Args:
-        args: of ``vpbench``.
+        args: arguments of ``vpbench``.
         cluster: ``slurm`` or ``local``.
-        folder: where submitit keeps the job's script and output.
-        parameters: of ``submitit.Executor.update_parameters``, in place of ours.
-        nodes: how many.
+        folder: folder of the job's script and output.
+        parameters: parameters of ``submitit.Executor.update_parameters``; they override the defaults.
+        nodes: number of nodes.
         devices: processes per node.
-        gpu: whether each needs a GPU.
+        gpu: whether each process needs a GPU.
 
     Raises:
-        VpbenchError: submitit is not installed, or the cluster refuses. UsageError: a parameter it does not know.
+        VpbenchError: submitit is not installed, or the cluster refuses the job.
+        UsageError: submitit does not know a parameter.
     """
     try:
         import submitit
@@ -46,10 +47,10 @@ def submit(
         executor = submitit.AutoExecutor(folder / "%j", cluster=cluster)
         # On this machine Lightning starts the processes; on a cluster srun does.
         tasks = devices if cluster == "slurm" else 1
-        ours = {"name": "vpbench-train", "nodes": nodes, "tasks_per_node": tasks, "timeout_min": 24 * 60}
+        defaults = {"name": "vpbench-train", "nodes": nodes, "tasks_per_node": tasks, "timeout_min": 24 * 60}
         if gpu:
-            ours["gpus_per_node"] = devices
-        executor.update_parameters(**{**ours, **parameters})
+            defaults["gpus_per_node"] = devices
+        executor.update_parameters(**{**defaults, **parameters})
         return executor.submit(_job, list(args))
     except (NameError, TypeError, ValueError) as error:  # what submitit raises for parameters
         raise UsageError(f"--submit {cluster}: {' '.join(str(error).split())}") from error
@@ -58,7 +59,7 @@ def submit(
 
 
 def _job(args: list[str]) -> None:
-    """Run ``vpbench ARGS`` in a process of its own, which gets the job's signals."""
+    """Run ``vpbench ARGS`` in a child process, and forward the job's signals to it."""
     process = subprocess.Popen([sys.executable, "-m", "vpbench", *args])
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
         signal.signal(number, lambda received, frame: process.send_signal(received))

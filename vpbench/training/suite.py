@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from vpbench.errors import DataError, VpbenchError
+from vpbench.errors import DataError, ResultError, VpbenchError
 from vpbench.evaluation.plan import Settings
 from vpbench.evaluation.suite import job_annotators, job_options
-from vpbench.files import RECORD, canonical, parse_json, read_text
 from vpbench.plugin.loader import Plugins
 from vpbench.protocol.suite import Job
+from vpbench.results.reading import read_training
 from vpbench.select.component import choose_predictor
 from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.training.plan import TrainingPlan, TrainSettings, make_training_plan
@@ -55,25 +54,16 @@ def find_job_weights(job: Job, plugins: Plugins, settings: Settings) -> Path | N
 
 
 def find_weights(plan: TrainingPlan) -> Path | None:
-    """Return the weights that this training left, on whatever devices it ran and by whatever metric they were kept.
+    """Return the weights of this training, whatever devices it ran on and whatever metric chose them.
 
     Raises:
-        DataError: several did.
+        DataError: it was trained more than once.
     """
-    found = []
+    weights = []
     for file in sorted(plan.folder.parent.glob("*/weights.safetensors")):
-        try:
-            there = parse_json(read_text(file.parent / "training.json", RECORD))
-        except (OSError, ValueError):
-            continue  # not of a training of ours, or spoiled: nothing tells what it is
-        if isinstance(there, dict) and _trained(there) == _trained(plan.identity):
-            found.append(file)
-    if len(found) > 1:
-        raise DataError(f"trained more than once: name one of {', '.join(map(str, found))} as the entry's weights")
-    return found[0] if found else None
-
-
-def _trained(identity: Mapping[str, Any]) -> str:
-    return canonical(
-        {key: value for key, value in identity.items() if key not in ("world", "validation", "keep", "code")}
-    )
+        with suppress(ResultError):  # not a training of vpbench, or damaged
+            if read_training(file.parent / "training.json").same_weights(plan.record):
+                weights.append(file)
+    if len(weights) > 1:
+        raise DataError(f"trained more than once: name one of {', '.join(map(str, weights))} as the entry's weights")
+    return weights[0] if weights else None

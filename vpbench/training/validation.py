@@ -1,4 +1,4 @@
-"""Validation while training: the predictor as ``vpbench run`` would see it, measured by the same metrics."""
+"""Validate during training: the predictor and the metrics run as in ``vpbench run``."""
 
 from __future__ import annotations
 
@@ -23,33 +23,35 @@ from vpbench.evaluation.predicting import Caller, evaluation_mode
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Anchored
-from vpbench.results.store import Row
+from vpbench.results.rows import Row
 from vpbench.select.metrics import choose_metrics
+from vpbench.select.weights_record import EpochRecord
 from vpbench.training.loader import TrainingLoader
 
-__all__ = ["Validation", "scores"]
+__all__ = ["Scores", "Validation", "finalise_rows"]
 
-Scores = dict[str, list[float]]
-"""By metric, the score of each scored step; NaN where there is none."""
+Scores = dict[str, tuple[float | None, ...]]
+"""By metric, the score of each scored step; None if it is undefined."""
 
 
-def scores(rows: Sequence[Row], metrics: Mapping[str, Metric], steps: Sequence[int]) -> Scores:
+def finalise_rows(rows: Sequence[Row], metrics: Mapping[str, Metric], steps: Sequence[int]) -> Scores:
     """Finalise rows to one score per metric and step."""
     table: dict[tuple[str, int], list[Any]] = {(name, step): [] for name in metrics for step in steps}
     for row in sorted(rows, key=lambda r: (r["clip"], r.get("sample", 0))):
         if row["status"] == "ok":
             table[row["metric"], row["step"]].append(row["value"])
 
-    def score(name: str, step: int) -> float:
+    def score(name: str, step: int) -> float | None:
         statistics = table[name, step]
         value = metrics[name].finalise(statistics) if statistics else math.nan
-        return float(value["score"] if isinstance(value, Mapping) else value)
+        number = float(value["score"] if isinstance(value, Mapping) else value)
+        return number if math.isfinite(number) else None
 
-    return {name: [score(name, step) for step in steps] for name in metrics}
+    return {name: tuple(score(name, step) for step in steps) for name in metrics}
 
 
 class Validation(Callback):
-    """Predicts and measures the validation clips at the end of each epoch; logs ``val/METRIC``, keeps all scores."""
+    """Predicts and measures the validation clips after each epoch, logs ``val/METRIC``, and keeps all scores."""
 
     def __init__(
         self,
@@ -67,30 +69,30 @@ class Validation(Callback):
         self._cell = plan.cells[0]
         self.metrics = self._cell.metrics
         self.seconds = 0.0
-        self.history: list[dict[str, Any]] = []
-        """``epoch`` (from 0), ``batches``, ``scores`` of each validation."""
+        self.history: list[EpochRecord] = []
+        """Every validation so far."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep all scores."""
-        return {"history": self.history}
+        """Return the history, for the checkpoint."""
+        return {"history": [epoch.to_json() for epoch in self.history]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from all scores."""
-        self.history = state_dict["history"]
+        """Restore the history from a checkpoint."""
+        self.history = [EpochRecord.model_validate(epoch) for epoch in state_dict["history"]]
 
     @property
     def epoch(self) -> int:
-        """The epoch that is validated, from 0; Lightning counts one more where a training goes on at its end."""
+        """The current epoch, from 0. Lightning counts one more if a training resumes at the end of an epoch."""
         return (self._loader.served - 1) // len(self._loader)
 
     @property
     def done(self) -> bool:
-        """Whether what was reached is validated."""
-        return bool(self.history) and self.history[-1]["batches"] == self._loader.served
+        """Whether the current weights are validated."""
+        return bool(self.history) and self.history[-1].batches == self._loader.served
 
-    def overall(self, found: Scores, name: str) -> float:
-        """Return the mean over the steps; the last step's score where such a mean means nothing."""
-        values = found[name]
+    def overall(self, scores: Scores, metric: str) -> float:
+        """Return the mean over the steps, or the last step's score for anchored sampling; NaN if it is undefined."""
+        values = [math.nan if value is None else value for value in scores[metric]]
         anchored = isinstance(self._plan.protocol.sampling, Anchored)
         return values[-1] if anchored else math.fsum(values) / len(values)
 
@@ -102,20 +104,20 @@ class Validation(Callback):
         """Validate.
 
         Raises:
-            VpbenchError: data cannot be read; the predictor broke its contract; a metric failed.
+            VpbenchError: data cannot be read, the predictor broke its contract, or a metric failed.
         """
         start = time.perf_counter()
         with evaluation_mode(self._cell.label, self._cell.predictor.value):
             rows = self._rows(trainer)
-        found = scores(rows, self.metrics, self._plan.protocol.steps)
+        scores = finalise_rows(rows, self.metrics, self._plan.protocol.steps)
         batches = self._loader.served
-        self.history.append({"epoch": self.epoch, "batches": batches, "scores": found})
-        overall = {name: self.overall(found, name) for name in self.metrics}
+        self.history.append(EpochRecord(epoch=self.epoch, batches=batches, scores=scores))
+        overall = {name: self.overall(scores, name) for name in self.metrics}
         pl_module.log_dict(
             {f"val/{name}": value for name, value in overall.items()}, sync_dist=True, on_step=False, on_epoch=True
         )
-        shown = ", ".join(f"{name} {value:.{self.metrics[name].info.decimals}f}" for name, value in overall.items())
-        self._say(f"epoch {self.epoch + 1}, batch {batches}: {shown}")
+        texts = [f"{name} {value:.{self.metrics[name].info.decimals}f}" for name, value in overall.items()]
+        self._say(f"epoch {self.epoch + 1}, batch {batches}: {', '.join(texts)}")
         self.seconds += time.perf_counter() - start
 
     def _rows(self, trainer: Trainer) -> list[Row]:
@@ -140,7 +142,7 @@ class Validation(Callback):
                     folder = self._folder / f"epoch{self.epoch + 1:04d}"
                     self._keeper.keep(folder, batch, checked.raw, 0)
         if trainer.world_size > 1:
-            every: list[list[Row]] = [[] for _ in range(trainer.world_size)]
-            torch.distributed.all_gather_object(every, rows)
-            rows = [row for part in every for row in part]
+            shares: list[list[Row]] = [[] for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(shares, rows)
+            rows = [row for share in shares for row in share]
         return rows
