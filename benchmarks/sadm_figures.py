@@ -147,7 +147,7 @@ def main() -> None:
     for model in models.values():
         model.value.eval()
     plain = models["plain"]
-    protocol = Protocol.parse(plain.trained.about["protocol"], asked.weights.name)
+    protocol = Protocol.parse(plain.trained.record.protocol.to_json(), asked.weights.name)
     length = protocol.sampling.context
     every = list(clips(protocol, asked.clips, length + horizon))
     made = {clip.name: predict(plain, clip, length, horizon) for clip in every}

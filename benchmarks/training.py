@@ -55,7 +55,7 @@ def measure(protocol: vpbench.Protocol, plugins: Plugins, out: Path, workers: in
         plugins=plugins,
         out=out,
         say=lines.append,
-        recipe={"steps": steps},
+        steps=steps,
         workers=workers,
         metrics=["mse"],
     )
