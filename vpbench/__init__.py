@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vpbench.plugin.metric import MetricInfo as MetricInfo
     from vpbench.plugin.metric import PooledCounts as PooledCounts
     from vpbench.plugin.metric import Undefined as Undefined
+    from vpbench.plugin.modality import ModalitySpec as ModalitySpec
     from vpbench.plugin.predictor import PredictorInfo as PredictorInfo
     from vpbench.plugin.training import Recipe as Recipe
     from vpbench.plugin.training import Trainable as Trainable
@@ -50,6 +51,7 @@ _HOME = {
     "Future": "vpbench.plugin.clip",
     "LabelSpace": "vpbench.plugin.clip",
     "MetricInfo": "vpbench.plugin.metric",
+    "ModalitySpec": "vpbench.plugin.modality",
     "PooledCounts": "vpbench.plugin.metric",
     "Prediction": "vpbench.plugin.clip",
     "PredictorInfo": "vpbench.plugin.predictor",

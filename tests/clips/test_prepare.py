@@ -1,4 +1,4 @@
-"""Prepared stores: the same bytes as reading, gone on with after a stop, never used for other data or by other code."""
+"""Prepared stores: the same bytes as reading, resumed after a stop, never used for other data or by other code."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from toys import Options, Toy
 
 from vpbench.clips.prepare import find_prepared, prepare, store_folder, store_key
 from vpbench.errors import DataError
-from vpbench.plugin.clip import MODALITIES
+from vpbench.plugin.modality import BUILT_IN
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import build_manifest
 
-TOY = [m for m in MODALITIES if m in Toy.info.modalities]
+TOY = [m for m in BUILT_IN if m in Toy.info.modalities]
 SLIDING = {"kind": "sliding", "context": 2, "horizon": 2, "stride": 2, "frame_step": 2}
 
 
@@ -76,7 +76,7 @@ def test_every_array_is_what_reading_and_transforming_give(sampling):
     for ref in manifest.clips:
         for frames in (ref.frames, ref.frames[: ref.context], ref.frames[-2:], ref.frames[-1:]):
             for modality in TOY:
-                expected = transform(dataset.read(ref.sequence, frames, modality), one.pixels, modality)
+                expected = transform(dataset.read(ref.sequence, frames, modality), one.pixels, BUILT_IN[modality])
                 array = prepared.read(ref.sequence, frames, modality)
                 assert array.dtype == expected.dtype
                 assert np.array_equal(array, expected), (ref.id, modality)
@@ -89,7 +89,9 @@ def test_each_frame_and_pair_is_stored_once():
     assert len(manifest.clips) > 5 * 50
     frame = 16 * 24 * 3
     for name, size in (("frames", 5 * 60 * frame), ("flow", 5 * 58 * 16 * 24 * 2 * 4)):
-        assert (prepared.folder / f"{name}.bin").stat().st_size == size
+        blocks = list(prepared.folder.glob(f"*.{name}.*.npy"))
+        assert len(blocks) == 5 * 2
+        assert sum(np.load(path).nbytes for path in blocks) == size
 
 
 def test_what_a_process_that_reads_ahead_is_sent_is_small():
@@ -126,11 +128,11 @@ def test_it_goes_on_where_it_stopped(share):
     assert find_prepared(one, dataset, manifest, TOY) is None
     Counting.fail_at = -1
     make(one, dataset)
-    assert undisturbed < Counting.reads <= undisturbed + 10, "one part at most is read again"
+    assert undisturbed < Counting.reads <= undisturbed + 10, "one block at most is read again"
     assert find_prepared(one, dataset, manifest, TOY) is not None
 
 
-def test_a_stop_within_a_long_sequence_loses_one_part_of_it():
+def test_a_stop_within_a_long_sequence_loses_one_block_of_it():
     one = protocol(sampling={"kind": "sliding", "context": 2, "horizon": 2, "stride": 1})
     dataset = counting(sequences=1, length=64)
     Counting.fail_at = 2
@@ -160,7 +162,7 @@ def test_nothing_but_the_store_is_left(cache):
     prepared, manifest = make(protocol(), dataset)
     (folder,) = (cache / "prepared").iterdir()
     assert folder == prepared.folder == store_folder(protocol(), dataset, manifest)
-    assert {p.name for p in folder.iterdir()} == {"index.json", *(f"{m}.bin" for m in TOY)}
+    assert {p.suffix for p in folder.iterdir()} == {".json", ".npy"}
 
 
 def test_a_store_is_not_used_for_another_protocol_other_data_or_more_modalities():
@@ -222,7 +224,7 @@ def test_an_exception_of_the_reader_is_one_line_with_the_place():
         make(protocol(), Fails(None, Options(sequences=5, length=10)))
 
 
-def test_a_sequence_that_changes_its_size_is_said_whatever_part_it_does_it_in():
+def test_a_sequence_that_changes_its_size_in_any_block_is_an_error():
     class Grows(Toy):
         def read(self, sequence, frames, modality):
             array = super().read(sequence, frames, modality)

@@ -1,4 +1,4 @@
-"""A cache that is full, was cut off, or is filled by two processes: one clear line, nothing half-written, and on."""
+"""A cache that is full, was cut off, or is filled by two processes: one clear line, and nothing half-written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from toys import Options, Toy
 
+from vpbench.clips import store_making
 from vpbench.clips.prepare import find_prepared, prepare, store_folder
+from vpbench.clips.prepared import block_path
 from vpbench.errors import DataError, ResultError, VpbenchError
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import build_manifest
@@ -44,7 +46,9 @@ def check(one=ONE):
         for modality in MODALITIES:
             read = prepared.read(ref.sequence, ref.frames, modality)
             assert np.array_equal(read, DATASET.read(ref.sequence, ref.frames, modality))
-    assert {path.name for path in prepared.folder.iterdir()} == {"index.json", "frames.bin", "flow.bin"}
+    names = [path.name for path in prepared.folder.iterdir()]
+    assert len(names) == BLOCKS + 1
+    assert {name.rpartition(".")[2] for name in names} == {"json", "npy"}
 
 
 @pytest.fixture
@@ -64,24 +68,20 @@ def full(size):
 
 
 FRAME = 16 * 24 * 3
-PART = 32 * FRAME
+BLOCK = 32 * FRAME
+BLOCKS = 3 * 2 * 2
 
 
-@pytest.mark.parametrize(
-    ("size", "what"),
-    [(PART, "a part of the frames"), (PART + 1000, "a part of the flow"), (40 * FRAME * 3 - 1, "the store")],
-)
-def test_a_full_cache_is_said_and_a_second_try_goes_on(folder, size, what):
+@pytest.mark.parametrize(("size", "finished"), [(BLOCK, 0), (BLOCK + 1000, 2)])
+def test_a_full_cache_is_an_error_and_a_second_try_resumes(folder, size, finished):
     with full(size), pytest.raises(ResultError) as caught:
         make()
     assert str(caught.value) == (
         f"cannot write {folder}: File too large; free some space there, or name another cache with VPBENCH_CACHE, and "
-        f"run the same command again: what is done stays"
+        f"run the same command again: finished parts stay"
     )
-    left = [path for path in folder.parent.rglob("*") if path.is_file()]
-    assert not [path for path in left if path.suffix != ".npy"], what
-    for path in left:
-        np.load(path)  # whole, each of them
+    blocks = [np.load(path) for path in folder.iterdir()]
+    assert len(blocks) == finished
     assert find_prepared(ONE, DATASET, MANIFEST, MODALITIES) is None
     make()
     check()
@@ -95,37 +95,42 @@ def test_a_cache_that_may_not_be_written_to_is_said(folder):
         make()
 
 
-def test_a_part_that_was_cut_off_is_made_again(folder, monkeypatch):
-    with full(40 * FRAME * 3 - 1), pytest.raises(ResultError):
-        make()
-    parts = sorted(folder.with_name(f"{folder.name}.part").glob("*.npy"))
-    assert len(parts) == 3 * 2 * 2
-    for path, size in zip(parts, (0, 7, 100, 1000), strict=False):
+def test_blocks_that_were_cut_off_are_made_again(folder, monkeypatch):
+    make()
+    (folder / "index.json").unlink()
+    blocks = sorted(folder.glob("*.npy"))
+    for path, size in zip(blocks, (0, 7, 100, 1000), strict=False):
         os.truncate(path, size)
-    parts[4].write_bytes(b"not an array at all")
-    np.save(parts[5], np.load(parts[5])[:-1])
+    blocks[4].write_bytes(b"not an array at all")
+    np.save(blocks[5], np.load(blocks[5])[:-1])
     reads = []
     original = Toy.read
     monkeypatch.setattr(Toy, "read", lambda *args: reads.append(args) or original(*args))
     make()
-    frames = sum(".frames." in path.name for path in parts[:6])
+    frames = sum(".frames." in path.name for path in blocks[:6])
     assert len([args for args in reads if args[3] == "frames"]) == frames
-    monkeypatch.undo()
-    monkeypatch.setenv("VPBENCH_CACHE", str(folder.parent.parent))
     check()
+
+
+def block(folder, sequence="test/seq001", modality="frames", row=0):
+    return block_path(folder, sequence, modality, row)
 
 
 @pytest.mark.parametrize(
     "cut",
     [
-        lambda folder: os.truncate(folder / "frames.bin", 100),
-        lambda folder: (folder / "flow.bin").unlink(),
+        lambda folder: os.truncate(block(folder), 100),
+        lambda folder: block(folder, modality="flow").unlink(),
         lambda folder: os.truncate(folder / "index.json", 50),
         lambda folder: os.truncate(folder / "index.json", 0),
-        lambda folder: (folder / "index.json").unlink(),
+        lambda folder: (folder / "index.json").write_text((folder / "index.json").read_text().replace("[[0]", "[[1]")),
+        *(
+            lambda folder, text=text: (folder / "index.json").write_text(text)
+            for text in ("[]", "{}", '{"bytes": 0}', '{"checksum": 3, "sequences": {"a": 1}}')
+        ),
     ],
 )
-def test_a_store_that_was_cut_off_is_said_and_made_anew(folder, cut):
+def test_a_damaged_store_is_an_error_and_made_again(folder, cut):
     make()
     cut(folder)
     with pytest.raises(DataError) as caught:
@@ -138,19 +143,15 @@ def test_a_store_that_was_cut_off_is_said_and_made_anew(folder, cut):
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def damage(path, at, data):
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(data)
-
-
 def test_zeroed_bytes_are_noticed_where_they_are_first_read_and_made_again(folder):
     make()
-    damage(folder / "frames.bin", 40 * FRAME + 100, bytes(64))
+    with block(folder).open("r+b") as file:
+        file.seek(300)
+        file.write(bytes(64))
     prepared = find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
     for ref in MANIFEST.clips:
         prepared.read(ref.sequence, ref.frames, "flow")
-        if ref.sequence != "test/seq001" or ref.frames[0] >= 32:  # other parts are read
+        if ref.sequence != "test/seq001" or ref.frames[0] >= 32:  # other blocks are read
             prepared.read(ref.sequence, ref.frames, "frames")
             continue
         with pytest.raises(DataError) as caught:
@@ -164,7 +165,7 @@ def test_zeroed_bytes_are_noticed_where_they_are_first_read_and_made_again(folde
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_each_part_is_verified_once_in_a_process(folder, monkeypatch):
+def test_each_block_is_verified_once_in_a_process(folder, monkeypatch):
     from vpbench.clips import prepared as module
 
     make()
@@ -180,63 +181,35 @@ def test_each_part_is_verified_once_in_a_process(folder, monkeypatch):
     assert len(sums) == 7, "another process verifies what it reads itself"
 
 
-def test_an_index_that_was_changed_is_noticed(folder):
-    make()
-    text = (folder / "index.json").read_text()
-    (folder / "index.json").write_text(text.replace('"start": 0', '"start": 8', 1))
-    with pytest.raises(DataError, match="was cut off or is damaged"):
-        find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
-
-
-@pytest.mark.parametrize("index", ["[]", "{}", '{"sizes": {}}', '{"sizes": 3, "sequences": {"a": 1}}'])
-def test_an_index_of_another_form_is_a_store_that_was_cut_off(folder, index):
-    make()
-    (folder / "index.json").write_text(index)
-    with pytest.raises(DataError, match="was cut off"):
-        find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
-
-
-def test_what_a_killed_process_had_begun_is_done_in_the_end(folder):
-    with full(PART + 1000), pytest.raises(ResultError):
+def test_what_a_killed_process_left_is_finished_and_removed(folder):
+    with full(BLOCK + 1000), pytest.raises(ResultError):
         make()
-    (part, *_) = folder.with_name(f"{folder.name}.part").glob("*.npy")
-    part.rename(part.with_suffix(".claim"))
-    make()
-    check()
-    assert list(folder.parent.iterdir()) == [folder]
-
-
-def test_what_a_killed_process_left_while_publishing_is_removed(folder):
-    left = folder.with_name(f"{folder.name}.0123abcd.tmp")
-    left.mkdir(parents=True)
-    (left / "frames.bin").write_bytes(b"half")
+    (path, *_) = folder.glob("*.npy")
+    path.rename(path.with_suffix(".claim"))
+    (folder / f".{path.name}.1-abc.tmp").write_bytes(b"half")
     other = folder.with_name("another-store")
     other.mkdir()
     make()
+    check()
     assert set(folder.parent.iterdir()) == {folder, other}
 
 
-@pytest.mark.parametrize("when", ["reading", "writing", "publishing"])
-def test_another_process_that_is_faster_is_no_trouble(folder, monkeypatch, when):
-    """It publishes, and removes all parts, at the worst moment."""
-    from vpbench.clips import store_making as prepared
-
-    owner, name = {"reading": (Toy, "read"), "writing": (prepared, "_npy"), "publishing": (prepared, "_publish")}[when]
+@pytest.mark.parametrize(("owner", "name"), [(Toy, "read"), (store_making, "_npy"), (store_making, "_complete")])
+def test_another_process_that_completes_the_store_meanwhile_is_no_trouble(folder, monkeypatch, owner, name):
     function = getattr(owner, name)
-    seen = []
+    calls = []
 
     def meanwhile(*args):
-        if not seen:
-            seen.append("the other one begins")
+        if not calls:
+            calls.append("the other process begins")
             make()
-            seen.append("the other one has published")
-        seen.append(name)
+            calls.append("the other process is done")
+        calls.append(name)
         return function(*args)
 
     monkeypatch.setattr(owner, name, meanwhile)
     make()
-    # With what this one has begun, it goes on; it begins nothing more.
-    assert seen[seen.index("the other one has published") :].count(name) == 1
+    assert calls[calls.index("the other process is done") :].count(name) == 1, "no other block is begun"
     monkeypatch.setattr(owner, name, function)
     check()
     assert list(folder.parent.iterdir()) == [folder]
@@ -277,8 +250,8 @@ def test_two_processes_at_once_share_the_work_and_spoil_nothing(cache, tmp_path)
     stores = {store_folder(protocol(version), DATASET, MANIFEST) for version in range(1, 6)}
     assert set((cache / "prepared").iterdir()) == stores
     reads = len(list(ready.glob("read-*")))
-    parts = 5 * 3 * 2
-    assert parts <= reads <= parts + 5 * 2, "each finds at most one part that the other one is still at"
+    blocks = 5 * 3 * 2
+    assert blocks <= reads <= blocks + 5 * 2, "each process meets at most one block that the other is still making"
     for version in range(1, 6):
         check(protocol(version))
 

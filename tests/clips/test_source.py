@@ -7,7 +7,8 @@ import pytest
 import torch
 import toys
 
-from vpbench.clips.source import Batch, ClipSource, batches, stack
+from vpbench.clips.batch import Batch, stack
+from vpbench.clips.source import ClipSource, batches
 from vpbench.errors import DataError, VpbenchError
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace

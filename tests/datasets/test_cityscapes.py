@@ -19,6 +19,7 @@ from twins import cityscapes_snippet, cityscapes_val, label_ids, picture
 from vpbench.errors import DataError
 from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.plugin.loader import load_plugins
+from vpbench.plugin.modality import BUILT_IN
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import build_manifest
@@ -232,7 +233,7 @@ class TestSequences:
 class TestRead:
     def test_frames(self, twin: Path) -> None:
         array = Cityscapes(twin).read("frankfurt/frankfurt_000000_000305", [305, 320, 334], "frames")
-        check_array(array, "frames", 3, "cityscapes")
+        check_array(array, BUILT_IN["frames"], 3, "cityscapes")
         names = [f"frankfurt_000000_{n:06d}_leftImg8bit.png" for n in (305, 320, 334)]
         np.testing.assert_array_equal(array, [picture(name, SIZE) for name in names])
 
@@ -240,7 +241,7 @@ class TestRead:
         # cityscapesScripts' labels.py, the rows that are evaluated, in the order of their train ids.
         evaluated = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
         array = Cityscapes(twin, options=LABELS).read("frankfurt/frankfurt_000000_000275", [294], "semantics")
-        check_array(array, "semantics", 1, "cityscapes")
+        check_array(array, BUILT_IN["semantics"], 1, "cityscapes")
         file = twin / GTFINE / "val/frankfurt/frankfurt_000000_000294_gtFine_labelIds.png"
         raw = np.array(Image.open(file))
         assert sorted(set(raw.flat)) == list(range(34))
@@ -380,7 +381,7 @@ class TestProtocols:
             path = frame_file(tmp_path, "lindau/lindau_000012_000000", number)
             cv2.imwrite(str(path), picture(path.name, (1024, 2048)), [cv2.IMWRITE_PNG_COMPRESSION, 1])
             expected.append(cv2.resize(cv2.imread(str(path)), (1024, 512))[..., ::-1])
-        frames = transform(data.read(ref.sequence, ref.frames, "frames"), protocol.pixels, "frames")
+        frames = transform(data.read(ref.sequence, ref.frames, "frames"), protocol.pixels, BUILT_IN["frames"])
         np.testing.assert_array_equal(frames, expected)
 
     def test_semantics_move_the_context(self, plugins, twin: Path) -> None:
@@ -406,5 +407,5 @@ class TestProtocols:
         protocol, data = opened(plugins, "cityscapes-semantic", tmp_path)
         ref = build_manifest(protocol, data, allow_partial=True).clips[-1]
         operations = protocol.operations("semantics")
-        labels = transform(data.read(ref.sequence, ref.frames[-1:], "semantics"), operations, "semantics")
+        labels = transform(data.read(ref.sequence, ref.frames[-1:], "semantics"), operations, BUILT_IN["semantics"])
         np.testing.assert_array_equal(labels, np.vectorize(TRAIN_IDS.get)(ids)[None])

@@ -16,6 +16,7 @@ from tiny_video import known_frames, write_picture, write_video
 from vpbench.errors import DataError
 from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.plugin.loader import load_plugins
+from vpbench.plugin.modality import BUILT_IN
 from vpbench.protocol.protocol import Protocol, Sliding
 from vpbench_folder.dataset import Folder
 
@@ -149,14 +150,14 @@ class TestRead:
         data = Folder(tmp_path)
         for name, frames in (("a.avi", known_frames(6)), ("b.avi", known_frames(6)[::-1]), ("a.avi", known_frames(6))):
             array = data.read(name, [1, 4], "frames")
-            check_array(array, "frames", 2, name)
+            check_array(array, BUILT_IN["frames"], 2, name)
             np.testing.assert_array_equal(array, frames[[1, 4]])
 
     @pytest.mark.parametrize("name", ["frame{}.png", "{:03}.png", "cam0_{}_left.bmp", "{}.tiff"])
     def test_pictures_come_in_the_order_of_their_numbers(self, tmp_path: Path, name: str) -> None:
         write_pictures(tmp_path / "walk", 12, name)
         array = Folder(tmp_path).read("walk", range(12), "frames")
-        check_array(array, "frames", 12, "walk")
+        check_array(array, BUILT_IN["frames"], 12, "walk")
         np.testing.assert_array_equal(array, known_frames(12))
 
     def test_real_data(self, shared: Path) -> None:

@@ -20,6 +20,7 @@ from twins import human36m_images, human36m_video, walking
 from vpbench.errors import DataError
 from vpbench.plugin.dataset import Dataset, SequenceInfo, check_array
 from vpbench.plugin.loader import load_plugins
+from vpbench.plugin.modality import BUILT_IN
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import sample
 from vpbench.protocol.transforms import transform
@@ -194,7 +195,7 @@ class TestRead:
     def test_an_image_is_the_videos_frame_one_before_its_number(self, tmp_path: Path) -> None:
         human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(23))
         array = Human36M(tmp_path, options=ONE).read(NAME, [1, 11, 21], "frames")
-        check_array(array, "frames", 3, "human36m")
+        check_array(array, BUILT_IN["frames"], 3, "human36m")
         np.testing.assert_array_equal(array, known_frames(23)[[0, 10, 20]])
         with pytest.raises(DataError, match="has no frame 0; frames count from 1"):
             Human36M(tmp_path, options=ONE).read(NAME, [0], "frames")
@@ -205,7 +206,7 @@ class TestRead:
     def test_pixels_as_in_the_code_of_mim(self, tmp_path: Path, protocol: Protocol, size: tuple[int, int]) -> None:
         human36m_images(tmp_path, NAME, (1, 11), size)
         frames = Human36M(tmp_path, options=ONE).read(NAME, [1, 11], "frames")
-        found = transform(frames, protocol.pixels, "frames")
+        found = transform(frames, protocol.pixels, BUILT_IN["frames"])
         for number, frame in zip((1, 11), found, strict=True):
             image = cv2.imread(str(tmp_path / f"{NAME}_{number:06d}.jpg"))
             assert image.shape == (*size, 3)

@@ -17,6 +17,7 @@ from twins import KITTI_TEST, kitti_drive, kitti_scenes, picture
 from vpbench.errors import DataError
 from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.plugin.loader import load_plugins
+from vpbench.plugin.modality import BUILT_IN
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import Manifest, build_manifest
@@ -112,7 +113,7 @@ class TestRaw:
 
     def test_frames(self, drives: Path) -> None:
         array = KittiRaw(drives).read(SIXTY, [3, 11], "frames")
-        check_array(array, "frames", 2, "kitti-raw")
+        check_array(array, BUILT_IN["frames"], 2, "kitti-raw")
         np.testing.assert_array_equal(array, [picture(f"{n:010d}.png", SIZE) for n in (3, 11)])
 
     def test_real_frames_equal_opencv(self, shared: Path, plugins) -> None:
@@ -128,7 +129,7 @@ class TestRaw:
             assert image.shape == (375, 1242, 3)
             frames.append(cv2.cvtColor(cv2.resize(image, (832, 256)), cv2.COLOR_BGR2RGB))
         for clip in (found.clips[0], found.clips[7], found.clips[11]):
-            array = transform(data.read(clip.sequence, clip.frames, "frames"), protocol.pixels, "frames")
+            array = transform(data.read(clip.sequence, clip.frames, "frames"), protocol.pixels, BUILT_IN["frames"])
             np.testing.assert_array_equal(array, np.stack(frames)[list(clip.frames)])
 
     def test_protocol(self, plugins) -> None:
@@ -243,7 +244,7 @@ class TestFlow:
             cv2.imwrite(str(path), picture(path.name, (375, 1242)))
             expected.append(cv2.resize(cv2.imread(str(path)), (424, 128))[:, 84:340, ::-1])
         for clip in (found.clips[21], found.clips[-1]):
-            array = transform(data.read(clip.sequence, clip.frames, "frames"), protocol.pixels, "frames")
+            array = transform(data.read(clip.sequence, clip.frames, "frames"), protocol.pixels, BUILT_IN["frames"])
             assert array.shape[1:] == (128, 256, 3)
             np.testing.assert_array_equal(array, np.stack(expected)[list(clip.frames)])
         four = Protocol.read(plugins.load("protocol", "kitti-flow-4ctx"))

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from vpbench.errors import DataError, UsageError
 from vpbench.plugin.dataset import Dataset, check_array
+from vpbench.plugin.modality import BUILT_IN
 from vpbench.protocol.protocol import Protocol
 from vpbench.toolkit.labels import CITYSCAPES19
 from vpbench_scenes.camera import drive
@@ -35,7 +36,7 @@ def test_it_is_a_dataset_that_needs_no_root():
 @pytest.mark.parametrize("modality", Scenes.info.modalities)
 def test_arrays_are_as_the_contract_says(modality):
     array = scenes().read("test-000003", [0, 2, 3, 7], modality)
-    check_array(array, modality, 4, "scenes")
+    check_array(array, BUILT_IN[modality], 4, "scenes")
     assert array.shape[1:3] == SMALL
 
 

@@ -102,8 +102,8 @@ def test_a_folder_of_pictures_is_the_video_that_they_make(video, tmp_path):
         assert a.frames == b.frames
         assert torch.equal(a.batch.context.frames, b.batch.context.frames)
         assert torch.equal(a.batch.future.frames, b.batch.future.frames)
-        for modality, tensor in a.predictions[0].given().items():
-            assert torch.equal(tensor, b.predictions[0].given()[modality])
+        for modality, tensor in a.predictions[0].tensors().items():
+            assert torch.equal(tensor, b.predictions[0].tensors()[modality])
 
 
 def test_one_picture_is_a_video_of_one_frame(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import vpbench
-from vpbench.clips.source import Batch
+from vpbench.clips.batch import Batch
 from vpbench.evaluation.predicting import Caller
 from vpbench.evaluation.repeating import TOLERANCES, RepeatCheck, differences
 from vpbench.plugin.clip import Context, Future

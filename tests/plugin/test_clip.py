@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vpbench.plugin.clip import MODALITIES, PAIRWISE, Comparison, Future, LabelSpace, Prediction
+from vpbench.plugin.clip import Comparison, Future, LabelSpace, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 
 FRAMES = torch.zeros(1, 2, 3, 4, 5)
@@ -38,21 +38,17 @@ def test_the_futures_cache_is_shared_by_the_comparisons_with_it():
 
 
 def test_a_prediction_gives_what_is_not_none():
-    assert dict(Prediction().given()) == {}
-    given = Prediction(flow=FRAMES[:, :, :2], frames=FRAMES, label_space=LabelSpace("x", ("a",), ((0, 0, 0),))).given()
-    assert list(given) == ["frames", "flow"]
-    assert given["frames"] is FRAMES
+    assert dict(Prediction().tensors()) == {}
+    tensors = Prediction(
+        flow=FRAMES[:, :, :2], frames=FRAMES, label_space=LabelSpace("x", ("a",), ((0, 0, 0),))
+    ).tensors()
+    assert list(tensors) == ["frames", "flow"]
+    assert tensors["frames"] is FRAMES
 
 
 def test_a_comparison_gives_predicted_then_true_frames():
     predicted, true = Comparison(Prediction(frames=FRAMES), future()).frames
     assert (predicted.max(), true.min()) == (0, 1)
-
-
-def test_the_modalities():
-    assert {"flow", "disocclusion"} <= PAIRWISE <= set(MODALITIES)
-    assert not {"frames", "semantics", "instances"} & PAIRWISE
-    assert len(LabelSpace("x", ("a", "b"), ((0, 0, 0), (1, 1, 1)))) == 2
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from torchvision.transforms._presets import OpticalFlow, SemanticSegmentation
 
 from vpbench.errors import DataError, UsageError
 from vpbench.plugin.dataset import check_array
+from vpbench.plugin.modality import BUILT_IN
 from vpbench.toolkit import weights
 from vpbench.toolkit.flow import dis_flow
 from vpbench.toolkit.labels import CITYSCAPES19, FOREGROUND2, VOC21
@@ -116,7 +117,7 @@ def deeplab_of(**options):
 @pytest.mark.parametrize(("x", "y"), [(4, 0), (0, -3), (-2, 1)])
 def test_dis_leads_back_in_pixels_with_x_first(quality, x, y):
     flow = dis(quality=quality).annotate({"frames": moving(x, y, 3, (96, 128))}, "clip@0")
-    check_array(flow, "flow", 3, "dis")
+    check_array(flow, BUILT_IN["flow"], 3, "dis")
     inside, most = flow[:, 12:-12, 12:-12], 0.05 if quality == "medium" else 0.2
     assert inside.mean(axis=(0, 1, 2)).tolist() == pytest.approx([-x, -y], abs=most)
     assert np.median(np.abs(inside - [-x, -y])) < most
@@ -178,7 +179,7 @@ def annotator(request, here):
 def test_the_contract_of_an_annotator(annotator, count, size):
     window = {"frames": noise(count, *size)}
     array = annotator.annotate(window, "clip@0")
-    check_array(array, annotator.info.gives, count, "annotator")
+    check_array(array, annotator.info.spec, count, "annotator")
     assert array.shape[1:3] == size
     assert np.array_equal(window["frames"], noise(count, *size)), "the frames are not changed"
 
@@ -367,7 +368,7 @@ def test_voc_labels_as_foreground(here, monkeypatch):
     one = DeepLabV3(DeepLabV3.Options(**DeepLabV3.presets["foreground2"]))
     assert one.info.label_space is FOREGROUND2
     labels = one.annotate({"frames": frames}, "c@0")
-    check_array(labels, "semantics", 1, "deeplabv3")
+    check_array(labels, BUILT_IN["semantics"], 1, "deeplabv3")
     assert labels.ravel().tolist() == [0] + [1] * 20
     assert deeplab_of().annotate({"frames": frames}, "c@0").ravel().tolist() == list(range(21))
     assert one.fingerprint() == deeplab_of().fingerprint()

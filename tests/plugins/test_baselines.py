@@ -173,8 +173,8 @@ class TestFlowExtrapolation:
         flow = Dis(Dis.Options()).annotate({"frames": window}, "clip@0")
         given_flow = torch.from_numpy(flow).permute(0, 3, 1, 2)[None]
         alone, given = (FlowExtrapolation().predict(context(clip, flow=f), 2, []) for f in (None, given_flow))
-        for name, value in alone.given().items():
-            assert torch.equal(value, given.given()[name])
+        for name, value in alone.tensors().items():
+            assert torch.equal(value, given.tensors()[name])
         assert alone.flow[0, 0, :, 10:-10, 10:-10].mean(dim=(1, 2)).tolist() == pytest.approx([-3, 2], abs=0.1)
 
     def test_the_estimate_sees_the_8_bit_picture_itself(self):
@@ -208,9 +208,9 @@ class TestFlowExtrapolation:
             whole = FlowExtrapolation().predict(context(frames, flow=given_flow, semantics=labels), 3, [])
             one = None if given_flow is None else given_flow[1:2]
             part = FlowExtrapolation().predict(context(frames[1:2], flow=one, semantics=labels[1:2]), 2, [])
-            assert whole.given().keys() == {"frames", "semantics", "flow", "disocclusion"}
-            for name, value in whole.given().items():
-                assert torch.equal(value[1:2, :2], part.given()[name])
+            assert whole.tensors().keys() == {"frames", "semantics", "flow", "disocclusion"}
+            for name, value in whole.tensors().items():
+                assert torch.equal(value[1:2, :2], part.tensors()[name])
             assert whole.frames.min() >= 0
             assert whole.frames.max() <= 1
 

@@ -229,7 +229,7 @@ class TestContext:
     def test_with_a_class_that_never_occurs_and_pixels_without_one(self):
         given = context()
         given.semantics[given.semantics > 3] = 255
-        assert all(t.isfinite().all() for t in predict(built(), given).given().values())
+        assert all(t.isfinite().all() for t in predict(built(), given).tensors().values())
 
 
 class TestFlow:
@@ -276,7 +276,7 @@ class TestPrediction:
         assert made.semantics.shape == (2, 3, 19, *size) and made.disocclusion.shape == (2, 3, *size)
         assert made.disocclusion.dtype == torch.bool
         assert made.frames.min() >= 0 and made.frames.max() <= 1
-        assert set(made.given()) == set(SADM.info.outputs)
+        assert set(made.tensors()) == set(SADM.info.outputs)
 
     def test_of_a_size_that_is_padded_is_said(self):
         with pytest.warns(VpbenchWarning, match="sadm: frames of 17x24 are padded to 20x24, multiples of 4"):
@@ -289,14 +289,14 @@ class TestPrediction:
             predict(built(**options), context(size=(17, 24)))
 
     def test_more_steps_begin_like_fewer(self):
-        for name, few in predict(built(), context(), horizon=2).given().items():
-            assert torch.equal(few, predict(built(), context(), horizon=4).given()[name][:, :2]), name
+        for name, few in predict(built(), context(), horizon=2).tensors().items():
+            assert torch.equal(few, predict(built(), context(), horizon=4).tensors()[name][:, :2]), name
 
     def test_of_a_clip_does_not_depend_on_its_batch(self):
         given, model = context(), built()
         alone = Context(given.frames[1:], given.clips[1:], given.semantics[1:], given.flow[1:], given.label_space)
-        for name, both in predict(model, given).given().items():
-            torch.testing.assert_close(both[1:], predict(model, alone).given()[name], atol=1e-5, rtol=1e-5)
+        for name, both in predict(model, given).tensors().items():
+            torch.testing.assert_close(both[1:], predict(model, alone).tensors()[name], atol=1e-5, rtol=1e-5)
 
     def test_never_sees_the_truth(self):
         given = context()

@@ -47,7 +47,7 @@ def as_tensor(frames):
 def test_float_frames_come_back_to_the_bit(folder, frames):
     prediction = predict(folder)
     assert torch.equal(prediction.frames, as_tensor(frames))
-    assert set(prediction.given()) == {"frames"}
+    assert set(prediction.tensors()) == {"frames"}
     assert Saved(Saved.Options(dir=folder)).info.outputs == ("frames",)
 
 
@@ -87,14 +87,14 @@ def test_every_modality(folder):
 
 def test_labels_alone_are_a_prediction(tmp_path):
     save(tmp_path / "a@0.semantics.npy", np.zeros((K, H, W), np.int32))
-    assert set(predict(tmp_path, K, ("a@0",)).given()) == {"semantics"}
+    assert set(predict(tmp_path, K, ("a@0",)).tensors()) == {"semantics"}
 
 
 def test_further_samples_are_not_read(folder):
     for clip in CLIPS:
         save(folder / f"{clip}.sample1.npy", np.ones((1, 1)))
         save(folder / f"{clip}.sample1.flow.npy", np.ones((1, 1)))
-    assert set(predict(folder).given()) == {"frames"}
+    assert set(predict(folder).tensors()) == {"frames"}
 
 
 def test_what_a_flow_extrapolation_predicted_comes_back(tmp_path):
@@ -108,12 +108,12 @@ def test_what_a_flow_extrapolation_predicted_comes_back(tmp_path):
         semantics=torch.randint(0, 5, (1, 2, 12, 16), generator=generator),
     )
     predicted = FlowExtrapolation().predict(context, K, [])
-    for name, value in predicted.given().items():
+    for name, value in predicted.tensors().items():
         array = value[0].movedim(1, -1) if name in ("frames", "flow") else value[0]
         save(tmp_path / f"x@3{'' if name == 'frames' else '.' + name}.npy", array.numpy())
     read = Saved(Saved.Options(dir=tmp_path)).predict(context, K, [])
-    assert read.given().keys() == predicted.given().keys()
-    assert all(torch.equal(read.given()[name], value) for name, value in predicted.given().items())
+    assert read.tensors().keys() == predicted.tensors().keys()
+    assert all(torch.equal(read.tensors()[name], value) for name, value in predicted.tensors().items())
 
 
 def test_the_fingerprint_is_of_names_and_contents_not_of_the_folder(folder, frames, tmp_path_factory):

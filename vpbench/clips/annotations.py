@@ -1,7 +1,7 @@
-"""Annotations, made of one frame (or pair of frames) at a time, so that clips that overlap share them.
+"""Annotate one frame, or one pair of frames, at a time, so that overlapping clips share annotations.
 
-Those that are prepared lie in a store of their own beside that of the clips, named by what the annotator is given (the
-store of the clips), its name, options, weights and code.
+Prepared annotations lie in a store next to that of the clips. Its name follows from the store of the clips and from the
+annotator's name, options, weights and code.
 """
 
 from __future__ import annotations
@@ -18,60 +18,59 @@ from vpbench.clips.prepared import Key, PreparedDataset, cut, open_store
 from vpbench.clips.store_making import make_store
 from vpbench.errors import DataError, VpbenchError, describe
 from vpbench.plugin.annotator import Annotator
-from vpbench.plugin.clip import PAIRWISE, Modality
 from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.modality import Modality, ModalitySpec
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.select.component import Component
 
 __all__ = ["annotate", "find_annotations", "flags", "prepare_annotations"]
 
-_PART = 4  # a network may need half a minute for each
+_BLOCK = 4  # a network may need half a minute for each
 
 
 def annotate(
-    annotator: Annotator, window: Mapping[str, NDArray[Any]], sequence: str, key: Key, where: str
+    annotator: Annotator, window: Mapping[str, NDArray[Any]], sequence: str, key: Key, place: str
 ) -> NDArray[Any]:
     """Return the annotation of one frame, or of one pair of frames.
 
     Args:
-        annotator: who makes it.
-        window: what the dataset has of the frames of ``key``, at the protocol's size.
-        sequence: theirs.
+        annotator: the annotator.
+        window: the dataset's arrays for the frames of ``key``, at the protocol's size.
+        sequence: the sequence of these frames.
         key: the frame, or the frames.
-        where: for messages.
+        place: names dataset and clip in messages.
 
     Raises:
-        DataError: the dataset lacks what the annotator needs, or it breaks its contract.
+        DataError: the dataset lacks what the annotator needs, or the annotator breaks its contract.
     """
-    modality = annotator.info.gives
+    spec = annotator.info.spec
     if lacks := [m for m in annotator.info.needs if m not in window]:
-        raise DataError(f"the annotator of {modality} needs {lacks[0]}, which {where} lacks")
-    given: dict[str, NDArray[Any]] = {m: window[m] for m in annotator.info.needs}
+        raise DataError(f"the annotator of {spec.name} needs {lacks[0]}, which {place} lacks")
+    source = f"annotator of {spec.name}, {place}"
 
     def fail(error: BaseException) -> VpbenchError:
-        if isinstance(error, VpbenchError):
-            return error
-        return DataError(f"annotator of {modality}, {where}: {describe(error)}")
+        return error if isinstance(error, VpbenchError) else DataError(f"{source}: {describe(error)}")
 
     with plugin_errors(fail):
-        array = annotator.annotate(given, f"{sequence}@{'-'.join(map(str, key))}")
-    check_array(array, modality, len(key), f"annotator of {modality}, {where}")
-    if array.shape[1:3] != window["frames"].shape[1:3]:
-        raise DataError(f"annotator of {modality}, {where}: not of the frames' size")
+        needed = {m: window[m] for m in annotator.info.needs}
+        array = annotator.annotate(needed, f"{sequence}@{'-'.join(map(str, key))}")
+    check_array(array, spec, len(key), source)
+    if spec.pixels and array.shape[1:3] != window["frames"].shape[1:3]:
+        raise DataError(f"{source}: not of the frames' size")
     return array
 
 
 def flags(modalities: Sequence[Modality]) -> str:
-    """Return what a user adds to a command to have modalities annotated."""
+    """Return the arguments that let a command annotate these modalities."""
     return " ".join(f"--annotate {modality}=NAME" for modality in modalities)
 
 
 def find_annotations(
     protocol: Protocol, dataset: Dataset, manifest: Manifest, annotator: Component
 ) -> PreparedDataset | None:
-    """Return the store of what an annotator makes of the contexts of these clips, if there is one to be trusted.
+    """Return the store of an annotator's work on the contexts of these clips, if there is one to be trusted.
 
     Raises:
         DataError: it was cut off.
@@ -99,24 +98,23 @@ def prepare_annotations(
             f"annotations of {annotator.name!r} cannot be kept, since its fingerprint is not complete "
             f"({annotator.unproven}); give it a method `fingerprint()` that names all that decides its output"
         )
-    one: Annotator = annotator.value
-    seen = {"frames", *one.info.needs} & prepared.info.context_modalities
+    maker: Annotator = annotator.value
+    needs = {"frames", *maker.info.needs} & prepared.info.context_modalities
 
-    def read(sequence: str, keys: Sequence[Key], modality: Modality) -> NDArray[Any]:
-        where = f"dataset {protocol.dataset.name!r}, sequence {sequence!r}"
-        arrays = []
-        for key in keys:
-            window: dict[str, NDArray[Any]] = {m: prepared.read(sequence, key, m) for m in seen}
-            arrays.append(annotate(one, window, sequence, key, where))
-        return np.concatenate(arrays)
+    def read(sequence: str, keys: Sequence[Key], spec: ModalitySpec) -> NDArray[Any]:
+        place = f"dataset {protocol.dataset.name!r}, sequence {sequence!r}"
+        windows = [{m: prepared.read(sequence, key, m) for m in needs} for key in keys]
+        pairs = zip(windows, keys, strict=True)
+        return np.concatenate([annotate(maker, window, sequence, key, place) for window, key in pairs])
 
-    if protocol.sampling.context == 1 and one.info.gives in PAIRWISE:
-        raise DataError(f"protocol {protocol.name}: a context of one frame has no {one.info.gives} to prepare")
+    spec = maker.info.spec
+    if protocol.sampling.context == 1 and spec.pairwise:
+        raise DataError(f"protocol {protocol.name}: a context of one frame has no {spec.name} to prepare")
     contents = {
-        sequence: {one.info.gives: cut((ref.frames[: ref.context] for ref in refs), one.info.gives)}
+        sequence: {spec: cut((ref.frames[: ref.context] for ref in refs), spec)}
         for sequence, refs in by_sequence(manifest).items()
     }
-    return make_store(_folder(prepared.folder, annotator), prepared, contents, read, progress, _PART)
+    return make_store(_folder(prepared.folder, annotator), prepared, contents, read, progress, _BLOCK)
 
 
 def _folder(prepared: Path, annotator: Component) -> Path:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vpbench.errors import DataError, UsageError, describe
 from vpbench.plugin.dataset import Dataset, Finding, SequenceInfo, check_array
+from vpbench.plugin.modality import BUILT_IN
 
 __all__ = ["find_leaks"]
 
@@ -126,7 +127,7 @@ class _Hashes:
                 chunk = list(numbers[start : start + _CHUNK])
                 try:
                     pictures = dataset.read(sequence, chunk, "frames")
-                    check_array(pictures, "frames", len(chunk), sequence)
+                    check_array(pictures, BUILT_IN["frames"], len(chunk), sequence)
                 except Exception as error:
                     problem = str(error) if isinstance(error, DataError) else f"{sequence}: {describe(error)}"
                     left = len(numbers) - start

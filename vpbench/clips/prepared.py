@@ -1,22 +1,20 @@
-"""A store of arrays: frames or annotations of sequences, put together once, then read from memory-mapped files.
+"""Read a prepared store: frames or annotations of sequences, made once and then mapped into memory.
 
 ::
 
     <folder>/
-      index.json                what is stored of each sequence, and where
-      frames.bin, ...           one file per modality
+      <sequence>.frames.32.npy      up to 32 entries of one modality, from row 32 on
+      index.json                    the frames of every row, and a checksum of every block; written last
 
-:mod:`vpbench.clips.store_making` makes a store. The index holds a checksum of every part; a process verifies a part
-when it first reads from it.
+:mod:`vpbench.clips.store_making` makes a store. A process verifies a block when it first reads from it.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import hashlib
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,98 +22,116 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.errors import DataError
-from vpbench.files import RUN, parse_json, read_text
-from vpbench.plugin.clip import PAIRWISE, Modality
+from vpbench.files import RUN, canonical, parse_json, read_text
 from vpbench.plugin.dataset import Dataset, SequenceInfo
+from vpbench.plugin.modality import Modality, ModalitySpec
 
-__all__ = ["Contents", "Key", "PreparedDataset", "checksum", "cut", "keys_of", "open_store"]
+__all__ = [
+    "INDEX",
+    "Contents",
+    "Key",
+    "PreparedDataset",
+    "block_path",
+    "checksum",
+    "cut",
+    "keys_of",
+    "load_block",
+    "open_store",
+    "seal",
+    "stored_bytes",
+]
 
+INDEX = "index.json"
 Key = tuple[int, ...]
-"""One frame, or (frame before, frame)."""
-Contents = Mapping[str, Mapping[Modality, Sequence[Key]]]
-"""What a store holds: by sequence and modality, the same modalities of each."""
+"""A frame, or (frame before, frame)."""
+Contents = Mapping[str, Mapping[ModalitySpec, Sequence[Key]]]
+"""The keys of a store, by sequence and modality. Every sequence has the same modalities."""
 
 
-def keys_of(frames: Sequence[int], modality: str) -> list[Key]:
-    """Return what a modality has an entry for in a window: its frames, or its pairs of consecutive frames."""
-    return list(pairwise(frames)) if modality in PAIRWISE else [(frame,) for frame in frames]
+def keys_of(frames: Sequence[int], spec: ModalitySpec) -> list[Key]:
+    """Return the keys of a modality's entries in a window: its frames, or its pairs of consecutive frames."""
+    return list(pairwise(frames)) if spec.pairwise else [(frame,) for frame in frames]
 
 
-def cut(windows: Iterable[Sequence[int]], modality: Modality) -> list[Key]:
-    """Return what a modality has an entry for in any of the windows, ascending and once each."""
-    return sorted({key for window in windows for key in keys_of(window, modality)})
+def cut(windows: Iterable[Sequence[int]], spec: ModalitySpec) -> list[Key]:
+    """Return the keys of a modality's entries in any of the windows, ascending and once each."""
+    return sorted({key for window in windows for key in keys_of(window, spec)})
 
 
 class PreparedDataset:
-    """A complete store as a dataset: the same sequences, at the protocol's size; its arrays need no transform."""
+    """A complete store as a dataset: the same sequences, at the protocol's size."""
 
     def __init__(self, folder: Path, dataset: Dataset, index: Mapping[str, Any]) -> None:
         self.folder = folder
         self.info = dataset.info
         self._sequences = dataset.sequences
+        self._size: int = index["block"]
+        self._pairwise: Mapping[Modality, bool] = index["modalities"]
         self._places: Mapping[str, Mapping[Modality, Mapping[str, Any]]] = index["sequences"]
-        self._files: dict[str, NDArray[np.uint8]] = {}
-        self._latest: dict[str, tuple[str, NDArray[Any], dict[Key, int]]] = {}
+        self._latest: dict[Modality, tuple[str, dict[Key, int], dict[int, NDArray[Any]]]] = {}
         self._verified: set[tuple[str, str, int]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is mapped and verified: another process does it itself."""
-        return self.__dict__ | {"_files": {}, "_latest": {}, "_verified": set()}
+        """Leave out mapped and verified blocks: another process maps and verifies them itself."""
+        return self.__dict__ | {"_latest": {}, "_verified": set()}
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
-        """Return what the original dataset returns."""
+        """Return the sequences of the original dataset."""
         return self._sequences(split)
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         """Return a copy of prepared arrays, in the layout of :meth:`vpbench.plugin.dataset.Dataset.read`.
 
         Raises:
-            DataError: frames that no clip of the protocol needs, or a part that is damaged.
+            DataError: frames that no clip of the protocol needs, or a block that is damaged.
         """
-        array, row_of = self._stored(sequence, modality)
-        keys = keys_of(frames, modality)
+        row_of = self._rows(sequence, modality)
+        keys: list[Key] = list(pairwise(frames)) if self._pairwise[modality] else [(frame,) for frame in frames]
         if missing := [key for key in keys if key not in row_of]:
             raise DataError(f"{self.folder}: prepared without {modality} of {sequence!r}, frame {missing[0][-1]}")
-        rows = [row_of[key] for key in keys]
-        self._verify(sequence, modality, array, rows)
-        if rows and rows == list(range(rows[0], rows[0] + len(rows))):
-            return array[rows[0] : rows[0] + len(rows)].copy()
-        return array[rows]
+        if not keys:
+            return self._block(sequence, modality, 0)[:0].copy()
+        rows = groupby((row_of[key] for key in keys), key=lambda row: row // self._size)
+        return np.concatenate([self._entries(sequence, modality, number, list(group)) for number, group in rows])
 
     def verify(self) -> None:
-        """Read the whole store (raises as :meth:`read` where a part is damaged)."""
-        for sequence, modalities in self._places.items():
-            for modality in modalities:
-                array, row_of = self._stored(sequence, modality)
-                self._verify(sequence, modality, array, list(row_of.values()))
+        """Read the whole store (raises as :meth:`read` if a block is damaged)."""
+        for sequence, places in self._places.items():
+            for modality, place in places.items():
+                self._rows(sequence, modality)
+                for number in range(len(place["checksums"])):
+                    self._block(sequence, modality, number)
 
-    def _verify(self, sequence: str, modality: Modality, array: NDArray[Any], rows: Sequence[int]) -> None:
-        """Check the parts that hold these rows, each once per process."""
-        place = self._places[sequence][modality]
-        size = place["part"]
-        for part in sorted({row // size for row in rows}):
-            if (sequence, modality, part) in self._verified:
-                continue
-            stored = array[part * size : (part + 1) * size]
-            if checksum(stored) != place["checksums"][part]:
-                first, last = (place["keys"][row][-1] for row in (part * size, part * size + len(stored) - 1))
-                raise DataError(
-                    f"{self.folder}: is damaged: {modality} of {sequence!r}, frames {first} to {last}, are not what "
-                    f"was stored; make it again with `vpbench data prepare`, or remove it"
-                )
-            self._verified.add((sequence, modality, part))
+    def _entries(self, sequence: str, modality: Modality, number: int, rows: Sequence[int]) -> NDArray[Any]:
+        """Return rows of one block, without a copy if they are consecutive."""
+        block, first = self._block(sequence, modality, number), rows[0] - number * self._size
+        if list(rows) == list(range(rows[0], rows[0] + len(rows))):
+            return block[first : first + len(rows)]
+        return block[[row - number * self._size for row in rows]]
 
-    def _stored(self, sequence: str, modality: Modality) -> tuple[NDArray[Any], dict[Key, int]]:
-        """Return all that is stored of a sequence's modality, mapped, and the row of each key."""
+    def _rows(self, sequence: str, modality: Modality) -> dict[Key, int]:
+        """Return the row of each key of a sequence's modality."""
         if modality not in self._latest or self._latest[modality][0] != sequence:
-            if modality not in self._files:
-                self._files[modality] = np.asarray(np.memmap(self.folder / f"{modality}.bin", np.uint8, mode="r"))
-            place = self._places[sequence][modality]
-            shape = (len(place["keys"]), *place["shape"])
-            end = place["start"] + math.prod(shape) * np.dtype(place["dtype"]).itemsize
-            array = self._files[modality][place["start"] : end].view(place["dtype"]).reshape(shape)
-            self._latest[modality] = sequence, array, {tuple(key): row for row, key in enumerate(place["keys"])}
-        return self._latest[modality][1:]
+            keys = self._places[sequence][modality]["keys"]
+            self._latest[modality] = sequence, {tuple(key): row for row, key in enumerate(keys)}, {}
+        return self._latest[modality][1]
+
+    def _block(self, sequence: str, modality: Modality, number: int) -> NDArray[Any]:
+        """Map a block of the latest sequence, and verify it once per process."""
+        blocks = self._latest[modality][2]
+        if number not in blocks:
+            place, first = self._places[sequence][modality], number * self._size
+            keys = place["keys"][first : first + self._size]
+            block = load_block(block_path(self.folder, sequence, modality, first), len(keys))
+            verified = (sequence, modality, number) in self._verified
+            if block is None or not (verified or checksum(block) == place["checksums"][number]):
+                raise DataError(
+                    f"{self.folder}: is damaged: {modality} of {sequence!r}, frames {keys[0][-1]} to {keys[-1][-1]}, "
+                    f"are not what was stored; make it again with `vpbench data prepare`, or remove it"
+                )
+            self._verified.add((sequence, modality, number))
+            blocks[number] = block
+        return blocks[number]
 
 
 def open_store(folder: Path, dataset: Dataset, modalities: Collection[str]) -> PreparedDataset | None:
@@ -124,18 +140,40 @@ def open_store(folder: Path, dataset: Dataset, modalities: Collection[str]) -> P
     Raises:
         DataError: it was cut off, or its index is damaged.
     """
-    if not folder.is_dir():
+    if not (folder / INDEX).exists():
         return None
     try:
-        index = parse_json(read_text(folder / "index.json", RUN))
-        whole = index.pop("checksum") == zlib.crc32(json.dumps(index).encode()) and all(
-            (folder / f"{m}.bin").stat().st_size == size for m, size in index["sizes"].items()
-        )
+        index = parse_json(read_text(folder / INDEX, RUN))
+        intact = seal(index) == index["checksum"] and stored_bytes(folder) == index["bytes"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # also JSON of another form
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         raise DataError(f"{folder} was cut off or is damaged: make it again with `vpbench data prepare`, or remove it")
-    return PreparedDataset(folder, dataset, index) if set(modalities) <= set(index["sizes"]) else None
+    return PreparedDataset(folder, dataset, index) if set(modalities) <= set(index["modalities"]) else None
+
+
+def seal(index: Mapping[str, Any]) -> int:
+    """Return a checksum of an index, apart from its own checksum."""
+    return zlib.crc32(canonical({key: value for key, value in index.items() if key != "checksum"}).encode())
+
+
+def stored_bytes(folder: Path) -> int:
+    """Return the size of all blocks of a store."""
+    return sum(path.stat().st_size for path in folder.glob("[!.]*.npy"))
+
+
+def block_path(folder: Path, sequence: str, modality: Modality, row: int) -> Path:
+    """Return the file of the block that begins with a row."""
+    return folder / f"{hashlib.sha256(sequence.encode()).hexdigest()[:32]}.{modality}.{row}.npy"
+
+
+def load_block(path: Path, length: int) -> NDArray[Any] | None:
+    """Map a block; None if there is none of that length, or if it was cut off."""
+    try:
+        block = np.asarray(np.load(path, mmap_mode="r"))
+    except (OSError, ValueError, EOFError):
+        return None
+    return block if len(block) == length else None
 
 
 def checksum(array: NDArray[Any]) -> int:

@@ -1,18 +1,17 @@
-"""From clip references to tensors: read, transform, annotate, stack."""
+"""From clip references to arrays: read, crop, resize and annotate."""
 
 from __future__ import annotations
 
 import signal
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
@@ -21,14 +20,15 @@ from vpbench.clips.digest import digest_arrays
 from vpbench.clips.prepared import Key, PreparedDataset, keys_of
 from vpbench.errors import DataError, VpbenchError, describe
 from vpbench.plugin.annotator import Annotator
-from vpbench.plugin.clip import PAIRWISE, Context, Future, LabelSpace, Modality
+from vpbench.plugin.clip import LabelSpace
 from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
 from vpbench.protocol.protocol import PixelOp
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 
-__all__ = ["Batch", "ClipArrays", "ClipSource", "as_tensor", "batches", "join", "stack"]
+__all__ = ["ClipArrays", "ClipSource", "batches"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -48,86 +48,35 @@ class ClipArrays:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Clips of one size, horizon and set of scored steps, on the run's device."""
-
-    refs: tuple[ClipRef, ...]
-    context: Context
-    future: Future
-    horizon: int
-    digests: tuple[Mapping[str, str], ...]
-    """Of each clip: see :attr:`ClipArrays.digests`."""
-
-    @cached_property
-    def truth(self) -> Mapping[str, Tensor]:
-        """A copy of the true tensors that no plugin sees: it shows whether a metric wrote into ``future``."""
-        return {name: value.clone() for name, value in _tensors(self.future).items()}
-
-    def clip(self, place: int) -> Batch:
-        """Return the batch of one of the clips."""
-        cut = slice(place, place + 1)
-        clips = tuple(ref.id for ref in self.refs[cut])
-        context = {name: value[cut] for name, value in _tensors(self.context).items()}
-        future = {name: value[cut] for name, value in _tensors(self.future).items()}
-        return replace(
-            self,
-            refs=self.refs[cut],
-            context=replace(self.context, clips=clips, **context),  # type: ignore[arg-type]
-            future=replace(self.future, clips=clips, _cache={}, **future),  # type: ignore[arg-type]
-            digests=self.digests[cut],
-        )
-
-
-def join(batches: Sequence[Batch]) -> Batch | None:
-    """Return several batches as one; None if their sizes, horizons, steps or modalities differ."""
-    first, *others = batches
-    if any(_shapes(other) != _shapes(first) for other in others):
-        return None
-    contexts, futures = [_tensors(b.context) for b in batches], [_tensors(b.future) for b in batches]
-    refs = tuple(ref for batch in batches for ref in batch.refs)
-    clips = tuple(ref.id for ref in refs)
-    context = {name: torch.cat([tensors[name] for tensors in contexts]) for name in contexts[0]}
-    future = {name: torch.cat([tensors[name] for tensors in futures]) for name in futures[0]}
-    return Batch(
-        refs,
-        replace(first.context, clips=clips, **context),  # type: ignore[arg-type]
-        replace(first.future, clips=clips, _cache={}, **future),  # type: ignore[arg-type]
-        first.horizon,
-        tuple(digests for batch in batches for digests in batch.digests),
-    )
-
-
-def _tensors(shared: Context | Future) -> dict[str, Tensor]:
-    return {name: value for name, value in vars(shared).items() if isinstance(value, Tensor)}
-
-
-def _shapes(batch: Batch) -> object:
-    shapes = [{name: t.shape[1:] for name, t in _tensors(part).items()} for part in (batch.context, batch.future)]
-    return shapes, batch.horizon, batch.future.steps
-
-
-@dataclass(frozen=True)
 class ClipSource:
-    """Reads clips of a protocol. Picklable, so that DataLoader workers can hold a copy."""
+    """Read the clips of a protocol. It can be pickled, since each DataLoader worker holds a copy."""
 
     dataset: Dataset
     name: str
-    """The dataset's, for messages."""
+    """The dataset's name, for messages."""
     pixels: Sequence[PixelOp]
-    """What makes the dataset's arrays the protocol's; none where the dataset is a prepared store."""
+    """Operations that bring raw frames to the protocol's size. Empty for a prepared store, which is at that size."""
     context: frozenset[Modality]
-    """Modalities of the context that some predictor is given."""
+    """Modalities of the context that some predictor receives."""
     future: frozenset[Modality]
     """Modalities of the truth that some metric or oracle looks at."""
     annotators: Mapping[Modality, Annotator]
     flow_to_last: bool = False
-    """Whether an oracle wants the true flow from each scored step straight to the last context frame."""
+    """Whether an oracle needs the true flow from each scored step straight to the last context frame."""
     label_pixels: Sequence[PixelOp] | None = None
-    """What ``pixels`` is, for labels, where they have a size of their own."""
+    """Pixel operations for labels, if the protocol gives labels a different size from frames."""
     annotated: Mapping[Modality, PreparedDataset] = field(default_factory=dict)
-    """What annotators have made already."""
+    """Prepared stores of annotations."""
     _latest: dict[Modality, tuple[str, dict[Key, NDArray[Any]]]] = field(default_factory=dict, init=False, repr=False)
     """The sequence and the annotations of the latest clip: the next one may overlap."""
+
+    @cached_property
+    def specs(self) -> Mapping[str, ModalitySpec]:
+        """Every modality that the dataset or an annotator may give, by name."""
+        declarations = {f"dataset {self.name!r}": self.dataset.info.declares}
+        declarations |= {f"the annotator of {m}": annotator.info.declares for m, annotator in self.annotators.items()}
+        specs = merge_declarations(declarations)
+        return specs | {"flow_to_last": specs["flow"]}
 
     @property
     def context_labels(self) -> LabelSpace | None:
@@ -153,8 +102,8 @@ class ClipSource:
 
     def _read_clip(self, ref: ClipRef) -> ClipArrays:
         scored = [ref.frames[ref.context + step - 1] for step in ref.steps]
-        given = list(ref.frames[: ref.context])
-        frames = self._read(ref, [*given, *scored], "frames")
+        context_frames = list(ref.frames[: ref.context])
+        frames = self._read(ref, [*context_frames, *scored], "frames")
         context: Arrays = {"frames": frames[: ref.context]}
         future: Arrays = {"frames": frames[ref.context :]}
         sources = {m for kind, a in self.annotators.items() if kind not in self.annotated for m in a.info.needs}
@@ -162,7 +111,7 @@ class ClipSource:
             (self.context - set(self.annotators)) | (sources & self.dataset.info.context_modalities)
         ):
             if modality != "frames":
-                context[modality] = self._read(ref, given, modality)
+                context[modality] = self._read(ref, context_frames, modality)
         context |= {modality: self._annotate(modality, context, ref) for modality in self.annotators}
         for modality in sorted(self.future - {"frames"}):
             future[modality] = self._read_future(ref, scored, modality)
@@ -174,13 +123,13 @@ class ClipSource:
         return clip
 
     def _read(self, ref: ClipRef, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
-        array = self.dataset.read(ref.sequence, frames, modality)
-        check_array(array, modality, len(frames), f"dataset {self.name!r}, clip {ref.id!r}")
-        other = self.label_pixels if modality == "semantics" else None
-        return transform(array, self.pixels if other is None else other, modality)
+        array, spec = self.dataset.read(ref.sequence, frames, modality), self.specs[modality]
+        check_array(array, spec, len(frames), f"dataset {self.name!r}, clip {ref.id!r}")
+        has_own_size = modality == "semantics" and self.label_pixels is not None
+        return transform(array, self.label_pixels or () if has_own_size else self.pixels, spec)
 
     def _read_future(self, ref: ClipRef, scored: Sequence[int], modality: Modality) -> NDArray[Any]:
-        if modality not in PAIRWISE:
+        if not self.specs[modality].pairwise:
             return self._read(ref, scored, modality)
         if len(scored) == ref.horizon:
             return self._read(ref, ref.frames[ref.context - 1 :], modality)
@@ -188,20 +137,20 @@ class ClipSource:
         return np.concatenate([self._read(ref, pair, modality) for pair in pairs])
 
     def _annotate(self, modality: Modality, context: Arrays, ref: ClipRef) -> NDArray[Any]:
-        """Return the annotations of a context, of which ``context`` is what the dataset has."""
-        given = ref.frames[: ref.context]
+        """Return the annotations of a context; ``context`` holds what the dataset has."""
+        frames = ref.frames[: ref.context]
         if modality in self.annotated:
-            return self.annotated[modality].read(ref.sequence, given, modality)
-        keys = keys_of(given, modality) or [given]  # one frame has no flow
-        sequence, made = self._latest.get(modality, ("", {}))
-        known = dict(made) if sequence == ref.sequence else {}
+            return self.annotated[modality].read(ref.sequence, frames, modality)
+        keys = keys_of(frames, self.specs[modality]) or [frames]  # one frame has no flow
+        sequence, latest = self._latest.get(modality, ("", {}))
+        arrays = dict(latest) if sequence == ref.sequence else {}
         for i, key in enumerate(keys):
-            if key not in known:
-                window = {m: a[i : i + len(keys_of(key, m))] for m, a in context.items()}
-                where = f"dataset {self.name!r}, clip {ref.id!r}"
-                known[key] = annotate(self.annotators[modality], window, ref.sequence, key, where)
-        self._latest[modality] = ref.sequence, {key: known[key] for key in keys}
-        return np.concatenate([known[key] for key in keys])
+            if key not in arrays:
+                window = {m: a[i : i + self.specs[m].count(len(key))] for m, a in context.items()}
+                place = f"dataset {self.name!r}, clip {ref.id!r}"
+                arrays[key] = annotate(self.annotators[modality], window, ref.sequence, key, place)
+        self._latest[modality] = ref.sequence, {key: arrays[key] for key in keys}
+        return np.concatenate([arrays[key] for key in keys])
 
 
 class _Reads(TorchDataset[list[ClipArrays] | VpbenchError]):
@@ -246,61 +195,3 @@ def _end_at_once(worker: int) -> None:
 
 def _as_read(item: Any) -> Any:
     return item
-
-
-def stack(clips: Sequence[ClipArrays], device: str, source: ClipSource) -> list[Batch]:
-    """Put clips on a device, in batches of one size, horizon and set of scored steps (mostly: one)."""
-    groups: dict[Any, list[ClipArrays]] = {}
-    for clip in clips:
-        shape = clip.context["frames"].shape
-        groups.setdefault((shape, clip.ref.horizon, clip.ref.steps), []).append(clip)
-    return [_stack(group, device, source) for group in groups.values()]
-
-
-def _stack(clips: Sequence[ClipArrays], device: str, source: ClipSource) -> Batch:
-    refs = tuple(clip.ref for clip in clips)
-    ids = tuple(ref.id for ref in refs)
-    context = {m: _tensor([c.context[m] for c in clips], m, device) for m in clips[0].context}
-    future = {m: _tensor([c.future[m] for c in clips], m, device) for m in clips[0].future}
-    return Batch(
-        refs,
-        Context(
-            frames=context["frames"],
-            clips=ids,
-            semantics=context.get("semantics"),
-            flow=context.get("flow"),
-            label_space=source.context_labels,
-        ),
-        Future(
-            frames=future["frames"],
-            steps=refs[0].steps,
-            clips=ids,
-            last=context["frames"][:, -1],
-            semantics=future.get("semantics"),
-            flow=future.get("flow"),
-            flow_to_last=future.get("flow_to_last"),
-            camera_flow=future.get("camera_flow"),
-            disocclusion=future.get("disocclusion"),
-            instances=future.get("instances"),
-            label_space=source.dataset.info.label_space,
-        ),
-        refs[0].horizon,
-        tuple(clip.digests for clip in clips),
-    )
-
-
-def _tensor(arrays: Sequence[NDArray[Any]], modality: str, device: str) -> torch.Tensor:
-    return as_tensor(torch.from_numpy(np.stack(arrays)).to(device), modality)
-
-
-def as_tensor(tensor: torch.Tensor, modality: str) -> torch.Tensor:
-    """Turn stacked arrays, [B,N,...] in a reader's layout and dtype, into what :mod:`vpbench.plugin.clip` says."""
-    match modality:
-        case "frames":
-            return tensor.permute(0, 1, 4, 2, 3).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
-        case "flow" | "camera_flow" | "flow_to_last":
-            return tensor.permute(0, 1, 4, 2, 3).contiguous()
-        case "disocclusion":
-            return tensor
-        case _:
-            return tensor.to(torch.int64)

@@ -1,25 +1,19 @@
-"""Make a store of arrays (:mod:`vpbench.clips.prepared`), part by part.
+"""Make a prepared store (:mod:`vpbench.clips.prepared`), block by block, in the folder where it stays.
 
-::
+A store is complete once its index is written. Making it may stop anywhere and resumes with the first block that is
+missing; processes that make the same store share its blocks.
 
-    <folder>.part/              while it is made: a file for every few frames of a sequence and modality
-
-A store is used once it is complete, which one rename makes it. Making it may stop anywhere and resumes where it
-stopped; processes that make the same one share the work, and spoil nothing.
+A block holds a few entries rather than a whole sequence: a network may need half a minute for each annotation, and a
+drive has over a thousand frames. A stop then costs one block, and memory does not grow with the length of a sequence.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import io
-import json
-import os
-import secrets
 import shutil
-import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,19 +21,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.clips.prepared import Contents, Key, PreparedDataset, checksum, open_store
+from vpbench.clips.prepared import (
+    INDEX,
+    Contents,
+    Key,
+    PreparedDataset,
+    block_path,
+    checksum,
+    load_block,
+    open_store,
+    seal,
+    stored_bytes,
+)
 from vpbench.errors import DataError, ResultError, VpbenchError, describe
-from vpbench.files import write_atomic
-from vpbench.plugin.clip import Modality
+from vpbench.files import canonical, write_atomic
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.modality import ModalitySpec
 
 __all__ = ["make_store"]
 
-_PART = 32
-Read = Callable[[str, Sequence[Key], Modality], NDArray[Any]]
+_BLOCK = 32
+Read = Callable[[str, Sequence[Key], ModalitySpec], NDArray[Any]]
 """Called with a sequence, some of its keys and a modality; returns an entry for each key."""
-_Part = tuple[Path, str, Modality, Sequence[Key]]
+
+
+@dataclass(frozen=True)
+class _Block:
+    path: Path
+    sequence: str
+    spec: ModalitySpec
+    keys: Sequence[Key]
 
 
 def make_store(
@@ -48,93 +60,118 @@ def make_store(
     contents: Contents,
     read: Read,
     progress: Callable[[int, int], None],
-    part_size: int = _PART,
+    size: int = _BLOCK,
 ) -> PreparedDataset:
-    """Make a store, or finish making it. One part is in memory at a time, and processes that make the same share them.
+    """Make a store, or finish making it. One block is in memory at a time.
 
-    What another process has begun is left until the end, and then made if it is still not there.
+    Blocks that another process has begun come last, and are made if they are still missing then.
 
     Args:
-        folder: where it belongs.
-        dataset: whose it is.
-        contents: what it holds.
-        read: gives its arrays, at most ``part_size`` entries at a time.
+        folder: the store's folder.
+        dataset: the dataset that it is made from.
+        contents: the keys that it holds.
+        read: gives its arrays, at most ``size`` entries at a time.
         progress: called with (keys done, keys to do).
-        part_size: at most so many keys are done again after a stop.
+        size: the entries of a block; a stop costs no more than these.
 
     Raises:
         DataError: ``read`` fails, or a sequence changes its size.
-        ResultError: there is no space, or no permission to write. What is done stays.
+        ResultError: there is no space, or no permission to write. Finished blocks stay.
     """
-    modalities = list(next(iter(contents.values())))
-
-    def finished() -> PreparedDataset | None:
-        try:
-            return open_store(folder, dataset, modalities)
-        except DataError:  # made again
-            return None
-
+    names = [spec.name for spec in next(iter(contents.values()))]
     with suppress(DataError):  # damaged: made again
-        if (store := finished()) is not None:
+        if (store := open_store(folder, dataset, names)) is not None:
             store.verify()
             return store
-    with _writing(folder), suppress(FileNotFoundError):  # cut off, damaged, or of fewer modalities
-        folder.rename(_beside(folder))
-    parts = folder.with_name(f"{folder.name}.part")
-    done, total = 0, sum(len(keys) for kinds in contents.values() for keys in kinds.values())
-    sizes: dict[tuple[str, Modality], tuple[int, ...]] = {}
-    left: list[_Part] = []
-    once = ((part, False) for part in _parts(parts, contents, modalities, part_size))
-    again = ((part, True) for part in left)
+    with _writing(folder):
+        if (folder / INDEX).exists():  # cut off, damaged, or of fewer modalities
+            shutil.rmtree(folder)
     try:
-        for part, last in chain(once, again):
-            path, sequence, modality, keys = part
-            progress(done, total)
-            if (array := _load(path, len(keys))) is None:
-                if finished() is not None:  # another process was faster
-                    break
-                with _writing(folder):
-                    claim = _claim(path)
-                if claim is None and not last:
-                    left.append(part)
-                    continue
-                try:
-                    array = _read(read, sequence, keys, modality)
-                    with _writing(folder):
-                        write_atomic(path, _npy(array))
-                finally:
-                    if claim is not None:
-                        claim.unlink(missing_ok=True)
-            if sizes.setdefault((sequence, modality), array.shape[1:]) != array.shape[1:]:
-                raise DataError(f"sequence {sequence!r}: the frame size changes within the sequence")
-            done += len(keys)
-        else:
-            with _writing(folder):
-                _publish(folder, parts, contents, modalities, part_size)
-    except ResultError:  # another process may have published, and removed the parts
-        if finished() is None:
+        checksums = _make_blocks(folder, contents, read, progress, size)
+        with _writing(folder):
+            _complete(folder, contents, checksums, size)
+    except ResultError:  # another process may have completed the store, and removed this one's temporary file
+        if not (folder / INDEX).exists():
             raise
-    progress(total, total)
-    for rest in (parts, *folder.parent.glob(f"{folder.name}.*.tmp")):
-        shutil.rmtree(rest, ignore_errors=True)
-    store = finished()
+    store = open_store(folder, dataset, names)
     assert store is not None
     return store
 
 
-def _beside(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.tmp")
+def _make_blocks(
+    folder: Path, contents: Contents, read: Read, progress: Callable[[int, int], None], size: int
+) -> dict[Path, int]:
+    """Make the blocks that are missing; return the checksum of every block."""
+    keys_done, total = 0, sum(len(keys) for kinds in contents.values() for keys in kinds.values())
+    shapes: dict[tuple[str, str], tuple[int, ...]] = {}
+    checksums: dict[Path, int] = {}
+    postponed: list[_Block] = []
+    first_round = ((block, True) for block in _blocks(folder, contents, size))
+    second_round = ((block, False) for block in postponed)
+    for block, may_postpone in chain(first_round, second_round):
+        progress(keys_done, total)
+        if (array := load_block(block.path, len(block.keys))) is None:
+            array = _make(folder, block, read, may_postpone)
+        if array is None:
+            postponed.append(block)
+            continue
+        if shapes.setdefault((block.sequence, block.spec.name), array.shape[1:]) != array.shape[1:]:
+            raise DataError(f"sequence {block.sequence!r}: the frame size changes within the sequence")
+        checksums[block.path] = checksum(array)
+        keys_done += len(block.keys)
+    progress(total, total)
+    return checksums
 
 
-def _claim(part: Path) -> Path | None:
-    """Say with a file that this process makes a part, so that others make other ones first; None where one did."""
-    claim = part.with_suffix(".claim")
+def _blocks(folder: Path, contents: Contents, size: int) -> Iterator[_Block]:
+    for sequence, kinds in contents.items():
+        for spec, keys in kinds.items():
+            for row in range(0, len(keys), size):
+                yield _Block(block_path(folder, sequence, spec.name, row), sequence, spec, keys[row : row + size])
+
+
+def _make(folder: Path, block: _Block, read: Read, may_postpone: bool) -> NDArray[Any] | None:
+    """Read a block and write it; None if another process has claimed it and it may be postponed."""
+    with _writing(folder):
+        claim = _claim(block.path)
+    if claim is None and may_postpone:
+        return None
+    try:
+        array = np.ascontiguousarray(_read(read, block))
+        with _writing(folder):
+            write_atomic(block.path, _npy(array))
+    finally:
+        if claim is not None:
+            claim.unlink(missing_ok=True)
+    return array
+
+
+def _claim(path: Path) -> Path | None:
+    """Claim a block with a marker file, so that other processes start with others. Return None if it is claimed."""
+    claim = path.with_suffix(".claim")
     claim.parent.mkdir(parents=True, exist_ok=True)
     try:
         claim.open("x").close()
     except FileExistsError:
         return None
     return claim
+
+
+def _read(read: Read, block: _Block) -> NDArray[Any]:
+    keys = block.keys
+    place = f"sequence {block.sequence!r}, {block.spec.name} from {keys[0][0]} to {keys[-1][-1]}"
+
+    def fail(error: BaseException) -> VpbenchError:
+        return error if isinstance(error, VpbenchError) else DataError(f"{place}: {describe(error)}")
+
+    with plugin_errors(fail):
+        return read(block.sequence, keys, block.spec)
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
 @contextmanager
@@ -145,69 +182,20 @@ def _writing(folder: Path) -> Iterator[None]:
         cause = error if isinstance(error, OSError) else error.__cause__
         raise ResultError(
             f"cannot write {folder}: {getattr(cause, 'strerror', None) or error}; free some space there, or name "
-            f"another cache with VPBENCH_CACHE, and run the same command again: what is done stays"
+            f"another cache with VPBENCH_CACHE, and run the same command again: finished parts stay"
         ) from error
 
 
-def _parts(folder: Path, contents: Contents, modalities: Collection[Modality], size: int) -> Iterator[_Part]:
-    """Yield the file, sequence, modality and keys of each part."""
+def _complete(folder: Path, contents: Contents, checksums: Mapping[Path, int], size: int) -> None:
+    """Write the index, and remove what stopped processes left."""
+    places: dict[str, dict[str, Any]] = {}
     for sequence, kinds in contents.items():
-        name = hashlib.sha256(sequence.encode()).hexdigest()[:32]
-        for modality in modalities:
-            for start in range(0, len(kinds[modality]), size):
-                path = folder / f"{name}.{modality}.{start}.npy"
-                yield path, sequence, modality, kinds[modality][start : start + size]
-
-
-def _read(read: Read, sequence: str, keys: Sequence[Key], modality: Modality) -> NDArray[Any]:
-    where = f"sequence {sequence!r}, {modality} from {keys[0][0]} to {keys[-1][-1]}"
-
-    def fail(error: BaseException) -> VpbenchError:
-        return error if isinstance(error, VpbenchError) else DataError(f"{where}: {describe(error)}")
-
-    with plugin_errors(fail):
-        return read(sequence, keys, modality)
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-def _load(path: Path, length: int) -> NDArray[Any] | None:
-    """Map a part; None where there is none, or one that was cut off."""
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if len(array) == length else None
-
-
-def _publish(folder: Path, parts: Path, contents: Contents, modalities: Sequence[Modality], part_size: int) -> None:
-    """Put the parts together in a folder of this process's own, and rename it into place."""
-    own = _beside(folder)
-    own.mkdir(parents=True)
-    try:
-        places: dict[str, dict[str, dict[str, Any]]] = {sequence: {} for sequence in contents}
-        sizes = {}
-        for modality in modalities:
-            with (own / f"{modality}.bin").open("wb") as file:
-                for path, sequence, _, keys in _parts(parts, contents, [modality], part_size):
-                    if (array := _load(path, len(keys))) is None:
-                        raise FileNotFoundError(errno.ENOENT, f"{path} has gone")
-                    if modality not in places[sequence]:
-                        place = {"start": file.tell(), "shape": array.shape[1:], "dtype": array.dtype.str}
-                        place |= {"keys": contents[sequence][modality], "part": part_size, "checksums": []}
-                        places[sequence][modality] = place
-                    places[sequence][modality]["checksums"].append(checksum(array))
-                    file.write(array.data)
-                sizes[modality] = file.tell()
-                file.flush()
-                os.fsync(file.fileno())
-        index = {"sizes": sizes, "sequences": places}
-        sealed = {"checksum": zlib.crc32(json.dumps(index).encode())} | index
-        write_atomic(own / "index.json", json.dumps(sealed))
-        own.rename(folder)  # fails where another process was faster
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
+        for spec, keys in kinds.items():
+            paths = [block_path(folder, sequence, spec.name, row) for row in range(0, len(keys), size)]
+            place = {"keys": keys, "checksums": [checksums[path] for path in paths]}
+            places.setdefault(sequence, {})[spec.name] = place
+    pairwise = {spec.name: spec.pairwise for spec in next(iter(contents.values()))}
+    index = {"block": size, "bytes": stored_bytes(folder), "modalities": pairwise, "sequences": places}
+    write_atomic(folder / INDEX, canonical(index | {"checksum": seal(index)}))
+    for path in chain(folder.glob("*.claim"), folder.glob(".*.tmp")):
+        path.unlink(missing_ok=True)

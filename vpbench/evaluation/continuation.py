@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from vpbench.clips.annotations import flags
-from vpbench.clips.source import Batch, ClipSource, stack
+from vpbench.clips.batch import Batch, stack
+from vpbench.clips.source import ClipSource
 from vpbench.clips.video import Video
 from vpbench.errors import DataError, UsageError
 from vpbench.evaluation.launch import Shard, choose_device
@@ -17,6 +18,7 @@ from vpbench.evaluation.predicting import Caller, evaluation_mode
 from vpbench.evaluation.returned import CLAMP
 from vpbench.plugin.clip import Modality, Prediction
 from vpbench.plugin.loader import Plugins, load_plugins
+from vpbench.plugin.modality import BUILT_IN
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.protocol.protocol import PixelOp, Protocol, Resize
 from vpbench.protocol.sampling import ClipRef
@@ -168,7 +170,7 @@ def _check_pixels(video: Video, ref: ClipRef, pixels: Sequence[PixelOp]) -> None
     """Check that what the training of the weights did to frames can be done to these."""
     frame = video.read(video.name, ref.frames[:1], "frames")
     try:
-        transform(frame[:0], pixels, "frames")
+        transform(frame[:0], pixels, BUILT_IN["frames"])
     except DataError as error:
         raise DataError(
             f"{video.path}: {error}; the weights were trained on frames cropped so: say --size HxW, to resize instead"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpbench.clips.source import Batch
+from vpbench.clips.batch import Batch
 from vpbench.files import write_atomic
 from vpbench.plugin.clip import Prediction
 from vpbench.protocol.units import Unit
@@ -48,7 +48,7 @@ class PredictionKeeper:
 
     def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
         """Write the predictions of a batch, each file atomically; a clip's frames last, since they make it complete."""
-        tensors = prediction.given()
+        tensors = prediction.tensors()
         for modality in sorted(tensors, key=lambda modality: modality == "frames"):
             tensor = tensors[modality]
             for i, ref in enumerate(batch.refs):

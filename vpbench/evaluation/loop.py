@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import torch
 
 from vpbench.clips.annotations import find_annotations
+from vpbench.clips.batch import Batch, stack
 from vpbench.clips.prepare import find_prepared
-from vpbench.clips.source import Batch, ClipSource, batches, stack
+from vpbench.clips.source import ClipSource, batches
 from vpbench.errors import DataError, MetricError, PredictorError, VpbenchError
 from vpbench.evaluation.keepers import Keeper
 from vpbench.evaluation.measure import check_axes, measure
@@ -22,6 +23,7 @@ from vpbench.evaluation.predicting import Caller
 from vpbench.evaluation.published import Recheck
 from vpbench.evaluation.repeating import RepeatCheck
 from vpbench.evaluation.returned import Checked
+from vpbench.plugin.clip import arrays_of
 from vpbench.protocol.units import Unit
 from vpbench.results.provenance import describe_process, peak_memory
 from vpbench.results.rows import Row
@@ -259,11 +261,14 @@ class Evaluation:
 
 def _seal(batch: Batch) -> list[int]:
     """Return a checksum of each tensor that plugins share or that their copies are made of."""
-    tensors = [*vars(batch.context).values(), *vars(batch.future).values()]
-    return [_checksum(tensor) for tensor in tensors if isinstance(tensor, torch.Tensor)]
+    arrays = [*arrays_of(batch.context).values(), *arrays_of(batch.future).values()]
+    return [_checksum(array) for array in arrays if isinstance(array, torch.Tensor)]
+
+
+_WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _checksum(tensor: torch.Tensor) -> int:
     whole = tensor.contiguous()
-    words = whole.view(torch.int32) if whole.dtype == torch.float32 else whole
+    words = whole.view(_WORDS[whole.itemsize]) if whole.is_floating_point() else whole
     return int(words.sum(dtype=torch.int64))

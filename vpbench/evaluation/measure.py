@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from vpbench.clips.batch import Batch
 from vpbench.clips.digest import combine
-from vpbench.clips.source import Batch
 from vpbench.errors import MetricError, PredictorError, VpbenchError, describe, one_line, text_of, type_name
 from vpbench.evaluation.returned import Checked
-from vpbench.plugin.clip import Comparison, Future, Modality, Prediction
+from vpbench.plugin.clip import Comparison, Future, Modality, Prediction, Text, arrays_of, with_arrays
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.metric import Metric, Undefined, Value
 from vpbench.plugin.process_state import process_state
@@ -100,7 +100,7 @@ def check_axes(name: str, checked: Checked, batch: Batch, metrics: Mapping[str, 
     """
     single = batch.clip(0)
     scored = _scored(name, checked, batch, quantise)
-    prediction = replace(scored, **{m: t[:1].clone() for m, t in scored.given().items()})  # type: ignore[arg-type]
+    prediction = replace(scored, **{m: t[:1].clone() for m, t in scored.tensors().items()})  # type: ignore[arg-type]
     for key, metric in metrics.items():
         _table(key, name, metric, Comparison(prediction, single.future))
 
@@ -135,17 +135,19 @@ def _scored(name: str, checked: Checked, batch: Batch, quantise: bool) -> Predic
 
 
 def _copied(prediction: Prediction) -> Prediction:
-    return replace(prediction, **{m: t.clone() for m, t in prediction.given().items()})  # type: ignore[arg-type]
+    return replace(prediction, **{m: t.clone() for m, t in prediction.tensors().items()})  # type: ignore[arg-type]
 
 
-def _intact(comparison: Comparison, prediction: Prediction, truth: Mapping[str, Tensor]) -> bool:
+def _intact(comparison: Comparison, prediction: Prediction, truth: Mapping[str, Tensor | Text]) -> bool:
     """Return whether what metrics were shown still equals the copies that they were not shown."""
-    copies = [(vars(comparison.future), truth), (vars(comparison.prediction), prediction.given())]
-    return all(_equal(shown[name], copy) for shown, tensors in copies for name, copy in tensors.items())
+    copies = [(arrays_of(comparison.future), truth), (vars(comparison.prediction), prediction.tensors())]
+    return all(_equal(shown.get(name), copy) for shown, tensors in copies for name, copy in tensors.items())
 
 
-def _equal(shown: object, copy: Tensor) -> bool:
+def _equal(shown: object, copy: Tensor | Text) -> bool:
     """Compare bit by bit: NaN equals NaN."""
+    if not isinstance(copy, Tensor):
+        return shown == copy
     if not isinstance(shown, Tensor) or (shown.shape, shown.dtype) != (copy.shape, copy.dtype):
         return False
     return torch.equal(*(t.view(_BITS[t.dtype.itemsize]) if t.is_floating_point() else t for t in (shown, copy)))
@@ -157,7 +159,8 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 def _spoiler(name: str, metrics: Mapping[str, Metric], scored: Prediction, batch: Batch) -> SpoiledError:
     """Measure again, each metric with copies of its own; return the error that names the one that writes."""
     for metric_name, metric in metrics.items():
-        future: Future = replace(batch.future, _cache={}, **{m: t.clone() for m, t in batch.truth.items()})  # type: ignore[arg-type]
+        copies = {m: a.clone() if isinstance(a, Tensor) else a for m, a in batch.truth.items()}
+        future: Future = with_arrays(batch.future, copies, _cache={})
         comparison = Comparison(_copied(scored), future)
         with suppress(MetricError):
             _table(metric_name, name, metric, comparison)
@@ -245,7 +248,7 @@ def _at(prediction: Prediction, steps: Sequence[int], horizon: int, quantise: bo
     """Return the prediction at the scored steps, its frames rounded to 8 bits where the protocol says so."""
     if tuple(steps) != tuple(range(1, horizon + 1)):
         index = torch.tensor([step - 1 for step in steps])
-        cut = {m: t.index_select(1, index.to(t.device)) for m, t in prediction.given().items()}
+        cut = {m: t.index_select(1, index.to(t.device)) for m, t in prediction.tensors().items()}
         prediction = replace(prediction, **cut)  # type: ignore[arg-type]
     if quantise and prediction.frames is not None:
         prediction = replace(prediction, frames=(prediction.frames * 255).round().div(255))

@@ -15,10 +15,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vpbench.clips.source import Batch
+from vpbench.clips.batch import Batch
 from vpbench.errors import PredictorError, VpbenchError, describe, text_of
 from vpbench.evaluation.returned import Checked, check_prediction
-from vpbench.plugin.clip import Context, Future, Modality
+from vpbench.plugin.clip import Context, Future, Modality, arrays_of, with_arrays
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.predictor import Predictor, PredictorInfo
 from vpbench.plugin.process_state import process_state
@@ -128,18 +128,13 @@ def evaluation_mode(name: str, predictor: object) -> Iterator[None]:
 
 def _copied_context(info: PredictorInfo, batch: Batch) -> Context:
     """Return a copy of the context, cut to what the predictor declared; with a copy of the truth for an oracle."""
-    declared = {*info.requires, *info.uses}
-    context = batch.context
-    context = replace(
-        context,
-        semantics=context.semantics if "semantics" in declared else None,
-        flow=context.flow if "flow" in declared else None,
-    )
+    declared = {"frames", *info.requires, *info.uses}
+    visible = {name: array for name, array in arrays_of(batch.context).items() if name in declared}
     future = _copied(replace(batch.future, _cache={})) if info.oracle else None
-    return replace(_copied(context), future=future)
+    return _copied(with_arrays(batch.context, visible, future=future))
 
 
 def _copied(shared: _Shared) -> _Shared:
     """Return a context or a future with copies of its tensors and its label space."""
-    copies = {name: value.clone() for name, value in vars(shared).items() if isinstance(value, Tensor)}
-    return replace(shared, label_space=deepcopy(shared.label_space), **copies)  # type: ignore[arg-type]
+    copies = {name: a.clone() if isinstance(a, Tensor) else a for name, a in arrays_of(shared).items()}
+    return with_arrays(shared, copies, label_space=deepcopy(shared.label_space))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from vpbench.clips.source import Batch, join
+from vpbench.clips.batch import Batch, join
 from vpbench.errors import PredictorError
 from vpbench.evaluation.predicting import Caller
 from vpbench.plugin.clip import Modality, Prediction
@@ -166,11 +166,11 @@ def differences(a: Prediction, b: Prediction) -> dict[Modality, float]:
 
 
 def _either(modality: Modality, a: Prediction, b: Prediction) -> bool:
-    return modality in a.given() or modality in b.given()
+    return modality in a.tensors() or modality in b.tensors()
 
 
 def _difference(modality: Modality, a: Prediction, b: Prediction) -> float:
-    x, y = a.given().get(modality), b.given().get(modality)
+    x, y = a.tensors().get(modality), b.tensors().get(modality)
     if x is None or y is None or x.shape != y.shape:
         return math.inf
     if modality == "semantics" and x.ndim == 5:
@@ -194,5 +194,5 @@ def _excess(a: Prediction, b: Prediction, *, rounded: bool = False) -> str:
 
 
 def _clip(prediction: Prediction, place: int) -> Prediction:
-    cut = {name: value[place : place + 1] for name, value in prediction.given().items()}
+    cut = {name: value[place : place + 1] for name, value in prediction.tensors().items()}
     return replace(prediction, **cut)  # type: ignore[arg-type]

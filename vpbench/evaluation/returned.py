@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vpbench.clips.source import Batch
+from vpbench.clips.batch import Batch
 from vpbench.errors import VpbenchError, type_name
 from vpbench.plugin.clip import LabelSpace, Modality, Prediction
 

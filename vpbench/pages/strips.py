@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.utils import flow_to_image
 
-from vpbench.clips.source import Batch
+from vpbench.clips.batch import Batch
 from vpbench.files import write_atomic
 from vpbench.plugin.clip import IGNORE, LabelSpace, Prediction
 from vpbench.protocol.units import Manifest, Unit

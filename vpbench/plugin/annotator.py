@@ -1,4 +1,4 @@
-"""The contract of an annotator: it supplies the optical flow or the semantic maps that a dataset lacks."""
+"""The contract of an annotator: it supplies a modality that a dataset lacks, such as optical flow or semantic maps."""
 
 from __future__ import annotations
 
@@ -6,27 +6,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from vpbench.errors import PluginError
+from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vpbench.plugin.clip import LabelSpace, Modality
+    from vpbench.plugin.clip import LabelSpace
 
 __all__ = ["Annotator", "AnnotatorInfo"]
 
 
 @dataclass(frozen=True)
 class AnnotatorInfo:
-    """What an annotator needs and gives. For ``semantics`` its label space; None means the dataset's."""
+    """Describe an annotator.
+
+    Raises:
+        PluginError: ``gives`` is neither built in nor declared.
+    """
 
     gives: Modality
+    """The modality that it makes, in contexts only; truth is never annotated."""
     needs: tuple[Modality, ...] = ("frames",)
+    """The dataset's modalities that it looks at."""
     label_space: LabelSpace | None = None
+    """Names the classes of the ``semantics`` that it gives; None: those of the dataset."""
+    declares: tuple[ModalitySpec, ...] = ()
+    """``gives``, where it is not built in."""
+
+    def __post_init__(self) -> None:
+        """Check that the modality is declared."""
+        if self.gives not in merge_declarations({"the annotator": self.declares}):
+            raise PluginError(f"the annotator does not declare the modality {self.gives!r}: add a ModalitySpec")
+
+    @property
+    def spec(self) -> ModalitySpec:
+        """The declaration of what it gives."""
+        return merge_declarations({"the annotator": self.declares})[self.gives]
 
 
 @runtime_checkable
 class Annotator(Protocol):
-    """A class with ``info`` and ``annotate``; optional ``Options``, ``presets``, ``argument`` and ``fingerprint()`` as
-    for a predictor.
+    """Annotate frames: a class with ``info`` and ``annotate``.
+
+    ``Options``, ``presets``, ``argument`` and ``fingerprint()`` are optional, as for a predictor.
     """
 
     @property
@@ -34,16 +57,16 @@ class Annotator(Protocol):
         """What it needs and gives (a class attribute does)."""
 
     def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[Any]:
-        """Annotate one frame at the protocol's size, or two consecutive sampled ones where ``info.gives`` is of pairs.
+        """Annotate one frame, or one pair of consecutive sampled frames if the modality is pairwise.
 
-        The result depends on nothing else: it is made once and shared by all clips with that frame (that pair).
+        All clips with that frame, or pair, share the result. It must depend on the arguments alone.
 
         Args:
-            window: what the dataset has of ``info.needs``, as :meth:`vpbench.plugin.dataset.Dataset.read` gives it;
-                N is 1, or 2 (1 where a context of one frame has no pair).
-            clip: the id of what is annotated, ``<sequence>@<frame>`` or ``<sequence>@<frame before>-<frame>``:
-                whatever is random must follow from it.
+            window: the arrays of ``info.needs`` at the protocol's size, in the layout of
+                :meth:`vpbench.plugin.dataset.Dataset.read`. They hold one frame or two; a context of one frame has no
+                pair, and comes as one frame.
+            clip: ``<sequence>@<frame>`` or ``<sequence>@<frame before>-<frame>``. Seed every random number with it.
 
         Returns:
-            The array of ``info.gives``, in the same layout.
+            The entries of ``info.gives``: one, or none of a single frame if the modality is pairwise.
         """

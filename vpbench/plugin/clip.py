@@ -11,37 +11,44 @@ disocclusion [B,T-1,H,W]   bool: what the pixel shows is not visible in the samp
 camera_flow [B,T-1,2,H,W]  float32: the flow that the pixel would have if what it shows stood still in the world
 instances [B,T,H,W]        int64 object ids, 0 is background
 ========= ================ ========================================================================================
+
+Modalities that a plugin declares (:class:`vpbench.plugin.modality.ModalitySpec`) lie in ``extras``, [B,T,...] or
+[B,T-1,...]. A tensor has the declared type, with three exceptions: ``uint8`` resized as frames comes as float32 in
+[0,1], integers resized by the nearest pixel as int64, and text as nested tuples of strings. Height and width are the
+last axes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from vpbench.plugin.modality import Modality
+
 __all__ = [
     "IGNORE",
-    "MODALITIES",
-    "PAIRWISE",
     "Comparison",
     "Context",
     "Future",
     "LabelSpace",
     "Modality",
     "Prediction",
+    "Text",
+    "arrays_of",
+    "with_arrays",
 ]
 
-Modality = Literal["frames", "semantics", "flow", "camera_flow", "disocclusion", "instances"]
-MODALITIES: tuple[Modality, ...] = ("frames", "semantics", "flow", "camera_flow", "disocclusion", "instances")
-PAIRWISE: frozenset[Modality] = frozenset({"flow", "camera_flow", "disocclusion"})
-"""Modalities of a frame *and the sampled frame before it*: T frames have T-1 of them."""
+Text = tuple[Any, ...]
+"""Strings in nested tuples: by clip, by frame, and by the axes of an entry."""
 IGNORE = 255
 """The label id that no metric counts."""
 
 T = TypeVar("T")
+Shared = TypeVar("Shared", "Context", "Future")
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class Context:
     flow: Float[Tensor, "b t-1 2 h w"] | None = None
     label_space: LabelSpace | None = None
     future: Future | None = None
+    extras: Mapping[str, Tensor | Text] = field(default_factory=dict)
+    """Every other modality that the predictor declared, by name."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,8 @@ class Future:
     disocclusion: Bool[Tensor, "b s h w"] | None = None
     instances: Int64[Tensor, "b s h w"] | None = None
     label_space: LabelSpace | None = None
+    extras: Mapping[str, Tensor | Text] = field(default_factory=dict)
+    """Every other modality that a metric or an oracle needs, by name."""
     _cache: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     def cached(self, key: str, make: Callable[[], T]) -> T:
@@ -112,15 +123,15 @@ class Prediction:
     disocclusion: Bool[Tensor, "b k h w"] | None = None
     label_space: LabelSpace | None = None
 
-    def given(self) -> Mapping[str, Tensor]:
+    def tensors(self) -> Mapping[str, Tensor]:
         """Return what was predicted, by modality."""
-        every = {m: getattr(self, m) for m in ("frames", "semantics", "flow", "disocclusion")}
-        return {name: value for name, value in every.items() if value is not None}
+        values = {m: getattr(self, m) for m in ("frames", "semantics", "flow", "disocclusion")}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A prediction beside the truth, at the scored steps only: what a metric measures.
+    """A prediction and the truth at the scored steps: what a metric measures.
 
     ``prediction`` has been validated, put into the protocol's value range and cut to ``future.steps``: its step axis
     is that of ``future``.
@@ -139,6 +150,22 @@ class Comparison:
     def cached(self, key: str, make: Callable[[], T]) -> T:
         """Return ``make()``, computed once per prediction and shared by all metrics."""
         return _cached(self._cache, key, make)
+
+
+def arrays_of(shared: Context | Future) -> dict[str, Tensor | Text]:
+    """Return the tensors and the text of a context or a future, named fields and extras alike."""
+    return {name: value for name, value in vars(shared).items() if isinstance(value, Tensor)} | dict(shared.extras)
+
+
+def with_arrays(shared: Shared, arrays: Mapping[str, Tensor | Text], **changes: Any) -> Shared:
+    """Return a copy that holds these arrays and no others: as a field where it has one of that name, else as an extra.
+
+    ``changes`` are other fields.
+    """
+    names = {f.name for f in fields(shared)}
+    values: dict[str, Any] = {name: None for name in arrays_of(shared) if name in names}
+    values |= {name: array for name, array in arrays.items() if name in names} | changes
+    return replace(shared, **values, extras={name: array for name, array in arrays.items() if name not in names})
 
 
 def _cached(cache: dict[str, object], key: str, make: Callable[[], T]) -> T:

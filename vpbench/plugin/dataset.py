@@ -9,25 +9,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from vpbench.errors import DataError, PluginError, type_name
+from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
+
 if TYPE_CHECKING:
     from fractions import Fraction
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from vpbench.plugin.clip import LabelSpace, Modality
+    from vpbench.plugin.clip import LabelSpace
 
 __all__ = ["Dataset", "DatasetInfo", "Finding", "SequenceInfo", "check_array"]
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What the harness and its users must know of a dataset.
+    """Describe a dataset to the harness and its users.
 
     ``tree`` is the expected layout below the data root, as text; ``obtain`` says where and how to get it.
+
+    Raises:
+        PluginError: a modality is neither built in nor declared.
     """
 
     modalities: tuple[Modality, ...] = ("frames",)
+    declares: tuple[ModalitySpec, ...] = ()
+    """The modalities among them that are not built in."""
     truth_only: tuple[Modality, ...] = ()
     """Those of them that exist for a sequence's target frame only: scored, never part of a context."""
     splits: tuple[str, ...] = ("test",)
@@ -43,6 +51,12 @@ class DatasetInfo:
     """Why one recording has sequences in several splits, where those of a publication have it so; "": none has."""
     known_leaks: tuple[Finding, ...] = ()
     """Of splits that others publish: what leaks from training to test data. It is told, whatever splits are used."""
+
+    def __post_init__(self) -> None:
+        """Check that every modality is declared."""
+        specs = merge_declarations({"the dataset": self.declares})
+        if unknown := [name for name in self.modalities if name not in specs]:
+            raise PluginError(f"the dataset does not declare its modality {unknown[0]!r}: add a ModalitySpec")
 
     @property
     def context_modalities(self) -> frozenset[Modality]:
@@ -113,37 +127,28 @@ class Dataset(Protocol):
             ``flow``: float32 [N-1,H,W,2], pixels, entry i leads from ``frames[i+1]`` back to ``frames[i]``.
             ``camera_flow``: the same for a world that stands still.
             ``disocclusion``: bool [N-1,H,W], entry i: not visible in ``frames[i]``.
+            A declared modality: as ``ModalitySpec.layout`` says; text as an array of numpy strings.
 
         Raises:
             DataError: a file is missing, corrupt, or has fewer frames than its header claims.
         """
 
 
-def check_array(array: NDArray[np.generic], modality: Modality, frames: int, where: str) -> None:
-    """Check what a reader returned against the contract of :meth:`Dataset.read`.
+def check_array(array: NDArray[np.generic], spec: ModalitySpec, frames: int, where: str) -> None:
+    """Check the entries of a modality, of that many frames, against their declaration.
 
     Raises:
-        DataError: the dtype or the shape is not as the contract says.
+        DataError: the dtype or the shape differs from the declaration.
     """
-    from vpbench.errors import DataError
-    from vpbench.plugin.clip import PAIRWISE
+    import numpy as np
 
-    dtype, tail = _LAYOUT[modality]
-    count = frames - 1 if modality in PAIRWISE else frames
-    fits = array.ndim == 3 + len(tail) and array.shape[0] == count and array.shape[3:] == tail
-    if not fits or array.dtype.name != dtype:
-        shape = ",".join(["N", "H", "W", *map(str, tail)])
-        raise DataError(
-            f"{where}: read(..., {modality!r}) must give {dtype} [{shape}] with N = {count}; "
-            f"it gave {array.dtype.name} {list(array.shape)}"
-        )
-
-
-_LAYOUT: dict[str, tuple[str, tuple[int, ...]]] = {
-    "frames": ("uint8", (3,)),
-    "semantics": ("uint8", ()),
-    "instances": ("int32", ()),
-    "flow": ("float32", (2,)),
-    "camera_flow": ("float32", (2,)),
-    "disocclusion": ("bool", ()),
-}
+    count = spec.count(frames)
+    call = f"{where}: read(..., {spec.name!r}) must give {spec.layout} with N = {count}; it gave"
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{call} {type_name(array)}, which is no numpy array")
+    dtype = "text" if array.dtype.kind == "U" else array.dtype.name
+    axes = 3 if spec.pixels else 1
+    fits = array.ndim == axes + len(spec.shape) and array.shape[0] == count and array.shape[axes:] == spec.shape
+    if not fits or dtype != spec.dtype:
+        advice = "; pad entries of several shapes to one, and give text as numpy strings" if dtype == "object" else ""
+        raise DataError(f"{call} {dtype} {list(array.shape)}{advice}")

@@ -1,7 +1,7 @@
-"""The pixel rule: crop and resize in uint8, the same for every dataset.
+"""Crop and resize arrays, the same for every dataset.
 
-Frames are resized in uint8 by the library and filter that the protocol names, labels and ids with nearest neighbour,
-flow bilinearly in float32 with its vectors scaled by the same factors.
+The protocol names the library and the filter for frames, which stay uint8. Labels and ids take the nearest pixel. Flow
+is interpolated bilinearly in float32, and its vectors are scaled by the same factors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vpbench.errors import DataError
-from vpbench.plugin.clip import Modality
+from vpbench.plugin.modality import ModalitySpec
 from vpbench.protocol.protocol import CentreCrop, PixelOp, Resize
 
 __all__ = ["transform"]
@@ -24,14 +24,16 @@ _CV2 = {"cv2-linear": cv2.INTER_LINEAR, "cv2-area": cv2.INTER_AREA, "cv2-cubic":
 _PIL = {"pil-bilinear": Image.Resampling.BILINEAR, "pil-bicubic": Image.Resampling.BICUBIC}
 
 
-def transform(array: NDArray[Any], ops: Sequence[PixelOp], modality: Modality) -> NDArray[Any]:
-    """Apply pixel operations to an array in a reader's layout ([N,H,W,...]) and return the same layout and dtype.
+def transform(array: NDArray[Any], ops: Sequence[PixelOp], spec: ModalitySpec) -> NDArray[Any]:
+    """Apply pixel operations to a modality's entries and return them in the same layout and dtype.
+
+    Entries without pixels stay as they are.
 
     Raises:
-        DataError: a crop larger than the picture.
+        DataError: a crop is larger than the picture.
     """
-    for op in ops:
-        array = _crop(array, op) if isinstance(op, CentreCrop) else _resize(array, op, modality)
+    for op in ops if spec.pixels else ():
+        array = _crop(array, op) if isinstance(op, CentreCrop) else _resize(array, op, spec)
     return np.ascontiguousarray(array)
 
 
@@ -48,25 +50,34 @@ def _crop(array: NDArray[Any], op: CentreCrop) -> NDArray[Any]:
     return array[:, top : top + h, left : left + w]
 
 
-def _resize(array: NDArray[Any], op: Resize, modality: Modality) -> NDArray[Any]:
+def _resize(array: NDArray[Any], op: Resize, spec: ModalitySpec) -> NDArray[Any]:
     height, width = op.size
     old_height, old_width = array.shape[1:3]
     if (old_height, old_width) == (height, width):
         return array
     if not len(array):
         return np.empty((0, height, width, *array.shape[3:]), array.dtype)
-    if modality == "frames":
-        return np.stack([_resize_frame(frame, op) for frame in array])
-    if modality in ("flow", "camera_flow"):
+    if spec.pixels == "frames":
+        return np.stack([_resize_entry(entry, op) for entry in array])
+    if spec.pixels == "flow":
         scale = np.array([width / old_width, height / old_height], dtype=np.float32)
         return np.stack([cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) for flow in array]) * scale
-    plain = array.astype(np.uint8) if array.dtype == np.bool_ else array
-    ids = [cv2.resize(a, (width, height), interpolation=cv2.INTER_NEAREST) for a in plain]
-    return np.stack(ids).astype(array.dtype)
+    places = np.arange(old_height * old_width, dtype=np.int32).reshape(old_height, old_width)
+    nearest = cv2.resize(places, (width, height), interpolation=cv2.INTER_NEAREST)
+    return array.reshape(len(array), -1, *array.shape[3:])[:, nearest]
 
 
-def _resize_frame(frame: NDArray[np.uint8], op: Resize) -> NDArray[np.uint8]:
+def _resize_entry(entry: NDArray[Any], op: Resize) -> NDArray[Any]:
+    """Resize a frame, or anything else like it one channel at a time."""
+    if entry.shape[2:] == (3,) and entry.dtype == np.uint8:
+        return _resize_picture(entry, op)
+    channels = np.moveaxis(entry.reshape(*entry.shape[:2], -1), -1, 0)
+    resized = [_resize_picture(np.ascontiguousarray(channel), op) for channel in channels]
+    return np.stack(resized, axis=-1).reshape(*op.size, *entry.shape[2:])
+
+
+def _resize_picture(picture: NDArray[Any], op: Resize) -> NDArray[Any]:
     height, width = op.size
     if op.filter in _CV2:
-        return np.asarray(cv2.resize(frame, (width, height), interpolation=_CV2[op.filter]), dtype=np.uint8)
-    return np.asarray(Image.fromarray(frame).resize((width, height), _PIL[op.filter]), dtype=np.uint8)
+        return np.asarray(cv2.resize(picture, (width, height), interpolation=_CV2[op.filter]))
+    return np.asarray(Image.fromarray(picture).resize((width, height), _PIL[op.filter]))

@@ -11,15 +11,15 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from vpbench.clips.source import ClipSource, as_tensor
+from vpbench.clips.batch import as_batched, stack_arrays
+from vpbench.clips.source import ClipSource
 from vpbench.errors import DataError, UsageError, VpbenchError
-from vpbench.plugin.clip import PAIRWISE, Context, Future
+from vpbench.plugin.clip import Context, Future, Text, with_arrays
 from vpbench.plugin.training import TrainingBatch
 from vpbench.protocol.sampling import ClipRef
 from vpbench.training.clips import TrainingClips
@@ -106,36 +106,33 @@ class TrainingLoader:
             self.served += 1
             yield batch
 
-    def _batched(self, refs: Sequence[ClipRef], arrays: dict[str, Tensor]) -> TrainingBatch:
+    def _batched(self, refs: Sequence[ClipRef], arrays: dict[str, Any]) -> TrainingBatch:
         clips = tuple(ref.id for ref in refs)
         generators = tuple(
             torch.Generator().manual_seed(seeded(self._clips.seed, self._stage, self.served, clip)) for clip in clips
         )
-        given, horizon = self._clips.context, self._clips.horizon
-        past: dict[str, Tensor] = {}
-        coming: dict[str, Tensor] = {}
-        for modality, stored in arrays.items():
-            tensor = as_tensor(stored.to(self._device, non_blocking=True), modality)
-            cut = given - 1 if modality in PAIRWISE else given
-            past[modality], coming[modality] = tensor[:, :cut], tensor[:, cut:]
-        context = Context(
-            frames=past["frames"],
-            clips=clips,
-            semantics=past.get("semantics"),
-            flow=past.get("flow"),
-            label_space=self._source.context_labels,
-        )
-        future = Future(
-            steps=tuple(range(1, horizon + 1)),
-            clips=clips,
-            last=past["frames"][:, -1],
-            label_space=self._source.context_labels,
-            **coming,  # type: ignore[arg-type]
-        )
+        past: dict[str, Any] = {}
+        coming: dict[str, Any] = {}
+        for modality, stacked in arrays.items():
+            spec = self._source.specs[modality]
+            entries = as_batched(stacked, spec, self._device)
+            past[modality], coming[modality] = _split(entries, spec.count(self._clips.context))
+        frames, labels = past["frames"], self._source.context_labels
+        steps = tuple(range(1, self._clips.horizon + 1))
+        coming["last"] = last = frames[:, -1]
+        context = with_arrays(Context(frames, clips, label_space=labels), past)
+        future = with_arrays(Future(coming["frames"], steps, clips, last, label_space=labels), coming)
         return TrainingBatch(context, future, generators, self.served)
 
 
-class _Windows(TorchDataset[dict[str, Tensor] | VpbenchError]):
+def _split(entries: Tensor | Text, place: int) -> tuple[Any, Any]:
+    """Divide the entries of every clip into those of the context and those of the future."""
+    if isinstance(entries, Tensor):
+        return entries[:, :place], entries[:, place:]
+    return tuple(clip[:place] for clip in entries), tuple(clip[place:] for clip in entries)
+
+
+class _Windows(TorchDataset[dict[str, Any] | VpbenchError]):
     """Groups of clips as a torch dataset: arrays stacked by modality, as stored. An error is an item."""
 
     def __init__(self, source: ClipSource, groups: Sequence[Sequence[ClipRef]]) -> None:
@@ -144,7 +141,7 @@ class _Windows(TorchDataset[dict[str, Tensor] | VpbenchError]):
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor] | VpbenchError:
+    def __getitem__(self, index: int) -> dict[str, Any] | VpbenchError:
         try:
             clips = [self.source.read(ref).context for ref in self.groups[index]]
         except VpbenchError as error:
@@ -156,7 +153,7 @@ class _Windows(TorchDataset[dict[str, Tensor] | VpbenchError]):
                 f"clips of {h}x{w} and of {other_h}x{other_w} cannot be in one batch: give the protocol a resize or a "
                 f"crop, or say --batch-size 1"
             )
-        return {m: torch.from_numpy(np.stack([clip[m] for clip in clips])) for m in clips[0]}
+        return {m: stack_arrays([clip[m] for clip in clips]) for m in clips[0]}
 
 
 def _as_read(item: Any) -> Any:

@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from vpbench.clips.batch import stack
 from vpbench.clips.source import batches as read_batches
-from vpbench.clips.source import stack
 from vpbench.errors import VpbenchError
 from vpbench.evaluation.keepers import Keeper
 from vpbench.evaluation.loop import Evaluation
