@@ -31,7 +31,7 @@ MSE = ["--metric", "mse"]
         (["-m", "last", "-m", "last"], ["'last' is asked for twice"]),
         (["-m", "last", "--shard", "4/3"], ["--shard 4/3", "0 to 2"]),
         (["-m", "last", "--shard", "one"], ["--shard one", "I/N"]),
-        (["-m", "last", "--annotate", "flwo=still"], ["'flwo' cannot be annotated", "did you mean 'flow'?"]),
+        (["-m", "last", "--annotate", "flwo=still"], ["flwo=still: the annotator 'still' gives flow"]),
         (["-m", "last", "--annotate", "semantics=still"], ["'still' gives flow"]),
         (["-m", "last", "--annotate", "flow"], ["--annotate flow", "NAME=VALUE"]),
         (["-m", "short"], ["'short' predicts at most 1 steps", "4"]),
