@@ -37,7 +37,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    names = ("toys", "suite_toys", "toy_trainable")
+    names = ("toys", "suite_toys", "toy_trainable", "robots")
     session.config.stash[IMPORTED] = {name: sys.modules[name] for name in names if name in sys.modules}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -190,7 +189,7 @@ def test_every_pair_of_splits_train_first():
 def test_one_split_against_the_others_and_only_the_frames_that_are_shown():
     stolen = {("test/a", 2): picture("val/a 0"), ("test/a", 3): picture("train/a 0")}
     films = Films(splits=("train", "val", "test"), planted=stolen)
-    found = find(films, split="test", shown={"test/a": [0, 2, 4]})
+    found = find(films, split="test", clips={"test/a": [0, 2, 4]})
     assert found["test: frames of val, by pixels"].found == "1 of 3 (val has 40)"
     assert found["test: frames of train, by pixels"].found == "0 of 3 (train has 40)"
     assert "val: frames of train, by pixels" not in found
@@ -213,29 +212,6 @@ def test_frames_are_read_a_few_at_a_time_with_progress():
     assert max(films.reads) <= leaks._CHUNK
     assert seen[-1] == (80, 80)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-
-
-def test_hashes_do_not_stay_in_memory(monkeypatch):
-    opened = []
-    connect = sqlite3.connect
-    monkeypatch.setattr(
-        leaks.sqlite3, "connect", lambda name, **options: (opened.append(name), connect(name, **options))[1]
-    )
-    find(Films())
-    assert opened == [""], "a temporary file, which ':memory:' is not"
-
-
-def test_no_room_for_the_temporary_file(monkeypatch):
-    class Full:
-        def execute(self, *args):
-            raise sqlite3.OperationalError("database or disk is full")
-
-        def close(self):
-            pass
-
-    monkeypatch.setattr(leaks.sqlite3, "connect", lambda *args, **options: Full())
-    with pytest.raises(DataError, match=r"disk is full; \$TMPDIR names the folder"):
-        find(Films())
 
 
 def test_broken_sequences_are_not_read():

@@ -78,7 +78,7 @@ def check(
     incomplete = any(finding.holds is False for finding in findings)
     if leaks:
         with progress_bar(f"reading {text}") as progress:
-            findings += find_leaks(opened, progress, split=split, shown=shown if split else None)
+            findings += find_leaks(opened, progress, split=split, clips=shown if split else None)
     if as_json:
         print_json([vars(finding) for finding in findings])
     else:

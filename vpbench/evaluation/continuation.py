@@ -18,7 +18,7 @@ from vpbench.evaluation.predicting import Caller, evaluation_mode
 from vpbench.evaluation.returned import CLAMP
 from vpbench.plugin.clip import Modality, Prediction
 from vpbench.plugin.loader import Plugins, load_plugins
-from vpbench.plugin.modality import BUILT_IN
+from vpbench.plugin.modality import BUILT_IN, merge_declarations
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.protocol.protocol import PixelOp, Protocol, Resize
 from vpbench.protocol.sampling import ClipRef
@@ -140,6 +140,8 @@ def _check_numbers(**values: int | None) -> None:
 
 def _check_fit(name: str, info: PredictorInfo, annotators: Mapping[Modality, Component]) -> None:
     """Check that a predictor gets what it requires from frames and annotators alone, and looks at what it is given."""
+    declarations = {f"annotator {one.name!r}": one.value.info.declares for one in annotators.values()}
+    merge_declarations(declarations | {f"predictor {name!r}": info.declares})
     if info.oracle:
         raise UsageError(f"predictor {name!r} is shown the truth, which a video to be continued does not have")
     if without := [modality for modality in info.requires if modality not in {"frames", *annotators}]:

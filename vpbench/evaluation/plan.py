@@ -14,7 +14,7 @@ import torch
 from vpbench.clips.annotations import flags
 from vpbench.clips.probe import Probe
 from vpbench.clips.readable import readable_manifest
-from vpbench.errors import DataError, MetricError, UsageError, VpbenchWarning
+from vpbench.errors import DataError, MetricError, UsageError, VpbenchWarning, did_you_mean
 from vpbench.evaluation.launch import choose_device, find_shard
 from vpbench.evaluation.record import describe_run
 from vpbench.names import below
@@ -22,6 +22,7 @@ from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric, Setting
+from vpbench.plugin.modality import merge_declarations
 from vpbench.protocol.protocol import MAX_SAMPLES, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.records import Identity, RunRecord, label
@@ -204,11 +205,14 @@ def _shown(
         )
     if info.oracle and (lacks := set(info.requires) - set(dataset.info.modalities)):
         raise DataError(f"the oracle {chosen.name!r} needs the true {min(lacks)}; {protocol.dataset.name!r} has none")
+    declarations = {f"dataset {protocol.dataset.name!r}": dataset.info.declares}
+    declarations |= {f"annotator {one.name!r}": one.value.info.declares for one in annotators.values()}
+    merge_declarations(declarations | {f"predictor {chosen.name!r}": info.declares})
     has = {*dataset.info.context_modalities, *annotators}
     if without := [modality for modality in info.requires if modality not in has]:
         raise DataError(
-            f"predictor {chosen.name!r} requires {' and '.join(without)}, which {protocol.dataset.name!r} lacks: "
-            f"add {flags(without)} (`vpbench list annotators`)"
+            f"predictor {chosen.name!r} requires {' and '.join(without)}, which {protocol.dataset.name!r} lacks"
+            f"{did_you_mean(without[0], has)}: add {flags(without)} (`vpbench list annotators`)"
         )
     seen = {*info.requires, *info.uses}
     return {modality: annotator for modality, annotator in annotators.items() if modality in seen}

@@ -56,6 +56,8 @@ class ModalitySpec:
         """Check the declaration."""
         if not _NAME.fullmatch(self.name) or self.name in _RESERVED:
             raise PluginError(f"modality {self.name!r}: choose another name, of small letters, digits and _")
+        if any(size < 1 for size in self.shape):
+            raise PluginError(f"modality {self.name!r}: every axis of {self.shape} must be 1 or more")
         if self.dtype not in _DTYPES:
             raise PluginError(f"modality {self.name!r}: dtype {self.dtype!r} is none of {', '.join(_DTYPES)}")
         resized = _RESIZED.get(self.pixels or "", _DTYPES[:-1] if self.pixels else _DTYPES)

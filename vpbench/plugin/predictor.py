@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import torch
 
-    from vpbench.plugin.clip import Context, Modality, Prediction
+    from vpbench.plugin.clip import Context, Prediction
+    from vpbench.plugin.modality import Modality, ModalitySpec
 
 __all__ = ["Predictor", "PredictorInfo"]
 
@@ -24,6 +25,8 @@ class PredictorInfo:
     """Context modalities without which it cannot run; an annotator may supply what the dataset lacks."""
     uses: tuple[Modality, ...] = ()
     """Context modalities it uses where the dataset or an annotator gives them."""
+    declares: tuple[ModalitySpec, ...] = ()
+    """The layouts that it expects of modalities that are not built in; data of another layout are refused."""
     stochastic: bool = False
     """Whether several samples per clip differ."""
     horizon: Literal["any"] | int = "any"
