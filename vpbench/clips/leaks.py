@@ -1,7 +1,7 @@
 """Find frames of one split in another: by name, by recording, and by pixels.
 
-All frames are decoded, a few at a time. Only a 64-bit hash of each frame's size and pixels stays in memory: 80 MB for ten
-million frames. Two different ones among them share a hash with a probability below 1 in 100,000.
+All frames are decoded, a few at a time. Only a 64-bit hash of each frame's size and pixels stays in memory: 80 MB for
+ten million frames. Two different ones among them share a hash with a probability below 1 in 100,000.
 """
 
 from __future__ import annotations
