@@ -52,7 +52,9 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         if args.video is None:
-            write_clip(Protocol.parse(chosen.trained.record.protocol.to_json(), args.weights.name), args.clip, Path(folder))
+            write_clip(
+                Protocol.parse(chosen.trained.record.protocol.to_json(), args.weights.name), args.clip, Path(folder)
+            )
         for stage in ("motion", *range(1, chosen.value.options.iterations + 1)):
             prediction = predict_video(
                 "cdnet",

@@ -14,13 +14,17 @@ import vpbench
 
 @vpbench.hookimpl
 def register_predictors(register):
-    register("learner", "toy_trainable:Learner", summary="one convolution of the last frame")
-    register("adapts", "toy_trainable:Adapts", summary="takes weights of other names")
-    register("other", "toy_trainable:Other", summary="another name for it")
-    register("breaks", "toy_trainable:Breaks", summary="its loss becomes NaN")
-    register("follows-flow", "toy_trainable:FollowsFlow", summary="learns from flow, which it requires")
-    register("out-of-memory", "toy_trainable:OutOfMemory", summary="its step finds no memory")
-    register("two-stages", "toy_trainable:TwoStages", summary="the second stage optimises by hand")
+    for name, predictor, trainer in (
+        ("learner", "Learner", "fit"),
+        ("adapts", "Adapts", "fit"),
+        ("other", "Other", "fit"),
+        ("breaks", "Learner", "fit_to_nan"),
+        ("fails", "Learner", "fail"),
+        ("follows-flow", "FollowsFlow", "fit_flow"),
+        ("out-of-memory", "Learner", "fit_without_memory"),
+        ("two-stages", "Learner", "fit_twice"),
+    ):
+        register(name, f"toy_trainable:{predictor}", trainer=f"toy_trainable:{trainer}")
 
 
 class Options(BaseModel):
@@ -55,8 +59,13 @@ class Learner(torch.nn.Module):
             out.append(last)
         return vpbench.Prediction(frames=torch.stack(out, 1).clamp(0, 1).float())
 
-    def training_stages(self, protocol):
-        return [Fit(self)]
+
+def fit(predictor, protocol):
+    return [Fit(predictor)]
+
+
+def fail(predictor, protocol):
+    raise RuntimeError(f"no stages on {protocol.name}")
 
 
 class Other(Learner):
@@ -104,9 +113,8 @@ class Fit(LightningModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
-class Breaks(Learner):
-    def training_stages(self, protocol):
-        return [Breaking(self)]
+def fit_to_nan(predictor, protocol):
+    return [Breaking(predictor)]
 
 
 class Breaking(Fit):
@@ -130,8 +138,9 @@ class FollowsFlow(torch.nn.Module):
         frames = (context.frames[:, -1] - shade).clamp(0, 1)
         return vpbench.Prediction(frames=frames[:, None].repeat(1, horizon, 1, 1, 1))
 
-    def training_stages(self, protocol):
-        return [Following(self)]
+
+def fit_flow(predictor, protocol):
+    return [Following(predictor)]
 
 
 class Following(LightningModule):
@@ -150,9 +159,8 @@ class Following(LightningModule):
         return torch.optim.SGD(self.parameters(), self.recipe.learning_rate)
 
 
-class OutOfMemory(Learner):
-    def training_stages(self, protocol):
-        return [NoMemory(self)]
+def fit_without_memory(predictor, protocol):
+    return [NoMemory(predictor)]
 
 
 class NoMemory(Fit):
@@ -160,9 +168,9 @@ class NoMemory(Fit):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-class TwoStages(Learner):
-    def training_stages(self, protocol):
-        return [Fit(self, vpbench.Recipe(epochs=1, batch_size=4)), ByHand(self)]
+def fit_twice(predictor, protocol):
+    """The second stage uses manual optimization."""
+    return [Fit(predictor, vpbench.Recipe(epochs=1, batch_size=4)), ByHand(predictor)]
 
 
 class ByHand(Fit):

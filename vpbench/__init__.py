@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from vpbench.plugin.modality import ModalitySpec as ModalitySpec
     from vpbench.plugin.predictor import PredictorInfo as PredictorInfo
     from vpbench.plugin.training import Recipe as Recipe
-    from vpbench.plugin.training import Trainable as Trainable
     from vpbench.plugin.training import TrainingBatch as TrainingBatch
     from vpbench.protocol.protocol import Protocol as Protocol
     from vpbench.results.result import Result as Result
@@ -59,7 +58,6 @@ _HOME = {
     "Recipe": "vpbench.plugin.training",
     "Result": "vpbench.results.result",
     "SequenceInfo": "vpbench.plugin.dataset",
-    "Trainable": "vpbench.plugin.training",
     "TrainingBatch": "vpbench.plugin.training",
     "Undefined": "vpbench.plugin.metric",
     "MetricError": "vpbench.errors",

@@ -20,7 +20,12 @@ def register_predictors(register: Register) -> None:
         summary="the last frame moved on at the velocity of its optical flow",
         default=True,
     )
-    register("convlstm", "vpbench_baselines.convlstm:ConvLSTM", summary="convolutional LSTM (Shi et al. 2015), trained")
+    register(
+        "convlstm",
+        "vpbench_baselines.convlstm:ConvLSTM",
+        trainer="vpbench_baselines.convlstm_training:stages",
+        summary="convolutional LSTM (Shi et al. 2015), trained",
+    )
     register("saved", "vpbench_baselines.saved:Saved", summary="predictions read from a folder (-m saved:DIR)")
     register("oracle", "vpbench_baselines.oracles:Oracle", summary="the truth: a ceiling, never ranked")
     register("oracle-flow", "vpbench_baselines.oracles:OracleFlow", summary="the last frame along true flow: a ceiling")

@@ -233,12 +233,6 @@ class ConvLSTM(nn.Module):
             frames[:, k] = from_patches(image, (height, width)).clamp(0.0, 1.0)
         return Prediction(frames=frames)
 
-    def training_stages(self, protocol: Any) -> Sequence[Any]:
-        """Return the training stages; see :func:`vpbench_baselines.convlstm_training.stages`."""
-        from vpbench_baselines.convlstm_training import stages
-
-        return stages(self, protocol)
-
 
 def to_patches(frames: Float[Tensor, "b t 3 h w"], side: int) -> Float[Tensor, "b t c hp wp"]:
     """Turn patches of ``side`` x ``side`` pixels into 3 side^2 channels; the border is repeated up to whole patches."""

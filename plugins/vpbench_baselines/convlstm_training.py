@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vpbench.errors import PredictorError
-from vpbench.plugin.training import Recipe, TrainingBatch, cosine_with_warm_up
+from vpbench.plugin.training import Recipe, TrainingBatch
+from vpbench.toolkit.schedules import cosine_with_warm_up
 from vpbench.toolkit.windows import GAUSSIAN, K1, K2
 from vpbench_baselines.convlstm import ConvLSTM, from_patches, to_patches
 

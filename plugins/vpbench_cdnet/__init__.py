@@ -13,4 +13,9 @@ if TYPE_CHECKING:
 @hookimpl
 def register_predictors(register: Register) -> None:
     """Register ``cdnet``."""
-    register("cdnet", "vpbench_cdnet.predictor:CDNet", summary="cascaded decoupling of motion and appearance, trained")
+    register(
+        "cdnet",
+        "vpbench_cdnet.predictor:CDNet",
+        trainer="vpbench_cdnet.training:stages",
+        summary="cascaded decoupling of motion and appearance, trained",
+    )

@@ -77,9 +77,3 @@ class CDNet(nn.Module):
                 VpbenchWarning,
                 stacklevel=4,  # beyond torch's wrapper of `predict`
             )
-
-    def training_stages(self, protocol: Any) -> Sequence[Any]:
-        """Return the training stages; see :func:`vpbench_cdnet.training.stages`."""
-        from vpbench_cdnet.training import stages
-
-        return stages(self, protocol)

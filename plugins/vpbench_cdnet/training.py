@@ -11,8 +11,9 @@ from lightning import LightningModule
 from torch import Tensor
 
 from vpbench.errors import UsageError
-from vpbench.plugin.training import Recipe, TrainingBatch, cosine_with_warm_up
+from vpbench.plugin.training import Recipe, TrainingBatch
 from vpbench.toolkit.padding import padded
+from vpbench.toolkit.schedules import cosine_with_warm_up
 from vpbench_cdnet.losses import area, area_loss, pixel_loss, soft_area
 from vpbench_cdnet.model import MOTION, windows_of
 from vpbench_cdnet.predictor import CDNet

@@ -13,4 +13,9 @@ if TYPE_CHECKING:
 @hookimpl
 def register_predictors(register: Register) -> None:
     """Register ``sadm``."""
-    register("sadm", "vpbench_sadm.predictor:SADM", summary="semantic-aware dynamics, warping, inpainting; trained")
+    register(
+        "sadm",
+        "vpbench_sadm.predictor:SADM",
+        trainer="vpbench_sadm.training:stages",
+        summary="semantic-aware dynamics, warping, inpainting; trained",
+    )

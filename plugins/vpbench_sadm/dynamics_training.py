@@ -10,7 +10,8 @@ from lightning import LightningModule
 from torch import Tensor
 
 from vpbench.errors import DataError
-from vpbench.plugin.training import Recipe, TrainingBatch, cosine_with_warm_up
+from vpbench.plugin.training import Recipe, TrainingBatch
+from vpbench.toolkit.schedules import cosine_with_warm_up
 from vpbench_sadm.losses import boundary_weights, flow_loss, kl_divergence, label_loss
 from vpbench_sadm.options import Options
 from vpbench_sadm.posterior import Posterior, prior, reparameterised

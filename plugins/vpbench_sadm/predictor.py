@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vpbench.errors import PredictorError, UsageError, VpbenchWarning
+from vpbench.errors import PredictorError, VpbenchWarning
 from vpbench.plugin.clip import IGNORE, Context, LabelSpace, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.padding import tell_padding
@@ -156,19 +156,6 @@ class SADM(nn.Module):
     def inference_parts(self) -> dict[str, nn.Module]:
         """Return the dynamics and the inpainter: the posterior and the discriminators are the training's."""
         return {"dynamics": self.dynamics, "inpainter": self.inpainter}
-
-    def training_stages(self, protocol: Any) -> Sequence[Any]:
-        """Return the two stages of section 4: the dynamics; then, with these kept, the rendering.
-
-        Raises:
-            UsageError: an option that shows something else of trained weights.
-        """
-        if self.options.swap_classes or self.options.emit != "inpainted":
-            raise UsageError("sadm: swap_classes and emit show something of trained weights; train without them")
-        from vpbench_sadm.dynamics_training import Dynamics
-        from vpbench_sadm.rendering_training import Rendering
-
-        return [Dynamics(self), Rendering(self)]
 
 
 def flow_complaint(frames: Float[Tensor, "b t 3 h w"], flow: Float[Tensor, "b t-1 2 h w"]) -> str:

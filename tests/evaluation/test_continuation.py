@@ -27,7 +27,7 @@ from pydantic import BaseModel
 
 @vpbench.hookimpl
 def register_predictors(register):
-    register("bias", f"{__name__}:Bias", summary="adds what it learned")
+    register("bias", f"{__name__}:Bias", trainer=f"{__name__}:stages", summary="adds a learned number")
 
 class Bias(torch.nn.Module):
     info = vpbench.PredictorInfo()
@@ -37,8 +37,6 @@ class Bias(torch.nn.Module):
     def __init__(self, options):
         super().__init__()
         self.bias = torch.nn.Parameter(torch.zeros(options.width))
-    def training_stages(self, protocol):
-        return []
     def predict(self, context, horizon, generators):
         frames = context.frames[:, -1:].repeat(1, horizon, 1, 1, 1)
         return vpbench.Prediction(frames=(frames + self.bias.mean()).clamp(0, 1))

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from vpbench.errors import PluginError, UsageError, did_you_mean
-from vpbench.plugin import loader
+from vpbench.plugin import discovery
 from vpbench.plugin.loader import load_plugins
 
 PLUGIN = """
@@ -27,7 +27,7 @@ def install(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.delenv("VPBENCH_PLUGINS", raising=False)
     monkeypatch.setattr(
-        loader, "distributions", lambda: __import__("importlib.metadata").metadata.distributions(path=[str(site)])
+        discovery, "distributions", lambda: __import__("importlib.metadata").metadata.distributions(path=[str(site)])
     )
     before = set(sys.modules)
 
@@ -151,7 +151,7 @@ def test_an_older_copy_of_one_distribution_is_not_a_second_one(install, tmp_path
     from importlib.metadata import distributions
 
     paths = [str(tmp_path / "site"), str(other.parent)]
-    monkeypatch.setattr(loader, "distributions", lambda: distributions(path=paths))
+    monkeypatch.setattr(discovery, "distributions", lambda: distributions(path=paths))
     assert [(p.distribution, p.version) for p in load_plugins().plugins] == [("alpha", "1.0")]
 
 
@@ -229,7 +229,7 @@ def test_an_extra_plugin_that_fails_is_an_error_at_once(install, tmp_path, monke
         (tmp_path / name).write_text(source)
     with pytest.raises(PluginError, match=message) as caught:
         load_plugins([name])
-    assert f"--plugin {name}" in str(caught.value)
+    assert f"plugin {name}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

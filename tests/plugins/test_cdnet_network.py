@@ -20,6 +20,7 @@ from vpbench.toolkit.padding import padded
 from vpbench_cdnet.model import MOTION, MotionState, RefineState, windows_of
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
 from vpbench_cdnet.predictor import CDNet
+from vpbench_cdnet.training import stages
 
 SMALL = {"hidden": 2, "blocks": (1, 1), "integrator": (6, 5), "norm": "group", "recompute": False}
 FORMS = {
@@ -96,9 +97,9 @@ class TestRollout:
     @pytest.mark.parametrize("norm", ["batch", "group"])
     def test_stages_decoded_together_do_not_affect_each_other_in_training(self, norm):
         frames, values = noise(2, 4, 3, 8, 8), []
-        for stages in (range(6), [5]):
+        for numbers in (range(6), [5]):
             network = small_model(norm=norm).network.train()
-            values.append(torch.stack([decoded[-1] for decoded in network(frames, 3, stages)]))
+            values.append(torch.stack([decoded[-1] for decoded in network(frames, 3, numbers)]))
         torch.testing.assert_close(*values)
 
     @every_form
@@ -292,9 +293,9 @@ class TestOptions:
     def test_training_refuses_another_context_and_emit(self, options, message):
         protocol = SimpleNamespace(name="long", sampling=SimpleNamespace(context=10))
         with pytest.raises(UsageError, match=message):
-            small_model(**options).training_stages(protocol)
+            stages(small_model(**options), protocol)
         for fitting in ({"context": 10}, {"global_information": False}):
-            assert len(small_model(**fitting).training_stages(protocol)) == 1
+            assert len(stages(small_model(**fitting), protocol)) == 1
 
     def test_predicting_needs_no_lightning(self):
         code = "import sys, vpbench_cdnet.predictor; assert not [m for m in sys.modules if m.startswith('lightning')]"

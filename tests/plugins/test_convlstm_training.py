@@ -16,7 +16,8 @@ import vpbench
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.loader import load_plugins
-from vpbench.plugin.training import TrainingBatch, cosine_with_warm_up
+from vpbench.plugin.training import TrainingBatch
+from vpbench.toolkit.schedules import cosine_with_warm_up
 from vpbench_baselines.convlstm import ConvLSTM, Options, to_patches
 from vpbench_baselines.convlstm_training import Forecasting, ssim
 from vpbench_metrics.structure import SSIM

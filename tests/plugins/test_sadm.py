@@ -16,12 +16,12 @@ from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Comparison, Context, Future, LabelSpace
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.metric import Undefined
-from vpbench.plugin.training import Trainable
 from vpbench.toolkit.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20, FOREGROUND2, VOC21
 from vpbench_metrics.semantic import MIoU, MovingMIoU
 from vpbench_sadm.labels import exchange, into_model, model_space
 from vpbench_sadm.options import PRESETS, Options
 from vpbench_sadm.predictor import SADM, flow_complaint
+from vpbench_sadm.training import stages
 
 SMALL = {
     "hidden": 3,
@@ -141,8 +141,8 @@ class TestLabelSpaces:
 
     @pytest.mark.parametrize("options", [{"swap_classes": "car,road"}, {"emit": "warped"}])
     def test_what_shows_trained_weights_is_not_trained_with(self, options):
-        with pytest.raises(UsageError, match="something of trained weights; train without them"):
-            built(**options).training_stages(None)
+        with pytest.raises(UsageError, match="only change how trained weights are shown"):
+            stages(built(**options), None)
 
     def test_space_and_classes_must_agree(self):
         with pytest.raises(ValidationError, match="has 9 classes, not 20"):
@@ -341,11 +341,10 @@ class TestPredictor:
 
     def test_has_two_stages(self):
         model = built()
-        stages = model.training_stages(None)
-        assert isinstance(model, Trainable)
-        assert [type(stage).__name__ for stage in stages] == ["Dynamics", "Rendering"]
-        assert all(stage.predictor is model for stage in stages)
-        assert stages[0].recipe is model.options.dynamics_recipe and stages[1].recipe is model.options.rendering_recipe
+        first, second = stages(model, None)
+        assert [type(stage).__name__ for stage in (first, second)] == ["Dynamics", "Rendering"]
+        assert first.predictor is second.predictor is model
+        assert first.recipe is model.options.dynamics_recipe and second.recipe is model.options.rendering_recipe
 
     def test_is_registered(self):
         assert load_plugins().load("predictor", "sadm") is SADM

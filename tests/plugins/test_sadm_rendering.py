@@ -13,7 +13,7 @@ from vpbench.plugin.clip import Context, Future, LabelSpace
 from vpbench.plugin.training import Recipe, TrainingBatch
 from vpbench.toolkit.warp import grid, sample_nearest
 from vpbench.toolkit.weights import MissingWeightsError
-from vpbench_sadm import perceptual
+from vpbench_sadm import perceptual, training
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.options import Options
 from vpbench_sadm.perceptual import PixelLoss, VGGLoss, perceptual_loss
@@ -481,7 +481,7 @@ class TestStage:
 
 def test_the_second_stage_comes_second():
     predictor = SADM(options())
-    stages = predictor.training_stages(SimpleNamespace())
+    stages = training.stages(predictor, SimpleNamespace())
     assert [type(each).__name__ for each in stages] == ["Dynamics", "Rendering"]
     assert stages[1].recipe == predictor.options.rendering_recipe
     assert not any(name.startswith(("judges", "perceptual")) for name in predictor.state_dict())

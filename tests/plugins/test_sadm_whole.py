@@ -16,6 +16,7 @@ from vpbench_sadm.losses import boundary_weights, label_loss
 from vpbench_sadm.options import Options
 from vpbench_sadm.predictor import SADM
 from vpbench_sadm.rendering_training import Rendering
+from vpbench_sadm.training import stages
 
 SMALL = {
     "space": "context",
@@ -148,7 +149,7 @@ class TestInference:
         """Which the second stage trains, and is validated with."""
         model = scene.model(rollout=rollout)
         nn.init.normal_(model.inpainter.residual.weight, std=0.5)
-        first, second = model.training_stages(None)
+        first, second = stages(model, None)
         second.setup("fit")
         first.setup("fit")
         assert learned(model) == {"dynamics"}
@@ -299,7 +300,7 @@ class TestDynamics:
         """That is ``--lr``; the options hold the preset's."""
         recipe = {"epochs": 3, "learning_rate": 2.0}
         chosen = {"dynamics_recipe": recipe, "rendering_recipe": recipe, "schedule": schedule, "video_weight": 1.0}
-        made = SADM(Options(**SMALL | {"classes": 2} | chosen)).training_stages(None)[stage]
+        made = stages(SADM(Options(**SMALL | {"classes": 2} | chosen)), None)[stage]
         assert made.recipe.learning_rate == 2.0
         made.recipe = dataclasses.replace(made.recipe, steps=50, learning_rate=0.125)
         configured = made.configure_optimizers()

@@ -466,7 +466,8 @@ def test_no_memory_says_what_to_lower(train):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"predictor": "last"}, "predictor 'last' cannot be trained: it has no training_stages"),
+        ({"predictor": "last"}, "predictor 'last' cannot be trained: it is registered without a trainer"),
+        ({"predictor": "fails"}, "the trainer of predictor 'fails' failed: RuntimeError: no stages on toy"),
         ({"keep": "psnr"}, "--keep psnr: is not measured; known: last, mse, ssim"),
         ({"recipe": {"batch_size": 25}}, "an epoch of 24 clips does not hold one step of 25 clips"),
         ({"recipe": {"epoch": 2}}, "train has no argument 'epoch'; did you mean 'epochs'"),

@@ -189,7 +189,7 @@ def _training_protocol(chosen: Component) -> Protocol | None:
 
 def _of_training(chosen: Component, protocol: Protocol | None, horizon: int) -> list[str]:
     """Return what a user should know of the training of a predictor, for this horizon."""
-    if chosen.trained is None and hasattr(chosen.value, "training_stages"):
+    if chosen.trained is None and chosen.trainable:
         return [f"{chosen.name} was given no weights (--weights FILE): it is untrained"]
     if protocol is not None and horizon > (trained := protocol.sampling.horizon):
         return [f"{chosen.name} was trained to predict {trained} steps ({protocol.name}); this goes on to {horizon}"]

@@ -10,7 +10,6 @@ from vpbench.errors import UsageError
 from vpbench.plugin.dataset import DatasetInfo
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
-from vpbench.plugin.training import Trainable
 from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.records import Identity, MetricRecord, RunRecord
@@ -69,8 +68,10 @@ def _metric(name: str, metric: Metric, plugins: Plugins) -> MetricRecord:
 
 
 def _weights(chosen: Component, protocol: Protocol, manifest: Manifest) -> WeightsUse | None:
-    """Return how a predictor's weights were used; None for a predictor that has none to train."""
+    """Return how a predictor's weights were used; None if it has no weights."""
     if chosen.trained is not None:
         return chosen.trained.use(protocol.dataset.name, (ref.sequence for ref in manifest.clips))
-    trainable = isinstance(chosen.value, torch.nn.Module) and isinstance(chosen.value, Trainable)
-    return WeightsUse(clips="none", seen=0) if trainable else None
+    if chosen.trainable:
+        return WeightsUse(clips="none", seen=0)
+    has_weights = isinstance(chosen.value, torch.nn.Module) and any(True for _ in chosen.value.parameters())
+    return WeightsUse(clips="unknown", seen=0) if has_weights else None

@@ -20,13 +20,21 @@ hookimpl = pluggy.HookimplMarker("vpbench")
 
 
 class Register(Protocol):
-    """Puts a name into the registry."""
+    """Add a name to the registry."""
 
-    def __call__(self, name: str, target: str, *, summary: str = "", default: bool = False) -> None:
+    def __call__(self, name: str, target: str, *, summary: str = "", default: bool = False, trainer: str = "") -> None:
         """Register ``name`` for the object at ``target``.
 
-        ``target`` is ``"module:Class"``; for a protocol ``"package:file.toml"``, a file inside the package.
-        ``summary`` is one line for ``vpbench list``. ``default`` makes a bare ``vpbench run`` use it.
+        Args:
+            name: the name that users type.
+            target: ``"module:Class"``; for a protocol ``"package:file.toml"``, a file inside the package.
+            summary: one line for ``vpbench list``.
+            default: use it in a bare ``vpbench run``.
+            trainer: for a predictor that can be trained, ``"module:function"``. The function is a
+                :class:`vpbench.plugin.training.Trainer`.
+
+        Example:
+            >>> register("fade", "my_package.fade:Fade", summary="the last frame, fading to grey")  # doctest: +SKIP
         """
 
 

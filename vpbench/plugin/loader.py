@@ -1,39 +1,31 @@
-"""Finds plugins, guards their import, and keeps the registry of what they bring.
-
-Not pluggy's ``load_setuptools_entrypoints``: that drops one of two distributions with the same entry-point name without
-a word, and lets one plugin that fails to import break every command.
-"""
+"""Load plugins, and keep the registry of the names that they register."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.resources
-import importlib.util
-import os
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import Distribution, EntryPoint, distributions
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from vpbench.errors import PluginError, UsageError, VpbenchError, VpbenchWarning, describe, did_you_mean
-from vpbench.files import parse_json
 from vpbench.names import is_metric, is_name
 from vpbench.plugin import hookspecs
+from vpbench.plugin.discovery import GROUP, extra_error, import_extra, installed_plugins, is_released
 from vpbench.plugin.guard import plugin_errors
 
 if TYPE_CHECKING:
     import click
 
-__all__ = ["GROUP", "KINDS", "Entry", "Plugin", "Plugins", "load_plugins", "plugin_modules"]
+    from vpbench.plugin.training import Trainer
 
-GROUP = "vpbench"
+__all__ = ["KINDS", "Entry", "Plugin", "Plugins", "load_plugins"]
+
 KINDS = ("predictor", "dataset", "metric", "protocol", "annotator")
 
 
@@ -43,7 +35,7 @@ class _BrokenError(VpbenchError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered name. ``load()`` imports what stands behind it."""
+    """One registered name. ``load()`` imports the object behind it."""
 
     kind: str
     name: str
@@ -51,6 +43,8 @@ class Entry:
     summary: str
     default: bool
     plugin: str
+    trainer: str = ""
+    """``"module:function"`` of a predictor that can be trained."""
 
     def load(self) -> Any:
         """Import the target and return the class (for a protocol: the path of its TOML file).
@@ -58,8 +52,23 @@ class Entry:
         Raises:
             PluginError: the module or the name in it cannot be imported.
         """
-        module_name, _, attribute = self.target.partition(":")
-        where = f"the {self.kind} {self.name!r} of plugin {self.plugin} cannot be imported from {self.target!r}"
+        return self._import(f"the {self.kind} {self.name!r}", self.target)
+
+    def load_trainer(self) -> Trainer:
+        """Import the trainer of a predictor.
+
+        Raises:
+            UsageError: the predictor cannot be trained.
+            PluginError: the module or the name in it cannot be imported.
+        """
+        if not self.trainer:
+            raise UsageError(f"predictor {self.name!r} cannot be trained: it is registered without a trainer")
+        trainer: Trainer = self._import(f"the trainer of {self.kind} {self.name!r}", self.trainer)
+        return trainer
+
+    def _import(self, label: str, target: str) -> Any:
+        module_name, _, attribute = target.partition(":")
+        where = f"{label} of plugin {self.plugin} cannot be imported from {target!r}"
         with plugin_errors(lambda error: PluginError(f"{where}: {describe(error)}; see `vpbench plugins`")):
             module = importlib.import_module(module_name)
             if self.kind == "protocol":
@@ -69,7 +78,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plugin:
-    """One plugin: where it came from, and why it could not be loaded if it could not."""
+    """One plugin: its origin, and the error if it could not be loaded."""
 
     name: str
     distribution: str
@@ -82,7 +91,7 @@ class Plugin:
 
 @dataclass
 class Plugins:
-    """Every plugin that was found and every name they registered."""
+    """All plugins, and all names that they registered."""
 
     plugins: list[Plugin] = field(default_factory=list)
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
@@ -126,14 +135,14 @@ class Plugins:
         kind, slash, name = text.partition("/")
         if slash and kind in KINDS:
             return self.entry(kind, name)
-        found = [e for e in self.entries.values() if e.name == text]
-        if len(found) > 1:
-            ways = " or ".join(f"{e.kind}/{e.name}" for e in found)
-            raise UsageError(f"{text!r} names several things; say {ways}")
-        if not found:
+        entries = [entry for entry in self.entries.values() if entry.name == text]
+        if len(entries) > 1:
+            names = " or ".join(f"{entry.kind}/{entry.name}" for entry in entries)
+            raise UsageError(f"{text!r} names several things; say {names}")
+        if not entries:
             hint = did_you_mean(text, (e.name for e in self.entries.values()))
             raise UsageError(f"nothing is named {text!r}{hint}{self._broken()}")
-        return found[0]
+        return entries[0]
 
     def _broken(self) -> str:
         names = ", ".join(p.name for p in self.plugins if p.error)
@@ -179,12 +188,15 @@ class Plugins:
                 )
 
     def _registrar(self, kind: str, plugin: Plugin) -> Callable[..., None]:
-        def register(name: str, target: str, *, summary: str = "", default: bool = False) -> None:
-            if not isinstance(target, str):  # strangers' code: types are not checked there
-                raise PluginError(
-                    f"{plugin.distribution}: the {kind} {name!r} is registered with {target!r}; register a text "
-                    f'"module:Name", which is imported when it is used (f"{{__name__}}:Name" in its own file)'
-                )
+        def register(name: str, target: str, *, summary: str = "", default: bool = False, trainer: str = "") -> None:
+            for text in (target, trainer):
+                if not isinstance(text, str):  # plugins need not be type-checked
+                    raise PluginError(
+                        f"{plugin.distribution}: the {kind} {name!r} is registered with {text!r}; register a text "
+                        f'"module:Name", which is imported when it is used (f"{{__name__}}:Name" in its own file)'
+                    )
+            if trainer and kind != "predictor":
+                raise PluginError(f"{plugin.distribution}: the {kind} {name!r} has a trainer; only predictors have one")
             if not isinstance(name, str) or not (is_metric if kind == "metric" else is_name)(name):
                 raise PluginError(
                     f"{plugin.distribution}: the {kind} {name!r} is registered by what is not a name; a name "
@@ -196,25 +208,25 @@ class Plugins:
                     f"two plugins bring the {kind} {name!r}: {taken.plugin} and {plugin.distribution}; "
                     f"uninstall one, or choose with VPBENCH_PLUGINS"
                 )
-            self.entries[kind, name] = Entry(kind, name, target, summary, default, plugin.distribution)
+            self.entries[kind, name] = Entry(kind, name, target, summary, default, plugin.distribution, trainer)
 
         return register
 
 
 def load_plugins(extra: Sequence[str] = ()) -> Plugins:
-    """Load the installed plugins and those named by ``--plugin`` (``extra``: files or modules).
+    """Load the installed plugins, and ``extra`` ones by file or module.
 
     ``VPBENCH_PLUGINS=a,b`` limits the installed ones to those names (of entry point or distribution); empty: none. An
-    installed plugin that fails to import is kept out and its error recorded; one in ``extra`` that fails is an error.
+    installed plugin that fails to import is skipped and its error recorded. An extra plugin that fails is an error.
 
     Raises:
         PluginError: two distributions with one plugin name, a name registered twice, or a broken ``extra``.
     """
     plugins = Plugins()
     plugins.manager.add_hookspecs(hookspecs)
-    for point, distribution in _installed():
+    for point, distribution in installed_plugins():
         description = Plugin(
-            point.name, distribution.name, distribution.version, point.value, released=_released(distribution)
+            point.name, distribution.name, distribution.version, point.value, released=is_released(distribution)
         )
         try:
             with plugin_errors(_broken_error):
@@ -225,94 +237,15 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
             description = replace(description, error=problem)
         plugins.plugins.append(description)
     for text in extra:
-        module = _import_extra(text)
+        module = import_extra(text)
         if plugins.manager.is_registered(module):
             continue  # it is installed, too
         description = Plugin(module.__name__, text, getattr(module, "__version__", ""), module.__name__)
-        with plugin_errors(partial(_extra_error, f"--plugin {text}", "")):
+        with plugin_errors(partial(extra_error, f"plugin {text}", "")):
             plugins.add(module, description)
         plugins.plugins.append(description)
     return plugins
 
 
-def plugin_modules() -> set[str]:
-    """Return the modules that installed distributions name as plugins, wanted or not."""
-    return {point.module for d in _distributions() for point in d.entry_points.select(group=GROUP)}
-
-
-def _installed() -> Iterable[tuple[EntryPoint, Distribution]]:
-    wanted = os.environ.get("VPBENCH_PLUGINS")
-    names = None if wanted is None else {n.strip() for n in wanted.split(",") if n.strip()}
-    seen: dict[str, Distribution] = {}
-    found: list[tuple[EntryPoint, Distribution]] = []
-    for distribution in _distributions():
-        for point in distribution.entry_points.select(group=GROUP):
-            if names is not None and not names & {point.name, distribution.name}:
-                continue
-            if point.name in seen:
-                raise PluginError(
-                    f"two distributions bring a plugin named {point.name!r}: {seen[point.name].name} and "
-                    f"{distribution.name}; uninstall one, or choose with VPBENCH_PLUGINS=DISTRIBUTION,..."
-                )
-            seen[point.name] = distribution
-            found.append((point, distribution))
-    if names is not None:
-        known = set(seen) | {d.name for d in seen.values()}
-        for name in sorted(names - known):
-            everything = (p.name for d in _distributions() for p in d.entry_points.select(group=GROUP))
-            raise UsageError(f"VPBENCH_PLUGINS: no plugin {name!r} is installed{did_you_mean(name, everything)}")
-    return sorted(found, key=lambda pair: (pair[1].name != "vpbench", pair[1].name, pair[0].name))
-
-
-def _released(distribution: Distribution) -> bool:
-    """Return whether a distribution is vpbench, or installed from a copy that its author does not edit in place."""
-    if distribution.name == "vpbench":
-        return True
-    try:
-        origin = parse_json(distribution.read_text("direct_url.json") or "{}")
-        editable = bool(origin.get("dir_info", {}).get("editable"))
-    except (AttributeError, ValueError):
-        return False
-    return not editable and distribution.read_text("RECORD") is not None
-
-
-def _distributions() -> Iterable[Distribution]:
-    """Yield each installed distribution once: the first on ``sys.path`` is the one that imports."""
-    seen: set[str] = set()
-    for distribution in distributions():
-        key = (distribution.metadata["Name"] or "").lower().replace("_", "-")
-        if key and key not in seen:
-            seen.add(key)
-            yield distribution
-
-
-def _import_extra(text: str) -> ModuleType:
-    path = Path(text)
-    with plugin_errors(partial(_extra_error, f"--plugin {text} cannot be imported", "; --debug shows where")):
-        if path.suffix != ".py":
-            return importlib.import_module(text)
-        if not path.is_file():
-            raise PluginError(f"--plugin {text}: there is no such file")
-        there = sys.modules.get(path.stem)
-        if there is not None and Path(getattr(there, "__file__", None) or "") != path.resolve():
-            raise PluginError(f"--plugin {text}: another module is named {path.stem!r}; rename the file")
-        if str(path.resolve().parent) not in sys.path:
-            sys.path.append(str(path.resolve().parent))  # so that it may import its neighbours
-        spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module  # so that its own "module:Class" targets resolve
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[path.stem]
-            raise
-        return module
-
-
 def _broken_error(error: BaseException) -> VpbenchError:
     return error if isinstance(error, PluginError) else _BrokenError(describe(error))
-
-
-def _extra_error(prefix: str, suffix: str, error: BaseException) -> PluginError:
-    return error if isinstance(error, PluginError) else PluginError(f"{prefix}: {describe(error)}{suffix}")

@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vpbench.errors import ResultError, VpbenchError
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
@@ -127,8 +125,7 @@ def _check_predictor(store: Store, plugins: Plugins) -> None:
     problem = ""
     if isinstance(info, PredictorInfo) and run.sees_truth is not info.oracle:  # another kind of info needs an object
         problem = f"sees_truth is {run.sees_truth}, the installed predictor of that name says {info.oracle}"
-    learns = isinstance(target, type) and issubclass(target, torch.nn.Module) and hasattr(target, "training_stages")
-    if learns and not run.weights:
+    if entry and entry.trainer and not run.weights:
         problem = "the weights field is empty, but the installed predictor of that name is trained"
     if problem:
         raise ResultError(

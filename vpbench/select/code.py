@@ -148,7 +148,7 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _plugin_packages() -> frozenset[str]:
-    from vpbench.plugin.loader import plugin_modules
+    from vpbench.plugin.discovery import plugin_modules
 
     return frozenset(module.partition(".")[0] for module in plugin_modules())
 

@@ -56,6 +56,8 @@ class Component:
     """The file that its weights were read from, where the harness read them."""
     info: Any = None
     """Its ``info``, read once: a plugin may compute it."""
+    trainable: bool = False
+    """Whether it is registered with a trainer."""
 
     def describe(self) -> str:
         """Return one string that names the object, its options, values and code: for the identity."""
@@ -135,14 +137,15 @@ def wrap_predictor(predictor: Any) -> Component:
 
 
 def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str, Any], seed: int = 0) -> Component:
-    target = plugins.load(kind, selector.name)
+    entry = plugins.entry(kind, selector.name)
+    target = entry.load()
     model: type[BaseModel] | None = getattr(target, "Options", None)
     where = f"{kind} {selector.name!r}"
     preset, values = _preset(target, selector, where)
     sources = dict.fromkeys(values, f"preset {preset}") | dict.fromkeys(options, "user")
     values |= options
     trained: Trained | None = None
-    if "weights" in values and hasattr(target, "training_stages"):
+    if "weights" in values and entry.trainer:
         trained = open_trained(Path(values.pop("weights")).expanduser())
         recorded = _recorded_options(trained, target, selector, values, where)
         values |= recorded
@@ -165,7 +168,17 @@ def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str
         proof = fingerprint(value)
     plain = {} if validated is None else json.loads(validated.model_dump_json())
     sources = {key: sources.get(key, "default") for key in plain}
-    return Component(selector.name, preset, value, plain, sources, proof.sha256, proof.unproven, trained)
+    return Component(
+        selector.name,
+        preset,
+        value,
+        plain,
+        sources,
+        proof.sha256,
+        proof.unproven,
+        trained,
+        trainable=bool(entry.trainer),
+    )
 
 
 def _preset(target: Any, selector: Selector, where: str) -> tuple[str, dict[str, Any]]:

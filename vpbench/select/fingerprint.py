@@ -35,7 +35,6 @@ _SKIPPED_CLASS_MEMBERS = frozenset(
     {"__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__"}
     | {"__doc__", "__firstlineno__", "__module__", "__orig_bases__", "__parameters__", "__static_attributes__"}
     | {"__signature__", "__weakref__", "__dataclass_fields__", "__dataclass_params__", "_abc_impl", "_is_protocol"}
-    | {"training_stages"}  # decides what is learned, not what is predicted
 )
 _MAKERS = frozenset({"abc", "builtins", "collections", "dataclasses", "enum", "types", "typing"})
 """Modules that a class names as its own if their functions made it."""

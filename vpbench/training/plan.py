@@ -15,11 +15,12 @@ from vpbench.clips.annotations import find_annotations
 from vpbench.clips.prepare import find_prepared
 from vpbench.clips.probe import Probe
 from vpbench.clips.source import ClipSource
-from vpbench.errors import PluginError, UsageError, did_you_mean
+from vpbench.errors import PluginError, UsageError, VpbenchError, describe, did_you_mean
 from vpbench.evaluation.plan import Plan, Settings, make_plan
 from vpbench.names import below
+from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.training import Recipe
+from vpbench.plugin.training import Recipe, Stage, Trainer
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.records import TrainingRecord, ValidationRecord, label
 from vpbench.select.component import Component, choose_predictor
@@ -125,9 +126,9 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     """
     resources = find_resources(settings)
     chosen = choose_predictor(plugins, predictor, settings.options, settings.seed)
-    trainable = isinstance(chosen.value, torch.nn.Module) and hasattr(chosen.value, "training_stages")
-    if not trainable:
-        raise UsageError(f"predictor {chosen.name!r} cannot be trained: it has no training_stages")
+    trainer = plugins.entry("predictor", chosen.name).load_trainer()
+    if not isinstance(chosen.value, torch.nn.Module):
+        raise PluginError(f"predictor {chosen.name!r} is registered with a trainer, but is no torch.nn.Module")
     choice = training_protocol(protocol).dataset
     dataset = open_dataset(
         plugins, choice.name, choice.options, settings.data_roots, where=f"protocol {protocol.name}: "
@@ -152,7 +153,7 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     keep = settings.keep or next(iter(validation.cells[0].metrics), LAST)
     if keep not in {*validation.cells[0].metrics, LAST}:
         raise UsageError(f"--keep {keep}: is not measured{did_you_mean(keep, {*validation.cells[0].metrics, LAST})}")
-    stages = list(chosen.value.training_stages(protocol))
+    stages = _stages(trainer, chosen, protocol)
     recipes = [_recipe(stage, number, settings.recipe) for number, stage in enumerate(stages, 1)]
     record = TrainingRecord(
         protocol=protocol.hash,
@@ -215,6 +216,17 @@ def _source(protocol: Protocol, chosen: Component, dataset: Any, validation: Pla
         annotators,
         annotated=annotated,
     )
+
+
+def _stages(trainer: Trainer, chosen: Component, protocol: Protocol) -> list[Stage]:
+    """Return the stages of a training; an exception of the trainer names the predictor."""
+
+    def fail(error: BaseException) -> VpbenchError:
+        name = f"the trainer of predictor {chosen.name!r}"
+        return error if isinstance(error, VpbenchError) else PluginError(f"{name} failed: {describe(error)}")
+
+    with plugin_errors(fail):
+        return list(trainer(chosen.value, protocol))
 
 
 def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from vpbench.plugin.training import cosine_with_warm_up
+from vpbench.toolkit.schedules import cosine_with_warm_up
 
 
 def test_the_learning_rate_rises_over_a_twentieth_and_falls_to_zero():
