@@ -36,7 +36,7 @@ def named(texts: list[str]) -> dict[str, Result]:
 
 def draw_lines(axes: Axes, results: dict[str, Result], metric: str, over: str) -> None:
     """Draw a metric at every step."""
-    scores = {label: result.summary["scores"][metric] for label, result in results.items()}
+    scores = {label: result.summary.scores[metric] for label, result in results.items()}
     for label, each in scores.items():
         steps = range(1, len(each["per_step"]) + 1)
         if over:
@@ -51,7 +51,7 @@ def draw_lines(axes: Axes, results: dict[str, Result], metric: str, over: str) -
 
 def draw_points(axes: Axes, results: dict[str, Result], metric: str) -> None:
     """Draw a metric's mean of each result."""
-    means = [result.summary["scores"][metric]["mean"] for result in results.values()]
+    means = [result.summary.scores[metric].mean for result in results.values()]
     axes.plot(range(len(means)), means, marker="o", color="0.3")
     axes.set_xticks(range(len(means)), list(results), rotation=30, ha="right")
     axes.set(title=f"{metric}, mean over the steps")
@@ -68,8 +68,8 @@ def main() -> None:
     asked = parser.parse_args()
     results = named(asked.results)
     for label, result in results.items():
-        if lacking := set(asked.metric) - set(result.summary["scores"]):
-            raise SystemExit(f"{label} has no {min(lacking)}; it has {', '.join(result.summary['scores'])}")
+        if lacking := set(asked.metric) - set(result.summary.scores):
+            raise SystemExit(f"{label} has no {min(lacking)}; it has {', '.join(result.summary.scores)}")
     if asked.over and (asked.points or asked.over not in results):
         raise SystemExit(f"--over {asked.over}: not with --points, and one of {', '.join(results)}")
     figure = Figure(figsize=(3.6 * len(asked.metric), 3.0), layout="constrained")

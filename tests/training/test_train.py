@@ -490,3 +490,44 @@ def test_a_dataset_without_a_training_split(train, protocol):
     protocol.write_text(protocol.read_text().replace("[training]", '[training]\nsplit = "trian"'))
     with pytest.raises(vpbench.UsageError, match=r"has no split 'trian' to train on \(it has test, train\)"):
         train()
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("predictor", 3),
+        ("protocol", None),
+        ("data_root", 3),
+        ("out", None),
+        ("options", [("learner", "hidden")]),
+        ("options", {"learner": "hidden"}),
+        ("annotate", ["flow=dis"]),
+        ("metrics", "mse"),
+        ("keep", None),
+        ("epochs", "3"),
+        ("epochs", 0),
+        ("steps", 1.5),
+        ("batch_size", True),
+        ("learning_rate", -1.0),
+        ("learning_rate", float("nan")),
+        ("precision", "16"),
+        ("accumulate", 0),
+        ("clip", "1"),
+        ("compile", "yes"),
+        ("device", "gpu"),
+        ("devices", 0),
+        ("nodes", [1]),
+        ("strategy", 1),
+        ("seed", -1),
+        ("workers", -1),
+        ("resume", None),
+        ("minutes", float("inf")),
+        ("plugins", ["toys"]),
+        ("say", "loudly"),
+        ("epoch", 3),
+        ("recipe", {"epochs": 3}),
+    ],
+)
+def test_a_wrong_argument_is_named(plugins, protocol, argument, value):
+    with pytest.raises(vpbench.UsageError, match=rf"^train(\({argument}=| has no argument '{argument}')"):
+        vpbench.train(**{"predictor": "learner", "protocol": protocol, "plugins": plugins, argument: value})
