@@ -1,10 +1,10 @@
-"""What finds newly visible pixels: SADM's two criteria and their union, against the exact masks of `scenes`.
+"""Compare SADM's criteria of dis-occlusion, and their union, with the exact masks of `scenes`.
 
     python benchmarks/disocclusion.py [--clips N] [--size H W]
 
-Labels are the true ones, the flow is exact, noisy (smooth errors of half a pixel: the annotator `flow-noise`), rough
-(errors of a fifth of a pixel, of each pixel its own), or zero.
-Precision and recall, pooled over the five steps after four context frames, of clips of the protocol `scenes`.
+Labels are true. The flow is exact, noisy (smooth errors of half a pixel: the annotator `flow-noise`), rough
+(independent errors of a fifth of a pixel), or zero. Precision and recall are pooled over the five steps after four
+context frames of the protocol `scenes`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from vpbench_annotators.noise import FlowNoise
-from vpbench_sadm.disocclusion import occluded
 from vpbench_sadm.options import Options
+from vpbench_sadm.rendering import entering, uncovered
 from vpbench_scenes.dataset import Options as SceneOptions
 from vpbench_scenes.dataset import Scenes
 
@@ -55,15 +55,15 @@ def clips(size: tuple[int, int], count: int) -> Iterator[tuple[dict[str, Tensor]
 
 
 def counts(size: tuple[int, int], count: int) -> dict[tuple[str, str], Tensor]:
-    """Return found and true, found, and true pixels of each criterion with each flow."""
+    """Count pixels that are marked and true, marked, and true, of each criterion with each flow."""
     table = {(criterion, kind): torch.zeros(3, dtype=torch.int64) for criterion in CRITERIA for kind in FLOWS}
     for flows, labels, masks in clips(size, count):
         true = masks[CONTEXT - 1 :]
         for kind, flow in flows.items():
-            given = flow[CONTEXT - 1 :], labels[CONTEXT:], labels[CONTEXT - 1 : -1], flow[CONTEXT - 2 : -1]
+            pair = flow[CONTEXT - 1 :], labels[CONTEXT:], labels[CONTEXT - 1 : -1], flow[CONTEXT - 2 : -1]
             for criterion, options in CRITERIA.items():
-                found = occluded(*given, options)
-                table[criterion, kind] += torch.stack([(found & true).sum(), found.sum(), true.sum()])
+                marked = uncovered(*pair, options) | entering(pair[0], options)
+                table[criterion, kind] += torch.stack([(marked & true).sum(), marked.sum(), true.sum()])
     return table
 
 
@@ -72,15 +72,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--size", type=int, nargs=2, default=(192, 256), metavar=("H", "W"))
-    asked = parser.parse_args()
-    table = counts(tuple(asked.size), asked.clips)
-    print(f"{asked.clips} clips of {asked.size[0]}x{asked.size[1]}; precision, recall in %")
+    args = parser.parse_args()
+    table = counts(tuple(args.size), args.clips)
+    print(f"{args.clips} clips of {args.size[0]}x{args.size[1]}; precision, recall in %")
     print(f"{'':26s}" + "".join(f"{kind + ' flow':>16s}" for kind in FLOWS))
     for criterion in CRITERIA:
         cells = ""
         for kind in FLOWS:
-            hits, found, true = table[criterion, kind].tolist()
-            precision = f"{100 * hits / found:.1f}" if found else "-"
+            hits, marked, true = table[criterion, kind].tolist()
+            precision = f"{100 * hits / marked:.1f}" if marked else "-"
             cells += f"{precision:>9s} {100 * hits / true:6.1f}"
         print(f"{criterion:26s}{cells}")
 

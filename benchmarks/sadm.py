@@ -1,9 +1,9 @@
-"""SADM: what grouping, fused gates, reading once and memory format are worth, as ratios, and how fast it predicts.
+"""SADM: what grouping, fused gates, one convolution of the input and memory format gain, and how fast it predicts.
 
     python benchmarks/sadm.py [--rounds N] [--large] [--json FILE]
 
-Both sides of a ratio run in turn, in one process, and what counts is the ratio of medians. ``--large`` adds 256x512.
-What needs a GPU is run where there is one.
+Both sides of a ratio run in turn in one process; the result is the ratio of medians. ``--large`` adds 256x512. With a
+GPU, frames per second are measured too.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from torch.nn import functional
 
 from vpbench.plugin.clip import Context
 from vpbench.toolkit.labels import CITYSCAPES19
-from vpbench_sadm.disocclusion import occluded, overoccupied
-from vpbench_sadm.dynamics import SADMDynamics
+from vpbench_sadm.dynamics import GroupedConvLSTM, SADMDynamics, State
 from vpbench_sadm.labels import one_hot
 from vpbench_sadm.options import PRESETS, Options
 from vpbench_sadm.predictor import SADM
-from vpbench_sadm.recurrent import GroupedConvLSTM, State
+from vpbench_sadm.rendering import overoccupied, uncovered
 
 Run = Callable[[], object]
 
 
 def medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each, all run in turn."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
+    """Return the median seconds of each function, all run in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(rounds + 1):
         for name, run in runs.items():
             start = time.perf_counter()
@@ -41,8 +40,8 @@ def medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if round_:  # the first warms up
-                taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in taken.items()}
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def clip(
@@ -55,7 +54,7 @@ def clip(
 
 
 class OneClass(nn.Module):
-    """Encoder, context and decoder of one class as one writes them from section 3.1: the loop's body."""
+    """Encoder, context and decoder of one class, written from section 3.1: the loop's body."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()
@@ -87,7 +86,7 @@ class OneClass(nn.Module):
 
     @staticmethod
     def step(gates: nn.ModuleList, x: Tensor, state: State) -> State:
-        """One convolution per gate, over input and state."""
+        """Convolve input and state once per gate."""
         both = torch.cat([x, state.hidden], dim=1)
         i, f, o, g = (gate(both) for gate in gates)
         cell = (f + 1).sigmoid() * state.cell + i.sigmoid() * g.tanh()
@@ -107,35 +106,35 @@ def looped(parts: nn.ModuleList, labels: Tensor, flow: Tensor, horizon: int) -> 
                 state = State(torch.zeros_like(x), torch.zeros_like(x))
             state = part.step(part.encoder, x, state)
         states.append(state)
-    whole = torch.cat([state.hidden for state in states], dim=1)
-    made = []
+    states_of_all = torch.cat([state.hidden for state in states], dim=1)
+    outputs = []
     for part, state in zip(parts, states, strict=True):
-        x = part.context(whole)
+        x = part.context(states_of_all)
         for _ in range(horizon):
             state = part.step(part.decoder, x, state)
             embedded = part.embedding(state.hidden)
-            made += [part.mask(embedded), part.flow(embedded)]
-    return made
+            outputs += [part.mask(embedded), part.flow(embedded)]
+    return outputs
 
 
 def grouping(preset: str, classes: int, batch: int, size: tuple[int, int], rounds: int) -> dict[str, float]:
     """Time encoder, context, decoder and heads, forward and backward, 4 frames to 4: class after class, and grouped."""
-    given = {**PRESETS[preset], "space": "context", "classes": classes}
-    options = Options(**{**given, "flow_residual": "none", "mask_residual": "none"})
+    changes = {"space": "context", "classes": classes, "flow_residual": "none", "mask_residual": "none"}
+    options = Options(**{**PRESETS[preset], **changes})
     model, parts = SADMDynamics(options), nn.ModuleList(OneClass(options) for _ in range(classes))
     model.fusion = nn.Identity()  # it is the same in both
     labels, flow = clip(batch, 4, *size, classes)
 
     def loop() -> None:
-        torch.stack([made.square().mean() for made in looped(parts, labels, flow, 4)]).sum().backward()
+        torch.stack([output.square().mean() for output in looped(parts, labels, flow, 4)]).sum().backward()
         parts.zero_grad()
 
-    def together() -> None:
+    def grouped() -> None:
         log, fused = model(labels, flow, 4)
         (log.square().mean() + fused.square().mean()).backward()
         model.zero_grad()
 
-    return medians({"loop": loop, "grouped": together}, rounds)
+    return medians({"loop": loop, "grouped": grouped}, rounds)
 
 
 def cell_forms(classes: int, hidden: int, batch: int, size: tuple[int, int], rounds: int) -> dict[str, float]:
@@ -193,21 +192,21 @@ def formats(preset: str, batch: int, size: tuple[int, int], rounds: int) -> dict
 
 
 def sharing(preset: str, size: tuple[int, int], rounds: int) -> dict[str, float]:
-    """Time a predicted step, and in it the occupancy, and all of the dis-occlusion."""
+    """Time a predicted step, and its occupancy and dis-occlusion separately."""
     options = Options(**{**PRESETS[preset], "occlusion": "both"})
     model = SADM(options).eval()
     labels, flow = clip(1, 4, *size, 19)
     context = Context(torch.rand(1, 4, 3, *size), ("clip@0",), labels, 0.1 * flow, CITYSCAPES19)
     before, after = labels[:, -2], labels[:, -1]
-    taken = medians(
+    seconds = medians(
         {
             "4 steps": lambda: model.predict(context, 4, [torch.Generator()]),
             "occupancy": lambda: overoccupied(flow[:, -1], after, before, flow[:, -2], options.occupancy_tau),
-            "dis-occlusion": lambda: occluded(flow[:, -1], after, before, flow[:, -2], options),
+            "dis-occlusion": lambda: uncovered(flow[:, -1], after, before, flow[:, -2], options),
         },
         rounds,
     )
-    return {"step": taken.pop("4 steps") / 4, **taken}
+    return {"step": seconds.pop("4 steps") / 4, **seconds}
 
 
 def predicting(size: tuple[int, int], rounds: int) -> dict[str, float]:
@@ -230,14 +229,14 @@ def predicting(size: tuple[int, int], rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run all, print it, and write it where asked."""
+    """Run all measurements, print them, and write them to ``--json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--large", action="store_true", help="also 256x512: minutes on a CPU")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    rounds, small = asked.rounds, (64, 96)
-    found = {
+    args = parser.parse_args()
+    rounds, small = args.rounds, (64, 96)
+    results = {
         "class by class or grouped, tiny, 9 classes, 64x96": grouping("tiny", 9, 1, small, rounds),
         "class by class or grouped, paper (h=64), 9 classes, 64x96": grouping("paper", 9, 1, small, rounds),
         "decoder cell, 9 classes of 64 channels, 16x24": cell_forms(9, 64, 1, (16, 24), rounds),
@@ -247,17 +246,17 @@ def main() -> None:
         "dis-occlusion within a step, tiny, 64x96": sharing("tiny", small, rounds),
         "dis-occlusion within a step, paper, 64x96": sharing("paper", small, rounds),
     }
-    if asked.large:
-        found["class by class or grouped, paper (h=64), 9 classes, 256x512"] = grouping("paper", 9, 1, (256, 512), 1)
-    for name, values in found.items():
+    if args.large:
+        results["class by class or grouped, paper (h=64), 9 classes, 256x512"] = grouping("paper", 9, 1, (256, 512), 1)
+    for name, values in results.items():
         first = next(iter(values.values()))
         print(f"{name}: " + ", ".join(f"{key} {v * 1e3:.1f} ms (x {first / v:.2f})" for key, v in values.items()))
     if torch.cuda.is_available():
         for size in ((256, 512), (512, 1024)):
-            found[f"frames/s, paper, {size[0]}x{size[1]}"] = speeds = predicting(size, rounds)
+            results[f"frames/s, paper, {size[0]}x{size[1]}"] = speeds = predicting(size, rounds)
             print(f"frames/s, paper, {size}: " + ", ".join(f"{key} {value:.1f}" for key, value in speeds.items()))
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n")
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The inpainter: a U-Net of partial convolutions that sees the predicted semantics (section 3.3, equation 12)."""
+"""The inpainter varphi: a U-Net of partial convolutions that reads the predicted labels (section 3.3, equation 12)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vpbench_sadm.options import Options
 __all__ = ["Inpainter", "PartialConv"]
 
 _GREY = 0.5
-"""What an untrained inpainter paints."""
+"""The value that the hole is filled with before the residual is added."""
 
 
 class PartialConv(nn.Module):
-    """``W (x m) n / sum(m) + b`` where a window of n pixels holds any valid one (m = 1), else exactly 0.
+    """``W (x m) n / sum(m) + b`` if a window of n pixels holds a valid pixel (m = 1), else exactly 0.
 
-    Liu, Reda, Shih, Wang, Tao, Catanzaro: Image Inpainting for Irregular Holes Using Partial Convolutions, ECCV 2018,
-    equations 1 and 2. What lies outside the image is not valid either.
+    Pixels outside the image are not valid. Source: Liu, Reda, Shih, Wang, Tao, Catanzaro: Image Inpainting for
+    Irregular Holes Using Partial Convolutions, ECCV 2018, equations 1 and 2.
     """
 
     window: Tensor
@@ -35,27 +35,28 @@ class PartialConv(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], valid: Float[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b d i j"], Float[Tensor, "b 1 i j"]]:
-        """Return the result, and where it is valid: 1 or 0."""
+        """Return the result and the new mask: 1 where a window held a valid pixel, else 0."""
         count = functional.conv2d(valid, self.window, stride=self.conv.stride, padding=self.conv.padding)
-        some = (count > 0).to(x.dtype)
+        mask = (count > 0).to(x.dtype)
         weighted = functional.conv2d(x * valid, self.conv.weight, stride=self.conv.stride, padding=self.conv.padding)
         scale = self.window.numel() / count.clamp(min=1)
         assert self.conv.bias is not None
-        return (weighted * scale + self.conv.bias[:, None, None]) * some, some
+        return (weighted * scale + self.conv.bias[:, None, None]) * mask, mask
 
 
 class Inpainter(nn.Module):
-    """Completes warped frames. By default 5,178,171 parameters for 9 classes (the paper: 5.18 M).
+    """``x~ = varphi(x^, Omega, m~)``; 5,178,171 parameters for 9 classes (the paper: 5.18 M).
 
-    The paper states that the U-Net's encoder has partial convolutions, whose masks are updated at each resolution, and
-    that it sees the predicted semantics; the rest is chosen. Each level of the encoder halves the size: partial
-    convolution, batch normalisation, ReLU. Each level of the decoder doubles it: nearest neighbour, then, beside the
-    encoder's features of that size, the class probabilities averaged to it: convolution, batch normalisation, leaky
-    ReLU. The semantics are for the decoder: beside the frame they would be blanked in the hole, where they matter. The
-    last level sees the frame with its hole blanked, and the mask.
+    The paper states two things: partial convolutions in the encoder of a U-Net, with a mask at each resolution, and the
+    predicted labels as an input. Everything else is chosen here:
 
-    The output is a residual to the frame, grey in the hole; it is 0 at first, so that what was visible is right from
-    the beginning. With ``widths`` 72, 144, 288 and 576 and kernels 7, 5, 3 and 3 it has 1/2000 less than 5.18 M.
+    - An encoder level halves the size: partial convolution, batch normalisation, ReLU.
+    - A decoder level doubles it: nearest-neighbour upsampling, the encoder's features and the averaged class
+      probabilities of that size, convolution, batch normalisation, leaky ReLU.
+    - Only the decoder reads the labels. In the encoder, the mask would blank them inside the hole.
+    - The last level reads the frame with its hole blanked, and the mask.
+    - The output is a residual to the frame, whose hole is grey. The residual starts at 0, so visible pixels are right
+      from the first step.
     """
 
     def __init__(self, options: Options) -> None:
@@ -87,30 +88,30 @@ class Inpainter(nn.Module):
         hole: Bool[Tensor, "b 1 h w"],
         probabilities: Float[Tensor, "b c h w"],
     ) -> Float[Tensor, "b 3 h w"]:
-        """Return completed frames. Pixels of ``warped`` inside the hole are ignored.
+        """Return inpainted frames. Pixels of ``warped`` inside the hole are ignored.
 
-        They are in [0,1], but while training they are not clamped: the gradient of a clamped value would be 0.
-        Sizes that are no multiples of the stride are padded by repeating the border, and cut again.
+        The frames are in [0,1], but in training they are not clamped: a clamped value would have no gradient.
         """
         height, width = warped.shape[-2:]
         warped, probabilities = padded(warped, self.stride), padded(probabilities, self.stride)
         hole = padded(hole.to(warped.dtype), self.stride) > 0
-        given = torch.where(hole, _GREY, warped)
-        completed = (given + self._residual(given, hole, probabilities))[..., :height, :width]
+        blanked = torch.where(hole, _GREY, warped)
+        completed = (blanked + self._residual(blanked, hole, probabilities))[..., :height, :width]
         return completed if self.training else completed.clamp(0.0, 1.0)
 
-    def _residual(self, given: Tensor, hole: Tensor, probabilities: Tensor) -> Tensor:
-        valid = (~hole).to(given.dtype)
-        skips = [torch.cat([given, 1 - valid], dim=1)]
-        x = given
+    def _residual(
+        self, blanked: Float[Tensor, "b 3 h w"], hole: Bool[Tensor, "b 1 h w"], probabilities: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b 3 h w"]:
+        x, valid = blanked, (~hole).to(blanked.dtype)
+        skips = [torch.cat([x, 1 - valid], dim=1)]
         for convolve, norm in zip(self.encoder, self.encoder_norms, strict=True):
             x, valid = convolve(x, valid)
             x = functional.relu(norm(x))
             skips.append(x)
         x = skips.pop()
-        while skips:
-            skip, level = skips.pop(), self.decoder[len(self.decoder) - 1 - len(skips)]
-            factor = given.shape[-1] // skip.shape[-1]
-            seen = [functional.avg_pool2d(probabilities, factor)] if self.classes else []
-            x = level(torch.cat([functional.interpolate(x, scale_factor=2.0), skip, *seen], dim=1))
+        for level, skip in zip(self.decoder, reversed(skips), strict=True):
+            features = [functional.interpolate(x, scale_factor=2.0), skip]
+            if self.classes:
+                features.append(functional.avg_pool2d(probabilities, blanked.shape[-1] // skip.shape[-1]))
+            x = level(torch.cat(features, dim=1))
         return self.residual(x)

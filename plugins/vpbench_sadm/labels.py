@@ -1,11 +1,11 @@
-"""From the context's labels to the model's classes."""
+"""From the context's label space to the model's classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,74 +16,74 @@ from vpbench.toolkit.labels import LABEL_SPACES
 __all__ = ["exchange", "into_model", "model_space", "one_hot"]
 
 
-def model_space(given: LabelSpace | None, space: str, classes: int) -> LabelSpace:
-    """Return the space of the model's classes, for a context whose labels are in ``given``.
+def model_space(source: LabelSpace | None, space: str, classes: int) -> LabelSpace:
+    """Return the label space of the model's classes.
 
     Args:
-        given: the context's.
-        space: the name of the model's own, or ``"context"``.
-        classes: how many classes the model has.
+        source: the context's label space.
+        space: the name of the model's, or ``"context"`` for the context's.
+        classes: the number of classes that the model has.
 
     Raises:
-        PredictorError: the context names none, has no mapping into the model's, or has another number of classes.
+        PredictorError: the context has no label space, no mapping into the model's, or another number of classes.
     """
-    if given is None:
+    if source is None:
         raise PredictorError("sadm: the context's labels have no label space; the dataset or annotator must name one")
     if space == "context":
-        if len(given) != classes:
+        if len(source) != classes:
             raise PredictorError(
-                f"sadm: made for {classes} classes, and the labels are of {given.name!r}, which has {len(given)}: "
-                f"set -o sadm.classes={len(given)} (and train it so)"
+                f"sadm: the model has {classes} classes, but the labels are of {source.name!r}, which has "
+                f"{len(source)}: train it with the option classes={len(source)}"
             )
-        return given
-    if space != given.name and space not in given.into:
+        return source
+    if space != source.name and space not in source.into:
         raise PredictorError(
-            f"sadm: made for the classes of {space!r}, and the labels are of {given.name!r}, which has no mapping into "
-            f"it: train with -o sadm.space=context -o sadm.classes={len(given)}"
+            f"sadm: the model has the classes of {space!r}, but the labels are of {source.name!r}, which has no "
+            f"mapping into it: train it with the options space=context and classes={len(source)}"
         )
     return LABEL_SPACES[space]
 
 
 def into_model(
-    labels: Int64[Tensor, "b t h w"], given: LabelSpace, space: LabelSpace, clips: Sequence[str]
+    labels: Int64[Tensor, "b t h w"], source: LabelSpace, space: LabelSpace, clips: Sequence[str]
 ) -> Int64[Tensor, "b t h w"]:
-    """Return labels of ``given`` as ids of ``space``; 255 stays.
+    """Map labels of ``source`` to ids of ``space``; 255 stays.
 
     Raises:
-        PredictorError: a label that ``given`` does not have.
+        PredictorError: a label that ``source`` does not have.
     """
-    strange = ((labels < 0) | (labels >= len(given))) & (labels != IGNORE)
-    if strange.any():
-        clip = clips[int(strange.flatten(1).any(dim=1).nonzero()[0])]
+    unknown = ((labels < 0) | (labels >= len(source))) & (labels != IGNORE)
+    if unknown.any():
+        clip = clips[int(unknown.flatten(1).any(dim=1).nonzero()[0])]
         raise PredictorError(
-            f"sadm: the label {int(labels[strange][0])} of {clip} is not among the {len(given)} of {given.name!r} "
-            f"(0 to {len(given) - 1}, {IGNORE} for none): look at that clip's semantics"
+            f"sadm: the label {int(labels[unknown][0])} of {clip} is not among the {len(source)} of {source.name!r} "
+            f"(0 to {len(source) - 1}, {IGNORE} for none): check that clip's semantics"
         )
-    if given.name == space.name:
+    if source.name == space.name:
         return labels
     table = torch.full((IGNORE + 1,), IGNORE, dtype=torch.int64)
-    table[: len(given)] = torch.tensor(given.into[space.name])
+    table[: len(source)] = torch.tensor(source.into[space.name])
     return table.to(labels.device)[labels]
 
 
 def exchange(space: LabelSpace, names: tuple[str, str]) -> list[int]:
-    """Return the ids of the space with two classes, by name, in each other's place.
+    """Return the ids of the space with two classes, by name, in each other's place (figure 6).
 
     Raises:
         PredictorError: the space has no such class.
     """
-    ids = list(range(len(space)))
     if missing := [name for name in names if name not in space.names]:
         raise PredictorError(
             f"sadm: swap_classes: {space.name!r} has no class {missing[0]!r}; it has {', '.join(space.names)}"
         )
+    ids = list(range(len(space)))
     a, b = (space.names.index(name) for name in names)
     ids[a], ids[b] = b, a
     return ids
 
 
 def one_hot(labels: Int64[Tensor, "*any h w"], classes: int) -> Float[Tensor, "*any c h w"]:
-    """Return the binary masks of the classes; a pixel labelled 255 is in none."""
-    within: Bool[Tensor, "*any h w"] = labels != IGNORE
-    masks = functional.one_hot(torch.where(within, labels, 0), classes) * within[..., None]
+    """Return the binary masks m_c of the classes; a pixel labelled 255 belongs to none."""
+    labelled = labels != IGNORE
+    masks = functional.one_hot(torch.where(labelled, labels, 0), classes) * labelled[..., None]
     return masks.movedim(-1, -3).float()

@@ -1,8 +1,7 @@
-"""The perceptual loss L_per of equation 13: by VGG-19, by LPIPS, or, without any weights, by pixels at several scales.
+"""The perceptual loss L_per of equation 13.
 
-The paper points to Seg2vid for it, whose repository holds no loss; this is vid2vid's, to which that goes back. With a
-network the loss is zero where its features agree; where nothing supervises the newly visible (equation 13 compares
-pixels elsewhere alone), and no network is at hand, ``pixel`` stands in.
+The paper cites Seg2vid, whose repository has no loss; ``vgg19`` is the loss of vid2vid, on which Seg2vid builds. Only
+L_per supervises the newly visible pixels, so ``pixel`` stands in when no network is available.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ Kind = Literal["pixel", "vgg19", "lpips", "none"]
 
 _SCALES = 3
 _RELUS = {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}
-"""relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of VGG-19 by position, and the weight of each: vid2vid's."""
+"""Positions of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 in VGG-19, and vid2vid's weight of each."""
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def perceptual_loss(kind: Kind) -> nn.Module | None:
-    """Return the loss, a module of (predicted, true) frames [N,3,H,W] in [0,1] that gives their mean; None for none.
+    """Return a module that maps (predicted, true) frames [N,3,H,W] in [0,1] to their mean loss; None for ``none``.
 
-    Weights are found on disk, or downloaded once, with a word on stderr: see :mod:`vpbench.toolkit.weights`.
+    Weights are read from disk or downloaded once: see :mod:`vpbench.toolkit.weights`.
 
     Raises:
-        DataError: they cannot be had; says where to put them.
+        DataError: the weights are not available; says where to put them.
     """
     if kind == "none":
         return None
@@ -43,7 +42,7 @@ def perceptual_loss(kind: Kind) -> nn.Module | None:
 
 
 class PixelLoss(nn.Module):
-    """Mean absolute difference of pixels and of their gradients, at full, half and quarter size; no weights."""
+    """Mean absolute difference of pixels and of their gradients, at full, half and quarter size."""
 
     def forward(self, predicted: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
         """Return the sum over the sizes."""
@@ -56,7 +55,7 @@ class PixelLoss(nn.Module):
 
 
 class VGGLoss(nn.Module):
-    """Weighted mean absolute differences of five of VGG-19's feature maps (ImageNet weights of torchvision)."""
+    """Weighted mean absolute differences of five feature maps of VGG-19 (torchvision's ImageNet weights)."""
 
     mean: Tensor
     deviation: Tensor
@@ -66,11 +65,11 @@ class VGGLoss(nn.Module):
         with torch.device("meta"):
             network = vgg19().features[: max(_RELUS) + 1]
         tensors = read(obtain(VGG19_Weights.IMAGENET1K_V1.url))
-        own = {name: tensors["features." + name] for name in network.state_dict() if "features." + name in tensors}
-        network.load_state_dict(own, assign=True)
+        features = {name: tensors["features." + name] for name in network.state_dict() if "features." + name in tensors}
+        network.load_state_dict(features, assign=True)
         for layer in network:
             if isinstance(layer, nn.ReLU):
-                layer.inplace = False  # what is compared must not change afterwards
+                layer.inplace = False  # the features before it are compared later
         self.network = network.eval().requires_grad_(False)
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
@@ -87,7 +86,10 @@ class VGGLoss(nn.Module):
 
 
 class LPIPSLoss(nn.Module):
-    """LPIPS v0.1 with AlexNet: the metric itself. Say of what was trained with it that it was."""
+    """LPIPS v0.1 with AlexNet, identical to the metric.
+
+    Disclose it when you report LPIPS of a model trained with this loss.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +99,7 @@ class LPIPSLoss(nn.Module):
             raise DataError(f"sadm.perceptual=lpips: {error}") from error
 
     def train(self, mode: bool = True) -> LPIPSLoss:
-        """Stay as the metric is: LPIPS drops features out in training."""
+        """Stay in evaluation mode: LPIPS has dropout."""
         return super().train(False)
 
     def forward(self, predicted: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:

@@ -16,18 +16,18 @@ from vpbench.plugin.clip import IGNORE, Context, LabelSpace, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.padding import tell_padding
 from vpbench.toolkit.warp import grid, sample
-from vpbench_sadm.dynamics import SADMDynamics
+from vpbench_sadm.dynamics import SADMDynamics, prior
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.labels import exchange, into_model, model_space
 from vpbench_sadm.options import PRESETS, TRAINING_ONLY, Options
-from vpbench_sadm.posterior import prior
-from vpbench_sadm.rollout import Rendered, render
+from vpbench_sadm.rendering import Rendered, render
 
 __all__ = ["SADM", "flow_complaint"]
 
 _FACTORS = (-1.0, 0.5, 2.0, 0.1, 10.0)
-_CLEARLY, _CHANGE = 0.85, 2 / 255
-"""Part of the error that is left by what is clearly better; mean difference of frames below which nothing is judged."""
+"""Multiples of the context's flow that :func:`flow_complaint` compares with it."""
+_BETTER, _CHANGE = 0.85, 2 / 255
+"""Share of the error below which a multiple is clearly better; frame difference below which nothing is judged."""
 _NAME = 64
 """Bytes of a label space's name that are kept with the weights."""
 
@@ -35,9 +35,9 @@ _NAME = 64
 class SADM(nn.Module):
     """Semantic-aware dynamics (Bei, Yang, Soatto: Learning Semantic-Aware Dynamics for Video Prediction, CVPR 2021).
 
-    The dynamics predicts labels and flow from past ones, the last frame is warped along the flow, and what is newly
-    visible is inpainted. Labels and flow of the context come from the dataset or from annotators. The classes are those
-    of ``space``, into which the context's are mapped where they declare how; the prediction names its label space.
+    The dynamics predicts labels and flow, the last frame is warped along the flow, and newly visible pixels are
+    inpainted. The dataset or annotators provide the context's labels and flow. Labels are mapped into the label space
+    ``space`` if theirs declares how. The prediction names its label space.
     """
 
     label_space: Tensor
@@ -60,18 +60,17 @@ class SADM(nn.Module):
         self.register_buffer("label_space", torch.zeros(_NAME, dtype=torch.uint8))
         self.inpainter = Inpainter(options)
         self.completes = True
-        """Whether the inpainter is used: not while the first stage trains."""
+        """False while stage 1 trains, when the inpainter is untrained."""
 
     @torch.no_grad()
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
-        """Continue the clips; the semantics are logarithms of probabilities in the model's label space.
+        """Continue the clips; the semantics are log-probabilities in the model's label space.
 
         Raises:
-            PredictorError: a context of one frame, without labels or flow, of labels that the model is not made for, or
-                that holds NaN.
+            PredictorError: the context has one frame, no labels, no flow, labels that the model cannot use, or NaN.
         """
         rendered, log, flow = self.rendered(context, horizon, generators)
-        assert context.flow is not None  # `rendered` raises where it is
+        assert context.flow is not None  # `rendered` raises if it is
         if complaint := flow_complaint(context.frames, context.flow):
             warnings.warn(f"sadm: {complaint}", VpbenchWarning, stacklevel=2)
         tell_padding("sadm", context.frames, max(self.options.latent_stride, self.inpainter.stride))
@@ -86,101 +85,110 @@ class SADM(nn.Module):
     def rendered(
         self, context: Context, horizon: int, generators: Sequence[torch.Generator]
     ) -> tuple[Rendered, Float[Tensor, "b k c h w"], Float[Tensor, "b k 2 h w"]]:
-        """Return the rendered frames, the logarithms of the classes' probabilities, and the flow.
+        """Return the rendered frames, the log-probabilities of the classes, and the flow.
 
-        Gradients pass to the inpainter alone.
+        Gradients reach the inpainter only.
 
         Raises:
             PredictorError: as :meth:`predict`.
         """
-        labels, past = self.inputs(context)
-        read, ids = labels, []
-        if self.options.swap_classes:
-            ids = exchange(self.space(context.label_space), self.options.swap_classes)
-            read = torch.tensor([*ids, *range(len(ids), IGNORE + 1)], device=labels.device)[labels]
+        labels, past_flow = self.inputs(context)
         with torch.no_grad():
-            noise = None
-            if self.options.mode == "stochastic":
-                noise = prior(self.dynamics.noise_shape(*labels.shape[-2:]), generators).to(past)
-            log, flow = self.dynamics(read, past, horizon, noise)
-            if ids:  # a class that another one's network moved is still itself
-                log = log[:, :, ids]
-        shown = self.options.emit == "inpainted" or self.options.rollout == "iterative"
-        inpainter = self.inpainter if self.completes and shown else None
+            log, flow = self._forecast(labels, past_flow, context.label_space, horizon, generators)
+        inpaints = self.options.emit == "inpainted" or self.options.rollout == "iterative"
+        inpainter = self.inpainter if self.completes and inpaints else None
         frame = context.frames[:, -1]
-        return render(inpainter, self.options, frame, labels[:, -1], past[:, -1], log.exp(), flow), log, flow
+        return render(inpainter, self.options, frame, labels[:, -1], past_flow[:, -1], log.exp(), flow), log, flow
 
-    def space(self, given: LabelSpace | None) -> LabelSpace:
-        """Return the space of the model's classes, for a context labelled in ``given`` (raises PredictorError)."""
-        space = model_space(given, self.options.space, self.options.classes)
+    def _forecast(
+        self,
+        labels: Int64[Tensor, "b t h w"],
+        flow: Float[Tensor, "b t-1 2 h w"],
+        space: LabelSpace | None,
+        horizon: int,
+        generators: Sequence[torch.Generator],
+    ) -> tuple[Float[Tensor, "b k c h w"], Float[Tensor, "b k 2 h w"]]:
+        """Run the dynamics, with noise in the stochastic mode and with exchanged classes for ``swap_classes``."""
+        noise = None
+        if self.options.mode == "stochastic":
+            noise = prior(self.dynamics.noise_shape(*labels.shape[-2:]), generators).to(flow)
+        if not self.options.swap_classes:
+            return self.dynamics(labels, flow, horizon, noise)
+        ids = exchange(self.space(space), self.options.swap_classes)
+        table = torch.tensor([*ids, *range(len(ids), IGNORE + 1)], device=labels.device)
+        log, predicted = self.dynamics(table[labels], flow, horizon, noise)
+        return log[:, :, ids], predicted  # a class that another class's network moved keeps its name
+
+    def space(self, source: LabelSpace | None) -> LabelSpace:
+        """Return the label space of the model's classes for a context of this one (raises PredictorError)."""
+        space = model_space(source, self.options.space, self.options.classes)
         trained = bytes(self.label_space.tolist()).rstrip(b"\0")
         if self.options.space == "context" and trained not in (b"", space.name.encode()[:_NAME]):
             raise PredictorError(
-                f"sadm: trained with labels of {trained.decode(errors='replace')!r}, and these are of {space.name!r}: "
-                "give labels of the former, or train on these"
+                f"sadm: the weights were trained with labels of {trained.decode(errors='replace')!r}, but these are of "
+                f"{space.name!r}: provide labels of the former, or train on these"
             )
         return space
 
-    def remember(self, given: LabelSpace | None) -> None:
-        """Keep the name of the model's label space, for a context labelled in ``given``, with the weights."""
-        name = self.space(given).name.encode()[:_NAME]
+    def remember(self, source: LabelSpace | None) -> None:
+        """Keep the name of the model's label space, for a context of this one, with the weights."""
+        name = self.space(source).name.encode()[:_NAME]
         self.label_space.copy_(torch.tensor([*name, *[0] * (_NAME - len(name))], dtype=torch.uint8))
 
     def labels(
-        self, labels: Int64[Tensor, "b t h w"], given: LabelSpace | None, clips: Sequence[str]
+        self, labels: Int64[Tensor, "b t h w"], source: LabelSpace | None, clips: Sequence[str]
     ) -> Int64[Tensor, "b t h w"]:
-        """Return labels of the space ``given`` as the model's; 255 stays (raises PredictorError)."""
-        space = self.space(given)
-        assert given is not None  # `space` raises where it is
-        return into_model(labels, given, space, clips)
+        """Map labels of a label space to the model's classes; 255 stays (raises PredictorError)."""
+        space = self.space(source)
+        assert source is not None  # `space` raises if it is
+        return into_model(labels, source, space, clips)
 
     def inputs(self, context: Context) -> tuple[Int64[Tensor, "b t h w"], Float[Tensor, "b t-1 2 h w"]]:
-        """Return the context's labels, as the model's, and its flow.
+        """Return the context's labels as the model's classes, and its flow.
 
         Raises:
             PredictorError: as :meth:`predict`.
         """
         if context.frames.shape[1] < 2:
-            raise PredictorError(
-                "sadm: a context of one frame has no flow; take a protocol of two context frames or more"
-            )
+            raise PredictorError("sadm: a context of one frame has no flow; use a protocol with two context frames")
         if context.semantics is None or context.flow is None:
-            lacking, annotator = ("flow", "dis") if context.flow is None else ("semantics", "deeplabv3")
-            raise PredictorError(f"sadm: the context has no {lacking}; add --annotate {lacking}={annotator}")
-        for name, values in (("frames", context.frames), ("flow", context.flow)):
-            if not values.isfinite().all():
-                bad = next(c for c, each in zip(context.clips, values, strict=True) if not each.isfinite().all())
-                raise PredictorError(f"sadm: the {name} of {bad} hold NaN or infinity: look at that clip")
+            modality, annotator = ("flow", "dis") if context.flow is None else ("semantics", "deeplabv3")
+            raise PredictorError(
+                f"sadm: the context has no {modality}; annotate it, for example {modality}={annotator}"
+            )
+        for modality, values in (("frames", context.frames), ("flow", context.flow)):
+            finite = values.isfinite().flatten(1).all(dim=1)
+            if not finite.all():
+                clip = context.clips[int((~finite).nonzero()[0])]
+                raise PredictorError(f"sadm: the {modality} of {clip} hold NaN or infinity: check that clip")
         return self.labels(context.semantics, context.label_space, context.clips), context.flow
 
     def inference_parts(self) -> dict[str, nn.Module]:
-        """Return the dynamics and the inpainter: the posterior and the discriminators are the training's."""
+        """Return the dynamics and the inpainter; only training has a posterior and discriminators."""
         return {"dynamics": self.dynamics, "inpainter": self.inpainter}
 
 
 def flow_complaint(frames: Float[Tensor, "b t 3 h w"], flow: Float[Tensor, "b t-1 2 h w"]) -> str:
     """Say what is wrong with the direction or scale of some clip's flow, judged by warping its context; or ``""``.
 
-    Wrong is a flow of which another multiple explains the last frame much better than it does, or which explains it
-    worse than no flow at all. Where next to nothing changes, nothing is judged.
+    Flow is wrong if a multiple of it warps the last frame clearly better, or if zero flow does. Clips that hardly
+    change are not judged.
     """
     before, after, last = frames[:, -2], frames[:, -1], flow[:, -1]
-    own = grid(last)
 
     def errors(factor: float) -> Float[Tensor, " b"]:
-        return (sample(before, own + factor * last) - after).abs().flatten(1).mean(dim=1)
+        return (sample(before, grid(last) + factor * last) - after).abs().flatten(1).mean(dim=1)
 
-    given, still = errors(1.0), errors(0.0)
-    others = torch.stack([errors(factor) for factor in _FACTORS])
-    best, which = others.min(dim=0)
-    wrong = (still > _CHANGE) & ((best < _CLEARLY * given) | (given > 1.05 * still))
+    error, still = errors(1.0), errors(0.0)
+    lowest, factors = torch.stack([errors(factor) for factor in _FACTORS]).min(dim=0)
+    wrong = (still > _CHANGE) & ((lowest < _BETTER * error) | (error > 1.05 * still))
     if not wrong.any():
         return ""
-    worst = int(torch.where(wrong, given / best.clamp(min=1e-6), 0.0).argmax())
-    factor = _FACTORS[int(which[worst])]
-    hint = "it is worse than none"
-    if best[worst] < _CLEARLY * given[worst]:
-        hint = "it seems to be forward" if factor < 0 else f"it seems to want a factor of {factor:g}"
+    worst = int(torch.where(wrong, error / lowest.clamp(min=1e-6), 0.0).argmax())
+    factor = _FACTORS[int(factors[worst])]
+    hint = "it is worse than zero flow"
+    if lowest[worst] < _BETTER * error[worst]:
+        hint = "it seems to be forward" if factor < 0 else f"a factor of {factor:g} seems to be missing"
     return (
         f"the context's flow does not lead from each frame to the one before: {hint}; it must be backward, in pixels "
         "of these frames"
