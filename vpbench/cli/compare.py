@@ -21,7 +21,7 @@ __all__ = ["command"]
 @click.command("compare")
 @click.argument("first", type=click.Path(path_type=Path), metavar="RESULT")
 @click.argument("second", type=click.Path(path_type=Path), metavar="RESULT")
-@click.option("--metric", metavar="NAME", help="Compare by this (default: all that both measured).")
+@click.option("--metric", metavar="NAME", help="Metric to compare (default: all that both measured).")
 @json_option
 @common_options
 @click.pass_obj

@@ -43,18 +43,18 @@ def command() -> None:
 @click.option(
     "-o", "--option", "options", multiple=True, metavar="DATASET.OPTION=VALUE", help="An option of the dataset."
 )
-@click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Where it lies.")
-@click.option("--leaks", is_flag=True, help="Decode all frames, and tell whether a test frame is a training frame.")
+@click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Folder of the dataset.")
+@click.option("--leaks", is_flag=True, help="Decode all frames and search for test frames that are training frames.")
 @json_option
 @common_options
 @click.pass_obj
 def check(
     state: State, /, name: str, options: tuple[str, ...], data_roots: tuple[str, ...], leaks: bool, as_json: bool
 ) -> None:
-    """Tell what of a dataset is there, what is missing or unreadable, and what it promises and keeps.
+    """List the complete, missing and unreadable parts of a dataset.
 
-    Of a protocol, only what it needs is looked at: its split and its clips. A name that a dataset and a protocol share
-    is the dataset's; protocol/NAME is the other. Exits with 1 where something does not hold.
+    For a protocol, only its split and clips are checked. Write protocol/NAME if a dataset has the same name. Exits
+    with 1 if a check fails.
     """
     from vpbench.clips.leaks import find_leaks
     from vpbench.errors import UsageError
@@ -91,7 +91,7 @@ def check(
 
 @command.command("prepare")
 @click.argument("protocol", metavar="PROTOCOL|FILE.toml")
-@click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Where the dataset lies.")
+@click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Folder of the dataset.")
 @click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Annotate the contexts, too.")
 @click.option(
     "-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of an annotator."
@@ -100,7 +100,7 @@ def check(
 @click.option(
     "--training", is_flag=True, help="Prepare the sequences that `vpbench train` reads, not the scored clips."
 )
-@click.option("--allow-partial", is_flag=True, help="Prepare what is there.")
+@click.option("--allow-partial", is_flag=True, help="Prepare incomplete data.")
 @common_options
 @click.pass_obj
 def prepare(
@@ -114,9 +114,9 @@ def prepare(
     training: bool,
     allow_partial: bool,
 ) -> None:
-    """Decode, crop and resize the clips of a protocol once, and annotate them; runs then read them from the cache.
+    """Decode, crop, resize and annotate the clips of a protocol once; runs then read them from the cache.
 
-    Goes on where it stopped. Results are the same, to the byte, with and without.
+    Run the same command again to resume. Results are the same, to the byte, with and without preparation.
     """
     from vpbench.clips.annotations import prepare_annotations
     from vpbench.clips.prepare import prepare as make

@@ -21,9 +21,9 @@ REPORTED = Path("leaderboards/reported")
     "--reported",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help=f"Tables of papers (TOML) to show beside the results.  [default: {REPORTED}, where it exists]",
+    help=f"Published tables (TOML) to show, too.  [default: {REPORTED}, if it exists]",
 )
-@click.option("--check", is_flag=True, help="Write nothing; fail if a page is not what the results give.")
+@click.option("--check", is_flag=True, help="Write nothing; fail if a page is out of date.")
 @common_options
 @click.pass_obj
 def command(state: State, results: tuple[Path, ...], out: Path, reported: Path | None, check: bool) -> None:

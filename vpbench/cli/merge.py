@@ -14,7 +14,7 @@ __all__ = ["command"]
 
 @click.command("merge")
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option("--allow-partial", is_flag=True, help="Summarise what is there; marked partial, never ranked.")
+@click.option("--allow-partial", is_flag=True, help="Summarise an incomplete result; never ranked.")
 @common_options
 @click.pass_obj
 def command(state: State, result: Path, allow_partial: bool) -> None:

@@ -24,19 +24,23 @@ def _size(context: click.Context, parameter: click.Parameter, text: str | None) 
 
 @click.command("predict")
 @click.argument("video", metavar="VIDEO|FOLDER", type=click.Path(path_type=Path))
-@click.option("-m", "--predictor", required=True, metavar="NAME[:PRESET]", help="Who predicts.")
+@click.option("-m", "--predictor", required=True, metavar="NAME[:PRESET]", help="Predictor.")
 @click.option("-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of a predictor.")
 @click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Weights of the predictor or an annotator.")
-@click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Who supplies flow or semantics to the predictor.")
-@click.option("--context", type=LENGTH, metavar="T", show_default="4", help="Frames it sees.")
-@click.option("--start", type=click.IntRange(min=0), metavar="FRAME", help="The first of them (default: the last T).")
-@click.option("--step", type=click.IntRange(min=1), metavar="N", show_default="1", help="Frames from one to the next.")
-@click.option("--size", callback=_size, metavar="HxW", help="Resize to this first.")
+@click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Annotator that supplies flow or semantics.")
+@click.option("--context", type=LENGTH, metavar="T", show_default="4", help="Number of context frames.")
+@click.option(
+    "--start", type=click.IntRange(min=0), metavar="FRAME", help="First context frame (default: the last T frames)."
+)
+@click.option("--step", type=click.IntRange(min=1), metavar="N", show_default="1", help="Distance between two frames.")
+@click.option("--size", callback=_size, metavar="HxW", help="Resize the video first.")
 @click.option("--horizon", type=LENGTH, metavar="K", show_default="10", help="Steps to predict.")
-@click.option("--samples", type=LENGTH, default=1, show_default=True, help="Of a stochastic predictor.")
+@click.option("--samples", type=LENGTH, default=1, show_default=True, help="Samples of a stochastic predictor.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("prediction"), show_default=True, help="Folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("prediction"), show_default=True, help="Output folder."
+)
 @json_option
 @common_options
 @click.pass_obj
@@ -52,11 +56,11 @@ def command(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Predict the future of a video file, or of a folder of pictures in the order of the numbers in their names.
+    """Predict the future of a video file or a folder of pictures.
 
-    The context is the last frames of the video, so that nothing is known of what comes. With --start it lies earlier,
-    and what the video shows next is drawn below the prediction. Context, step and size are by default those that the
-    weights were trained with. The folder --out is made anew, if it holds nothing but an earlier prediction.
+    The context is the last frames of the video, so the prediction is unknown future. With --start the context lies
+    earlier, and the strip shows the true frames below the prediction. Context, step and size default to those of the
+    weights' training. A folder --out with an earlier prediction is replaced.
     """
     from vpbench.evaluation.continuation import predict_video
     from vpbench.pages.continuation import check_out, write_continuation

@@ -39,24 +39,24 @@ __all__ = ["command"]
 
 @click.command("run")
 @click.argument("suite_file", metavar="[SUITE.toml]", required=False, type=click.Path(path_type=Path))
-@click.option("-p", "--protocol", "protocols", multiple=True, metavar="NAME|FILE.toml", help="What to evaluate on.")
-@click.option("-m", "--predictor", "predictors", multiple=True, metavar="NAME[:PRESET]", help="What to evaluate.")
+@click.option("-p", "--protocol", "protocols", multiple=True, metavar="NAME|FILE.toml", help="Protocol.")
+@click.option("-m", "--predictor", "predictors", multiple=True, metavar="NAME[:PRESET]", help="Predictor.")
 @click.option("-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of a predictor.")
 @click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Weights of a predictor or an annotator.")
-@click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Where a dataset lies.")
-@click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Who supplies flow or semantics to predictors.")
+@click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Folder of a dataset.")
+@click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Annotator that supplies flow or semantics.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Results folder."
 )
-@click.option("--clips", type=click.IntRange(min=1), help="Take N clips, spread evenly: a look, never ranked.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Measure this (default: the protocol's).")
-@click.option("--samples", type=LENGTH, show_default="1", help="Samples of stochastic ones.")
+@click.option("--clips", type=click.IntRange(min=1), help="Evaluate N clips, spread evenly; never ranked.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Metric (default: the protocol's).")
+@click.option("--samples", type=LENGTH, show_default="1", help="Samples per clip of stochastic predictors.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Clips in memory at once.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead.")
 @click.option("--seed", type=SEED, show_default="0")
-@click.option("--shard", metavar="I/N", help="Compute every N-th unit, from the I-th (I from 0).")
-@click.option("--allow-partial", is_flag=True, help="Evaluate what is there; the result is marked and never ranked.")
+@click.option("--shard", metavar="I/N", help="Evaluate every N-th unit, starting with unit I (from 0).")
+@click.option("--allow-partial", is_flag=True, help="Evaluate incomplete data; the result is never ranked.")
 @click.option(
     "--pictures", type=click.IntRange(min=1), metavar="N", help="Keep strips of N clips in the result folder."
 )
@@ -79,11 +79,11 @@ def command(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Evaluate predictors on protocols, those of SUITE.toml or those that -p and -m name.
+    """Evaluate predictors on protocols.
 
-    Beside a suite, -p and -m take a part of it, and every other option holds for all of its entries. Without any, runs
-    what plugins registered as defaults. Results are published unit by unit: run the same command again to go on after a
-    stop.
+    SUITE.toml lists them, or -p and -m name them. With a suite, -p and -m select a part of it; every other option
+    applies to every entry. Without any, the default predictors run on the default protocol. Results are published
+    unit by unit: run the same command again to resume.
     """
     from vpbench.evaluation.plan import Settings
     from vpbench.evaluation.suite import group_jobs, plan_group

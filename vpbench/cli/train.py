@@ -29,32 +29,36 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 @click.command("train")
 @click.argument("suite_file", metavar="[SUITE.toml]", required=False, type=click.Path(path_type=Path))
-@click.option("-p", "--protocol", "protocols", multiple=True, metavar="NAME|FILE.toml", help="Whose training clips.")
-@click.option("-m", "--predictor", "predictors", multiple=True, metavar="NAME[:PRESET]", help="What to train.")
-@click.option("-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of it.")
+@click.option("-p", "--protocol", "protocols", multiple=True, metavar="NAME|FILE.toml", help="Protocol.")
+@click.option("-m", "--predictor", "predictors", multiple=True, metavar="NAME[:PRESET]", help="Predictor.")
+@click.option(
+    "-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of the predictor."
+)
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Start from these weights.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each stage (default: as the preset says).")
-@click.option("--max-steps", "steps", type=click.IntRange(min=1), help="Optimiser steps of each stage, instead.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each stage (default: the preset's).")
+@click.option(
+    "--max-steps", "steps", type=click.IntRange(min=1), help="Optimizer steps of each stage, instead of epochs."
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Clips per batch and device.")
 @click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), help="Learning rate.")
-@click.option("--precision", type=click.Choice(["32", "bf16-mixed"]), help="Of the arithmetic.")
-@click.option("--accumulate", type=click.IntRange(min=1), help="Batches per optimiser step.")
-@click.option("--clip", type=click.FloatRange(min=0, min_open=True), help="The largest norm of the gradient.")
-@click.option("--compile", is_flag=True, help="Let torch compile the training step.")
-@click.option("--keep", default="", metavar="METRIC|last", help="The weights kept: best in validation, or the last.")
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Validate by it (default: the protocol's).")
-@click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Where the dataset lies.")
-@click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Who supplies flow or semantics.")
+@click.option("--precision", type=click.Choice(["32", "bf16-mixed"]), help="Precision of the arithmetic.")
+@click.option("--accumulate", type=click.IntRange(min=1), help="Batches per optimizer step.")
+@click.option("--clip", type=click.FloatRange(min=0, min_open=True), help="Largest norm of the gradient.")
+@click.option("--compile", is_flag=True, help="Use torch.compile.")
+@click.option("--keep", default="", metavar="METRIC|last", help="Keep the best weights by METRIC, or the last.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Validation metric (default: the protocol's).")
+@click.option("--data-root", "data_roots", multiple=True, metavar="[DATASET=]DIR", help="Folder of the dataset.")
+@click.option("--annotate", multiple=True, metavar="KIND=NAME", help="Annotator that supplies flow or semantics.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--devices", type=click.IntRange(min=1), help="Processes per node (default: every GPU, or one).")
 @click.option("--nodes", type=click.IntRange(min=1), help="Nodes (default: the launcher's).")
-@click.option("--strategy", default="auto", show_default=True, help="Lightning's, for several processes.")
+@click.option("--strategy", default="auto", show_default=True, help="Lightning's strategy for several processes.")
 @click.option("--seed", type=SEED, show_default="0")
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Processes that read ahead.")
 @click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True, help="Strips per validation.")
-@click.option("--resume/--no-resume", default=True, help="Go on with what is there (default), or refuse to.")
-@click.option("--submit", type=click.Choice(["slurm", "local"]), help="As a job, by submitit.")
+@click.option("--resume/--no-resume", default=True, help="Resume an earlier training (default), or refuse to.")
+@click.option("--submit", type=click.Choice(["slurm", "local"]), help="Submit a job with submitit.")
 @click.option("--job", "job", multiple=True, metavar="KEY=VALUE", help="A parameter of submitit: slurm_partition=...")
 @click.option("--only-job", type=int, hidden=True, help="Of a suite, counted from 0, among those that are trained.")
 @common_options
@@ -76,14 +80,13 @@ def command(
     only_job: int | None,
     **values: Any,
 ) -> None:
-    """Train a predictor on the clips that a protocol trains on; validate on clips that it does not score.
+    """Train a predictor on a protocol's training clips, and validate on clips that it does not score.
 
-    The same command again goes on where the training stopped. At its end there is one file, weights.safetensors, for
-    `vpbench run --weights` and for other people. Processes on several GPUs and nodes are started by --devices, by
-    torchrun or by srun.
+    The same command resumes a stopped training. The result is one file, weights.safetensors, for
+    `vpbench run --weights`. Start processes on several GPUs and nodes with --devices, torchrun or srun.
 
-    Of a SUITE.toml, what its entries say is to be trained and has not been is trained, one after another; -p and -m
-    take a part of it, and every other option holds for all.
+    With SUITE.toml, the entries that need training are trained one after another. Select a part of the suite
+    with -p and -m; every other option applies to every entry.
     """
     from vpbench.select.data import open_protocol
     from vpbench.select.options import check_used, parse_assignments

@@ -30,8 +30,8 @@ def command() -> None:
 
 @command.command("convert")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Default: beside FILE, ending in .safetensors.")
-@click.option("--take", multiple=True, metavar="NAME", help="The state dict, or the module of it, to convert.")
+@click.option("--out", type=click.Path(path_type=Path), help="New file (default: FILE with the suffix .safetensors).")
+@click.option("--take", multiple=True, metavar="NAME", help="State dict, or module of one, to convert.")
 @click.option("--strip", multiple=True, metavar="PREFIX", help="Remove a prefix from the tensors' names.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a tensor, or a module with its tensors.")
 @click.option("--add", multiple=True, metavar="PREFIX", help="Put a prefix before every tensor's name.")
@@ -44,11 +44,11 @@ def convert(
     rename: tuple[str, ...],
     add: tuple[str, ...],
 ) -> None:
-    """Turn a checkpoint (.pth, .pt, .ckpt) into safetensors, and list what it holds.
+    """Convert a checkpoint (.pth, .pt, .ckpt) to safetensors, and list its content.
 
-    Nothing in the file is run: a pickle that asks for it is refused. The state dict is found wherever it lies, and
-    loses the prefixes of DataParallel, torch.compile and Lightning. If there are several, or weights and their moving
-    average, --take chooses. Names then change in this order: --strip, --rename, --add. Nothing is overwritten.
+    Nothing in the file is run: a pickle that asks for it is refused. The state dict may lie under any keys. Prefixes
+    of DataParallel, torch.compile and Lightning are removed. If there are several state dicts, or weights and their
+    moving average, --take chooses. Names then change in this order: --strip, --rename, --add. Nothing is overwritten.
     """
     from vpbench.files import write_atomic
     from vpbench.select.checkpoint import find_network
