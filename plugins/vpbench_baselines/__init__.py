@@ -1,4 +1,4 @@
-"""What a model is measured against: the last frame again, motion carried on, ConvLSTM, saved predictions, ceilings."""
+"""Baselines and ceilings: the repeated last frame, extrapolated motion, ConvLSTM, saved predictions, oracles."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_predictors(register: Register) -> None:
-    """Register ``repeat`` and ``flow-extrapolation``, which a bare run runs, and the others."""
-    register("repeat", "vpbench_baselines.repeat:Repeat", summary="the last frame again", default=True)
+    """Register all; ``repeat`` and ``flow-extrapolation`` are the defaults of a run."""
+    register("repeat", "vpbench_baselines.repeat:Repeat", summary="the last frame repeated", default=True)
     register(
         "flow-extrapolation",
         "vpbench_baselines.extrapolation:FlowExtrapolation",
-        summary="the last frame moved on at the velocity of its optical flow",
+        summary="the last frame moved along its optical flow at constant velocity",
         default=True,
     )
     register(

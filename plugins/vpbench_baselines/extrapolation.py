@@ -1,4 +1,4 @@
-"""Motion carried on: the last frame, moved by its optical flow at constant velocity."""
+"""Extrapolated motion: the last frame, moved along its optical flow at constant velocity."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.flow import dis_flow
 from vpbench.toolkit.warp import grid, sample, sample_nearest
-from vpbench_baselines.warp import carry_on
+from vpbench_baselines.warp import extrapolate
 
 __all__ = ["FlowExtrapolation"]
 
 
 class FlowExtrapolation:
-    """Moves the last context frame, and its labels where they are given, on at the velocity of its backward flow.
+    """Moves the last context frame, and its labels if there are any, at the velocity of its backward flow.
 
-    The flow is the context's last one where it is given, else the annotator ``dis``'s own (medium preset) from
-    the last frame to the one before. :func:`vpbench_baselines.warp.carry_on` carries it from step to step and says what
-    each step reveals; both are predicted too. The steps' flows are composed, and each predicted frame is *one* bilinear
-    warp of the last real frame, since repeated warping blurs. Labels are warped to the nearest pixel. Beyond the
-    border, the border's pixel is shown.
+    The flow is the last one of the context, or DIS flow (medium preset) from the last frame to the one before.
+    :func:`vpbench_baselines.warp.extrapolate` moves it from step to step and finds the dis-occluded pixels; both are
+    predicted too. The steps' flows are composed, and each predicted frame is *one* bilinear warp of the last real
+    frame, because repeated warping blurs. Labels are warped to the nearest pixel. Pixels beyond the border are those of
+    the border.
 
-    A context of one frame has no motion: the prediction is then that of ``repeat``, with zero flow.
+    A context of one frame has no motion. The prediction is then that of ``repeat``, with zero flow.
     """
 
     info = PredictorInfo(
@@ -38,26 +38,26 @@ class FlowExtrapolation:
     )
 
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
-        """Carry the motion on for ``horizon`` steps.
+        """Extrapolate the motion for ``horizon`` steps.
 
         Raises:
-            PredictorError: no flow is given, and the frames are too small for DIS (about 12 pixels).
+            PredictorError: The context has no flow, and the frames are too small for DIS (about 12 pixels).
         """
         last = context.frames[:, -1]
         labels = None if context.semantics is None else context.semantics[:, -1]
         flow = _last_flow(context)
-        own = grid(flow)
+        pixels = grid(flow)
         displacement = torch.zeros_like(flow)
         frames, semantics, flows, revealed = [], [], [], []
         for _ in range(horizon):
-            flow, new = carry_on(flow)
-            # Where p comes from in the last real frame: one step back, and from there as that step's pixel did.
-            displacement = flow + sample(displacement, own + flow)
-            frames.append(sample(last, own + displacement).clamp(0.0, 1.0))
+            flow, disoccluded = extrapolate(flow)
+            # Pixel p comes from p + flow in the previous step, and from there along that step's displacement.
+            displacement = flow + sample(displacement, pixels + flow)
+            frames.append(sample(last, pixels + displacement).clamp(0.0, 1.0))
             if labels is not None:
-                semantics.append(sample_nearest(labels[:, None], own + displacement)[:, 0])
+                semantics.append(sample_nearest(labels[:, None], pixels + displacement)[:, 0])
             flows.append(flow)
-            revealed.append(new)
+            revealed.append(disoccluded)
         return Prediction(
             frames=torch.stack(frames, dim=1),
             semantics=torch.stack(semantics, dim=1) if semantics else None,
@@ -74,13 +74,13 @@ def _last_flow(context: Context) -> Float[Tensor, "b 2 h w"]:
     if context.flow is not None:
         return context.flow[:, -1]
     try:
-        return torch.stack([_estimated(clip[-1], clip[-2]) for clip in frames])
+        return torch.stack([_estimate(clip[-1], clip[-2]) for clip in frames])
     except DataError as error:
         raise PredictorError(f"flow-extrapolation: {error}") from error
 
 
-def _estimated(frame: Float[Tensor, "3 h w"], before: Float[Tensor, "3 h w"]) -> Float[Tensor, "2 h w"]:
-    flow = torch.from_numpy(dis_flow(_eight_bit(frame), _eight_bit(before)))
+def _estimate(frame: Float[Tensor, "3 h w"], previous: Float[Tensor, "3 h w"]) -> Float[Tensor, "2 h w"]:
+    flow = torch.from_numpy(dis_flow(_eight_bit(frame), _eight_bit(previous)))
     return flow.permute(2, 0, 1).contiguous().to(frame.device)
 
 

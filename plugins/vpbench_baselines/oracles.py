@@ -1,4 +1,4 @@
-"""Ceilings: predictors that are shown the truth. They are listed beside the others and never ranked."""
+"""Ceilings: predictors that read the truth. They are listed with the others and never ranked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Oracle:
     )
 
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
-        """Return the truth; at a step that is not scored, that of the last scored one."""
+        """Return the truth. A step that is not scored gets the truth of the last scored step."""
         future = _future(context)
         return Prediction(
             frames=_every_step(future.frames, future, horizon),
@@ -35,10 +35,10 @@ class Oracle:
 
 
 class OracleFlow:
-    """Warps the last context frame, and its labels, along the true flow: what perfect motion alone can reach.
+    """Warps the last context frame and its labels along the true flow: the ceiling of perfect motion alone.
 
-    Each step's flow leads straight to the last context frame, which is sampled once. What was not visible there is not
-    filled in: the warp shows the ghost that the flow leads to.
+    Each step's flow leads straight to the last context frame, which is sampled once. Dis-occluded pixels are not filled
+    in; they show the ghost to which the flow leads.
     """
 
     info = PredictorInfo(
@@ -49,16 +49,17 @@ class OracleFlow:
     )
 
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
-        """Follow the true flow for ``horizon`` steps; at a step that is not scored, that of the last scored one."""
+        """Follow the true flow. A step that is not scored gets the prediction of the last scored step."""
         future = _future(context)
         assert future.flow_to_last is not None  # the harness reads it for an oracle that requires flow
         last, labels = context.frames[:, -1], context.semantics
-        at = [grid(flow) + flow for flow in future.flow_to_last.unbind(dim=1)]
-        frames = torch.stack([sample(last, place).clamp(0.0, 1.0) for place in at], dim=1)
-        moved = None if labels is None else torch.cat([sample_nearest(labels[:, -1:], place) for place in at], dim=1)
+        sources = [grid(flow) + flow for flow in future.flow_to_last.unbind(dim=1)]
+        frames = torch.stack([sample(last, source).clamp(0.0, 1.0) for source in sources], dim=1)
+        if labels is not None:
+            labels = torch.cat([sample_nearest(labels[:, -1:], source) for source in sources], dim=1)
         return Prediction(
             frames=_every_step(frames, future, horizon),
-            semantics=None if moved is None else _every_step(moved, future, horizon),
+            semantics=None if labels is None else _every_step(labels, future, horizon),
             flow=None if future.flow is None else _every_step(future.flow, future, horizon),
             disocclusion=None if future.disocclusion is None else _every_step(future.disocclusion, future, horizon),
             label_space=context.label_space,
@@ -66,11 +67,10 @@ class OracleFlow:
 
 
 def _future(context: Context) -> Future:
-    assert context.future is not None  # the harness shows it to what declares itself an oracle
+    assert context.future is not None  # the harness gives it to oracles
     return context.future
 
 
 def _every_step(truth: Shaped[Tensor, "b s *rest"], future: Future, horizon: int) -> Shaped[Tensor, "b k *rest"]:
-    at = {step: i for i, step in enumerate(future.steps)}
-    index = [at.get(step, len(at) - 1) for step in range(1, horizon + 1)]
-    return truth[:, index]
+    indices = {step: i for i, step in enumerate(future.steps)}
+    return truth[:, [indices.get(step, len(indices) - 1) for step in range(1, horizon + 1)]]

@@ -1,4 +1,4 @@
-"""The last frame again: the reference that any model must beat."""
+"""The repeated last frame: the reference that any model must beat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Repeat"]
 
 
 class Repeat:
-    """Predicts the last context frame, and its labels where they are given, at every step."""
+    """Predicts the last context frame and, if the context has labels, its labels at every step."""
 
     info = PredictorInfo(outputs=("frames", "semantics"), uses=("semantics",))
 

@@ -1,13 +1,12 @@
-"""Predictions read from a folder: to score what another program predicted."""
+"""Predictions read from a folder, to score those of another program."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,25 +22,29 @@ from vpbench.toolkit.media import order_pictures, read_image, stack
 
 __all__ = ["Saved"]
 
-_TAILS: dict[Modality, str] = {
-    "frames": ".npy",
-    "semantics": ".semantics.npy",
-    "flow": ".flow.npy",
-    "disocclusion": ".disocclusion.npy",
+
+class _Layout(NamedTuple):
+    suffix: str
+    kinds: str
+    """NumPy's kinds of dtype."""
+    channels: tuple[int, ...]
+    text: str
+
+
+_LAYOUTS: dict[Modality, _Layout] = {
+    "semantics": _Layout(".semantics.npy", "ui", (), "[K,H,W] integer"),
+    "flow": _Layout(".flow.npy", "f", (2,), "[K,H,W,2] float"),
+    "disocclusion": _Layout(".disocclusion.npy", "b", (), "[K,H,W] bool"),
+    "frames": _Layout(".npy", "uf", (3,), "[K,H,W,3] uint8 or float"),  # last: every other suffix ends like it
 }
-_LAYOUTS: dict[Modality, tuple[str, str, tuple[int, ...]]] = {
-    "frames": ("uf", "[K,H,W,3] uint8 or float", (3,)),
-    "semantics": ("ui", "[K,H,W] integer", ()),
-    "flow": ("f", "[K,H,W,2] float", (2,)),
-    "disocclusion": ("b", "[K,H,W] bool", ()),
-}
-_LAYOUT = "DIR/<clip id>.npy ([K,H,W,3], uint8 or float in [0,1]) or DIR/<clip id>/ with a PNG per step"
+_OUTPUTS: tuple[Modality, ...] = ("frames", "semantics", "flow", "disocclusion")
+_EXPECTED = "DIR/<clip id>.npy ([K,H,W,3], uint8 or float in [0,1]) or DIR/<clip id>/ with a PNG per step"
 _SAMPLE = re.compile(r"\.sample\d+(\.\w+)?\.npy$", re.IGNORECASE)
 _TOLERANCE = 1e-4
 
 
 class Saved:
-    """Predicts what a folder holds, in the layout that ``--save-predictions`` writes too.
+    """Predicts the contents of a folder, in the layout that ``vpbench run --save-predictions`` writes.
 
     For the clip ``a/b@0``, steps 1 to K (the protocol's horizon), at the protocol's size:
 
@@ -53,16 +56,16 @@ class Saved:
     ``a/b@0.disocclusion.npy``  bool [K,H,W]
     =========================== ======================================================================================
 
-    What one clip has, all must have. Further samples of a stochastic predictor (``a/b@0.sample1.npy``, and so on) may
-    lie next to the first; they are not read. Suffixes may have any case; hidden files are ignored. A very long id
-    is cut as ``--save-predictions`` cuts it (:func:`vpbench.toolkit.file_names.file_stem`).
+    All clips must have the same modalities. Further samples of a stochastic predictor (``a/b@0.sample1.npy``, and so
+    on) and hidden files are ignored. Suffixes may have any case. A very long id is cut as in saved predictions
+    (:func:`vpbench.toolkit.file_names.file_stem`).
 
     Raises:
-        PredictorError: the folder does not exist, holds no predictions, or holds two files for one clip and modality.
+        PredictorError: The folder does not exist, holds no predictions, or holds two files for one clip and modality.
     """
 
     class Options(BaseModel):
-        """Where the predictions are. The folder's name is no part of a result's identity: its content's hash is."""
+        """The folder. Its name is not part of a result's identity; the hash of its contents is."""
 
         model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,63 +76,29 @@ class Saved:
     def __init__(self, options: Options) -> None:
         self.folder = options.dir
         if not self.folder.is_dir():
-            raise PredictorError(f"saved: there is no folder {self.folder}; name one that holds {_LAYOUT}")
-        self._arrays = self._find_arrays()
-        kinds = {modality for _, modality in self._arrays}
-        if self._pictures:
-            kinds.add("frames")
-        outputs = tuple(modality for modality in _TAILS if modality in kinds)
-        if not outputs:
-            raise PredictorError(f"saved: {self.folder} holds no predictions; expected {_LAYOUT}")
-        self.info = PredictorInfo(outputs=outputs)
-
-    @cached_property
-    def _files(self) -> dict[str, Path]:
-        """All files that may be read, by their path below the folder, sorted by it."""
-        paths = {path.relative_to(self.folder): path for path in self.folder.rglob("*")}
-        return {
-            name.as_posix(): path
-            for name, path in sorted(paths.items())
-            if name.suffix.lower() in (".npy", ".png") and not any(map(is_hidden, name.parts)) and path.is_file()
-        }
-
-    @cached_property
-    def _pictures(self) -> dict[str, list[str]]:
-        """The names of the pictures in each folder, by its path with a slash at the end."""
-        pictures: dict[str, list[str]] = {}
-        for name in self._files:
-            folder, slash, file = name.rpartition("/")
-            if file.lower().endswith(".png"):
-                pictures.setdefault(folder + slash, []).append(file)
-        return pictures
-
-    def _find_arrays(self) -> dict[tuple[str, Modality], Path]:
-        """Return the array of each stem and modality."""
-        arrays: dict[tuple[str, Modality], Path] = {}
-        for name, path in self._files.items():
-            if (modality := _kind(name)) is None:
-                continue
-            key = name[: -len(_TAILS[modality])], modality
-            if key in arrays:
-                raise PredictorError(f"saved: {arrays[key]} and {path} are for one clip; remove one")
-            arrays[key] = path
-        return arrays
+            raise PredictorError(f"saved: there is no folder {self.folder}; name one that holds {_EXPECTED}")
+        self._files = _find_files(self.folder)
+        self._arrays, self._pictures = _group(self._files)
+        modalities = {modality for _, modality in self._arrays} | ({"frames"} if self._pictures else set())
+        if not modalities:
+            raise PredictorError(f"saved: {self.folder} holds no predictions; expected {_EXPECTED}")
+        self.info = PredictorInfo(outputs=tuple(modality for modality in _OUTPUTS if modality in modalities))
 
     def fingerprint(self) -> str:
-        """Return the sha256 over the files' relative paths and the sha256 of their contents, sorted by path."""
-        whole = hashlib.sha256()
-        for name, path in sorted(self._files.items()):
+        """Return the sha256 of the files' relative paths and the sha256 of their contents, sorted by path."""
+        sha256 = hashlib.sha256()
+        for name, path in self._files.items():
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
-            whole.update(f"{name}\0{content}\n".encode())
-        return whole.hexdigest()
+            sha256.update(f"{name}\0{content}\n".encode())
+        return sha256.hexdigest()
 
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
-        """Read the first ``horizon`` steps of each clip.
+        """Read all steps of each clip.
 
         Raises:
-            PredictorError: a file is missing, unreadable, of another dtype or size, too short, or has NaN or frames
-                outside [0,1]; names the file.
+            PredictorError: A file is missing or unreadable, has another dtype, size or number of steps, or has NaN or
+                frames outside [0,1]. Names the file.
         """
         height, width = context.frames.shape[-2:]
 
@@ -151,31 +120,50 @@ class Saved:
     def _read(self, clip: str, modality: Modality, horizon: int, size: tuple[int, int]) -> NDArray[Any]:
         stem = file_stem(clip)
         path = self._arrays.get((stem, modality))
-        pictures = [name for name in (f"{clip}/", f"{stem}/") if name in self._pictures and modality == "frames"]
+        pictures = [name for name in (clip, stem) if name in self._pictures and modality == "frames"]
         if path is not None:
             array = _load(path)
         elif pictures:
             path = self.folder / pictures[0]
             array = _load_pictures(path, self._pictures[pictures[0]])
         else:
-            rule = f" or {self.folder / stem}/ with a PNG per step" if modality == "frames" else ""
-            raise PredictorError(f"saved: clip {clip}: there is no {self.folder / f'{stem}{_TAILS[modality]}'}{rule}")
+            choice = f" or {self.folder / stem}/ with a PNG per step" if modality == "frames" else ""
+            path = self.folder / f"{stem}{_LAYOUTS[modality].suffix}"
+            raise PredictorError(f"saved: clip {clip}: there is no {path}{choice}")
         return _checked(array, modality, horizon, size, path)
 
 
-def _kind(name: str) -> Modality | None:
-    """Return the modality of an array's file; None for pictures and further samples."""
-    if _SAMPLE.search(name):
-        return None
-    longest_first = sorted(_TAILS, key=lambda modality: -len(_TAILS[modality]))
-    return next((modality for modality in longest_first if name.lower().endswith(_TAILS[modality])), None)
+def _find_files(folder: Path) -> dict[str, Path]:
+    """Return all arrays and pictures by their path below the folder, sorted by it."""
+    paths = {path.relative_to(folder): path for path in folder.rglob("*")}
+    return {
+        name.as_posix(): path
+        for name, path in sorted(paths.items(), key=lambda item: item[0].as_posix())
+        if name.suffix.lower() in (".npy", ".png") and not any(map(is_hidden, name.parts)) and path.is_file()
+    }
+
+
+def _group(files: dict[str, Path]) -> tuple[dict[tuple[str, Modality], Path], dict[str, list[str]]]:
+    """Return the array of each stem and modality, and the names of the pictures in each folder."""
+    arrays: dict[tuple[str, Modality], Path] = {}
+    pictures: dict[str, list[str]] = {}
+    for name, path in files.items():
+        if path.suffix.lower() == ".png":
+            pictures.setdefault(name.rpartition("/")[0], []).append(path.name)
+        elif not _SAMPLE.search(name):
+            modality = next(m for m, layout in _LAYOUTS.items() if name.lower().endswith(layout.suffix))
+            key = name[: -len(_LAYOUTS[modality].suffix)], modality
+            if key in arrays:
+                raise PredictorError(f"saved: {arrays[key]} and {path} are for one clip; remove one")
+            arrays[key] = path
+    return arrays, pictures
 
 
 def _load(path: Path) -> NDArray[Any]:
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
-        raise PredictorError(f"saved: {path}: is not an array that loads ({error})") from error
+        raise PredictorError(f"saved: {path}: does not load as an array ({error})") from error
 
 
 def _load_pictures(folder: Path, names: Sequence[str]) -> NDArray[np.uint8]:
@@ -189,15 +177,14 @@ def _load_pictures(folder: Path, names: Sequence[str]) -> NDArray[np.uint8]:
 def _checked(
     array: NDArray[Any], modality: Modality, horizon: int, size: tuple[int, int], path: Path
 ) -> NDArray[np.float32] | NDArray[np.int64] | NDArray[np.bool_]:
-    kinds, layout, tail = _LAYOUTS[modality]
-    is_eight_bit = array.dtype == np.uint8
-    if array.dtype.kind not in kinds or (modality == "frames" and array.dtype.kind == "u" and not is_eight_bit):
-        raise PredictorError(f"saved: {path}: has dtype {array.dtype}; {modality} must be {layout}")
-    if array.ndim != 3 + len(tail) or array.shape[3:] != tail:
-        raise PredictorError(f"saved: {path}: has shape {list(array.shape)}; {modality} must be {layout}")
+    layout, is_eight_bit = _LAYOUTS[modality], array.dtype == np.uint8
+    if array.dtype.kind not in layout.kinds or (modality == "frames" and array.dtype.kind == "u" and not is_eight_bit):
+        raise PredictorError(f"saved: {path}: has dtype {array.dtype}; {modality} must be {layout.text}")
+    if array.ndim != 3 + len(layout.channels) or array.shape[3:] != layout.channels:
+        raise PredictorError(f"saved: {path}: has shape {list(array.shape)}; {modality} must be {layout.text}")
     if array.shape[1:3] != size:
-        have, want = "x".join(map(str, array.shape[1:3])), "x".join(map(str, size))
-        raise PredictorError(f"saved: {path}: is {have}, the protocol's frames are {want} (height x width)")
+        actual, expected = "x".join(map(str, array.shape[1:3])), "x".join(map(str, size))
+        raise PredictorError(f"saved: {path}: is {actual}, the protocol's frames are {expected} (height x width)")
     if len(array) != horizon:
         raise PredictorError(
             f"saved: {path}: has {len(array)} steps, the protocol's horizon is {horizon}; keep the predicted steps only"
@@ -208,7 +195,7 @@ def _checked(
         return array.astype(np.bool_)
     values = array.astype(np.float32)
     if not np.isfinite(values).all():
-        raise PredictorError(f"saved: {path}: has NaN or infinite values ")
+        raise PredictorError(f"saved: {path}: has NaN or infinite values")
     if modality == "flow":
         return values
     if is_eight_bit:

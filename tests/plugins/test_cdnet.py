@@ -46,7 +46,7 @@ class TestParameters:
     def test_part_by_part(self):
         with torch.device("meta"):
             network = Network(Options())
-        assert {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()} == {
+        assert {name: sum(p.numel() for p in module.parameters()) for name, module in network.named_children()} == {
             "autoencoder": 1_229_460,
             "motion": 5_743_104,
             "motion_start": 1_493_280,
@@ -62,13 +62,13 @@ def autoencoder(blocks=(2, 1), norm="batch", *, recompute=False):
     torch.manual_seed(0)
     model = Autoencoder(blocks, norm, recompute=recompute)
     with torch.no_grad():
-        for part in model.modules():
-            if isinstance(part, torch.nn.BatchNorm3d):
-                part.running_mean.normal_(std=0.3)
-                part.running_var.uniform_(0.5, 2.0)
-            if isinstance(part, torch.nn.BatchNorm3d | torch.nn.GroupNorm):
-                part.weight.uniform_(0.5, 1.5)
-                part.bias.normal_(std=0.3)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm3d):
+                module.running_mean.normal_(std=0.3)
+                module.running_var.uniform_(0.5, 2.0)
+            if isinstance(module, torch.nn.BatchNorm3d | torch.nn.GroupNorm):
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(std=0.3)
     return model
 
 
@@ -120,10 +120,10 @@ class TestAutoencoder:
         statistics = [buffer.clone() for buffer in model.buffers()]
         features, by = model.encode(noise(2, 3, 3, 8, 8))
         updated = [buffer.clone() for buffer in model.buffers()]
-        assert not any(torch.equal(*both) for both in zip(statistics, updated, strict=True))
-        alone = model.decode(features[:1], by)
-        assert all(torch.equal(*both) for both in zip(updated, model.buffers(), strict=True))
-        torch.testing.assert_close(model.decode(features, by)[:1], alone)
+        assert not any(torch.equal(*pair) for pair in zip(statistics, updated, strict=True))
+        single = model.decode(features[:1], by)
+        assert all(torch.equal(*pair) for pair in zip(updated, model.buffers(), strict=True))
+        torch.testing.assert_close(model.decode(features, by)[:1], single)
 
     def test_group_norm_treats_each_clip_alone(self):
         model, x = autoencoder(norm="group").train(), noise(3, 3, 3, 8, 8)
@@ -155,7 +155,7 @@ class TestAutoencoder:
                 features.square().sum().backward()
             assert all(p.grad is None for p in model.blocks[0].parameters())
             gradients.append([x.grad, *(p.grad for p in model.blocks[1:].parameters())])
-        assert all(torch.equal(*both) for both in zip(*gradients, strict=True))
+        assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
 
     @pytest.mark.parametrize("decoding", [False, True])
     @pytest.mark.parametrize("power", [1, 2])

@@ -72,8 +72,8 @@ def rollout_of_the_paper(network, context, horizon):
         for _ in range(network.iterations):
             refining = network.refine(features[-1], encoding, state.hidden if g is None else g, refining)
             features.append(refining.hidden)
-        whole = [network.to_features(stage) + (encoding if network.residual else 0) for stage in features]
-        decoded = torch.stack([network.autoencoder.decode(stage, statistics) for stage in whole])
+        halves = [network.to_features(stage) + (encoding if network.residual else 0) for stage in features]
+        decoded = torch.stack([network.autoencoder.decode(stage, statistics) for stage in halves])
         yield decoded
         window = torch.cat([window[:, :, 1:], decoded[-1][:, :, -1:]], dim=2)
 
@@ -215,8 +215,8 @@ class TestPredict:
     @every_form
     def test_clips_of_a_batch_do_not_mix(self, form):
         model, frames = small_model(**form), noise(3, 4, 3, 8, 8)
-        alone = torch.cat([predict(model, clip[None], 2) for clip in frames])
-        torch.testing.assert_close(predict(model, frames, 2), alone, atol=1e-5, rtol=1e-4)
+        single = torch.cat([predict(model, clip[None], 2) for clip in frames])
+        torch.testing.assert_close(predict(model, frames, 2), single, atol=1e-5, rtol=1e-4)
 
     def test_frames_are_clamped(self):
         model = small_model()

@@ -162,11 +162,13 @@ class TestNetwork:
         frames = noise(2, 3, 2, 4, 5)
         for own_forecaster in (False, True):
             network = randomised(Network(2, (3, 4), 3, own_forecaster=own_forecaster, residual=True))
-            whole = list(network(frames, 3))
+            predicted = list(network(frames, 3))
             network.residual = False
-            assert torch.equal(whole[0], next(network(frames, 1)) + frames[:, -1])
+            assert torch.equal(predicted[0], next(network(frames, 1)) + frames[:, -1])
             if own_forecaster:
-                assert all(torch.equal(a, b + frames[:, -1]) for a, b in zip(whole, network(frames, 3), strict=True))
+                assert all(
+                    torch.equal(a, b + frames[:, -1]) for a, b in zip(predicted, network(frames, 3), strict=True)
+                )
 
     def test_marked_true_images_are_read_instead_of_predictions(self):
         torch.manual_seed(0)
@@ -175,8 +177,8 @@ class TestNetwork:
         use_truth = torch.tensor([[True, False, True], [False, False, True]])
         steps = torch.stack(list(network(frames, 4, truth, use_truth)), dim=1)
         read = torch.where(use_truth[:, :, None, None, None], truth[:, :3], steps[:, :3].clamp(0, 1))
-        alone = network(torch.cat([frames, read], dim=1), 1)
-        torch.testing.assert_close(next(alone), steps[:, 3], atol=1e-5, rtol=0)
+        steps_read = network(torch.cat([frames, read], dim=1), 1)
+        torch.testing.assert_close(next(steps_read), steps[:, 3], atol=1e-5, rtol=0)
 
 
 class TestPatches:
@@ -195,8 +197,8 @@ class TestPatches:
         patches = to_patches(frames, side)
         assert patches.shape == (2, 3, 3 * side**2, -(-height // side), -(-width // side))
         assert torch.equal(from_patches(patches[:, 1], (height, width)), frames[:, 1])
-        whole = from_patches(patches[:, 1], (-(-height // side) * side, -(-width // side) * side))
-        assert torch.equal(whole[..., -1, -1], frames[:, 1, :, -1, -1])
+        padded = from_patches(patches[:, 1], (-(-height // side) * side, -(-width // side) * side))
+        assert torch.equal(padded[..., -1, -1], frames[:, 1, :, -1, -1])
 
 
 @pytest.mark.parametrize("options", FORMS.values(), ids=list(FORMS))
@@ -205,11 +207,11 @@ class TestPredict:
     @given(height=st.integers(1, 11), width=st.integers(1, 11), length=st.integers(1, 4))
     def test_any_size_and_context_alone_or_in_a_batch_for_fewer_steps_or_more(self, options, height, width, length):
         model, frames = small_model(**options), noise(3, length, 3, height, width)
-        whole = predict(model, frames, 7)
-        assert whole.shape == (3, 7, 3, height, width)
-        assert whole.dtype == torch.float32
-        assert ((whole >= 0) & (whole <= 1)).all()
-        torch.testing.assert_close(predict(model, frames[1:2], 3), whole[1:2, :3], atol=1e-5, rtol=0)
+        predicted = predict(model, frames, 7)
+        assert predicted.shape == (3, 7, 3, height, width)
+        assert predicted.dtype == torch.float32
+        assert ((predicted >= 0) & (predicted <= 1)).all()
+        torch.testing.assert_close(predict(model, frames[1:2], 3), predicted[1:2, :3], atol=1e-5, rtol=0)
 
     def test_every_context_frame_and_their_order_matter(self, options):
         model, frames = small_model(scale=1.0, **options), noise(1, 4, 3, 8, 8)
@@ -261,18 +263,18 @@ def test_untrained_with_residual_it_repeats_the_last_frame():
 
 
 @pytest.mark.parametrize(
-    ("preset", "parts"),
+    ("preset", "expected"),
     [
         ("tiny", {"encoder": 4 * 64 * ((48 + 64) * 9 + 1), "head": 65 * 48}),
         ("base", {"encoder": 512 * (176 * 25 + 1) + 2 * 512 * (256 * 25 + 1), "head": 129 * 48}),
         ("paper", {"encoder": 3_892_992 + (48 - 16) * 512 * 25, "forecaster": 3_688_192, "head": 257 * 48}),
     ],
 )
-def test_parts_of_the_presets_have_the_parameters_of_the_formula(preset, parts):
+def test_parts_of_the_presets_have_the_parameters_of_the_formula(preset, expected):
     with torch.device("meta"):
         model = ConvLSTM(Options(**ConvLSTM.presets[preset]))
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.inference_parts().items()}
-    assert counts == parts
+    counts = {name: sum(p.numel() for p in module.parameters()) for name, module in model.inference_parts().items()}
+    assert counts == expected
 
 
 @pytest.mark.parametrize(

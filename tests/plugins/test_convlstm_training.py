@@ -71,7 +71,7 @@ def train(stage, batch, steps):
 
 
 class TestLoss:
-    """With a residual and no training, what is predicted is known: the last frame again."""
+    """With a residual and no training, the prediction is known: the last frame repeated."""
 
     @pytest.mark.parametrize("size", [(16, 14), (13, 15)])
     def test_is_the_weighted_sum_of_its_terms(self, size, compare):
@@ -147,8 +147,8 @@ class TestScheduledSampling:
     def test_in_the_first_step_every_image_follows_true_ones(self):
         stage, frames = small_stage(scheduled_sampling=1.0, residual=False), noise(2, 6, 3, 8, 8)
         patches = to_patches(frames, 2)
-        alone = [next(stage.predictor.network(patches[:, : 3 + k], 1)) for k in range(3)]
-        expected = (torch.stack(alone, dim=1) - patches[:, 3:]).square().mean()
+        images = [next(stage.predictor.network(patches[:, : 3 + k], 1)) for k in range(3)]
+        expected = (torch.stack(images, dim=1) - patches[:, 3:]).square().mean()
         assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
@@ -174,9 +174,9 @@ class TestLearning:
             stage = small_stage(seed=seed, scheduled_sampling=1.0)
             train(stage, batch_of(frames), 4)
             results.append(stage.predictor.state_dict())
-        same, other = results[1:]
+        same, different = results[1:]
         assert all(torch.equal(value, same[name]) for name, value in results[0].items())
-        assert not all(torch.equal(value, other[name]) for name, value in results[0].items())
+        assert not all(torch.equal(value, different[name]) for name, value in results[0].items())
 
     @pytest.mark.parametrize("steps", [1, 199])
     def test_every_step_learns_at_the_recipes_rate_times_the_schedule(self, steps):

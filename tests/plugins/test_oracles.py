@@ -1,4 +1,4 @@
-"""Ceilings: the truth scores perfectly, true motion fails only where something new appears."""
+"""Ceilings: the oracle predicts the truth, and true motion fails only in dis-occluded pixels."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_the_oracle_gives_the_scored_step_of_an_anchored_clip():
     assert torch.equal(Oracle().predict(context, K, []).frames[:, 2], context.future.frames[:, 0])
 
 
-def test_true_motion_is_wrong_only_where_something_new_has_appeared():
+def test_true_motion_fails_only_in_dis_occluded_pixels():
     context = moving_right()
     prediction = OracleFlow().predict(context, K, [])
     for k in range(1, K + 1):
-        seen = (slice(None), k - 1, ..., slice(k, None))  # k columns have entered since the last frame
-        assert torch.equal(prediction.frames[seen], context.future.frames[seen])
-        assert torch.equal(prediction.semantics[seen], context.future.semantics[seen])
+        visible = (slice(None), k - 1, ..., slice(k, None))  # k columns have entered since the last frame
+        assert torch.equal(prediction.frames[visible], context.future.frames[visible])
+        assert torch.equal(prediction.semantics[visible], context.future.semantics[visible])
         new = (slice(None), k - 1, ..., slice(None, k))
         assert not torch.allclose(prediction.frames[new], context.future.frames[new], atol=0.01)
 
