@@ -28,8 +28,8 @@ def extrapolate(flow: Float[Tensor, "b 2 h w"]) -> tuple[Float[Tensor, "b 2 h w"
     g(p) = f(p), which draws in the background behind the object that moved away.
 
     Returns:
-        The next flow g, and the pixels that are not covered. They are background behind moving objects, pixels entering at
-        the border, and parts of objects that grow by more than 1.29 in width and height in one step.
+        The next flow g, and the pixels that are not covered: background behind moving objects, pixels that enter at the
+        border, and parts of objects that grow by more than 1.29 in width and height in one step.
     """
     width = flow.shape[-1]
     pixels = grid(flow)

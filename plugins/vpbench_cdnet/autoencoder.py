@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from vpbench.errors import PredictorError
 
-__all__ = ["Autoencoder", "Conv", "Norm", "Statistics", "channels_last", "squeeze", "unsqueeze"]
+__all__ = ["Autoencoder", "Norm", "Statistics", "channels_last", "squeeze", "unsqueeze"]
 
 NormKind = Literal["batch", "group"]
 Statistics = dict[nn.Module, tuple[Tensor, Tensor]]
@@ -28,17 +28,6 @@ Halves = tuple[Float[Tensor, "n c t h w"], Float[Tensor, "n c t h w"]]
 def channels_last(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
     """Use channels last on a CPU, where 3-D convolutions are faster with them (``benchmarks/cdnet.py``)."""
     return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
-
-
-class Conv(nn.Conv3d):
-    """Convolve, and keep the size unless there is a stride."""
-
-    def __init__(self, inner: int, outer: int, kernel: int = 3, stride: Any = 1, *, bias: bool = True) -> None:
-        super().__init__(inner, outer, kernel, stride, padding=kernel // 2, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve in the faster layout."""
-        return super().forward(channels_last(x))
 
 
 def squeeze(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
@@ -103,7 +92,8 @@ class Block(nn.Module):
         middle = max(1, outer // 2)
         widths = (inner, middle, middle, outer)
         self.convs = nn.ModuleList(
-            Conv(a, b, stride=stride if i == 0 else 1, bias=False) for i, (a, b) in enumerate(pairwise(widths))
+            nn.Conv3d(a, b, 3, stride if i == 0 else 1, padding=1, bias=False)
+            for i, (a, b) in enumerate(pairwise(widths))
         )
         self.norms = nn.ModuleList(Norm(channels, norm) for channels in widths[first:3])
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vpbench_cdnet.autoencoder import Autoencoder, Conv, Statistics, channels_last
+from vpbench_cdnet.autoencoder import Autoencoder, Statistics, channels_last
 from vpbench_cdnet.options import Options
 
 __all__ = [
@@ -40,6 +40,21 @@ MOTION = 0
 _WINDOW = 3
 State = Float[Tensor, "b d t h w"]
 Features = Float[Tensor, "b f t h w"]
+
+
+class Conv(nn.Conv3d):
+    """Convolve, and keep the size."""
+
+    def __init__(self, inner: int, outer: int, kernel: int = 3) -> None:
+        super().__init__(inner, outer, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve in the faster layout."""
+        return _convolve(x, self.weight, self.bias)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return functional.conv3d(channels_last(x), weight, bias, padding=weight.shape[-1] // 2)
 
 
 class MotionState(NamedTuple):
@@ -233,10 +248,6 @@ class FusedRefinement:
         k = k + _convolve(state.mask, self.mask) + of_states[:, d:]
         mask = k.sigmoid() * self.cell.close(merged[:, d:])
         return RefineState(state.hidden + mask * (candidate - state.hidden), cell, memory, mask)
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return functional.conv3d(channels_last(x), weight, bias, padding=weight.shape[-1] // 2)
 
 
 class Network(nn.Module):

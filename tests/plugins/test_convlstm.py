@@ -162,13 +162,11 @@ class TestNetwork:
         frames = noise(2, 3, 2, 4, 5)
         for own_forecaster in (False, True):
             network = randomised(Network(2, (3, 4), 3, own_forecaster=own_forecaster, residual=True))
-            predicted = list(network(frames, 3))
+            steps = list(network(frames, 3))
             network.residual = False
-            assert torch.equal(predicted[0], next(network(frames, 1)) + frames[:, -1])
+            assert torch.equal(steps[0], next(network(frames, 1)) + frames[:, -1])
             if own_forecaster:
-                assert all(
-                    torch.equal(a, b + frames[:, -1]) for a, b in zip(predicted, network(frames, 3), strict=True)
-                )
+                assert all(torch.equal(a, b + frames[:, -1]) for a, b in zip(steps, network(frames, 3), strict=True))
 
     def test_marked_true_images_are_read_instead_of_predictions(self):
         torch.manual_seed(0)
