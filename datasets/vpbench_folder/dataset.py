@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
-from vpbench.toolkit.folders import walk_folders
+from vpbench.toolkit.folders import check_regular, walk_folders
 from vpbench.toolkit.media import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -126,6 +126,10 @@ class Folder:
         try:
             if isinstance(source, Path):
                 facts = probe_video(source)
+                if facts.frames == 1 and _suffix(source.name) == ".gif":
+                    raise DataError(
+                        f"{source}: is a GIF of one picture, no video; save the pictures of a sequence as PNG"
+                    )
                 return SequenceInfo(name, range(facts.frames), stamp=file_stamp(source), rate=facts.rate)
             if source.problem:
                 return SequenceInfo(name, range(0), problem=source.problem)
@@ -137,6 +141,7 @@ class Folder:
 
 def _ordered(folder: Path, names: Sequence[str]) -> _Pictures:
     try:
+        check_regular(folder, names)
         return _Pictures(folder, order_pictures(names, str(folder)))
     except DataError as error:
         return _Pictures(folder, (), str(error))

@@ -11,8 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_video import known_frames, write_picture, write_video
 
+from vpbench.clips.video import Video
 from vpbench.errors import DataError
 from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.plugin.loader import load_plugins
@@ -110,6 +112,24 @@ class TestSequences:
         cv2.imwrite(str(tmp_path / "walk/frame0.png"), np.zeros((16, 24, 3), np.uint16))
         (found,) = Folder(tmp_path).sequences("test")
         assert "frame0.png: has pixels of more than 8 bits (16 per channel)" in found.problem
+
+    @pytest.mark.parametrize(("kind", "message"), [("fifo", "is a FIFO, not a regular"), ("link", "link to nothing")])
+    def test_a_picture_that_is_no_file_is_a_problem_wherever_it_comes(self, tmp_path: Path, kind, message) -> None:
+        write_pictures(tmp_path / "walk", 4)
+        path = tmp_path / "walk" / "frame4.png"
+        os.mkfifo(path) if kind == "fifo" else path.symlink_to("nowhere")
+        with pytest.raises(DataError, match=f"frame4.png: .*{message}"):
+            Video(tmp_path / "walk")
+        if kind == "fifo":  # links are listed apart
+            (sequence,) = Folder(tmp_path).sequences("test")
+            assert message in sequence.problem
+
+    def test_a_gif_of_one_picture_is_no_video(self, tmp_path: Path) -> None:
+        Image.fromarray(known_frames(1)[0]).save(tmp_path / "1.gif")
+        (sequence,) = Folder(tmp_path).sequences("test")
+        assert "1.gif: is a GIF of one picture, no video; save the pictures" in sequence.problem
+            "1.gif: is a GIF of one picture, no video; save the pictures of a sequence as PNG"
+        )
 
     def test_files_of_the_operating_system_are_passed_over(self, tmp_path: Path) -> None:
         write_pictures(tmp_path / "walk", 3)

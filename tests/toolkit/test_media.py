@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from PIL import Image as Pillow
 from tiny_video import known_frames, write_picture, write_video
 
 from vpbench.errors import DataError
@@ -69,13 +70,19 @@ class TestReadImage:
         assert image.dtype == np.uint8
         np.testing.assert_array_equal(image, frame)
 
-    def test_grey_is_repeated_and_alpha_dropped(self, tmp_path: Path) -> None:
+    def test_grey_is_repeated_and_transparent_pixels_are_refused(self, tmp_path: Path) -> None:
         grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
         cv2.imwrite(str(tmp_path / "grey.png"), grey)
         np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, axis=2))
-        rgba = np.dstack([known_frames(1, 6, 8)[0, ..., ::-1], np.full((6, 8), 9, dtype=np.uint8)])
+        rgba = np.dstack([known_frames(1, 6, 8)[0, ..., ::-1], np.full((6, 8), 255, dtype=np.uint8)])
         cv2.imwrite(str(tmp_path / "alpha.png"), rgba)
         np.testing.assert_array_equal(read_image(tmp_path / "alpha.png"), known_frames(1, 6, 8)[0])
+        rgba[2, 3, 3] = 254
+        cv2.imwrite(str(tmp_path / "alpha.png"), rgba)
+        Pillow.new("P", (4, 4)).save(tmp_path / "palette.png", transparency=0)
+        for name in ("alpha.png", "palette.png"):
+            with pytest.raises(DataError, match=rf"{name}: has transparent pixels; save it without an alpha channel"):
+                read_image(tmp_path / name)
 
     def test_equals_opencv_on_real_pictures(self, shared: Path) -> None:
         paths = sorted((shared / "data").glob("davis/images/judo/*.jpg"))[:3]

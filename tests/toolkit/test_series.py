@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, VpbenchWarning
 from vpbench.toolkit.series import order_pictures
 
 ORDERED = [
@@ -76,3 +78,20 @@ def test_any_names_have_one_order_or_none(names):
             return str(error)
 
     assert outcome(names) == outcome(names[::-1])
+
+
+@pytest.mark.parametrize(
+    ("numbers", "gap"),
+    [
+        ([1, 2, 3, 7, 8], "from 3 to 7;"),
+        ([0, 5, 10, 20, 25, 40], r"from 10 to 20 \(and 1 more gaps\);"),
+        ([0, 5, 10, 15], ""),
+        ([0, 33, 67, 100], ""),
+    ],
+)
+def test_a_gap_in_the_frame_numbers_is_warned_of(numbers, gap, recwarn):
+    order_pictures([f"{number}.png" for number in numbers], "walk")
+    messages = [str(warning.message) for warning in recwarn if warning.category is VpbenchWarning]
+    assert len(messages) == bool(gap)
+    for message in messages:
+        assert re.match(f"walk: the frame numbers jump {gap}", message)

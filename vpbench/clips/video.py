@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
-from vpbench.toolkit.folders import is_hidden, regular_file
+from vpbench.toolkit.folders import check_regular, is_hidden, regular_file
 from vpbench.toolkit.media import (
     IMAGE_SUFFIXES,
     VideoReader,
@@ -30,11 +30,11 @@ __all__ = ["Video"]
 class Video:
     """Frames of a video file by number from 0, or the pictures of a folder in the order of the numbers in their names.
 
-    Hidden files, other files and folders next to the pictures of a folder are passed over.
+    Hidden files, other files and folders next to the pictures of a folder are skipped.
 
     Raises:
-        DataError: there is nothing at ``path``, it does not decode, is no video, is a folder without pictures or with
-            several series of them, or a picture file that holds several pictures.
+        DataError: there is nothing at ``path``, it does not decode, is no video, is a folder without pictures, with
+            several series of them or with a FIFO among them, or a picture file that holds several pictures.
     """
 
     info: ClassVar[DatasetInfo] = DatasetInfo(modalities=("frames",), needs_root=False)
@@ -99,6 +99,7 @@ def _pictures(path: Path) -> tuple[Path, ...]:
             f"{path}: no picture ({' '.join(sorted(IMAGE_SUFFIXES))}) lies in this folder; {holds}: name a video, or "
             f"the folder that holds the pictures themselves"
         )
+    check_regular(path, pictures)
     return tuple(path / name for name in order_pictures(pictures, str(path)))
 
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vpbench.errors import DataError
 from vpbench.files import kind_of
 
-__all__ = ["Listing", "data_file", "evenly", "file_stamp", "is_hidden", "list_folder", "regular_file", "walk_folders"]
+__all__ = [
+    "Listing",
+    "check_regular",
+    "data_file",
+    "evenly",
+    "file_stamp",
+    "is_hidden",
+    "list_folder",
+    "regular_file",
+    "walk_folders",
+]
 
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
@@ -97,6 +107,22 @@ def regular_file(path: Path) -> Path:
     if kind := kind_of(mode):
         raise DataError(f"{path}: is {kind}, not a regular file; name a file")
     return path
+
+
+def check_regular(folder: Path, names: Iterable[str]) -> None:
+    """Check that entries of a folder are regular files, without a look at each of them.
+
+    Raises:
+        DataError: as :func:`regular_file`, or a link leads nowhere.
+    """
+    expected = frozenset(names)
+    with os.scandir(folder) as entries:
+        irregular = sorted(entry.name for entry in entries if entry.name in expected and not entry.is_file())
+    for name in irregular:
+        try:
+            regular_file(folder / name)
+        except FileNotFoundError as error:
+            raise DataError(f"{folder / name}: is a symbolic link to nothing; remove it") from error
 
 
 def file_stamp(path: Path) -> str:

@@ -29,15 +29,17 @@ _TIFF_DEPTHS = 258
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an 8-bit picture as uint8 RGB [H,W,3], turned as its EXIF data say, without its alpha channel.
+    """Read an 8-bit picture as uint8 RGB [H,W,3], turned as its EXIF data say.
 
     Pillow decodes, and not OpenCV: before version 5, OpenCV fills a truncated JPEG with grey without an error. Both
     return the same bytes for intact files.
 
     Raises:
-        DataError: missing, no regular file, truncated, not decodable, of more than 8 bits, or of several pictures.
+        DataError: missing, no regular file, truncated, not decodable, of more than 8 bits, of several pictures, or with
+            transparent pixels.
     """
     with _opened(path) as picture:
+        _check_opaque(picture, path)
         return np.array(ImageOps.exif_transpose(picture).convert("RGB"), dtype=np.uint8)
 
 
@@ -91,6 +93,13 @@ def _check(picture: Pillow.Image, data: bytes, path: Path) -> None:
             f"{path}: holds {count} pictures, and a picture file is read as one frame; save each of them as a file "
             f"of its own, or all of them as a video"
         )
+
+
+def _check_opaque(picture: Pillow.Image, path: Path) -> None:
+    """Check that an alpha channel, if there is one, can be dropped without loss."""
+    has_alpha = picture.getbands()[-1] in ("A", "a") or "transparency" in picture.info
+    if has_alpha and picture.convert("RGBA").getchannel("A").getextrema()[0] != 255:
+        raise DataError(f"{path}: has transparent pixels; save it without an alpha channel, on a background")
 
 
 def _bits(picture: Pillow.Image, data: bytes) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
+from statistics import median_low
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, VpbenchWarning
 
 __all__ = ["order_pictures"]
 
@@ -40,7 +42,8 @@ def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
     """Return the file names of one series of pictures, in the order of their numbers.
 
     The names of a series differ in one number (``frame2.png``, ``frame10.png``), which may be a decimal or negative, or
-    in several numbers that never decrease (a counter and a time).
+    in several numbers that never decrease (a counter and a time). A jump of an integer to twice the usual step or more
+    is warned of.
 
     Args:
         names: names of files, in any order.
@@ -55,7 +58,7 @@ def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
     """
     if len(names) < 2:
         return tuple(names)
-    if (ordered := _order_counted(names)) is not None:
+    if (ordered := _order_counted(names, where)) is not None:
         return ordered
     parsed = [_parse(name) for name in sorted(names)]
     first = parsed[0]
@@ -76,7 +79,7 @@ def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
     return tuple(name for _, name in keyed)
 
 
-def _order_counted(names: Sequence[str]) -> tuple[str, ...] | None:
+def _order_counted(names: Sequence[str], where: str) -> tuple[str, ...] | None:
     """Return names in order whose only difference is one plain integer, as nearly all are; None for all others.
 
     Ten times as fast as taking names apart (folders hold 100,000 pictures).
@@ -93,7 +96,23 @@ def _order_counted(names: Sequence[str]) -> tuple[str, ...] | None:
     digits = [parts[varying[0]] for parts in split]
     if len({*map(len, digits)}) > 1 and any(number.startswith("0") and number != "0" for number in digits):
         return None
-    return tuple(name for _, name in sorted(zip(map(int, digits), names, strict=True)))
+    ordered = sorted(zip(map(int, digits), names, strict=True))
+    _warn_of_gaps([number for number, _ in ordered], where)
+    return tuple(name for _, name in ordered)
+
+
+def _warn_of_gaps(numbers: Sequence[int], where: str) -> None:
+    steps = [b - a for a, b in pairwise(numbers)]
+    usual = median_low(steps)
+    gaps = [place for place, step in enumerate(steps) if step >= 2 * usual > 0]
+    if gaps:
+        first, more = gaps[0], f" (and {len(gaps) - 1} more gaps)" if len(gaps) > 1 else ""
+        warnings.warn(
+            f"{where}: the frame numbers jump from {numbers[first]} to {numbers[first + 1]}{more}; the pictures are "
+            f"read as consecutive frames, so add the missing ones, or give each part a folder of its own",
+            VpbenchWarning,
+            stacklevel=2,
+        )
 
 
 def _parse(name: str) -> _Name:
