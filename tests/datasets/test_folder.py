@@ -128,8 +128,6 @@ class TestSequences:
         Image.fromarray(known_frames(1)[0]).save(tmp_path / "1.gif")
         (sequence,) = Folder(tmp_path).sequences("test")
         assert "1.gif: is a GIF of one picture, no video; save the pictures" in sequence.problem
-            "1.gif: is a GIF of one picture, no video; save the pictures of a sequence as PNG"
-        )
 
     def test_files_of_the_operating_system_are_passed_over(self, tmp_path: Path) -> None:
         write_pictures(tmp_path / "walk", 3)
