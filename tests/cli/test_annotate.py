@@ -263,3 +263,10 @@ def test_annotations_that_were_cut_off_are_an_error_and_made_again(vpbench, toy,
     assert vpbench(*prepare).code == 0
     assert block.read_bytes() == intact
     assert vpbench(*run).code == 0
+
+
+def test_an_oracle_need_not_predict_what_only_an_annotator_has(vpbench, toy, tmp_path):
+    done = vpbench(
+        "run", *toy(dataset="toy-frames"), "-m", "oracle", "--annotate", "flow=still", *MSE, "--out", tmp_path
+    )
+    assert done.code == 0, done.err

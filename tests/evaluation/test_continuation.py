@@ -358,10 +358,3 @@ def test_no_memory_says_what_to_lower(video, error):
 
     line = error_of(Large(), video, kind=vpbench.PredictorError)
     assert line == "predictor 'large' ran out of memory on 1 clip of 16x24: lower --size or --horizon"
-
-
-@pytest.mark.parametrize(
-    "settings", [{"context": 0}, {"start": -1}, {"step": 0}, {"horizon": 0}, {"samples": 0}], ids=str
-)
-def test_numbers_that_cannot_be(video, settings):
-    assert next(iter(settings)) in error_of("repeat", video, kind=vpbench.UsageError, **settings)

@@ -38,13 +38,13 @@ def test_a_shard_is_counted_from_zero(text, shard):
 
 @pytest.mark.parametrize("text", ["4/3", "3/3", "-1/3"])
 def test_a_shard_beyond_the_last_is_refused(text):
-    with pytest.raises(UsageError, match=rf"--shard {text}: I counts from 0, so it must be 0 to 2 for N = 3"):
+    with pytest.raises(UsageError, match=rf"shard {text}: I counts from 0, so it must be 0 to 2 for N = 3"):
         find_shard(text)
 
 
 @pytest.mark.parametrize("text", ["", "1", "a/b", "1/2/3", "1.5/2", "/"])
 def test_what_is_no_shard_is_refused(text):
-    with pytest.raises(UsageError, match=r"write it as I/N, I from 0: --shard 0/4"):
+    with pytest.raises(UsageError, match=r"write it as I/N, I from 0: 0/4"):
         find_shard(text)
 
 
@@ -95,7 +95,7 @@ def test_a_slurm_array_of_steps_covers_every_rank_once(monkeypatch, ids, step, t
 def test_an_array_with_gaps_is_refused_where_it_would_lose_units(monkeypatch):
     """``--array=1,3,7``: SLURM says three tasks, step 1."""
     launch(monkeypatch, "SLURM_ARRAY_TASK_", ID=7, MIN=1, COUNT=3, STEP=1)
-    with pytest.raises(UsageError, match=r"task 7 of a SLURM array with gaps: .*--shard I/N"):
+    with pytest.raises(UsageError, match=r"task 7 of a SLURM array with gaps: .*I/N"):
         find_shard()
 
 
@@ -109,7 +109,7 @@ def test_devices(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device("auto", Shard(0, 1)) == choose_device("cpu", Shard(0, 1)) == "cpu"
-    with pytest.raises(UsageError, match=r"--device cuda: torch sees no GPU here"):
+    with pytest.raises(UsageError, match=r"device cuda: torch sees no GPU here"):
         choose_device("cuda", Shard(0, 1))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)

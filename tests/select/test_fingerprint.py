@@ -21,7 +21,7 @@ from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.select.component import choose_predictor
 from vpbench.select.fingerprint import fingerprint, hash_weights
-from vpbench.select.held import modules_of
+from vpbench.select.members import modules_of
 from vpbench.select.metrics import choose_metrics
 
 

@@ -27,9 +27,10 @@ from vpbench.names import Selector
 from vpbench.output import say, say_block, say_table
 
 if TYPE_CHECKING:
+    from vpbench.evaluation.evaluate import Outcome
     from vpbench.evaluation.keepers import Keeper
     from vpbench.evaluation.plan import Settings
-    from vpbench.evaluation.suite import Planned
+    from vpbench.evaluation.suite import Errors, Group
     from vpbench.plugin.loader import Plugins
     from vpbench.protocol.suite import Job, Suite
     from vpbench.results.result import Result
@@ -111,16 +112,18 @@ def command(
     _check_option_names(settings, plugins, suite, jobs)
     # What the user typed is one thing to do: an error stops it before any work. Of a list of things, the others go on.
     strict = suite_file is None and len(suite.protocols) == 1
-    results: dict[Job, Result] = {}
-    errors: dict[Job, VpbenchError] = {}
+    outcomes: dict[Job, Outcome] = {}
+    errors: Errors = {}
     for group in group_jobs(jobs):
         with busy(f"{group[0].protocol}: looking at data, weights and earlier results"):
             planned, failed = plan_group(group, plugins, settings, find_job_weights)
         if failed and strict:
             raise next(iter(failed.values()))
         errors |= failed
-        for plan in planned:
-            _carry_out(plan, results, errors, strict=strict, quiet=as_json)
+        for part in planned:
+            _run_group(part, outcomes, errors, strict=strict, quiet=as_json)
+    results = {job: outcome.result for job, outcome in outcomes.items() if outcome.result is not None}
+    errors |= {job: outcome.error for job, outcome in outcomes.items() if outcome.error is not None}
     if state.debug:
         for error in dict.fromkeys(errors.values()):
             say_block("".join(traceback.format_exception(error)).rstrip(), err=True)
@@ -158,40 +161,32 @@ def _check_option_names(settings: Settings, plugins: Plugins, suite: Suite, jobs
         check_used(settings.options, names, "; add it with -m or --annotate" if unused & registered else "")
 
 
-def _carry_out(
-    planned: Planned, results: dict[Job, Result], errors: dict[Job, VpbenchError], *, strict: bool, quiet: bool
-) -> None:
-    """Evaluate what was planned together, into ``results`` and ``errors``; print its scores unless ``quiet``."""
-    from vpbench.evaluation.evaluate import run
+def _run_group(group: Group, outcomes: dict[Job, Outcome], errors: Errors, *, strict: bool, quiet: bool) -> None:
+    """Evaluate what was planned together, into ``outcomes`` and ``errors``; print its scores unless ``quiet``."""
+    from vpbench.evaluation.evaluate import run_cells
     from vpbench.pages.terminal import print_results
 
-    plan, settings = planned.plan, planned.settings
+    run, cells = group.run, group.cells
     keepers: list[Keeper] = []
-    if settings.pictures:
+    if run.settings.pictures:
         from vpbench.pages.strips import PictureKeeper
 
-        keepers.append(PictureKeeper(plan.manifest, settings.pictures))
+        keepers.append(PictureKeeper(run.manifest, run.settings.pictures))
     try:
-        with progress_bar(plan.protocol.name) as progress:
-            outcome = run(plan, settings, progress, keepers)
+        with progress_bar(run.protocol.name) as progress:
+            group_outcomes = run_cells(run, list(cells.values()), progress, keepers)
     except VpbenchError as error:
         if strict:
             raise
-        if len(planned.jobs) > 1:  # it may be the fault of one
-            for single in planned.apart():
-                _carry_out(single, results, errors, strict=strict, quiet=quiet)
-        else:
-            errors[planned.jobs[0]] = error
+        if len(cells) == 1:
+            errors[next(iter(cells))] = error
+        else:  # the data that one of them needs may be the reason
+            for part in group.split():
+                _run_group(part, outcomes, errors, strict=strict, quiet=quiet)
         return
-    for line in outcome.unreadable:
-        say(f"vpbench: {line}", err=True)
-    for job, cell in zip(planned.jobs, outcome.cells, strict=True):
-        if cell.result is not None:
-            results[job] = cell.result
-        if cell.error is not None:
-            errors[job] = cell.error
+    outcomes |= zip(cells, group_outcomes, strict=True)
     if not quiet:
-        print_results([cell.result for cell in outcome.cells if cell.result is not None])
+        print_results([outcome.result for outcome in group_outcomes if outcome.result is not None])
 
 
 def _report(

@@ -43,7 +43,7 @@ def command(state: State, name: str, as_json: bool) -> None:
 
 def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
     from vpbench.select.component import choose_predictor
-    from vpbench.select.parts import count_parts
+    from vpbench.select.parameters import count_parameters
 
     target = entry.load()
     presets = {key: dict(options) for key, options in getattr(target, "presets", {}).items()}
@@ -51,7 +51,7 @@ def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
         shown: dict[str, Any] = {"argument": target.argument}
     else:
         chosen = choose_predictor(plugins, str(Selector(entry.name, preset)), {})
-        parts = count_parts(chosen.value)
+        parts = count_parameters(chosen.value)
         shown = {
             "preset": chosen.preset,
             "parameters": sum(parts.values()),

@@ -140,9 +140,9 @@ def _train_suite(
     only: int | None,
 ) -> None:
     """Train what a suite's entries want and lack; one that fails does not stop the others."""
+    from vpbench.evaluation.launch import is_first_process
     from vpbench.protocol.suite import Suite
     from vpbench.select.options import check_used
-    from vpbench.training.plan import is_first_process
     from vpbench.training.suite import find_weights, plan_training
 
     if settings.recipe:
@@ -211,8 +211,8 @@ def _train_apart(number: int, job: Job) -> None:
 
 def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
     """Carry out a plan; exit as shells expect where a signal stops it."""
+    from vpbench.evaluation.launch import is_first_process
     from vpbench.pages.strips import PictureKeeper
-    from vpbench.training.plan import is_first_process
     from vpbench.training.train import Stopped, train_plan
 
     main = is_first_process()

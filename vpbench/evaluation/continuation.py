@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
 from vpbench.clips.annotations import flags
 from vpbench.clips.batch import Batch, stack
@@ -14,17 +16,17 @@ from vpbench.clips.source import ClipSource
 from vpbench.clips.video import Video
 from vpbench.errors import DataError, UsageError
 from vpbench.evaluation.launch import Shard, choose_device
-from vpbench.evaluation.predicting import Caller, evaluation_mode
+from vpbench.evaluation.prediction import Caller, evaluation_mode
 from vpbench.evaluation.returned import CLAMP
 from vpbench.plugin.clip import Modality, Prediction
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.plugin.modality import BUILT_IN, merge_declarations
 from vpbench.plugin.predictor import PredictorInfo
-from vpbench.protocol.protocol import PixelOp, Protocol, Resize
+from vpbench.protocol.protocol import MAX_SAMPLES, Length, PixelOp, Protocol, Resize, Seed
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 from vpbench.select.component import Component, choose_annotators, choose_predictor, wrap_predictor
-from vpbench.select.options import Options
+from vpbench.validation import checked_arguments
 
 __all__ = ["CONTEXT", "HORIZON", "Continuation", "predict_video"]
 
@@ -51,20 +53,21 @@ class Continuation:
     """What a user should know."""
 
 
+@checked_arguments
 def predict_video(
     predictor: object,
     video: str | Path,
     *,
-    context: int | None = None,
-    start: int | None = None,
-    step: int | None = None,
-    size: tuple[int, int] | None = None,
-    horizon: int | None = None,
-    samples: int = 1,
+    context: Length | None = None,
+    start: Annotated[int, Field(ge=0)] | None = None,
+    step: Length | None = None,
+    size: tuple[Length, Length] | None = None,
+    horizon: Length | None = None,
+    samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] = 1,
     annotate: Mapping[str, str] | None = None,
-    options: Options | None = None,
-    seed: int = 0,
-    device: str = "auto",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: Seed = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     plugins: Plugins | None = None,
 ) -> Continuation:
     """Continue a video.
@@ -89,11 +92,8 @@ def predict_video(
     Raises:
         UsageError: an unknown name, or a number or a predictor that does not fit.
         DataError: the video does not decode, is too short, or smaller than a crop of the weights' training.
-        PredictorError: as :meth:`vpbench.evaluation.predicting.Caller.predict`.
+        PredictorError: as :meth:`vpbench.evaluation.prediction.Caller.predict`.
     """
-    _check_numbers(context=context, step=step, horizon=horizon, samples=samples)
-    if start is not None and start < 0:
-        raise UsageError(f"start counts frames from 0; it cannot be {start}")
     plugins = plugins or load_plugins()
     options = options or {}
     chosen = choose_predictor(plugins, predictor, options) if isinstance(predictor, str) else wrap_predictor(predictor)
@@ -130,12 +130,6 @@ def predict_video(
         notes.append(f"{chosen.name} left [0,1] by up to {CLAMP:g}; clamped")
     predictions = tuple(one.prediction for one in checked)
     return Continuation(batch, predictions, chosen, annotators, ref.frames[: ref.context], tuple(notes))
-
-
-def _check_numbers(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise UsageError(f"{name} must be a whole number of 1 or more, not {value}")
 
 
 def _check_fit(name: str, info: PredictorInfo, annotators: Mapping[Modality, Component]) -> None:

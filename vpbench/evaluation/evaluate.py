@@ -1,137 +1,170 @@
-"""Evaluation from a plan: go on where earlier processes stopped, publish unit by unit, summarise what is complete."""
+"""Evaluate predictors: resume where earlier processes stopped, publish unit by unit, summarise complete results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
 
-from vpbench.errors import MetricError, PredictorError, VpbenchError, describe
+from pydantic import Field
+
+from vpbench.clips.probe import Probe
+from vpbench.errors import MetricError, VpbenchError, describe
+from vpbench.evaluation.cell import Cell, plan_cell
 from vpbench.evaluation.keepers import Keeper, PredictionKeeper
-from vpbench.evaluation.loop import Evaluation, Progress, Task
-from vpbench.evaluation.plan import Cell, Plan, Settings, make_plan
-from vpbench.evaluation.predicting import evaluation_mode
+from vpbench.evaluation.loop import Loop, Progress
+from vpbench.evaluation.plan import Run, Settings, add_annotators, open_run
+from vpbench.evaluation.prediction import evaluation_mode
+from vpbench.names import Selector
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.loader import Plugins, load_plugins
-from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.protocol import MAX_SAMPLES, Protocol, Seed
 from vpbench.results.result import Result
 from vpbench.results.summarise import write_summary
 from vpbench.select.component import choose_predictor, wrap_predictor
-from vpbench.select.data import open_protocol
+from vpbench.select.data import open_protocol, open_protocol_dataset
+from vpbench.select.options import check_used
+from vpbench.validation import checked_arguments
 
-__all__ = ["CellOutcome", "Outcome", "Progress", "evaluate", "run"]
+__all__ = ["Outcome", "Progress", "evaluate", "run_cells"]
 
 
-@dataclass(frozen=True)
-class CellOutcome:
-    """The result of one predictor on one protocol, or its error."""
+class Outcome(NamedTuple):
+    """What became of a cell."""
 
     cell: Cell
     result: Result | None
     """Complete or, for one shard of several, not."""
     error: VpbenchError | None
-    """Why it failed, with the plugin's exception as its cause; units published before stay."""
+    """Why it failed, with the plugin's exception as its cause; published units stay."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The outcomes of a run: one per cell, in the plan's order."""
-
-    cells: Sequence[CellOutcome]
-    unreadable: Sequence[str]
-    """One line per unit left out because its data cannot be read (with ``allow_partial``)."""
-
-
+@checked_arguments
 def evaluate(
     predictor: object,
     protocol: str | Path | Protocol,
     *,
-    plugins: Plugins | None = None,
-    progress: Progress | None = None,
     data_root: str | Path | None = None,
     out: str | Path = "results",
-    **settings: Any,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    annotate: Mapping[str, str] | None = None,
+    clips: Annotated[int, Field(ge=1)] | None = None,
+    metrics: Sequence[str] = (),
+    samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] = 1,
+    seed: Seed = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    batch_size: Annotated[int, Field(ge=1)] = 8,
+    workers: Annotated[int, Field(ge=0)] = 0,
+    shard: str | None = None,
+    allow_partial: bool = False,
+    save_predictions: bool = False,
+    plugins: Plugins | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Evaluate one predictor on one protocol.
 
     Args:
         predictor: a name (``"NAME"``, ``"NAME:PRESET"``) or an object with ``info`` and ``predict``.
         protocol: a name, a path to a TOML file, or a :class:`vpbench.Protocol`.
+        data_root: the dataset's folder.
+        out: folder of all results.
+        options: option values by the name of the predictor or annotator: ``{"sadm": {"weights": "sadm.safetensors"}}``.
+        annotate: annotators by modality: ``{"flow": "dis"}``.
+        clips: number of clips, spread evenly over the protocol's; by default all. A part is never ranked.
+        metrics: names of metrics; by default the protocol's.
+        samples: number of predictions per clip of a stochastic predictor.
+        seed: seed of the noise of a stochastic predictor.
+        device: where to predict and measure; ``"auto"`` is a GPU if there is one.
+        batch_size: clips that are predicted at once.
+        workers: processes that read ahead.
+        shard: ``"I/N"``: evaluate every N-th unit from the I-th (I from 0); by default the launcher's share.
+        allow_partial: evaluate the readable clips if some cannot be read; such a result is never ranked.
+        save_predictions: also write the predicted frames into the result's folder.
         plugins: loaded plugins; by default the installed ones.
         progress: called with (clips done, clips to do).
-        data_root: the dataset's folder.
-        out: where results go.
-        settings: further fields of :class:`vpbench.evaluation.plan.Settings`.
 
     Returns:
         The result; its rows and summary are on disk.
 
     Raises:
-        VpbenchError: the run is not possible, or the predictor or a metric failed; units published before stay. An
-            exception of a plugin is its ``__cause__``.
+        UsageError: an argument is unknown or does not fit.
+        VpbenchError: the run is not possible, or the predictor or a metric failed; published units stay. The plugin's
+            exception is its ``__cause__``.
+
+    Example:
+        >>> result = vpbench.evaluate("repeat", "scenes-small", clips=2, metrics=["mse"])  # doctest: +SKIP
     """
     plugins = plugins or load_plugins()
-    roots = {"": Path(data_root)} if data_root is not None else {}
-    chosen_settings = Settings(out=Path(out), data_roots=roots, **settings)
+    settings = Settings(
+        Path(out),
+        {} if data_root is None else {"": Path(data_root)},
+        options or {},
+        annotate or {},
+        clips,
+        metrics,
+        samples,
+        seed,
+        device,
+        batch_size,
+        workers,
+        shard,
+        allow_partial,
+        save_predictions,
+    )
     if not isinstance(protocol, Protocol):
         protocol = open_protocol(plugins, str(protocol))
-    if isinstance(predictor, str):
-        chosen = choose_predictor(plugins, predictor, chosen_settings.options)
-    else:
-        chosen = wrap_predictor(predictor)
-    with evaluation_mode(chosen.name, chosen.value):
-        outcome = run(make_plan(protocol, [chosen], plugins, chosen_settings), chosen_settings, progress)
-    (cell,) = outcome.cells
-    if cell.error is not None:
-        raise cell.error
-    assert cell.result is not None
-    return cell.result
+    component = (
+        choose_predictor(plugins, predictor, settings.options)
+        if isinstance(predictor, str)
+        else wrap_predictor(predictor)
+    )
+    probe = Probe(protocol, open_protocol_dataset(plugins, protocol, settings.data_roots))
+    annotators = add_annotators(settings.annotate, component.info, protocol, probe.dataset)
+    check_used(settings.options, [component.name, *(Selector.parse(text).name for text in annotators.values())])
+    with evaluation_mode(component.name, component.value):
+        run = open_run(protocol, plugins, replace(settings, annotate=annotators), probe)
+        ((_, result, error),) = run_cells(run, [plan_cell(run, component)], progress)
+    if error is not None:
+        raise error
+    assert result is not None
+    return result
 
 
-def run(plan: Plan, settings: Settings, progress: Progress | None = None, keepers: Sequence[Keeper] = ()) -> Outcome:
-    """Carry out a plan; ``keepers`` keep what they want of each prediction.
+def run_cells(
+    run: Run, cells: Sequence[Cell], progress: Progress | None = None, keepers: Sequence[Keeper] = ()
+) -> list[Outcome]:
+    """Evaluate the cells of a run; ``keepers`` keep something of each prediction. Published units stay.
 
     Raises:
-        VpbenchError: the data cannot be read, or a result cannot be written. Published units stay.
+        VpbenchError: the data cannot be read.
     """
-    if settings.save_predictions:
+    if run.settings.save_predictions:
         keepers = [*keepers, PredictionKeeper()]
-    shard = plan.rank, plan.world
-    tasks = [Task.begin(cell, plan.device, shard, settings.seed) for cell in plan.cells]
     try:
         with ExitStack() as modes:
-            for task in tasks:
-                with _failing(task):
-                    modes.enter_context(evaluation_mode(task.cell.label, task.cell.predictor.value))
-            evaluation = Evaluation(plan, settings, tasks, keepers)
-            unreadable = evaluation.run(progress or (lambda done, total: None))
-        # One shard of several cannot know whether the others are done: the last one, or merge, summarises.
-        partial = settings.allow_partial and plan.world == 1
-        return Outcome([_conclude(task, allow_partial=partial) for task in tasks], unreadable)
+            for cell in cells:
+                with cell.failing():
+                    cell.open(run)
+                    modes.enter_context(evaluation_mode(cell.label, cell.predictor.value))
+            if any(cell.error is None for cell in cells):
+                Loop(run, cells, keepers, progress or (lambda done, total: None))()
+        return [_conclude(run, cell) for cell in cells]
     finally:
-        for task in tasks:
-            task.end()
+        for cell in cells:
+            cell.close()
 
 
-def _conclude(task: Task, *, allow_partial: bool) -> CellOutcome:
-    """Write the summary of a task that did not fail, if its result is complete."""
-    if not task.error:
-        with _failing(task), task.clock("summary"):
-            write_summary(task.store, task.cell.metrics, allow_partial=allow_partial)
-    return CellOutcome(task.cell, None if task.error else Result(task.store), task.error)
-
-
-@contextmanager
-def _failing(task: Task) -> Iterator[None]:
-    """Let an error of a plugin in the block fail this task only."""
+def _conclude(run: Run, cell: Cell) -> Outcome:
+    """Write the summary of a cell that did not fail, if its result is complete."""
 
     def fail(error: BaseException) -> VpbenchError:
         return error if isinstance(error, VpbenchError) else MetricError(f"a metric failed: {describe(error)}")
 
-    try:
-        with plugin_errors(fail):
-            yield
-    except (PredictorError, MetricError) as error:
-        task.error = error
+    # A shard cannot know whether the others are done: the last one, or `vpbench merge`, summarises.
+    partial = run.settings.allow_partial and run.shard.world == 1
+    if cell.error is None:
+        with cell.failing(), plugin_errors(fail), cell.clock("summary"):
+            write_summary(cell.store, cell.metrics, allow_partial=partial)
+    return Outcome(cell, None if cell.error else Result(cell.store), cell.error)

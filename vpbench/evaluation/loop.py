@@ -1,262 +1,185 @@
-"""The loop over units: read a batch once, and let every predictor that still needs it predict and measure."""
+"""The loop over units: read each batch once, and let every cell that still needs it predict and measure."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections import defaultdict
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
-from vpbench.clips.annotations import find_annotations
 from vpbench.clips.batch import Batch, stack
-from vpbench.clips.prepare import find_prepared
 from vpbench.clips.source import ClipSource, batches
-from vpbench.errors import DataError, MetricError, PredictorError, VpbenchError
+from vpbench.errors import DataError, PredictorError, VpbenchError, VpbenchWarning
+from vpbench.evaluation.cell import Cell
 from vpbench.evaluation.keepers import Keeper
 from vpbench.evaluation.measure import check_axes, measure
-from vpbench.evaluation.plan import Cell, Plan, Settings
-from vpbench.evaluation.predicting import Caller
-from vpbench.evaluation.published import Recheck
-from vpbench.evaluation.repeating import RepeatCheck
+from vpbench.evaluation.plan import Run
+from vpbench.evaluation.recheck import Recheck
 from vpbench.evaluation.returned import Checked
+from vpbench.evaluation.source import run_source
 from vpbench.plugin.clip import arrays_of
+from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.units import Unit
-from vpbench.results.provenance import describe_process, peak_memory
 from vpbench.results.rows import Row
-from vpbench.results.store import Attempt, Store
 
-__all__ = ["Evaluation", "Progress", "Task"]
+__all__ = ["Loop", "Progress"]
 
 Progress = Callable[[int, int], None]
-"""Called with (clips done, clips to do), one clip counted once per predictor."""
+"""Called with (clips done, clips to do); a clip counts once per predictor."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One unit, the cells that need it, and its clips batch by batch."""
+
+    unit: Unit
+    cells: Sequence[Cell]
+    groups: Sequence[Sequence[ClipRef]]
 
 
 @dataclass
-class Task:
-    """One predictor's share of the work: its cell, its open result, its clock, and the rows of the unit at hand."""
+class Loop:
+    """Runs the cells of a run through this process's units."""
 
-    cell: Cell
-    store: Store
-    attempt: Attempt
-    published: frozenset[int]
-    check: RepeatCheck
-    error: VpbenchError | None = None
-    """Why it failed; the others go on."""
-    axes_checked: bool = False
-    """Whether the tables of its metrics are known to be [clip][step]."""
-    rows: list[Row] = field(default_factory=list)
-    worked: bool = False
-    started: float = field(default_factory=time.perf_counter)
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    @classmethod
-    def begin(cls, cell: Cell, device: str, shard: tuple[int, int], seed: int) -> Task:
-        """Open the cell's result and check what is published in it.
-
-        Raises:
-            ResultError: it is another result, cannot be written, or a unit is not what was published.
-        """
-        store = Store.create(cell.folder, cell.run)
-        store.check_claims()
-        engines = {str(getattr(metric, "engine", "")) for metric in cell.metrics.values()} - {""}
-        name = device if device == "cpu" else torch.cuda.get_device_name(device)
-        record = describe_process() | {"device": name, "engine": ", ".join(sorted(engines)), "shard": list(shard)}
-        caller = Caller(cell.label, cell.predictor.value, cell.predictor.info, cell.outputs, seed)
-        return cls(cell, store, Attempt(store, record), frozenset(store.published()), RepeatCheck(caller))
-
-    @property
-    def caller(self) -> Caller:
-        """Calls the predictor."""
-        return self.check.caller
-
-    @contextmanager
-    def clock(self, what: str) -> Iterator[None]:
-        """Add the time of the block to ``seconds[what]``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[what] += time.perf_counter() - start
-
-    def publish(self, number: int, stamp: str) -> None:
-        """Publish the unit at hand, of data with that stamp."""
-        self.worked = True
-        with self.clock("publish"):
-            self.store.publish(number, self.rows, self.attempt, stamp)
-
-    def end(self) -> None:
-        """Record the times, if this process did anything for the result."""
-        if self.worked:
-            times = {what: round(seconds, 3) for what, seconds in sorted(self.seconds.items())}
-            times["wall"] = round(time.perf_counter() - self.started, 3)
-            self.attempt.write(seconds=times, peak_memory_bytes=peak_memory())
-
-
-@dataclass
-class Evaluation:
-    """A plan being carried out by this process."""
-
-    plan: Plan
-    settings: Settings
-    tasks: Sequence[Task]
+    run: Run
+    cells: Sequence[Cell]
     keepers: Sequence[Keeper]
+    progress: Progress
 
-    def run(self, progress: Progress) -> list[str]:
-        """Work through this process's units; return one line per unit that was left out as unreadable.
-
-        The full list of units is strided, and published ones are skipped: striding what remains would lose units when
-        another process strides another remainder.
+    def __call__(self) -> None:
+        """Evaluate and publish every unit that is missing; warn of units left out as unreadable.
 
         Raises:
             DataError: data cannot be read (with ``allow_partial``: none of them).
-            ResultError: as :meth:`Store.publish`.
         """
-        mine = self.plan.manifest.units[self.plan.rank :: self.plan.world]
-        source = self.source()
-        recheck = Recheck(source, self.plan.probe, self.plan.manifest)
-        for task in self.tasks:
-            task.published = recheck.valid(task.cell, task.store, task.attempt, mine)
-        todo = [(unit, needing) for unit in mine if (needing := [t for t in self.tasks if self._needs(t, unit)])]
-        size = self.settings.batch_size
-        groups = [unit.clips[i : i + size] for unit, _ in todo for i in range(0, len(unit.clips), size)]
-        arrays = batches(source, groups, self.settings.workers)
-        done, total = 0, sum(len(unit.clips) * len(needing) for unit, needing in todo)
-        progress(done, total)
-        left_out: list[str] = []
-        for unit, needing in todo:
-            problem: VpbenchError | None = None
-            for refs in (unit.clips[i : i + size] for i in range(0, len(unit.clips), size)):
-                loaded = self._load(arrays, source, needing)
-                if isinstance(loaded, VpbenchError):
-                    problem = problem or loaded
-                for task in needing:
-                    if not (task.error or problem or isinstance(loaded, VpbenchError)) and not self._evaluate(
-                        task, loaded, unit.number
-                    ):
-                        loaded = stack([source.read(ref) for ref in refs], self.plan.device, source)
-                    done += len(refs)
-                    progress(done, total)
-            for task in needing:
-                self._finish_check(task)
-                if not task.error and problem is None and unit.number not in task.published:
-                    task.publish(unit.number, self.plan.probe.stamp(unit, self.plan.manifest))
-                task.rows.clear()
-            if problem is not None:
-                if not self.settings.allow_partial:
+        source = run_source(self.run, self.cells)
+        tasks = self._tasks(source)
+        arrays = batches(source, [group for task in tasks for group in task.groups], self.run.settings.workers)
+        self._done, self._total = 0, sum(len(task.unit.clips) * len(task.cells) for task in tasks)
+        self.progress(0, self._total)
+        problems = []
+        for task in tasks:
+            if problem := self._run_unit(task, arrays, source):
+                if not self.run.settings.allow_partial:
                     raise problem
-                left_out.append(f"unit {unit.number} left out: {problem}")
-            if all(task.error for task in self.tasks):
+                problems.append(f"unit {task.unit.number} left out: {problem}")
+            if all(cell.error for cell in self.cells):
                 break
-        if left_out and len(left_out) == len(self.plan.manifest.units):
-            raise DataError(left_out[0])
-        return left_out
+        if problems and len(problems) == len(self.run.manifest.units):
+            raise DataError(problems[0])
+        for line in problems:
+            warnings.warn(line, VpbenchWarning, stacklevel=2)
 
-    def _needs(self, task: Task, unit: Unit) -> bool:
-        if unit.number not in task.published:
+    def _tasks(self, source: ClipSource) -> list[_Task]:
+        """Return the work of this process: its share of all units, without those that are published.
+
+        The full list is divided: dividing the rest would lose units if another process sees another rest.
+        """
+        shard, size = self.run.shard, self.run.settings.batch_size
+        units = self.run.manifest.units[shard.rank :: shard.world]
+        recheck = Recheck(source, self.run.probe, self.run.manifest)
+        for cell in self._running(self.cells):
+            with self._failing(cell):
+                cell.published = recheck.valid(cell, units)
+        tasks = []
+        for unit in units:
+            if cells := [cell for cell in self._running(self.cells) if self._needs(cell, unit)]:
+                tasks.append(_Task(unit, cells, [unit.clips[i : i + size] for i in range(0, len(unit.clips), size)]))
+        return tasks
+
+    def _needs(self, cell: Cell, unit: Unit) -> bool:
+        if unit.number not in cell.published:
             return True
-        return not all(keeper.complete(task.store.folder, unit, task.cell.samples) for keeper in self.keepers)
+        return not all(keeper.complete(cell.folder, unit, cell.samples) for keeper in self.keepers)
 
-    def source(self) -> ClipSource:
-        """Read from the prepared store where there is one with all that is needed, else from the dataset."""
-        plan = self.plan
-        annotators = {modality: chosen.value for modality, chosen in plan.annotators.items()}
-        found = {
-            modality: find_annotations(plan.protocol, plan.dataset, plan.manifest, chosen)
-            for modality, chosen in plan.annotators.items()
-        }
-        annotated = {modality: store for modality, store in found.items() if store}
-        needs = {m for annotator in annotators.values() for m in annotator.info.needs}
-        wanted = {"frames", *plan.future, *((plan.context - set(annotators)) | needs)} & set(
-            plan.dataset.info.modalities
-        )
-        prepared = find_prepared(plan.protocol, plan.dataset, plan.manifest, wanted)
-        if plan.flow_to_last or not (prepared and plan.probe.agrees(prepared, plan.manifest, plan.context, wanted)):
-            prepared = None  # an oracle's flow is between frames that no store pairs
-        return ClipSource(
-            prepared or plan.dataset,
-            plan.protocol.dataset.name,
-            () if prepared else plan.protocol.pixels,
-            plan.context,
-            plan.future,
-            annotators,
-            plan.flow_to_last,
-            None if prepared else plan.protocol.operations("semantics"),
-            annotated,
-        )
+    def _running(self, cells: Sequence[Cell]) -> list[Cell]:
+        return [cell for cell in cells if cell.error is None]
 
-    def _load(
-        self, arrays: Iterator[object], source: ClipSource, needing: Sequence[Task]
-    ) -> list[Batch] | VpbenchError:
-        """Take the next batch of clips onto the device; its time is shared by the tasks that need it."""
+    @contextmanager
+    def _failing(self, cell: Cell) -> Iterator[None]:
+        with cell.failing():
+            yield
+        if len(self.cells) > 1 and cell.error and cell.error.__cause__:
+            # The traceback stays; the tensors that its frames hold would take the memory of the other cells.
+            traceback.clear_frames(cell.error.__cause__.__traceback__)
+
+    def _run_unit(self, task: _Task, arrays: Iterator[object], source: ClipSource) -> VpbenchError | None:
+        """Evaluate one unit and publish its rows; return the error if its clips cannot be read."""
+        problem: VpbenchError | None = None
+        for refs in task.groups:
+            loaded = self._load(arrays, source, task.cells)
+            if isinstance(loaded, VpbenchError):
+                problem = problem or loaded
+            for cell in task.cells:
+                if problem is None and cell.error is None and not isinstance(loaded, VpbenchError):
+                    seals = [_seal(batch) for batch in loaded]
+                    with self._failing(cell):
+                        self._evaluate(cell, loaded, seals, task.unit.number)
+                    if [_seal(batch) for batch in loaded] != seals:  # the predictor or a metric wrote into them
+                        loaded = stack([source.read(ref) for ref in refs], self.run.device, source)
+                self._done += len(refs)
+                self.progress(self._done, self._total)
+        for cell in self._running(task.cells):
+            with self._failing(cell):
+                with cell.clock("predict"):
+                    cell.check.finish()  # nothing may be published before the predictor is checked
+                if problem is None and task.unit.number not in cell.published:
+                    cell.publish(task.unit.number, self.run.probe.stamp(task.unit, self.run.manifest))
+        for cell in task.cells:
+            cell.rows.clear()
+        return problem
+
+    def _load(self, arrays: Iterator[object], source: ClipSource, cells: Sequence[Cell]) -> list[Batch] | VpbenchError:
+        """Take the next batch of clips onto the device; the cells that need it share its time."""
         start = time.perf_counter()
         read = next(arrays)
-        loaded = read if isinstance(read, VpbenchError) else stack(read, self.plan.device, source)  # type: ignore[arg-type]
-        for task in needing:
-            task.seconds["read"] += (time.perf_counter() - start) / len(needing)
+        loaded = read if isinstance(read, VpbenchError) else stack(read, self.run.device, source)  # type: ignore[arg-type]
+        for cell in cells:
+            cell.seconds["read"] += (time.perf_counter() - start) / len(cells)
         return loaded
 
-    def _finish_check(self, task: Task) -> None:
-        """Let nothing be published that was predicted before the predictor was checked."""
-        if task.error:
-            return
-        try:
-            with task.clock("predict"):
-                task.check.finish()
-        except PredictorError as error:
-            self._fail(task, error)
+    def _evaluate(self, cell: Cell, loaded: Sequence[Batch], seals: Sequence[list[int]], number: int) -> None:
+        """Predict, measure and keep; of a published unit, predictions are only kept.
 
-    def _evaluate(self, task: Task, loaded: Sequence[Batch], number: int) -> bool:
-        """Predict and measure; an error of the predictor, or of a metric on it, fails this task only.
-
-        Returns False if either wrote into the data that others see. A published unit is predicted for the keepers only.
+        Raises:
+            PredictorError, MetricError, ResultError: this cell fails.
         """
-        seals = [_seal(batch) for batch in loaded]
-        try:
-            for batch, seal in zip(loaded, seals, strict=True):
-                for sample in range(task.cell.samples):
-                    with task.clock("predict"):
-                        checked = task.caller.predict(batch, sample)
-                        if _seal(batch) != seal:
-                            raise PredictorError(
-                                f"predictor {task.cell.label!r} writes into the data that others see: it may change "
-                                f"the context that it is given, and nothing else"
-                            )
-                        if sample == 0:
-                            task.check.add(batch, checked.prediction)
-                    if number not in task.published:
-                        with task.clock("measure"):
-                            task.rows += self._measure(task, batch, checked, sample)
-                    with task.clock("keep"):
-                        for keeper in self.keepers:
-                            keeper.keep(task.store.folder, batch, checked.raw, sample)
-        except (PredictorError, MetricError) as error:
-            self._fail(task, error)
-        return [_seal(batch) for batch in loaded] == seals
+        for batch, seal in zip(loaded, seals, strict=True):
+            for sample in range(cell.samples):
+                with cell.clock("predict"):
+                    checked = cell.check.caller.predict(batch, sample)
+                    if _seal(batch) != seal:
+                        raise PredictorError(
+                            f"predictor {cell.label!r} writes into the data that others see: it may change the "
+                            f"context that it receives, and nothing else"
+                        )
+                    if sample == 0:
+                        cell.check.add(batch, checked.prediction)
+                if number not in cell.published:
+                    with cell.clock("measure"):
+                        cell.rows += self._measure(cell, batch, checked, sample)
+                with cell.clock("keep"):
+                    for keeper in self.keepers:
+                        keeper.keep(cell.folder, batch, checked.raw, sample)
 
-    def _measure(self, task: Task, batch: Batch, checked: Checked, sample: int) -> list[Row]:
-        cell, quantise = task.cell, self.plan.protocol.quantise
-        if len(batch.refs) == len(batch.future.steps) and not task.axes_checked:
+    def _measure(self, cell: Cell, batch: Batch, checked: Checked, sample: int) -> list[Row]:
+        quantise = self.run.protocol.quantise
+        if len(batch.refs) == len(batch.future.steps) and not cell.axes_checked:
             check_axes(cell.label, checked, batch, cell.metrics, quantise=quantise)
-            task.axes_checked = True
+            cell.axes_checked = True
         return measure(
             cell.label,
             checked,
             batch,
             cell.metrics,
             quantise=quantise,
-            sample=sample if cell.predictor.info.stochastic else None,
-            seen=cell.seen,
+            sample=sample if cell.info.stochastic else None,
+            context=cell.context,
         )
-
-    def _fail(self, task: Task, error: VpbenchError) -> None:
-        task.error = error
-        if len(self.tasks) > 1 and error.__cause__ is not None:
-            # The traceback stays; the tensors that its frames hold would take the others' memory.
-            traceback.clear_frames(error.__cause__.__traceback__)
 
 
 def _seal(batch: Batch) -> list[int]:
@@ -269,6 +192,6 @@ _WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _checksum(tensor: torch.Tensor) -> int:
-    whole = tensor.contiguous()
-    words = whole.view(_WORDS[whole.itemsize]) if whole.is_floating_point() else whole
+    contiguous = tensor.contiguous()
+    words = contiguous.view(_WORDS[contiguous.itemsize]) if contiguous.is_floating_point() else contiguous
     return int(words.sum(dtype=torch.int64))

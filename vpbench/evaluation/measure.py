@@ -44,7 +44,7 @@ def measure(
     *,
     quantise: bool,
     sample: int | None,
-    seen: Collection[Modality],
+    context: Collection[Modality],
 ) -> list[Row]:
     """Measure a checked prediction and return its rows.
 
@@ -55,7 +55,7 @@ def measure(
         metrics: by name.
         quantise: round the predicted frames to 8 bits first.
         sample: the sample's number for a stochastic predictor, else None.
-        seen: modalities of the context that the predictor was shown.
+        context: modalities of the context that the predictor received.
 
     Raises:
         PredictorError: scores of another number of classes than the label space has.
@@ -76,7 +76,7 @@ def measure(
     for metric_name, metric in metrics.items():
         first = len(rows)
         for i, ref in enumerate(batch.refs):
-            data = data_fields(batch.digests[i], metric, seen)
+            data = data_fields(batch.digests[i], metric, context)
             for j, step in enumerate(batch.future.steps):
                 row: dict[str, Any] = {"clip": ref.id, "step": step, "metric": metric_name, **tables[metric_name][i][j]}
                 row |= data
@@ -171,7 +171,7 @@ def _spoiler(name: str, metrics: Mapping[str, Metric], scored: Prediction, batch
     return SpoiledError(f"metric {metric_name!r} changes what it measures in place: clone what it writes to")
 
 
-def data_fields(digests: Mapping[str, str], metric: Metric, seen: Collection[Modality]) -> dict[str, str]:
+def data_fields(digests: Mapping[str, str], metric: Metric, context: Collection[Modality]) -> dict[str, str]:
     """Return the fields of a row that say which data it is of.
 
     ``data`` covers the frames of context and truth and the truth that the metric needs, so it is the same for every
@@ -179,8 +179,8 @@ def data_fields(digests: Mapping[str, str], metric: Metric, seen: Collection[Mod
     """
     truth = (f"future {modality}" for modality in (*metric.info.needs, *metric.info.truth))
     fields = {"data": combine(digests, ["context frames", "future frames", *truth])}
-    if others := [f"context {modality}" for modality in seen if modality != "frames"]:
-        fields["context"] = combine(digests, others)
+    if names := [f"context {modality}" for modality in context if modality != "frames"]:
+        fields["context"] = combine(digests, names)
     return fields
 
 

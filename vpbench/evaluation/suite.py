@@ -1,45 +1,46 @@
-"""Plan the evaluations of a suite: jobs that run together share the decoding; one that does not fit fails alone."""
+"""Plan and evaluate the jobs of a suite: jobs that run together share the decoding, and each fails alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from vpbench.clips.probe import Probe
 from vpbench.errors import DataError, UsageError, VpbenchError
-from vpbench.evaluation.plan import Plan, Settings, make_plan
+from vpbench.evaluation.cell import Cell, plan_cell
+from vpbench.evaluation.plan import Run, Settings, add_annotators, open_run
 from vpbench.files import canonical
 from vpbench.names import Selector
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
+from vpbench.plugin.predictor import PredictorInfo
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.suite import Job
 from vpbench.select.component import Component, choose_predictor
 from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.select.options import Options
 
-__all__ = ["FindWeights", "Planned", "group_jobs", "job_annotators", "job_options", "plan_group"]
+__all__ = ["Errors", "FindWeights", "Group", "group_jobs", "job_annotators", "job_options", "plan_group"]
 
 FindWeights = Callable[[Job, Plugins, Settings], Path | None]
 """Finds the weights that training a job left; None if it is not trained yet."""
-Failed = dict[Job, VpbenchError]
+Errors = dict[Job, VpbenchError]
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A plan, its settings, and the jobs that its cells are, in their order."""
+class Group:
+    """A run, and its cells by job."""
 
-    plan: Plan
-    settings: Settings
-    jobs: Sequence[Job]
+    run: Run
+    cells: Mapping[Job, Cell]
 
-    def apart(self) -> list[Planned]:
+    def split(self) -> list[Group]:
         """Return the same work, each job by itself."""
-        cells = zip(self.plan.cells, self.jobs, strict=True)
-        return [Planned(replace(self.plan, cells=[cell]), self.settings, [job]) for cell, job in cells]
+        return [Group(self.run, {job: cell}) for job, cell in self.cells.items()]
 
 
 def group_jobs(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -52,55 +53,70 @@ def group_jobs(jobs: Sequence[Job]) -> list[list[Job]]:
 
 def plan_group(
     jobs: Sequence[Job], plugins: Plugins, settings: Settings, find_weights: FindWeights
-) -> tuple[list[Planned], Failed]:
-    """Plan a group of :func:`group_jobs` as far as that can be done: without those jobs that do not fit.
+) -> tuple[list[Group], Errors]:
+    """Plan the jobs of one group of :func:`group_jobs`; a job that does not fit fails alone.
 
-    Jobs that are given other annotations go apart, so that no result depends on what else is run.
+    Jobs with other annotations run separately, so that no result depends on the other jobs.
 
     Args:
-        jobs: the group.
+        jobs: the jobs.
         plugins: loaded plugins.
         settings: apply to every job; their options and annotators override a job's.
         find_weights: looks up the weights of a job that is trained.
 
     Returns:
-        The plans, and the errors of the jobs that are in none.
+        The planned groups, and the errors of all other jobs.
     """
-    try:
+    errors: Errors = {}
+    components: dict[Job, Component] = {}
+    runs: dict[str, list[Job]] = {}
+    groups = []
+    with _failing(errors, jobs):
         protocol = open_protocol(plugins, jobs[0].protocol)
-    except VpbenchError as error:
-        return [], dict.fromkeys(jobs, error)
-    chosen: dict[Job, Component] = {}
-    failed: Failed = {}
-    for job in jobs:
-        try:
-            chosen[job] = _choose(job, plugins, settings, find_weights)
-        except VpbenchError as error:
-            failed[job] = error
+        for job in jobs:
+            with _failing(errors, [job]):
+                components[job] = _choose(job, plugins, settings, find_weights)
+        probe = Probe(protocol, open_protocol_dataset(plugins, protocol, settings.data_roots))
+        for job, component in components.items():
+            annotators = job_annotators(job, component.info, protocol, probe.dataset) | dict(settings.annotate)
+            runs.setdefault(canonical(annotators), []).append(job)
+        for annotators_text, members in runs.items():
+            with _failing(errors, members):
+                run_settings = replace(
+                    settings, seed=jobs[0].seed, samples=jobs[0].samples, annotate=json.loads(annotators_text)
+                )
+                run = open_run(protocol, plugins, run_settings, probe)
+                if cells := _plan_cells(run, {job: components[job] for job in members}, errors):
+                    groups.append(Group(run, cells))
+    return groups, errors
+
+
+def _plan_cells(run: Run, components: Mapping[Job, Component], errors: Errors) -> dict[Job, Cell]:
+    cells: dict[Job, Cell] = {}
+    for job, component in components.items():
+        with _failing(errors, [job]):
+            cell = plan_cell(run, component)
+            if any(cell.folder == other.folder for other in cells.values()):
+                raise UsageError(f"{cell.label!r} is asked for twice with the same options")
+            cells[job] = cell
+    return cells
+
+
+@contextmanager
+def _failing(errors: Errors, jobs: Iterable[Job]) -> Iterator[None]:
+    """Let an error in the block be that of every job that has none yet."""
     try:
-        dataset = open_protocol_dataset(plugins, protocol, settings.data_roots)
+        yield
     except VpbenchError as error:
-        return [], failed | dict.fromkeys(chosen, error)
-    probe = Probe(protocol, dataset)
-    parts: dict[str, dict[Job, Component]] = {}
-    for job, one in chosen.items():
-        wanted = {**job_annotators(job, one, protocol, dataset), **settings.annotate}
-        parts.setdefault(canonical(wanted), {})[job] = one
-    planned = []
-    for wanted_text, part in parts.items():
-        draws = next(iter(part))
-        own = replace(settings, seed=draws.seed, samples=draws.samples, annotate=json.loads(wanted_text))
-        done, problems = _plan(protocol, part, probe, plugins, own)
-        planned += done
-        failed |= problems
-    return planned, failed
+        for job in jobs:
+            errors.setdefault(job, error)
 
 
 def _choose(job: Job, plugins: Plugins, settings: Settings, find_weights: FindWeights) -> Component:
     """Build a job's predictor.
 
     Raises:
-        VpbenchError: as :func:`choose_predictor`; weights that are not there.
+        VpbenchError: as :func:`choose_predictor`, or its weights are missing.
     """
     text, options = job_options(job, plugins, settings.options)
     name = job.entry.selector.name
@@ -127,7 +143,7 @@ def job_options(job: Job, plugins: Plugins, options: Options) -> tuple[str, Opti
 
 
 def _anchored(options: Mapping[str, Any], target: Any, folder: Path) -> dict[str, Any]:
-    """Let those options that are paths start from ``folder``, where they are relative."""
+    """Let relative paths among the options start from ``folder``."""
     fields = target.Options.model_fields if hasattr(target, "Options") else {}
     paths = {name for name, field in fields.items() if Path in (field.annotation, *get_args(field.annotation))}
     return {
@@ -138,37 +154,8 @@ def _anchored(options: Mapping[str, Any], target: Any, folder: Path) -> dict[str
     }
 
 
-def job_annotators(job: Job, chosen: Component, protocol: Protocol, dataset: Dataset) -> dict[str, str]:
-    """Return the annotators that a job names, and those for what the dataset lacks and the predictor requires."""
-    lacking = set(chosen.info.requires) - set(dataset.info.context_modalities)
-    return {m: name for m, name in {**job.annotate, **protocol.annotate}.items() if m in lacking} | job.entry.annotate
-
-
-def _plan(
-    protocol: Protocol, chosen: Mapping[Job, Component], probe: Probe, plugins: Plugins, settings: Settings
-) -> tuple[list[Planned], Failed]:
-    try:
-        plan = make_plan(protocol, list(chosen.values()), plugins, settings, probe)
-        return [Planned(plan, settings, list(chosen))], {}
-    except VpbenchError:
-        pass  # whose is it: everybody's, or that of some?
-    try:
-        make_plan(protocol, [], plugins, settings, probe)
-    except VpbenchError as error:
-        return [], dict.fromkeys(chosen, error)
-    fitting: dict[Job, Component] = {}
-    failed: Failed = {}
-    folders: set[Path] = set()
-    for job, one in chosen.items():
-        try:
-            (cell,) = make_plan(protocol, [one], plugins, settings, probe).cells
-            if cell.folder in folders:
-                raise UsageError(f"{cell.label!r} is asked for twice with the same options")
-            folders.add(cell.folder)
-            fitting[job] = one
-        except VpbenchError as error:
-            failed[job] = error
-    if not fitting:
-        return [], failed
-    plan = make_plan(protocol, list(fitting.values()), plugins, settings, probe)
-    return [Planned(plan, settings, list(fitting))], failed
+def job_annotators(job: Job, info: PredictorInfo, protocol: Protocol, dataset: Dataset) -> dict[str, str]:
+    """Return the annotators that a job names, and the suite's and protocol's for what the predictor requires."""
+    lacking = set(info.requires) - set(dataset.info.context_modalities)
+    suite = {modality: name for modality, name in job.annotate.items() if modality in lacking}
+    return suite | add_annotators(job.entry.annotate, info, protocol, dataset)

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from vpbench.select.code import imported_files, is_library, library_version, module_files, named_globals
-from vpbench.select.held import LITERALS, attributes, closure, modules_of
+from vpbench.select.members import LITERALS, attributes, closure, modules_of
 
 __all__ = ["Fingerprint", "fingerprint", "hash_weights"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any
 
 import torch
 
-from vpbench.clips.annotations import find_annotations
-from vpbench.clips.prepare import find_prepared
 from vpbench.clips.probe import Probe
 from vpbench.clips.source import ClipSource
 from vpbench.errors import PluginError, UsageError, VpbenchError, describe, did_you_mean
-from vpbench.evaluation.plan import Plan, Settings, make_plan
+from vpbench.evaluation.cell import Cell, plan_cell
+from vpbench.evaluation.launch import Shard, choose_device, find_launch
+from vpbench.evaluation.plan import Run, Settings, add_annotators, open_run
+from vpbench.evaluation.source import open_source
 from vpbench.names import below
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.loader import Plugins
@@ -37,7 +37,7 @@ from vpbench.training.clips import (
     validation_protocol,
 )
 
-__all__ = ["Resources", "TrainSettings", "TrainingPlan", "find_resources", "is_first_process", "make_training_plan"]
+__all__ = ["Resources", "TrainSettings", "TrainingPlan", "find_resources", "make_training_plan"]
 
 LAST = "last"
 """The value of ``keep`` for the weights of the last step."""
@@ -93,13 +93,13 @@ class TrainingPlan:
 
     protocol: Protocol
     chosen: Component
-    plugins: Plugins
     settings: TrainSettings
     resources: Resources
     source: ClipSource
     clips: TrainingClips
-    validation: Plan
-    validation_settings: Settings
+    validation: Run
+    cell: Cell
+    """The predictor in the validation."""
     stages: Sequence[Any]
     recipes: Sequence[Recipe]
     """The recipe of each stage, with the user's changes; a recipe may give epochs or steps."""
@@ -138,7 +138,7 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     validation_settings = Settings(
         data_roots=settings.data_roots,
         options=settings.options,
-        annotate=settings.annotate,
+        annotate=add_annotators(settings.annotate, chosen.info, protocol, dataset),
         clips=protocol.training.validation_clips,
         metrics=settings.metrics,
         device="cpu",  # Lightning places the predictor, and validation its metrics
@@ -149,17 +149,19 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     )
     part = Part(dataset, frozenset(s.name for s in val))
     watched = validation_protocol(protocol, dataset)
-    validation = make_plan(watched, [chosen], plugins, validation_settings, Probe(watched, part))
-    keep = settings.keep or next(iter(validation.cells[0].metrics), LAST)
-    if keep not in {*validation.cells[0].metrics, LAST}:
-        raise UsageError(f"--keep {keep}: is not measured{did_you_mean(keep, {*validation.cells[0].metrics, LAST})}")
+    validation = open_run(watched, plugins, validation_settings, Probe(watched, part))
+    cell = plan_cell(validation, chosen)
+    keep = settings.keep or next(iter(cell.metrics), LAST)
+    if keep not in {*cell.metrics, LAST}:
+        raise UsageError(f"--keep {keep}: is not measured{did_you_mean(keep, {*cell.metrics, LAST})}")
     stages = _stages(trainer, chosen, protocol)
+    info = chosen.info
     recipes = [_recipe(stage, number, settings.recipe) for number, stage in enumerate(stages, 1)]
     record = TrainingRecord(
         protocol=protocol.hash,
         training=protocol.training.model_dump(mode="json"),
         clips=_hash([f"{s.name} {list(starts)}" for s, starts in zip(clips.sequences, clips.starts, strict=True)]),
-        validation=ValidationRecord(manifest=validation.manifest.hash, metrics=tuple(validation.cells[0].metrics)),
+        validation=ValidationRecord(manifest=validation.manifest.hash, metrics=tuple(cell.metrics)),
         predictor=chosen.name,
         options=dict(chosen.options),
         start=hash_weights(chosen.value),
@@ -175,13 +177,19 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     return TrainingPlan(
         protocol,
         chosen,
-        plugins,
         settings,
         resources,
-        _source(protocol, chosen, dataset, validation),
+        open_source(
+            training_protocol(protocol),
+            dataset,
+            training_manifest(protocol, dataset),
+            validation.annotators,
+            {*info.requires, *info.uses, *info.outputs},
+            (),
+        ),
         clips,
         validation,
-        validation_settings,
+        cell,
         stages,
         recipes,
         keep,
@@ -194,28 +202,6 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
 
 def _hash(lines: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _source(protocol: Protocol, chosen: Component, dataset: Any, validation: Plan) -> ClipSource:
-    """Read from the prepared store of the training sequences where there is one, else from the dataset."""
-    info = chosen.info
-    annotators = {modality: one.value for modality, one in validation.annotators.items()}
-    wanted = {*info.requires, *info.uses, *info.outputs} & {*dataset.info.context_modalities, *annotators}
-    own, manifest = training_protocol(protocol), training_manifest(protocol, dataset)
-    found = {m: find_annotations(own, dataset, manifest, one) for m, one in validation.annotators.items()}
-    annotated = {modality: store for modality, store in found.items() if store}
-    needs = {m for modality, one in annotators.items() if modality not in annotated for m in one.info.needs}
-    read = {"frames", *(wanted - set(annotators)), *needs} & set(dataset.info.modalities)
-    prepared = find_prepared(own, dataset, manifest, read)
-    return ClipSource(
-        prepared or dataset,
-        protocol.dataset.name,
-        () if prepared else protocol.pixels,
-        frozenset(wanted),
-        frozenset(),
-        annotators,
-        annotated=annotated,
-    )
 
 
 def _stages(trainer: Trainer, chosen: Component, protocol: Protocol) -> list[Stage]:
@@ -254,31 +240,16 @@ def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def is_first_process() -> bool:
-    """Return whether this process is the one that speaks and writes, whoever started it."""
-    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-    return all(os.environ.get(rank, "0") == "0" for rank in ranks)
-
-
 def find_resources(settings: TrainSettings) -> Resources:
     """Return what to train on: as the user says, else as the launcher does, else every GPU, else one CPU process.
 
     Raises:
         UsageError: a GPU is asked for where torch sees none, or more than it sees.
     """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if settings.device == "cuda" and not there:
-        raise UsageError("--device cuda: torch sees no GPU here; use --device cpu or auto")
-    gpu = there > 0 and settings.device != "cpu"
-    env = os.environ
-    if "LOCAL_WORLD_SIZE" in env:  # torchrun
-        local = int(env["LOCAL_WORLD_SIZE"])
-        launched = (local, int(env["WORLD_SIZE"]) // local)
-    elif int(env.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        nodes = int(env.get("SLURM_STEP_NUM_NODES", 1))
-        launched = (int(env["SLURM_STEP_NUM_TASKS"]) // nodes, nodes)
-    else:
-        launched = None
+    gpu = choose_device(settings.device, Shard(0, 1)) != "cpu"
+    there = torch.cuda.device_count() if gpu else 0
+    launch = find_launch()
+    launched = (launch.world // launch.nodes, launch.nodes) if launch else None
     devices, nodes = launched or (there if gpu else 1, 1)
     devices, nodes = settings.devices or devices, settings.nodes or nodes
     if gpu and devices > there:

@@ -58,9 +58,14 @@ def run_stage(
     stage.recipe = recipe = replace(recipe, steps=steps)
     watch = Watch(loader, plan.settings.seed, number)
     keeper = make_keeper(plan.validation.manifest) if make_keeper else None
-    settings = replace(plan.validation_settings, batch_size=recipe.batch_size)
     validation = Validation(
-        plan.validation, settings, plan.plugins, loader, folder=folder, keeper=keeper, say=_prefixed(plan, number, say)
+        plan.validation,
+        plan.cell,
+        loader,
+        batch_size=recipe.batch_size,
+        folder=folder,
+        keeper=keeper,
+        say=_prefixed(plan, number, say),
     )
     best = Best(folder / "best.ckpt", validation, plan.keep) if plan.keep != LAST else None
     minutes = plan.settings.minutes

@@ -33,7 +33,7 @@ def plan_training(job: Job, plugins: Plugins, settings: TrainSettings) -> Traini
     own = replace(
         settings,
         options=options,
-        annotate={**job_annotators(job, chosen, protocol, dataset), **settings.annotate},
+        annotate={**job_annotators(job, chosen.info, protocol, dataset), **settings.annotate},
         recipe=recipe,
         seed=job.seed,
     )

@@ -30,7 +30,8 @@ except ModuleNotFoundError as error:
     raise VpbenchError(f"training needs {missing}: pip install 'vpbench[train]'") from error
 
 from vpbench.evaluation.keepers import Keeper
-from vpbench.evaluation.predicting import no_memory
+from vpbench.evaluation.launch import is_first_process
+from vpbench.evaluation.prediction import no_memory
 from vpbench.files import write_atomic
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.plugin.training import Precision
@@ -38,7 +39,7 @@ from vpbench.protocol.protocol import Protocol, Seed
 from vpbench.protocol.units import Manifest
 from vpbench.select.data import open_protocol
 from vpbench.select.trained import save_trained
-from vpbench.training.plan import TrainingPlan, TrainSettings, is_first_process, make_training_plan
+from vpbench.training.plan import TrainingPlan, TrainSettings, make_training_plan
 from vpbench.validation import checked_arguments
 
 __all__ = ["Stopped", "train", "train_plan"]

@@ -15,12 +15,12 @@ from lightning.pytorch.callbacks import Callback
 from vpbench.clips.batch import stack
 from vpbench.clips.source import batches as read_batches
 from vpbench.errors import VpbenchError
+from vpbench.evaluation.cell import Cell
 from vpbench.evaluation.keepers import Keeper
-from vpbench.evaluation.loop import Evaluation
 from vpbench.evaluation.measure import measure
-from vpbench.evaluation.plan import Plan, Settings
-from vpbench.evaluation.predicting import Caller, evaluation_mode
-from vpbench.plugin.loader import Plugins
+from vpbench.evaluation.plan import Run
+from vpbench.evaluation.prediction import evaluation_mode
+from vpbench.evaluation.source import run_source
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Anchored
 from vpbench.results.rows import Row
@@ -55,19 +55,18 @@ class Validation(Callback):
 
     def __init__(
         self,
-        plan: Plan,
-        settings: Settings,
-        plugins: Plugins,
+        run: Run,
+        cell: Cell,
         loader: TrainingLoader,
         *,
+        batch_size: int,
         folder: Path,
         keeper: Keeper | None,
         say: Callable[[str], None],
     ) -> None:
-        self._plan, self._settings, self._plugins, self._loader = plan, settings, plugins, loader
+        self._run, self._cell, self._loader, self._batch_size = run, cell, loader, batch_size
         self._folder, self._keeper, self._say = folder, keeper, say
-        self._cell = plan.cells[0]
-        self.metrics = self._cell.metrics
+        self.metrics = cell.metrics
         self.seconds = 0.0
         self.history: list[EpochRecord] = []
         """Every validation so far."""
@@ -93,12 +92,12 @@ class Validation(Callback):
     def overall(self, scores: Scores, metric: str) -> float:
         """Return the mean over the steps, or the last step's score for anchored sampling; NaN if it is undefined."""
         values = [math.nan if value is None else value for value in scores[metric]]
-        anchored = isinstance(self._plan.protocol.sampling, Anchored)
+        anchored = isinstance(self._run.protocol.sampling, Anchored)
         return values[-1] if anchored else math.fsum(values) / len(values)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the metrics for the device of this process."""
-        self.metrics = choose_metrics(self._plugins, list(self._cell.metrics), str(trainer.strategy.root_device))
+        self.metrics = choose_metrics(self._run.plugins, list(self._cell.metrics), str(trainer.strategy.root_device))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate.
@@ -109,7 +108,7 @@ class Validation(Callback):
         start = time.perf_counter()
         with evaluation_mode(self._cell.label, self._cell.predictor.value):
             rows = self._rows(trainer)
-        scores = finalise_rows(rows, self.metrics, self._plan.protocol.steps)
+        scores = finalise_rows(rows, self.metrics, self._run.protocol.steps)
         batches = self._loader.served
         self.history.append(EpochRecord(epoch=self.epoch, batches=batches, scores=scores))
         overall = {name: self.overall(scores, name) for name in self.metrics}
@@ -122,21 +121,20 @@ class Validation(Callback):
 
     def _rows(self, trainer: Trainer) -> list[Row]:
         """Return the rows of all clips; each process predicts its share."""
-        plan, device = self._plan, str(trainer.strategy.root_device)
-        source = Evaluation(plan, self._settings, (), ()).source()
-        size, clips = self._settings.batch_size, plan.manifest.clips
+        run, cell, device = self._run, self._cell, str(trainer.strategy.root_device)
+        source = run_source(run, [cell])
+        size, clips = self._batch_size, run.manifest.clips
         groups = [clips[i : i + size] for i in range(0, len(clips), size)][trainer.global_rank :: trainer.world_size]
-        cell = self._cell
-        caller = Caller(cell.label, cell.predictor.value, cell.predictor.info, cell.outputs, self._settings.seed)
+        caller = cell.caller(run.settings.seed)
         rows: list[Row] = []
-        for read in read_batches(source, groups, self._settings.workers):
+        for read in read_batches(source, groups, run.settings.workers):
             if isinstance(read, VpbenchError):
                 raise read
             for batch in stack(read, device, source):
                 checked = caller.predict(batch, 0)
-                quantise = plan.protocol.quantise
+                quantise = run.protocol.quantise
                 rows += measure(
-                    cell.label, checked, batch, self.metrics, quantise=quantise, sample=None, seen=cell.seen
+                    cell.label, checked, batch, self.metrics, quantise=quantise, sample=None, context=cell.context
                 )
                 if self._keeper is not None:
                     folder = self._folder / f"epoch{self.epoch + 1:04d}"

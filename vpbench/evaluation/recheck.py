@@ -1,7 +1,7 @@
-"""Published units of an earlier run: are they of the data at hand?
+"""Check whether the published units of an earlier run are of the current data.
 
-A unit records a stamp of its sequences' files and of the code that reads them. A unit with the same stamp is taken as
-it is. With another stamp, its clips are read again. A unit of other pixels is set aside and evaluated again.
+A unit records a stamp of its sequences' files and of the code that reads them. A unit with the same stamp is valid.
+With another stamp, its clips are read again. A unit of other pixels is set aside and evaluated again.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from vpbench.clips.probe import Probe
 from vpbench.clips.source import ClipSource
 from vpbench.errors import VpbenchWarning
+from vpbench.evaluation.cell import Cell
 from vpbench.evaluation.measure import data_fields
-from vpbench.evaluation.plan import Cell
 from vpbench.protocol.units import Manifest, Unit
-from vpbench.results.store import Attempt, Store
 
 __all__ = ["Recheck"]
 
@@ -30,12 +29,13 @@ class Recheck:
     manifest: Manifest
     _digests: dict[int, dict[str, dict[str, str]]] = field(default_factory=dict)
 
-    def valid(self, cell: Cell, store: Store, attempt: Attempt, units: Iterable[Unit]) -> frozenset[int]:
-        """Return the numbers of the published units that are of the data at hand; set the others aside.
+    def valid(self, cell: Cell, units: Iterable[Unit]) -> frozenset[int]:
+        """Return the numbers of the published units that are of the current data; set the others aside.
 
         Raises:
             DataError: a clip cannot be read. ResultError: a unit cannot be read or set aside.
         """
+        store = cell.store
         stamps = store.stamps()
         published = frozenset(store.published())
         valid = published
@@ -43,8 +43,8 @@ class Recheck:
             stamp = self.probe.stamp(unit, self.manifest)
             if unit.number not in published or stamp in stamps.get(unit.number, ()):
                 continue
-            if self._same(cell, store, unit):
-                attempt.stamp(unit.number, stamp)
+            if self._same(cell, unit):
+                cell.attempt.stamp(unit.number, stamp)
             else:
                 store.set_aside(unit.number)
                 valid -= {unit.number}
@@ -57,19 +57,19 @@ class Recheck:
             )
         return valid
 
-    def _same(self, cell: Cell, store: Store, unit: Unit) -> bool:
+    def _same(self, cell: Cell, unit: Unit) -> bool:
         if unit.number not in self._digests:
             self._digests[unit.number] = {ref.id: self.source.read(ref).digests for ref in unit.clips}
         digests = self._digests[unit.number]
         # An annotator is named by the identity. Its maps may differ in the last bit on another device.
         compared = ("data",) if cell.identity.annotators else ("data", "context")
         expected = {
-            (clip, name): data_fields(of_clip, metric, cell.seen)
-            for clip, of_clip in digests.items()
+            (clip, name): data_fields(clip_digests, metric, cell.context)
+            for clip, clip_digests in digests.items()
             for name, metric in cell.metrics.items()
         }
         return all(
             row.get(key) == expected[row["clip"], row["metric"]].get(key)
-            for row in store.unit_rows(unit.number)
+            for row in cell.store.unit_rows(unit.number)
             for key in compared
         )

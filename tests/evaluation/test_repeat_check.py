@@ -9,8 +9,8 @@ import torch
 
 import vpbench
 from vpbench.clips.batch import Batch
-from vpbench.evaluation.predicting import Caller
-from vpbench.evaluation.repeating import TOLERANCES, RepeatCheck, differences
+from vpbench.evaluation.prediction import Caller
+from vpbench.evaluation.repeat_check import TOLERANCES, RepeatCheck, differences
 from vpbench.plugin.clip import Context, Future
 from vpbench.protocol.sampling import ClipRef
 

@@ -22,7 +22,7 @@ from vpbench.plugin.clip import Context, Future, Modality, arrays_of, with_array
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.predictor import Predictor, PredictorInfo
 from vpbench.plugin.process_state import process_state
-from vpbench.select.held import modules_of
+from vpbench.select.members import modules_of
 
 __all__ = ["Caller", "evaluation_mode", "generators", "no_memory"]
 

@@ -14,11 +14,11 @@ import torch
 
 from vpbench.clips.batch import Batch, join
 from vpbench.errors import PredictorError
-from vpbench.evaluation.predicting import Caller
+from vpbench.evaluation.prediction import Caller
 from vpbench.plugin.clip import Modality, Prediction
 from vpbench.plugin.process_state import other_randomness
 from vpbench.protocol.sampling import ClipRef
-from vpbench.select.held import modules_of
+from vpbench.select.members import modules_of
 
 __all__ = ["TOLERANCES", "RepeatCheck", "Tolerance", "differences"]
 

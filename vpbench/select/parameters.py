@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-__all__ = ["count_parts"]
+__all__ = ["count_parameters"]
 
 
-def count_parts(predictor: Any) -> dict[str, int]:
+def count_parameters(predictor: Any) -> dict[str, int]:
     """Return the number of parameters of each direct part of a predictor; ``{}`` where it has none.
 
     A predictor with parts that inference does not use (discriminators) names those that it does in a method

@@ -1,0 +1,242 @@
+"""One predictor on one protocol: planned before the run, opened as a result folder, then run unit by unit."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from vpbench.clips.annotations import flags
+from vpbench.errors import (
+    DataError,
+    MetricError,
+    PredictorError,
+    ResultError,
+    UsageError,
+    VpbenchError,
+    VpbenchWarning,
+    did_you_mean,
+)
+from vpbench.evaluation.plan import Run
+from vpbench.evaluation.prediction import Caller
+from vpbench.evaluation.record import describe_run
+from vpbench.evaluation.repeat_check import RepeatCheck
+from vpbench.names import below
+from vpbench.plugin.clip import Modality
+from vpbench.plugin.metric import Metric, Setting
+from vpbench.plugin.modality import merge_declarations
+from vpbench.plugin.predictor import PredictorInfo
+from vpbench.results.provenance import describe_process, peak_memory
+from vpbench.results.records import Identity, RunRecord, label
+from vpbench.results.rows import Row
+from vpbench.results.store import Attempt, Store
+from vpbench.select.component import Component
+from vpbench.select.fingerprint import Fingerprint
+from vpbench.select.metrics import fingerprint_metric
+from vpbench.validation import validation_errors
+
+__all__ = ["Cell", "plan_cell"]
+
+
+@dataclass
+class Cell:
+    """One predictor on one protocol, which becomes one result. An error ends this cell and no other."""
+
+    predictor: Component
+    identity: Identity
+    metrics: Mapping[str, Metric]
+    folder: Path
+    record: RunRecord
+    """The content of ``run.json``."""
+    samples: int
+    outputs: Sequence[Modality]
+    """Modalities that it must predict here."""
+    context: frozenset[Modality]
+    """Modalities of the context that it receives."""
+    error: VpbenchError | None = None
+    store: Store = field(init=False)
+    attempt: Attempt = field(init=False)
+    check: RepeatCheck = field(init=False)
+    published: frozenset[int] = frozenset()
+    """Numbers of the units that need no evaluation."""
+    axes_checked: bool = False
+    """Whether the tables of its metrics are known to be [clip][step]."""
+    rows: list[Row] = field(default_factory=list)
+    """Rows of the current unit."""
+    worked: bool = False
+    started: float = 0.0
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def label(self) -> str:
+        """The predictor's name with its preset."""
+        return label(self.predictor.name, self.predictor.preset)
+
+    @property
+    def info(self) -> PredictorInfo:
+        """The predictor's ``info``."""
+        info: PredictorInfo = self.predictor.info
+        return info
+
+    def caller(self, seed: int) -> Caller:
+        """Return what calls the predictor."""
+        return Caller(self.label, self.predictor.value, self.info, self.outputs, seed)
+
+    def open(self, run: Run) -> None:
+        """Open the result folder and check what is published in it.
+
+        Raises:
+            ResultError: it holds another result, cannot be written, or a unit is not what was published.
+        """
+        self.started, self.worked = time.perf_counter(), False
+        self.store = Store.create(self.folder, self.record)
+        self.store.check_claims()
+        engines = {str(getattr(metric, "engine", "")) for metric in self.metrics.values()} - {""}
+        device = run.device if run.device == "cpu" else torch.cuda.get_device_name(run.device)
+        shard = [run.shard.rank, run.shard.world]
+        facts = describe_process() | {"device": device, "engine": ", ".join(sorted(engines)), "shard": shard}
+        self.attempt = Attempt(self.store, facts)
+        self.published = frozenset(self.store.published())
+        self.check = RepeatCheck(self.caller(run.settings.seed))
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Let an error of the predictor, a metric or the result folder end this cell only."""
+        try:
+            yield
+        except (PredictorError, MetricError, ResultError) as error:
+            self.error = error
+
+    @contextmanager
+    def clock(self, phase: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] += time.perf_counter() - start
+
+    def publish(self, number: int, stamp: str) -> None:
+        """Publish the rows of the current unit, computed from data with that stamp."""
+        self.worked = True
+        with self.clock("publish"):
+            self.store.publish(number, self.rows, self.attempt, stamp)
+
+    def close(self) -> None:
+        """Record the times, if this process did anything for the result."""
+        if self.worked:
+            times = {phase: round(seconds, 3) for phase, seconds in sorted(self.seconds.items())}
+            times["wall"] = round(time.perf_counter() - self.started, 3)
+            self.attempt.write(seconds=times, peak_memory_bytes=peak_memory())
+
+
+def plan_cell(run: Run, predictor: Component) -> Cell:
+    """Decide what one predictor of a run does, which probes a few clips.
+
+    Raises:
+        VpbenchError: the predictor does not fit the protocol or the data, or a metric that the user named cannot apply.
+    """
+    protocol, dataset, info = run.protocol, run.dataset.info, predictor.info
+    if isinstance(predictor.value, torch.nn.Module):
+        predictor.value.to(run.device).eval()
+    _check_fit(run, predictor)
+    # An oracle predicts from the truth, which no annotator supplies.
+    available = dataset.modalities if info.oracle else {*dataset.context_modalities, *run.annotators}
+    outputs = info.expected(set(available))
+    metrics, skipped = _usable_metrics(run, predictor, outputs)
+    declared = {*info.requires, *info.uses}
+    annotators = {modality: component for modality, component in run.annotators.items() if modality in declared}
+    context = frozenset({"frames", *declared} & {*dataset.context_modalities, *annotators})
+    truth = {m for metric in metrics.values() for m in (*metric.info.needs, *metric.info.truth)}
+    proofs = {name: fingerprint_metric(run.plugins, name) for name in sorted(metrics)}
+    doubt = _doubt(predictor, annotators.values(), proofs)
+    samples = run.settings.samples if info.stochastic else 1
+    with validation_errors(UsageError, f"{predictor.name!r} on {protocol.name} cannot be recorded"):
+        identity = Identity(
+            protocol=protocol.hash,
+            manifest=run.manifest.hash,
+            data=run.probe.digest(run.manifest, context - set(annotators), truth & set(dataset.modalities)),
+            predictor=predictor.name,
+            options=dict(predictor.options),
+            fingerprint=predictor.fingerprint,
+            annotators={modality: component.describe() for modality, component in annotators.items()},
+            metrics={name: metric.info.revision for name, metric in sorted(metrics.items())},
+            metric_code={name: proof.sha256 for name, proof in proofs.items()},
+            seed=run.settings.seed,
+            samples=samples,
+            partial=run.manifest.partial,
+            unproven=secrets.token_hex(8) if doubt else "",
+        )
+    name = label(predictor.name, predictor.preset)
+    if doubt:
+        warnings.warn(
+            f"{name}: this result will not be reused, since {doubt}; a method `fingerprint()` that names everything "
+            f"that decides its numbers makes it reusable",
+            VpbenchWarning,
+            stacklevel=2,
+        )
+    folder = below(run.settings.out, protocol.name, name, identity.hash[:12])
+    record = describe_run(predictor, protocol, run.manifest, dataset, identity, metrics, skipped, run.plugins)
+    return Cell(predictor, identity, metrics, folder, record, samples, outputs, context)
+
+
+def _check_fit(run: Run, predictor: Component) -> None:
+    """Check that a predictor can predict the horizon and gets the modalities that it requires."""
+    info, protocol, dataset = predictor.info, run.protocol, run.dataset.info
+    horizon = protocol.sampling.horizon
+    if info.horizon != "any" and info.horizon < horizon:
+        raise UsageError(
+            f"predictor {predictor.name!r} predicts at most {info.horizon} steps; {protocol.name} asks for {horizon}"
+        )
+    if info.oracle and (lacking := _lacking(info, dataset.modalities)):
+        raise DataError(
+            f"the oracle {predictor.name!r} needs the true {min(lacking)}; {protocol.dataset.name!r} has none"
+        )
+    declarations = {f"dataset {protocol.dataset.name!r}": dataset.declares}
+    declarations |= {f"annotator {a.name!r}": a.value.info.declares for a in run.annotators.values()}
+    merge_declarations(declarations | {f"predictor {predictor.name!r}": info.declares})
+    available = {*dataset.context_modalities, *run.annotators}
+    if lacking := _lacking(info, available):
+        raise DataError(
+            f"predictor {predictor.name!r} requires {' and '.join(lacking)}, which {protocol.dataset.name!r} lacks"
+            f"{did_you_mean(lacking[0], available)}: add {flags(lacking)} (`vpbench list annotators`)"
+        )
+
+
+def _lacking(info: PredictorInfo, available: Collection[str]) -> list[Modality]:
+    return [modality for modality in info.requires if modality not in available]
+
+
+def _usable_metrics(
+    run: Run, predictor: Component, outputs: Sequence[Modality]
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Divide metrics into those that can apply and those that cannot, with the reason."""
+    dataset, protocol = run.dataset.info, run.protocol
+    setting = Setting(
+        size=protocol.size,
+        truth=frozenset(dataset.modalities),
+        outputs=frozenset(outputs),
+        label_space=dataset.label_space,
+        label_size=protocol.label_size,
+    )
+    reasons = {name: metric.why_not(setting) for name, metric in run.metrics.items()}
+    skipped = {name: reason for name, reason in reasons.items() if reason}
+    if run.settings.metrics and skipped:
+        name, reason = next(iter(skipped.items()))
+        raise MetricError(f"metric {name!r} cannot be measured for {predictor.name!r} on {protocol.name}: {reason}")
+    return {name: metric for name, metric in run.metrics.items() if name not in skipped}, skipped
+
+
+def _doubt(predictor: Component, annotators: Iterable[Component], metrics: Mapping[str, Fingerprint]) -> str:
+    """Return why a later run cannot be proven to give this result; "" if it can."""
+    doubts = [(f"predictor {predictor.name!r}", predictor.unproven)]
+    doubts += [(f"annotator {annotator.name!r}", annotator.unproven) for annotator in annotators]
+    doubts += [(f"metric {name!r}", proof.unproven) for name, proof in metrics.items()]
+    return next((f"{name} cannot be fingerprinted ({reason})" for name, reason in doubts if reason), "")
