@@ -65,7 +65,7 @@ def check(predictor, *batches: Batch) -> int:
     for each in batches:
         repeat.add(each, repeat.caller.predict(each, 0).prediction)
     repeat.finish()
-    assert repeat.done
+    assert repeat.finished
     return predictor.calls
 
 

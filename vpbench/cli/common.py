@@ -23,9 +23,9 @@ __all__ = [
     "LENGTH",
     "SEED",
     "State",
+    "attempts",
     "busy",
     "common_options",
-    "each",
     "json_option",
     "leave_stdout",
     "pairs",
@@ -189,19 +189,19 @@ def parse_options(
     parsed = parse_assignments(options, "-o")
     files = {name: Path(text).expanduser() for name, text in pairs(weights, "--weights", bare=True).items()}
     if "" in files:
-        known = sorted({Selector.parse(text).name for text in names})
-        if len(known) > 1:
-            raise UsageError(f"--weights {files['']}: whose? Write --weights NAME=FILE, such as {known[0]}=FILE")
-        if known[0] in files:
-            raise UsageError(f"--weights {files['']}: given twice for {known[0]}")
-        files[known[0]] = files.pop("")
+        names = sorted({Selector.parse(text).name for text in names})
+        if len(names) > 1:
+            raise UsageError(f"--weights {files['']}: whose? Write --weights NAME=FILE, such as {names[0]}=FILE")
+        if names[0] in files:
+            raise UsageError(f"--weights {files['']}: given twice for {names[0]}")
+        files[names[0]] = files.pop("")
     for name, file in files.items():
         if not file.is_file():
             raise DataError(f"--weights {name}={file}: there is no such file")
-        own = parsed.setdefault(name, {})
-        if "weights" in own:
-            raise UsageError(f"--weights {name}={file}: -o {name}.weights={own['weights']} says the same thing")
-        own["weights"] = str(file)
+        values = parsed.setdefault(name, {})
+        if "weights" in values:
+            raise UsageError(f"--weights {name}={file}: -o {name}.weights={values['weights']} says the same thing")
+        values["weights"] = str(file)
     return parsed
 
 
@@ -213,7 +213,7 @@ def roots(texts: tuple[str, ...]) -> dict[str, Path]:
 
 
 @contextmanager
-def each() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+def attempts() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Do several things though some fail: each within ``with attempt():``; exits with 1 at the end if one failed."""
     failed = False
 
@@ -232,7 +232,7 @@ def each() -> Iterator[Callable[[], AbstractContextManager[None]]]:
 
 
 @contextmanager
-def busy(what: str) -> Iterator[None]:
+def busy(title: str) -> Iterator[None]:
     """Say on standard error, where that is a terminal, what takes a while."""
     from rich.console import Console
     from rich.text import Text
@@ -241,12 +241,12 @@ def busy(what: str) -> Iterator[None]:
     if not console.is_terminal:
         yield
         return
-    with console.status(Text(line(what))):
+    with console.status(Text(line(title))):
         yield
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on standard error, where that is a terminal."""
     from rich.console import Console
     from rich.progress import (
@@ -270,5 +270,5 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(line(what), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(line(title), total=None)
+        yield lambda count, total: bar.update(task, completed=count, total=total)

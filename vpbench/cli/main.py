@@ -123,8 +123,8 @@ def _run(args: list[str]) -> int:
             raise
         return _fail(str(error), error.exit_code)
     except click.UsageError as error:
-        where = f"vpbench {error.ctx.info_name}" if error.ctx and error.ctx.parent else "vpbench"
-        return _fail(f"{error.format_message()} (see `{where} --help`)", 2)
+        place = f"vpbench {error.ctx.info_name}" if error.ctx and error.ctx.parent else "vpbench"
+        return _fail(f"{error.format_message()} (see `{place} --help`)", 2)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
@@ -141,12 +141,12 @@ def _run(args: list[str]) -> int:
         return _fail(explain(error, state.__dict__.get("plugins")), 1)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **details: Any) -> None:
     """Print what is meant for users in one line, and other warnings as Python does."""
     if issubclass(category, VpbenchWarning):
         say(f"vpbench: warning: {line(str(message))}", err=True)
     else:
-        say_block(warnings.formatwarning(message, category, *where[:2]).rstrip(), err=True)
+        say_block(warnings.formatwarning(message, category, *place[:2]).rstrip(), err=True)
 
 
 def _end_quietly() -> int:

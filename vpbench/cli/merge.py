@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vpbench.cli.common import State, common_options, each
+from vpbench.cli.common import State, attempts, common_options
 from vpbench.output import say
 
 __all__ = ["command"]
@@ -27,7 +27,7 @@ def command(state: State, result: Path, allow_partial: bool) -> None:
     folders = find_results(result)
     if not folders:
         raise ResultError(f"{result}: there is no result (no run.json) at or below it")
-    with each() as attempt:
+    with attempts() as attempt:
         for folder in folders:
             with attempt():
                 merge(Store.open(folder), state.plugins, allow_partial=allow_partial)

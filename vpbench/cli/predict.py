@@ -82,8 +82,8 @@ def command(
         return
     first, *_, last = document["context"] * 2
     height, width = document["size"]
-    seen = f"frame {first}" if first == last else f"frames {first} to {last}"
-    say(f"{predictor}: {document['horizon']} steps after {seen} of {document['video']} ({height}x{width})")
+    context_text = f"frame {first}" if first == last else f"frames {first} to {last}"
+    say(f"{predictor}: {document['horizon']} steps after {context_text} of {document['video']} ({height}x{width})")
     for note in document["notes"]:
         say(note)
     for name in document["files"]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import SEED, State, busy, common_options, each, pairs, roots
+from vpbench.cli.common import SEED, State, attempts, busy, common_options, pairs, roots
 from vpbench.errors import PredictorError, UsageError, VpbenchError
 from vpbench.names import Selector
 from vpbench.output import say
@@ -156,10 +156,10 @@ def _train_suite(
     check_used(settings.options, {job.entry.selector.name for job in jobs})
     main = is_first_process()
     if only is not None:
-        with each() as attempt, attempt():
+        with attempts() as attempt, attempt():
             _train(plan_training(jobs[only], plugins, settings), jobs[only].protocol, pictures)
         return
-    with each() as attempt:
+    with attempts() as attempt:
         for number, job in enumerate(jobs):
             with attempt():
                 if main:

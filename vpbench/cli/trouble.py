@@ -35,14 +35,14 @@ def explain(error: Exception, plugins: Plugins | None) -> str:
         plugins: those that are loaded; None where loading failed.
     """
     name = _plugin_of(error, plugins)
-    where = f"plugin {name}: " if name else ""
+    origin = f"plugin {name}: " if name else ""
     if isinstance(error, OSError) and error.errno is not None:
-        return where + _system_line(error)
+        return origin + _system_line(error)
     if isinstance(error, MemoryError) or any(words in text_of(error) for words in _MEMORY):
-        return f"{where}memory does not suffice: lower --batch-size or --workers, or close other programs"
+        return f"{origin}memory does not suffice: lower --batch-size or --workers, or close other programs"
     if isinstance(error, UnicodeEncodeError):
-        return f"{where}{error.encoding} cannot write {error.object[error.start]!r}: set PYTHONIOENCODING=utf-8"
-    return f"{where}{describe(error)} (this is a bug of {'that plugin' if name else 'vpbench'}; --debug shows where)"
+        return f"{origin}{error.encoding} cannot write {error.object[error.start]!r}: set PYTHONIOENCODING=utf-8"
+    return f"{origin}{describe(error)} (this is a bug of {'that plugin' if name else 'vpbench'}; --debug shows where)"
 
 
 def stdout_is_closed() -> bool:

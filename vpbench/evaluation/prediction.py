@@ -95,11 +95,11 @@ class Caller:
 
 def generators(clips: Sequence[str], seed: int, sample: int) -> list[torch.Generator]:
     """Return one CPU generator per clip, seeded from (run seed, clip id, sample) and nothing else."""
-    made = []
+    noise = []
     for clip in clips:
         digest = hashlib.sha256(f"{seed}/{sample}/{clip}".encode()).digest()
-        made.append(torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1))
-    return made
+        noise.append(torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1))
+    return noise
 
 
 def no_memory(error: BaseException) -> bool:

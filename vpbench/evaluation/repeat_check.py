@@ -75,8 +75,8 @@ class RepeatCheck:
     """Predicts one clip again, once per process; to be done before the process publishes anything."""
 
     caller: Caller
-    done: bool = False
-    _known: list[tuple[Batch, Prediction]] = field(default_factory=list)
+    finished: bool = False
+    _batches: list[tuple[Batch, Prediction]] = field(default_factory=list)
     """The batches so far, while they hold one clip only."""
 
     def add(self, batch: Batch, prediction: Prediction) -> None:
@@ -85,20 +85,20 @@ class RepeatCheck:
         Raises:
             PredictorError: the predictions differ; says by how much and what the likely cause is.
         """
-        if self.done:
+        if self.finished:
             return
-        self._known.append((batch, prediction))
-        if sum(len(known.refs) for known, _ in self._known) > 1:
+        self._batches.append((batch, prediction))
+        if sum(len(batches.refs) for batches, _ in self._batches) > 1:
             self.finish()
 
     def finish(self) -> None:
         """Check with the clips that were predicted so far (raises as :meth:`add`)."""
-        if self.done or not self._known:
+        if self.finished or not self._batches:
             return
-        self.done = True
-        known, self._known = self._known, []
-        if len(known) == 1 or not self._check_together(known):
-            self._check_alone(*max(known, key=lambda pair: len(pair[0].refs)))
+        self.finished = True
+        batches, self._batches = self._batches, []
+        if len(batches) == 1 or not self._check_together(batches):
+            self._check_alone(*max(batches, key=lambda pair: len(pair[0].refs)))
 
     def _check_alone(self, batch: Batch, prediction: Prediction) -> None:
         count = len(batch.refs)
@@ -107,28 +107,28 @@ class RepeatCheck:
             trial = _Trial(batch, prediction, place, batch.clip(place), 0)
             self._check(trial, self._predict(trial.second, _SEEDS[0]))
 
-    def _check_together(self, known: Sequence[tuple[Batch, Prediction]]) -> bool:
+    def _check_together(self, batches: Sequence[tuple[Batch, Prediction]]) -> bool:
         """Check clips that were predicted alone as one batch; return whether the predictor takes such a batch."""
-        joined = join([batch for batch, _ in known])
+        joined = join([batch for batch, _ in batches])
         if joined is None:
             return False
         try:
-            again = self._predict(joined, _SEEDS[0])
+            repeat = self._predict(joined, _SEEDS[0])
         except PredictorError:  # it has no memory for it, or is made for batches of one clip
             return False
-        for place, (batch, prediction) in enumerate(known):
-            self._check(_Trial(batch, prediction, 0, joined, place), again)
+        for place, (batch, prediction) in enumerate(batches):
+            self._check(_Trial(batch, prediction, 0, joined, place), repeat)
         return True
 
-    def _check(self, trial: _Trial, again: Prediction) -> None:
+    def _check(self, trial: _Trial, repeat: Prediction) -> None:
         """Compare both predictions; tell rounding, which the size of a batch may change, from a broken promise."""
-        first, second = _clip(trial.prediction, trial.place), _clip(again, trial.second_place)
+        first, second = _clip(trial.prediction, trial.place), _clip(repeat, trial.second_place)
         if not _excess(first, second):
             return
         third = self._predict(trial.second, _SEEDS[1])
-        if excess := _excess(again, third):
+        if excess := _excess(repeat, third):
             seeded = self._predict(trial.second, _SEEDS[0])
-            raise self._refused(trial.second.refs, excess, _STATE if _excess(again, seeded) else _RANDOM)
+            raise self._refused(trial.second.refs, excess, _STATE if _excess(repeat, seeded) else _RANDOM)
         resized = len(trial.first.refs) != len(trial.second.refs)
         if excess := _excess(first, second, rounded=resized and self._rounds(trial.first)):
             repeated = self._predict(trial.first, _SEEDS[1])
@@ -162,10 +162,10 @@ def differences(a: Prediction, b: Prediction) -> dict[Modality, float]:
 
     Each is a mean over a frame; the frame that differs most counts.
     """
-    return {modality: _difference(modality, a, b) for modality in TOLERANCES if _either(modality, a, b)}
+    return {modality: _difference(modality, a, b) for modality in TOLERANCES if _is_predicted(modality, a, b)}
 
 
-def _either(modality: Modality, a: Prediction, b: Prediction) -> bool:
+def _is_predicted(modality: Modality, a: Prediction, b: Prediction) -> bool:
     return modality in a.tensors() or modality in b.tensors()
 
 
@@ -177,10 +177,10 @@ def _difference(modality: Modality, a: Prediction, b: Prediction) -> float:
         x, y = x.argmax(2), y.argmax(2)
     if modality not in ("frames", "flow"):
         return float((x != y).double().flatten(2).mean(2).max())
-    apart = (x - y).abs().flatten(2).mean(2)
+    distance = (x - y).abs().flatten(2).mean(2)
     if modality == "flow":
-        apart = apart / x.norm(dim=2).flatten(2).mean(2).clamp(min=1)
-    return float(apart.max())
+        distance = distance / x.norm(dim=2).flatten(2).mean(2).clamp(min=1)
+    return float(distance.max())
 
 
 def _excess(a: Prediction, b: Prediction, *, rounded: bool = False) -> str:

@@ -53,8 +53,8 @@ class Network:
         """Return one line: where the state dict was, the number of tensors and values, and their dtypes."""
         tensors = [self.values[name] for name in self.names]
         dtypes = ", ".join(f"{count} {name}" for name, count in Counter(map(dtype_name, tensors)).most_common())
-        where = "top level" if self.path == _TOP else shown(self.path)
-        return f"{where}: {counted(len(tensors))}, {sum(t.numel() for t in tensors)} values ({dtypes})"
+        place = "top level" if self.path == _TOP else shown(self.path)
+        return f"{place}: {counted(len(tensors))}, {sum(t.numel() for t in tensors)} values ({dtypes})"
 
     def listing(self) -> Iterator[str]:
         """Yield a line for each tensor: its name, dtype and shape."""
@@ -77,17 +77,17 @@ def find_network(content: Any, file: Path, take: Sequence[str]) -> Network:
     """
     if not isinstance(content, Mapping):
         raise DataError(f"{file}: holds a {type(content).__name__}, not a state dict: {_SAVE}")
-    state_dicts, wanted = _state_dicts(content), list(take)
-    if wanted and (len(state_dicts) > 1 or wanted[0] in state_dicts):
-        state_dicts = _named(state_dicts, wanted.pop(0), file)
+    state_dicts, modules_left = _state_dicts(content), list(take)
+    if modules_left and (len(state_dicts) > 1 or modules_left[0] in state_dicts):
+        state_dicts = _named(state_dicts, modules_left.pop(0), file)
     if not state_dicts:
         raise DataError(f"{file}: holds no state dict, only {listed(content) or 'nothing'}: {_SAVE}")
     if len(state_dicts) > 1:
         raise DataError(f"{file}: holds several sets of weights: {_choices(_sizes(state_dicts))}")
-    network = _whole(*state_dicts.popitem(), file)
-    for module in wanted:
+    network = _network(*state_dicts.popitem(), file)
+    for module in modules_left:
         network = _module(network, module, file)
-    if wanted:
+    if modules_left:
         return network
     holder = _holder(network, content)
     if not take:
@@ -95,7 +95,7 @@ def find_network(content: Any, file: Path, take: Sequence[str]) -> Network:
     return _module(network, holder, file) if holder else network
 
 
-def _whole(path: str, values: Any, file: Path) -> Network:
+def _network(path: str, values: Any, file: Path) -> Network:
     """Return all of a state dict.
 
     Raises:
@@ -124,13 +124,13 @@ def _entry(name: Any, value: Any) -> str:
 def _state_dicts(content: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the state dicts in a file, and lists of tensors, by their paths. Each mapping is looked at once."""
     state_dicts: dict[str, Any] = {}
-    seen: set[int] = set()
+    visited: set[int] = set()
     queue: deque[tuple[int, str, Mapping[Any, Any]]] = deque([(0, _TOP, content)])
     while queue:
         depth, path, mapping = queue.popleft()
-        if id(mapping) in seen or "param_groups" in mapping:  # an optimizer
+        if id(mapping) in visited or "param_groups" in mapping:  # an optimizer
             continue
-        seen.add(id(mapping))
+        visited.add(id(mapping))
         if _is_state_dict(mapping):
             state_dicts[path] = mapping
         inner = {key if path == _TOP else f"{path}.{key}": mapping[key] for key in mapping if isinstance(key, str)}
@@ -168,8 +168,8 @@ def _module(network: Network, module: str, file: Path) -> Network:
     names = within(network.names, module)
     if not names:
         raise UsageError(f"--take {shown(module)}: {file} has no such module: {_choices(modules(network.names))}")
-    others = first_parts({old: new for old, new in network.names.items() if old not in names})
-    left_out = [f"{name} ({counted(count)})" for name, count in others.items()]
+    counts = first_parts({old: new for old, new in network.names.items() if old not in names})
+    left_out = [f"{name} ({counted(count)})" for name, count in counts.items()]
     return Network(network.path, network.values, unwrapped(names), [*network.left_out, *left_out])
 
 
@@ -190,14 +190,14 @@ def _check_one(network: Network, file: Path, *, lightning: bool) -> None:
     Raises:
         DataError: a LightningModule holds others next to it, or there is a moving average of it.
     """
-    firsts, parts = first_parts(network.names), modules(network.names)
+    firsts, sizes = first_parts(network.names), modules(network.names)
     everything = f", or --take {shlex.quote(shown(network.path))} for all"
     holders = {name: firsts[name] for name in _HOLDERS if name in firsts}
     if lightning and len(holders) == 1:
         raise DataError(f"{file}: holds several modules: {_choices(holders | firsts)}{everything}")
-    averages = [name for name in parts if _AVERAGE.search(name)]
-    if averages and len(averages) < len(parts):
-        raise DataError(f"{file}: holds weights and their moving average: {_choices(parts)}{everything}")
+    averages = [name for name in sizes if _AVERAGE.search(name)]
+    if averages and len(averages) < len(sizes):
+        raise DataError(f"{file}: holds weights and their moving average: {_choices(sizes)}{everything}")
 
 
 def _is_ours(content: Mapping[Any, Any]) -> bool:

@@ -28,7 +28,7 @@ def unwrapped(names: Names) -> Names:
 def within(names: Names, module: str) -> Names:
     """Return the names of a module's tensors, relative to it."""
     prefix = module.removesuffix(".") + "."
-    return {old: rest for old, new in names.items() if (rest := _after(prefix, new))}
+    return {old: tail for old, new in names.items() if (tail := _after(prefix, new))}
 
 
 def _after(prefix: str, name: str) -> str:
@@ -63,8 +63,8 @@ def renamed(names: Names, file: Path, strip: Sequence[str], rename: Mapping[str,
 
 def _stripped(names: Names, prefix: str, file: Path) -> Names:
     """Return names that change. A prefix may begin a name in the file too, of which some was stripped before."""
-    for whole in dict.fromkeys((prefix.removesuffix(".") + ".", prefix)):
-        rests = {old: (_after(whole, new), _after(whole, old)) for old, new in names.items()}
+    for candidate in dict.fromkeys((prefix.removesuffix(".") + ".", prefix)):
+        rests = {old: (_after(candidate, new), _after(candidate, old)) for old, new in names.items()}
         changed = {k: new or min(old, names[k], key=len) for k, (new, old) in rests.items() if new or old}
         if changed:
             return changed
@@ -75,7 +75,7 @@ def _replaced(names: Names, old: str, new: str, file: Path) -> Names:
     """Return names that change: of one tensor, or of those of a module. Names in the file will do too."""
     old, new = old.removesuffix("."), new.removesuffix(".")
     rests = {key: _after(f"{old}.", name) or _after(f"{old}.", key) for key, name in names.items()}
-    changed = {key: f"{new}.{rest}" for key, rest in rests.items() if rest}
+    changed = {key: f"{new}.{tail}" for key, tail in rests.items() if tail}
     changed |= {key: new for key, name in names.items() if old in (name, key)}
     if not changed:
         raise UsageError(f"--rename {shown(old)}={shown(new)}: {_unmatched(names, file)}")
@@ -95,9 +95,9 @@ def modules(names: Names) -> Counter[str]:
     """Return the modules in which names first differ, with their numbers of tensors."""
     split = [new.split(".") for new in names.values()]
     depth = 0
-    while all(len(parts) > depth + 1 and parts[depth] == split[0][depth] for parts in split):
+    while all(len(path) > depth + 1 and path[depth] == split[0][depth] for path in split):
         depth += 1
-    return Counter(".".join(parts[: depth + 1]) for parts in split if len(parts) > depth + 1)
+    return Counter(".".join(path[: depth + 1]) for path in split if len(path) > depth + 1)
 
 
 def listed(names: Iterable[Any]) -> str:

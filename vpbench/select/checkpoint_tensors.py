@@ -29,8 +29,8 @@ def checked_tensors(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tens
         DataError: names the first that is quantised, an integer where weights belong, or without plain values.
     """
     for name, tensor in tensors.items():
-        if why := _unusable(name, tensor):
-            raise DataError(f"{file}: '{shown(name)}' {why}")
+        if problem := _unusable(name, tensor):
+            raise DataError(f"{file}: '{shown(name)}' {problem}")
     if not any(kind(tensor) in ("floating-point", "complex") for tensor in tensors.values()):
         raise DataError(f"{file}: none of its {counted(len(tensors))} is floating-point: these are no weights")
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

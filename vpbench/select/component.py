@@ -140,25 +140,27 @@ def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str
     entry = plugins.entry(kind, selector.name)
     target = entry.load()
     model: type[BaseModel] | None = getattr(target, "Options", None)
-    where = f"{kind} {selector.name!r}"
-    preset, values = _preset(target, selector, where)
+    subject = f"{kind} {selector.name!r}"
+    preset, values = _preset(target, selector, subject)
     sources = dict.fromkeys(values, f"preset {preset}") | dict.fromkeys(options, "user")
     values |= options
     trained: Trained | None = None
     if "weights" in values and entry.trainer:
         trained = open_trained(Path(values.pop("weights")).expanduser())
-        recorded = _recorded_options(trained, target, selector, values, where)
+        recorded = _recorded_options(trained, target, selector, values, subject)
         values |= recorded
         sources |= dict.fromkeys(recorded, "weights")
         if not set(options) - {"weights"}:
             preset = preset or (trained.record.preset if trained.record else "")
     elif model is None and options:
-        raise UsageError(f"{where} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
-    _check_argument(target, selector.name, values, where)
-    validated = None if model is None else validate_options(model, values, where)
+        raise UsageError(f"{subject} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
+    _check_argument(target, selector.name, values, subject)
+    validated = None if model is None else validate_options(model, values, subject)
 
     def fail(error: BaseException) -> VpbenchError:
-        return error if isinstance(error, VpbenchError) else PluginError(f"{where} cannot be built: {describe(error)}")
+        return (
+            error if isinstance(error, VpbenchError) else PluginError(f"{subject} cannot be built: {describe(error)}")
+        )
 
     with plugin_errors(fail), process_state():
         torch.manual_seed(seed)  # untrained weights are drawn the same in every process: shards must agree
@@ -181,7 +183,7 @@ def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str
     )
 
 
-def _preset(target: Any, selector: Selector, where: str) -> tuple[str, dict[str, Any]]:
+def _preset(target: Any, selector: Selector, subject: str) -> tuple[str, dict[str, Any]]:
     """Return the name of a preset or an argument, as it labels results, and the option values that it stands for."""
     presets: Mapping[str, Mapping[str, Any]] = getattr(target, "presets", {})
     argument = selector.argument
@@ -189,12 +191,12 @@ def _preset(target: Any, selector: Selector, where: str) -> tuple[str, dict[str,
         return argument, dict(presets.get(argument, {}))
     option = getattr(target, "argument", "")
     if not option:
-        raise UsageError(f"{where} has no preset {argument!r}{did_you_mean(argument, presets)}")
+        raise UsageError(f"{subject} has no preset {argument!r}{did_you_mean(argument, presets)}")
     return _slug(argument), {option: argument}
 
 
 def _recorded_options(
-    trained: Trained, target: Any, selector: Selector, values: Mapping[str, Any], where: str
+    trained: Trained, target: Any, selector: Selector, values: Mapping[str, Any], subject: str
 ) -> Mapping[str, Any]:
     """Return the options that a file of weights records, for those that ``values`` leave open.
 
@@ -205,15 +207,15 @@ def _recorded_options(
     preset = getattr(target, "presets", {}).get(selector.argument)
     if preset is not None and hasattr(target, "Options") and not (preset and set(preset) <= set(training_only)):
         # A preset also fixes every option that it leaves at its default, unless it only says how to train.
-        every = json.loads(validate_options(target.Options, values, where).model_dump_json())
-        merge_options(trained, selector.name, every, training_only)
+        all_values = json.loads(validate_options(target.Options, values, subject).model_dump_json())
+        merge_options(trained, selector.name, all_values, training_only)
     return merge_options(trained, selector.name, values, training_only)
 
 
-def _check_argument(target: Any, name: str, values: Mapping[str, Any], where: str) -> None:
+def _check_argument(target: Any, name: str, values: Mapping[str, Any], subject: str) -> None:
     option, model = getattr(target, "argument", ""), getattr(target, "Options", None)
     if option and option not in values and model is not None and model.model_fields[option].is_required():
-        raise UsageError(f"{where} needs its {option}: write {name}:{option.upper()}")
+        raise UsageError(f"{subject} needs its {option}: write {name}:{option.upper()}")
 
 
 def _slug(text: str) -> str:

@@ -48,7 +48,7 @@ def open_protocol_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[s
 
 
 def open_dataset(
-    plugins: Plugins, name: str, options: Mapping[str, Any], roots: Mapping[str, Path], where: str = ""
+    plugins: Plugins, name: str, options: Mapping[str, Any], roots: Mapping[str, Path], place: str = ""
 ) -> Dataset:
     """Open a dataset at its data root.
 
@@ -70,10 +70,10 @@ def open_dataset(
             raise DataError(f"the data root of {name!r} does not exist: {root}. {target.info.obtain}".rstrip())
     if not hasattr(target, "Options"):
         if options:
-            raise UsageError(f"{where}the dataset {name!r} takes no options")
+            raise UsageError(f"{place}the dataset {name!r} takes no options")
         dataset: Dataset = target(root)
     else:
-        dataset = target(root, options=validate_options(target.Options, options, f"{where}dataset {name!r}"))
+        dataset = target(root, options=validate_options(target.Options, options, f"{place}dataset {name!r}"))
     return dataset
 
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import sys
 import types
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property, partial, partialmethod
@@ -26,7 +25,16 @@ import numpy as np
 import torch
 
 from vpbench.select.code import imported_files, is_library, library_version, module_files, named_globals
-from vpbench.select.members import LITERALS, attributes, closure, modules_of
+from vpbench.select.members import (
+    LITERALS,
+    attributes,
+    class_annotations,
+    closure,
+    is_global_of_library,
+    is_made_by_a_call,
+    modules_of,
+    transparent,
+)
 
 __all__ = ["Fingerprint", "fingerprint", "hash_weights"]
 
@@ -36,8 +44,6 @@ _SKIPPED_CLASS_MEMBERS = frozenset(
     | {"__doc__", "__firstlineno__", "__module__", "__orig_bases__", "__parameters__", "__static_attributes__"}
     | {"__signature__", "__weakref__", "__dataclass_fields__", "__dataclass_params__", "_abc_impl", "_is_protocol"}
 )
-_MAKERS = frozenset({"abc", "builtins", "collections", "dataclasses", "enum", "types", "typing"})
-"""Modules that a class names as its own if their functions made it."""
 _CHECKERS = frozenset({"beartype", "jaxtyping"})
 """Libraries whose decorators check types and decide no number."""
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
@@ -97,8 +103,8 @@ class _Walk:
             data = word if isinstance(word, bytes) else str(word).encode("utf-8", "surrogatepass")
             self.sha256.update(f"{len(data)}:".encode() + data)
 
-    def visit(self, value: Any, where: str) -> None:
-        """Add a value and everything it reaches; ``where`` is the path to it, for messages."""
+    def visit(self, value: Any, location: str) -> None:
+        """Add a value and everything it reaches; ``location`` is the path to it, for messages."""
         if isinstance(value, LITERALS) and type(value).__module__ == "builtins":
             return self.write(type(value).__name__, repr(value))
         if type(value) is tuple and all(isinstance(item, LITERALS) for item in value):
@@ -107,59 +113,59 @@ class _Walk:
             return self.write("again", self._numbers[id(value)])
         self._numbers[id(value)] = len(self._numbers)
         self._alive.append(value)
-        return self._visit_new(value, where)
+        return self._visit_new(value, location)
 
-    def _visit_new(self, value: Any, where: str) -> None:
+    def _visit_new(self, value: Any, location: str) -> None:
         match value:
             case torch.nn.Module(_orig_mod=original) if is_library(type(value).__module__):  # torch.compile's wrapper
-                self._all("compiled", [original], where)
+                self._items("compiled", [original], location)
             case torch.Tensor():
-                self._tensor(value, where)
+                self._tensor(value, location)
             case np.ndarray():
-                self._array(value, where)
+                self._array(value, location)
             case torch.device():
                 self.write("device")  # which one decides no number
             case torch.Generator():
-                self._tensor(value.get_state(), where)
+                self._tensor(value.get_state(), location)
             case logging.Logger():
                 self.write("logger", value.name)
             case types.ModuleType():
-                self._module(value, where)
+                self._module(value, location)
             case type():
-                self._class(value, where)
+                self._class(value, location)
             case types.FunctionType():
-                self._function(value, where)
+                self._function(value, location)
             case types.MethodType():
-                self._all("method", [value.__func__, value.__self__], where)
+                self._items("method", [value.__func__, value.__self__], location)
             case types.BuiltinFunctionType() if isinstance(value.__self__, (types.ModuleType, type(None), type)):
                 self.write("builtin", value.__module__, value.__qualname__)
             case types.CodeType():
-                self._code(value, where)
+                self._code(value, location)
             case staticmethod() | classmethod():
-                self._all(type(value).__name__, [value.__func__], where)
+                self._items(type(value).__name__, [value.__func__], location)
             case property():
-                self._all("property", [value.fget, value.fset, value.fdel], where)
+                self._items("property", [value.fget, value.fset, value.fdel], location)
             case cached_property():
-                self._all("property", [value.func], where)
+                self._items("property", [value.func], location)
             case partial() | partialmethod():
-                self._all("partial", [value.func, value.args, value.keywords], where)
+                self._items("partial", [value.func, value.args, value.keywords], location)
             case Enum():
-                self.visit(type(value), where)
+                self.visit(type(value), location)
                 self.write(value.name)
-            case _ if _is_global_of_library(value):
+            case _ if is_global_of_library(value):
                 self.write("library", value.__module__, value.__name__, library_version(value.__module__))
             case _ if isinstance(value, _TEXTS):
                 self.write(type(value).__name__, str(value))
             case _:
-                self._object(value, where)
+                self._object(value, location)
 
-    def _all(self, word: str, parts: Iterable[Any], where: str) -> None:
+    def _items(self, word: str, items: Iterable[Any], location: str) -> None:
         self.write(word)
-        for part in parts:
-            self.visit(part, where)
+        for item in items:
+            self.visit(item, location)
         self.write("end")
 
-    def _module(self, module: types.ModuleType, where: str) -> None:
+    def _module(self, module: types.ModuleType, location: str) -> None:
         """Add a module that is held as a value: whatever of it may be used."""
         if is_library(module.__name__):
             return self._library(module.__name__, "")
@@ -168,29 +174,29 @@ class _Walk:
         values = {
             name: item for name, item in vars(module).items() if not name.startswith("__") or name == "__getattr__"
         }
-        return self._all(f"module {module.__name__}", [values], where)
+        return self._items(f"module {module.__name__}", [values], location)
 
-    def _array(self, array: np.ndarray[Any, Any], where: str) -> None:
+    def _array(self, array: np.ndarray[Any, Any], location: str) -> None:
         if type(array) is not np.ndarray:
-            self.visit(type(array), where)
-            self.visit(dict(attributes(array)), where)
+            self.visit(type(array), location)
+            self.visit(dict(attributes(array)), location)
         plain = np.asarray(array)
         if plain.dtype.hasobject:
-            return self.visit(plain.tolist(), where)
+            return self.visit(plain.tolist(), location)
         return self.write("array", plain.dtype, plain.shape, _sha256(np.ascontiguousarray(plain)))
 
-    def _tensor(self, tensor: torch.Tensor, where: str) -> None:
+    def _tensor(self, tensor: torch.Tensor, location: str) -> None:
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_nested:
-            return self._cannot(tensor, where)
+            return self._cannot(tensor, location)
         if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or vars(tensor):
-            self.visit(type(tensor), where)
-            self.visit(vars(tensor), where)
+            self.visit(type(tensor), location)
+            self.visit(vars(tensor), location)
         plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
         return self.write(
             "tensor", tensor.dtype, list(tensor.shape), _sha256(plain.flatten().view(torch.uint8).numpy())
         )
 
-    def _function(self, function: types.FunctionType, where: str) -> None:
+    def _function(self, function: types.FunctionType, location: str) -> None:
         cells = closure(function)
         module = function.__globals__.get("__name__", "")  # `__module__` of a wrapper may be that of what it wraps
         if is_library(module):
@@ -198,11 +204,11 @@ class _Walk:
             wrapped = getattr(function, "__wrapped__", None)
             if module.partition(".")[0] in _CHECKERS and wrapped is not None:
                 cells = [wrapped]
-            return self._all("closure", cells, where)
+            return self._items("closure", cells, location)
         self.write("function", function.__qualname__)
-        self._code(function.__code__, where)
-        self._all("closure", cells, where)
-        self._all("defaults", [function.__defaults__, function.__kwdefaults__, vars(function)], where)
+        self._code(function.__code__, location)
+        self._items("closure", cells, location)
+        self._items("defaults", [function.__defaults__, function.__kwdefaults__, vars(function)], location)
         for name, value in named_globals(function):
             self.write("global", name)
             if isinstance(value, types.ModuleType):  # what the function uses of it is yielded, too
@@ -213,113 +219,83 @@ class _Walk:
             self.write("imports", path.name, path.read_bytes())
         return None
 
-    def _code(self, code: types.CodeType, where: str) -> None:
+    def _code(self, code: types.CodeType, location: str) -> None:
         self.write("code", code.co_code, code.co_names, code.co_varnames, code.co_flags, code.co_argcount)
         for constant in code.co_consts:
-            self.visit(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant, where)
+            self.visit(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant, location)
 
-    def _class(self, cls: type, where: str) -> None:
-        if is_library(cls.__module__) and not _is_made_by_a_call(cls):
+    def _class(self, cls: type, location: str) -> None:
+        if is_library(cls.__module__) and not is_made_by_a_call(cls):
             return self._library(cls.__module__, cls.__qualname__)
-        self._all(f"class {cls.__qualname__}", [type(cls), *cls.__bases__], where)
+        self._items(f"class {cls.__qualname__}", [type(cls), *cls.__bases__], location)
         if issubclass(cls, Enum):
-            self.visit({name: member.value for name, member in cls.__members__.items()}, where)
-        self.write(*sorted(f"{name} {text}" for name, text in _annotations(cls).items() if isinstance(text, str)))
+            self.visit({name: member.value for name, member in cls.__members__.items()}, location)
+        self.write(*sorted(f"{name} {text}" for name, text in class_annotations(cls).items() if isinstance(text, str)))
         for name, member in sorted(vars(cls).items()):
             hidden = (
                 name in _SKIPPED_CLASS_MEMBERS or name.startswith("__pydantic_") or isinstance(member, _DESCRIPTORS)
             )
             if not hidden and not (issubclass(cls, Enum) and not callable(member)):
                 self.write(name)
-                self.visit(member, f"{where}.{name}")
+                self.visit(member, f"{location}.{name}")
         return None
 
     def _library(self, module: str, name: str) -> None:
         self.write("library", module, name, library_version(module))
 
-    def _object(self, value: Any, where: str) -> None:
+    def _object(self, value: Any, location: str) -> None:
         kind = type(value)
-        self.visit(kind, where)
+        self.visit(kind, location)
         if is_library(kind.__module__) and callable(getattr(value, "__wrapped__", None)):
-            return self.visit(value.__wrapped__, where)  # a cache or a compiler around a function
+            return self.visit(value.__wrapped__, location)  # a cache or a compiler around a function
         if is_library(kind.__module__) and isinstance(value, dict) and kind not in (dict, OrderedDict):
-            return self._reduced(value, where)
+            return self._reduced(value, location)
         if isinstance(value, (set, frozenset)):
-            self.write("set", *sorted(self._alone(item, where) for item in value))
+            self.write("set", *sorted(self._item_hash(item, location) for item in value))
         elif isinstance(value, (dict, types.MappingProxyType)):
             for key, item in dict.items(value) if isinstance(value, dict) else value.items():
-                self.visit(key, where)
-                self.visit(item, f"{where}[{key!r:.40}]")
+                self.visit(key, location)
+                self.visit(item, f"{location}[{key!r:.40}]")
         elif isinstance(value, (list, tuple)):
             for i, item in enumerate(value):
-                self.visit(item, f"{where}[{i}]")
+                self.visit(item, f"{location}[{i}]")
         elif isinstance(value, LITERALS):
             plain = next(literal for literal in LITERALS if isinstance(value, literal))
             self.write(plain.__repr__(value))  # type: ignore[call-arg]
         elif isinstance(value, re.Pattern):
             self.write(value.pattern, value.flags)
-        elif not _transparent(value):
-            return self._reduced(value, where)
+        elif not transparent(value):
+            return self._reduced(value, location)
         if kind.__module__ != "builtins":
             for name, member in attributes(value):
                 self.write(name)
-                self.visit(member, f"{where}.{name}")
+                self.visit(member, f"{location}.{name}")
         return self.write("end")
 
-    def _alone(self, value: Any, where: str) -> str:
+    def _item_hash(self, value: Any, location: str) -> str:
         """Return the hash of one item of a set, whose order differs between processes."""
         walk = _Walk()
-        walk.visit(value, where)
+        walk.visit(value, location)
         self.unproven = self.unproven or walk.unproven
         return walk.sha256.hexdigest()
 
-    def _reduced(self, value: Any, where: str) -> None:
+    def _reduced(self, value: Any, location: str) -> None:
         """Add what pickle would keep of an object of a library that is not written in Python."""
         kind = type(value)
         pickles = any("__reduce__" in vars(c) or "__reduce_ex__" in vars(c) for c in kind.__mro__ if c is not object)
         if not (pickles and is_library(kind.__module__)):
-            return self._cannot(value, where)
+            return self._cannot(value, location)
         try:
             reduced = value.__reduce_ex__(2)
         except Exception:
-            return self._cannot(value, where)
-        if not isinstance(reduced, tuple) or any(part is value for part in reduced):
-            return self._cannot(value, where)
-        parts = [list(part) if isinstance(part, Iterator) else part for part in reduced]
-        return self._all("reduced", parts, where)
+            return self._cannot(value, location)
+        if not isinstance(reduced, tuple) or any(item is value for item in reduced):
+            return self._cannot(value, location)
+        items = [list(item) if isinstance(item, Iterator) else item for item in reduced]
+        return self._items("reduced", items, location)
 
-    def _cannot(self, value: Any, where: str) -> None:
-        self.unproven = self.unproven or f"{where} is a {type(value).__module__}.{type(value).__qualname__}"
-
-
-def _is_global_of_library(value: Any) -> bool:
-    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
-    if not (isinstance(module, str) and isinstance(name, str) and is_library(module)):
-        return False
-    return getattr(sys.modules.get(module), name, None) is value
-
-
-def _is_made_by_a_call(cls: type) -> bool:
-    """Return whether a class only seems to be of the library that made it for its caller."""
-    return cls.__module__ in _MAKERS and getattr(sys.modules[cls.__module__], cls.__name__, None) is not cls
-
-
-def _annotations(cls: type) -> Mapping[str, Any]:
-    annotations = vars(cls).get("__annotations__", {})
-    return annotations if isinstance(annotations, Mapping) else {}
-
-
-def _transparent(value: Any) -> bool:
-    """Return whether attributes and slots are all that an object holds: no class of it is written in C."""
-    return all(cls is object or _in_python(cls) for cls in type(value).__mro__)
-
-
-def _in_python(cls: type) -> bool:
-    if cls.__module__ in ("typing", "abc", "contextlib"):
-        return True
-    members = vars(cls)
-    made_in_c = isinstance(members.get("__new__"), types.BuiltinFunctionType)
-    return not made_in_c and not any(isinstance(m, types.MethodDescriptorType) for m in members.values())
+    def _cannot(self, value: Any, location: str) -> None:
+        self.unproven = self.unproven or f"{location} is a {type(value).__module__}.{type(value).__qualname__}"
 
 
 def _sha256(array: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -13,11 +14,22 @@ from pydantic import BaseModel
 
 from vpbench.select.code import is_library, named_globals
 
-__all__ = ["LITERALS", "attributes", "closure", "modules_of"]
+__all__ = [
+    "LITERALS",
+    "attributes",
+    "class_annotations",
+    "closure",
+    "is_global_of_library",
+    "is_made_by_a_call",
+    "modules_of",
+    "transparent",
+]
 
 LITERALS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range, slice)
 _HOOKS = frozenset(name for name in vars(torch.nn.Module()) if name.endswith("hooks"))
 """Their keys are numbers that torch counts per process."""
+_MAKERS = frozenset({"abc", "builtins", "collections", "dataclasses", "enum", "types", "typing"})
+"""Modules that a class names as its own if their functions made it."""
 
 
 def modules_of(value: Any) -> list[torch.nn.Module]:
@@ -86,3 +98,35 @@ def _empty(cell: types.CellType) -> bool:
         return cell.cell_contents is cell
     except ValueError:
         return True
+
+
+def is_global_of_library(value: Any) -> bool:
+    """Return whether a value is what its library calls by its name."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if not (isinstance(module, str) and isinstance(name, str) and is_library(module)):
+        return False
+    return getattr(sys.modules.get(module), name, None) is value
+
+
+def is_made_by_a_call(cls: type) -> bool:
+    """Return whether a class only seems to be of the library that made it for its caller."""
+    return cls.__module__ in _MAKERS and getattr(sys.modules[cls.__module__], cls.__name__, None) is not cls
+
+
+def class_annotations(cls: type) -> Mapping[str, Any]:
+    """Return the annotations of a class itself."""
+    annotations = vars(cls).get("__annotations__", {})
+    return annotations if isinstance(annotations, Mapping) else {}
+
+
+def transparent(value: Any) -> bool:
+    """Return whether attributes and slots are all that an object holds: no class of it is written in C."""
+    return all(cls is object or _in_python(cls) for cls in type(value).__mro__)
+
+
+def _in_python(cls: type) -> bool:
+    if cls.__module__ in ("typing", "abc", "contextlib"):
+        return True
+    members = vars(cls)
+    made_in_c = isinstance(members.get("__new__"), types.BuiltinFunctionType)
+    return not made_in_c and not any(isinstance(m, types.MethodDescriptorType) for m in members.values())

@@ -53,15 +53,15 @@ def check_used(options: Options, names: Collection[str], advice: str = "") -> No
             raise UsageError(f"option {name}.{next(iter(values))}: {name!r} does not take part{hint}")
 
 
-def validate_options(model: type[BaseModel], values: Mapping[str, Any], where: str) -> BaseModel:
-    """Return option values as the model of ``where``.
+def validate_options(model: type[BaseModel], values: Mapping[str, Any], subject: str) -> BaseModel:
+    """Return option values as the model of ``subject``.
 
     Raises:
         UsageError: an unknown option, or a value that does not fit.
     """
     if unknown := [key for key in values if key not in model.model_fields]:
-        raise UsageError(f"{where} has no option {unknown[0]!r}{did_you_mean(unknown[0], model.model_fields)}")
+        raise UsageError(f"{subject} has no option {unknown[0]!r}{did_you_mean(unknown[0], model.model_fields)}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError(f"{where}: option {validation_line(error)}") from error
+        raise UsageError(f"{subject}: option {validation_line(error)}") from error

@@ -130,9 +130,7 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     if not isinstance(chosen.value, torch.nn.Module):
         raise PluginError(f"predictor {chosen.name!r} is registered with a trainer, but is no torch.nn.Module")
     choice = training_protocol(protocol).dataset
-    dataset = open_dataset(
-        plugins, choice.name, choice.options, settings.data_roots, where=f"protocol {protocol.name}: "
-    )
+    dataset = open_dataset(plugins, choice.name, choice.options, settings.data_roots, f"protocol {protocol.name}: ")
     train, val, unreadable = split_sequences(protocol, dataset)
     clips = TrainingClips.of(protocol, train, settings.seed)
     validation_settings = Settings(
