@@ -1,4 +1,4 @@
-"""``vpbench predict``: the future of any video, as pictures."""
+"""``vpbench predict``: predict the future of any video, as pictures."""
 
 from __future__ import annotations
 

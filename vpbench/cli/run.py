@@ -1,4 +1,4 @@
-"""``vpbench run``: predictors on protocols, results in a folder, a table on the terminal."""
+"""``vpbench run``: evaluate predictors on protocols, and print a table of their scores."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ __all__ = ["command"]
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Metric (default: the protocol's).")
 @click.option("--samples", type=LENGTH, show_default="1", help="Samples per clip of stochastic predictors.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Clips in memory at once.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Clips predicted at once.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead.")
 @click.option("--seed", type=SEED, show_default="0")
 @click.option("--shard", metavar="I/N", help="Evaluate every N-th unit, starting with unit I (from 0).")
@@ -110,18 +110,18 @@ def command(
     )
     jobs = suite.jobs(seed, samples)
     _check_option_names(settings, plugins, suite, jobs)
-    # What the user typed is one thing to do: an error stops it before any work. Of a list of things, the others go on.
+    # On one protocol, an error in the plan stops everything before any work. In a list, the other protocols run.
     strict = suite_file is None and len(suite.protocols) == 1
     outcomes: dict[Job, Outcome] = {}
     errors: Errors = {}
     for group in group_jobs(jobs):
         with busy(f"{group[0].protocol}: looking at data, weights and earlier results"):
-            planned, failed = plan_group(group, plugins, settings, find_job_weights)
+            groups, failed = plan_group(group, plugins, settings, find_job_weights)
         if failed and strict:
             raise next(iter(failed.values()))
         errors |= failed
-        for part in planned:
-            _run_group(part, outcomes, errors, strict=strict, quiet=as_json)
+        for planned in groups:
+            _run_group(planned, outcomes, errors, strict=strict, quiet=as_json)
     results = {job: outcome.result for job, outcome in outcomes.items() if outcome.result is not None}
     errors |= {job: outcome.error for job, outcome in outcomes.items() if outcome.error is not None}
     if state.debug:
@@ -131,7 +131,7 @@ def command(
 
 
 def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[str, ...]) -> Suite:
-    """Return what -p and -m name, or the plugins' defaults, as a suite."""
+    """Return a suite of the predictors and protocols that -p and -m name, or of the plugins' defaults."""
     from vpbench.protocol.suite import Entry, Suite
 
     protocols = protocols or tuple(plugins.defaults("protocol"))
@@ -162,7 +162,7 @@ def _check_option_names(settings: Settings, plugins: Plugins, suite: Suite, jobs
 
 
 def _run_group(group: Group, outcomes: dict[Job, Outcome], errors: Errors, *, strict: bool, quiet: bool) -> None:
-    """Evaluate what was planned together, into ``outcomes`` and ``errors``; print its scores unless ``quiet``."""
+    """Evaluate one group, add its ``outcomes`` and ``errors``, and print its scores unless ``quiet``."""
     from vpbench.evaluation.evaluate import run_cells
     from vpbench.pages.terminal import print_results
 
@@ -181,8 +181,8 @@ def _run_group(group: Group, outcomes: dict[Job, Outcome], errors: Errors, *, st
         if len(cells) == 1:
             errors[next(iter(cells))] = error
         else:  # the data that one of them needs may be the reason
-            for part in group.split():
-                _run_group(part, outcomes, errors, strict=strict, quiet=quiet)
+            for single in group.split():
+                _run_group(single, outcomes, errors, strict=strict, quiet=quiet)
         return
     outcomes |= zip(cells, group_outcomes, strict=True)
     if not quiet:
@@ -192,7 +192,7 @@ def _run_group(group: Group, outcomes: dict[Job, Outcome], errors: Errors, *, st
 def _report(
     suite: str, jobs: Sequence[Job], results: dict[Job, Result], errors: dict[Job, VpbenchError], *, as_json: bool
 ) -> None:
-    """Print what was done and what failed, and exit with 1 if anything did; ``suite`` is empty where there is none."""
+    """Print results and failures, and exit with 1 if anything failed; ``suite`` is "" without a suite."""
     reasons = {job: str(error) for job, error in errors.items()}
     failures = list(_failures(jobs, reasons))
     if as_json:
@@ -207,14 +207,14 @@ def _report(
 
 
 def _failures(jobs: Sequence[Job], reasons: dict[Job, str]) -> Iterator[str]:
-    """Yield one line per protocol and reason; it names those that failed where others of the protocol did not."""
+    """Yield one line per protocol and reason; it names the jobs unless all of the protocol failed."""
     lines: dict[tuple[str, str], list[Job]] = {}
     for job, reason in reasons.items():
         lines.setdefault((job.protocol, " ".join(reason.split())), []).append(job)
     for (protocol, reason), failed in lines.items():
-        some = len(failed) < sum(job.protocol == protocol for job in jobs)
-        who = f"{', '.join(job.label for job in failed)}: " if some else ""
-        yield f"{_title(protocol)}: {who}{reason}"
+        partial = len(failed) < sum(job.protocol == protocol for job in jobs)
+        names = f"{', '.join(job.label for job in failed)}: " if partial else ""
+        yield f"{_title(protocol)}: {names}{reason}"
 
 
 def _title(protocol: str) -> str:
@@ -237,7 +237,7 @@ def _document(job: Job, result: Result | None, reason: str | None) -> dict[str, 
 
 
 def _print_states(jobs: Sequence[Job], results: dict[Job, Result]) -> None:
-    """Print what became of each job: a row per protocol, a column per predictor."""
+    """Print the state of each job: a row per protocol, a column per predictor."""
     states: dict[str, dict[str, str]] = {}
     for job in jobs:
         result = results.get(job)

@@ -1,4 +1,4 @@
-"""Any video continued: its last frames are the context, and no targets are needed."""
+"""Predict the future of any video: its last frames are the context, and no targets are needed."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ from vpbench.validation import checked_arguments
 __all__ = ["CONTEXT", "HORIZON", "Continuation", "predict_video"]
 
 CONTEXT = 4
-"""Context frames where nothing says how many."""
+"""Default number of context frames."""
 HORIZON = 10
-"""Steps where nothing says how many."""
+"""Default number of predicted steps."""
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """A video, and how a predictor goes on."""
+    """A video, and a predictor's continuation of it."""
 
     batch: Batch
-    """The one clip: its context, and as ``future`` the steps that the video itself has beyond it (often none)."""
+    """The clip: its context, and as ``future`` the steps that the video has beyond it, often none."""
     predictions: tuple[Prediction, ...]
     """One per sample, checked: frames in [0,1]."""
     predictor: Component
     annotators: Mapping[Modality, Component]
-    """Who made the semantics and flow of the context."""
+    """Annotators of the context, by modality."""
     frames: tuple[int, ...]
     """The numbers of the context's frames in the video."""
     notes: tuple[str, ...]
-    """What a user should know."""
+    """Remarks for the user."""
 
 
 @checked_arguments
@@ -75,22 +75,21 @@ def predict_video(
     Args:
         predictor: a name (``"NAME"``, ``"NAME:PRESET"``) or an object with ``info`` and ``predict``.
         video: a video file, a folder of pictures in the order of the numbers in their names, or one picture.
-        context: T, the frames that the predictor sees; by default what its weights were trained with, or ``CONTEXT``.
-        start: the number of the first of them, from 0; by default they are the last ones of the video.
-        step: raw frames from one of them to the next, and from one predicted frame to the next; by default what its
-            weights were trained with, or 1.
-        size: (H, W) to resize to (uint8, ``cv2.INTER_LINEAR``); by default the frames are cropped and resized as for
-            the training of the weights, or stay as they are.
-        horizon: K, the steps to predict; by default ``HORIZON``, or fewer where the predictor gives fewer.
-        samples: how many predictions of a stochastic predictor.
-        annotate: ``{modality: NAME[:PRESET]}``: who supplies flow or semantics to the predictor.
+        context: T, the number of context frames; by default as in the training of the weights, or ``CONTEXT``.
+        start: number of the first context frame, from 0; by default the context is the end of the video.
+        step: raw frames from one context frame or predicted frame to the next; by default as in training, or 1.
+        size: (H, W) to resize to (uint8, ``cv2.INTER_LINEAR``); by default frames are cropped and resized as in
+            training, or keep their size.
+        horizon: K, the number of steps to predict; by default ``HORIZON``, or the predictor's maximum.
+        samples: number of predictions of a stochastic predictor.
+        annotate: annotators by modality: ``{"flow": "dis"}``.
         options: option values by the name of the predictor or annotator.
-        seed: what the noise of a stochastic predictor follows from.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: seed of the noise of a stochastic predictor.
+        device: where to predict; ``"auto"`` is a GPU if there is one.
         plugins: loaded plugins; by default the installed ones.
 
     Raises:
-        UsageError: an unknown name, or a number or a predictor that does not fit.
+        UsageError: an argument is unknown or does not fit.
         DataError: the video does not decode, is too short, or smaller than a crop of the weights' training.
         PredictorError: as :meth:`vpbench.evaluation.prediction.Caller.predict`.
     """
@@ -116,25 +115,25 @@ def predict_video(
     if samples > 1 and not info.stochastic:
         notes.append(f"{chosen.name} is not stochastic: one sample of {samples} is made")
         samples = 1
-    where = choose_device(device, Shard(0, 1))
+    torch_device = choose_device(device, Shard(0, 1))
     if isinstance(chosen.value, torch.nn.Module):
-        chosen.value.to(where)
-    values = {modality: one.value for modality, one in annotators.items()}
+        chosen.value.to(torch_device)
+    values = {modality: annotator.value for modality, annotator in annotators.items()}
     clips = ClipSource(source, source.name, pixels, frozenset(annotators), frozenset(), values)
-    (batch,) = stack([clips.read(ref)], where, clips)
+    (batch,) = stack([clips.read(ref)], torch_device, clips)
     outputs = info.expected({"frames", *annotators})
     caller = Caller(chosen.name, chosen.value, info, outputs, seed, lower="--size or --horizon")
     with evaluation_mode(chosen.name, chosen.value):
         checked = [caller.predict(batch, sample) for sample in range(samples)]
-    if any(one.clamped is not None and one.clamped.any() for one in checked):
+    if any(sample.clamped is not None and sample.clamped.any() for sample in checked):
         notes.append(f"{chosen.name} left [0,1] by up to {CLAMP:g}; clamped")
-    predictions = tuple(one.prediction for one in checked)
+    predictions = tuple(sample.prediction for sample in checked)
     return Continuation(batch, predictions, chosen, annotators, ref.frames[: ref.context], tuple(notes))
 
 
 def _check_fit(name: str, info: PredictorInfo, annotators: Mapping[Modality, Component]) -> None:
-    """Check that a predictor gets what it requires from frames and annotators alone, and looks at what it is given."""
-    declarations = {f"annotator {one.name!r}": one.value.info.declares for one in annotators.values()}
+    """Check that frames and annotators give what a predictor requires, and that it uses every annotation."""
+    declarations = {f"annotator {a.name!r}": a.value.info.declares for a in annotators.values()}
     merge_declarations(declarations | {f"predictor {name!r}": info.declares})
     if info.oracle:
         raise UsageError(f"predictor {name!r} is shown the truth, which a video to be continued does not have")
@@ -163,7 +162,7 @@ def _horizon(name: str, info: PredictorInfo, horizon: int | None) -> int:
 
 
 def _check_pixels(video: Video, ref: ClipRef, pixels: Sequence[PixelOp]) -> None:
-    """Check that what the training of the weights did to frames can be done to these."""
+    """Check that these frames can be cropped and resized as in the training of the weights."""
     frame = video.read(video.name, ref.frames[:1], "frames")
     try:
         transform(frame[:0], pixels, BUILT_IN["frames"])
@@ -174,7 +173,7 @@ def _check_pixels(video: Video, ref: ClipRef, pixels: Sequence[PixelOp]) -> None
 
 
 def _training_protocol(chosen: Component) -> Protocol | None:
-    """Return the protocol that the weights were trained on, where they say so."""
+    """Return the protocol that the weights were trained on; None if it is not recorded."""
     trained = chosen.trained
     if trained is None or trained.record is None or trained.record.protocol is None:
         return None
@@ -182,7 +181,7 @@ def _training_protocol(chosen: Component) -> Protocol | None:
 
 
 def _of_training(chosen: Component, protocol: Protocol | None, horizon: int) -> list[str]:
-    """Return what a user should know of the training of a predictor, for this horizon."""
+    """Return remarks on the training of a predictor, for this horizon."""
     if chosen.trained is None and chosen.trainable:
         return [f"{chosen.name} was given no weights (--weights FILE): it is untrained"]
     if protocol is not None and horizon > (trained := protocol.sampling.horizon):
@@ -191,18 +190,18 @@ def _of_training(chosen: Component, protocol: Protocol | None, horizon: int) -> 
 
 
 def _window(video: Video, context: int, start: int | None, step: int, horizon: int) -> ClipRef:
-    """Return the frames to see and to predict; the steps that the video has are the scored ones.
+    """Return the context frames and the frames to predict; the steps that the video has are the scored ones.
 
     Raises:
-        DataError: the video is too short; says how many frames were found and how many are needed.
+        DataError: the video is too short; the message gives the frames found and needed.
     """
     needed = (context - 1) * step + 1
     first = max(0, video.length - needed) if start is None else start
     if first + needed > video.length:
-        what = f"{context} context frames" + (f" at step {step}" if step > 1 else "")
-        what += f" from frame {start}" if start else ""
+        request = f"{context} context frames" + (f" at step {step}" if step > 1 else "")
+        request += f" from frame {start}" if start else ""
         raise DataError(
-            f"{video.path}: too short: {video.length} frames found, {first + needed} needed for {what}; "
+            f"{video.path}: too short: {video.length} frames found, {first + needed} needed for {request}; "
             f"take fewer with --context{' or an earlier --start' if start else ''}"
         )
     frames = tuple(range(first, first + (context + horizon) * step, step))

@@ -1,7 +1,7 @@
-"""What a run keeps beside its rows, clip by clip: predictions here, pictures in ``vpbench.pages``.
+"""Keep predictions of each clip next to the rows of a result; ``vpbench.pages`` keeps pictures.
 
-Predictions lie in the layout that the predictor ``saved`` and other tools read: ``<folder>/<clip id>.npy`` is float32
-[K,H,W,3] RGB in [0,1]; beside it, where predicted, ``<clip id>.semantics.npy`` (uint8 [K,H,W] label ids), ``.flow.npy``
+Predictions have the layout that the predictor ``saved`` and other tools read: ``<folder>/<clip id>.npy`` is float32
+[K,H,W,3] RGB in [0,1]; next to it, if predicted, ``<clip id>.semantics.npy`` (uint8 [K,H,W] label ids), ``.flow.npy``
 (float32 [K,H,W,2]) and ``.disocclusion.npy`` (bool [K,H,W]). Samples of a stochastic predictor after the first carry
 ``.sample1``, ``.sample2``, ... before the modality. :func:`vpbench.toolkit.file_names.file_stem` cuts very long ids.
 """
@@ -26,13 +26,13 @@ __all__ = ["Keeper", "PredictionKeeper"]
 
 
 class Keeper(Protocol):
-    """Keeps something of predictions in a result's folder; a unit of which something is missing is predicted again."""
+    """Keeps something of each prediction in a result's folder; an incomplete unit is predicted again."""
 
     def complete(self, result: Path, unit: Unit, samples: int) -> bool:
-        """Return whether all that is to be kept of a unit is there."""
+        """Return whether everything to keep of a unit exists."""
 
     def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
-        """Keep what is wanted of a prediction, as the predictor returned it.
+        """Keep something of a prediction as the predictor returned it.
 
         Raises:
             ResultError: a file cannot be written.
@@ -43,7 +43,7 @@ class PredictionKeeper:
     """Keeps every prediction in ``predictions/``."""
 
     def complete(self, result: Path, unit: Unit, samples: int) -> bool:
-        """Return whether every clip of a unit has its predicted frames there."""
+        """Return whether the predicted frames of every clip of a unit exist."""
         return all(_path(result, ref.id, s, "frames").is_file() for ref in unit.clips for s in range(samples))
 
     def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:

@@ -1,6 +1,6 @@
-"""A checked prediction against the truth: put it into the protocol's value range, and let metrics measure it.
+"""Measure a checked prediction against the truth, in the protocol's value range.
 
-Metrics share the tensors that they measure, and what they cache. Copies that no metric sees show whether one wrote into
+Metrics share the tensors that they measure and their cache. Copies that no metric sees reveal a metric that writes into
 them.
 """
 
@@ -33,7 +33,7 @@ __all__ = ["SpoiledError", "check_axes", "data_fields", "measure"]
 
 
 class SpoiledError(MetricError):
-    """A metric wrote into what it measures: its task fails, and the batch must be read again for the others."""
+    """A metric wrote into its input: its cell fails, and the batch is read again for other cells."""
 
 
 def measure(

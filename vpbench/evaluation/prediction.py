@@ -1,4 +1,4 @@
-"""One predictor on one batch: hand it copies, and check and copy what it returns.
+"""Call one predictor on one batch: pass it copies, then check and copy its prediction.
 
 A predictor never holds a tensor that another predictor or a metric sees, neither before nor after the call.
 """
@@ -30,12 +30,12 @@ _Shared = TypeVar("_Shared", Context, Future)
 
 
 class _BatchError(PredictorError):
-    """The predictor raised; which of the batch's clips is to blame is not known."""
+    """The predictor raised; the clip of the batch that caused it is not known."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Calls one predictor: all that stays the same from batch to batch."""
+    """Calls one predictor; holds everything that stays the same from batch to batch."""
 
     name: str
     predictor: Predictor
@@ -44,13 +44,13 @@ class Caller:
     """Modalities that it must predict."""
     seed: int
     lower: str = "--batch-size"
-    """What a user can lower where memory does not suffice."""
+    """The setting to lower if memory runs out."""
 
     def predict(self, batch: Batch, sample: int) -> Checked:
         """Predict one batch and check the prediction.
 
         Raises:
-            PredictorError: an exception, a wrong type, shape or dtype, NaN, values out of range; names predictor, clip.
+            PredictorError: an exception, a wrong type, shape or dtype, NaN, or values out of range; names the clip.
         """
         try:
             return self._predict(batch, sample)
@@ -75,7 +75,7 @@ class Caller:
         return _BatchError(f"predictor {self.name!r} failed on clip {batch.refs[0].id!r}: {describe(error)}")
 
     def _blame(self, batch: Batch, sample: int, error: _BatchError) -> PredictorError:
-        """Predict each clip alone; return the error that names the first one that fails."""
+        """Predict each clip separately; return an error that names the first clip that fails."""
         count = len(batch.refs)
         for place in range(count if count > 1 else 0):
             try:
@@ -103,7 +103,7 @@ def generators(clips: Sequence[str], seed: int, sample: int) -> list[torch.Gener
 
 
 def no_memory(error: BaseException) -> bool:
-    """Return whether this is what a GPU, numpy or torch's CPU allocator raises where memory does not suffice."""
+    """Return whether a GPU, numpy or torch's CPU allocator ran out of memory."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in text_of(error)
 
 
@@ -127,7 +127,7 @@ def evaluation_mode(name: str, predictor: object) -> Iterator[None]:
 
 
 def _copied_context(info: PredictorInfo, batch: Batch) -> Context:
-    """Return a copy of the context, cut to what the predictor declared; with a copy of the truth for an oracle."""
+    """Return a copy of the context with the modalities that the predictor declared, and the truth for an oracle."""
     declared = {"frames", *info.requires, *info.uses}
     visible = {name: array for name, array in arrays_of(batch.context).items() if name in declared}
     future = _copied(replace(batch.future, _cache={})) if info.oracle else None

@@ -1,7 +1,7 @@
-"""The check of a predictor's promise: a clip's prediction follows from the clip and its generators alone.
+"""Check that a clip's prediction depends on the clip and its generators only.
 
-Early in every process one clip is predicted a second time: in a batch of another size, after other calls, and with
-other global random states. Both predictions must agree, or the predictor is refused by name.
+Every process predicts one early clip a second time: in a batch of another size, after other calls, and with other
+global random states. Both predictions must agree, or the predictor is refused by name.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _ALONE = "it cannot predict one clip alone, or "
 
 @dataclass(frozen=True)
 class _Trial:
-    """A clip that stands in two batches: the first is predicted already, the second is not."""
+    """A clip in two batches, of which the first is predicted."""
 
     first: Batch
     prediction: Prediction
@@ -72,15 +72,15 @@ class _Trial:
 
 @dataclass
 class RepeatCheck:
-    """Predicts one clip again, once per process; to be done before the process publishes anything."""
+    """Predicts one clip again, once per process, before the process publishes anything."""
 
     caller: Caller
     finished: bool = False
     _batches: list[tuple[Batch, Prediction]] = field(default_factory=list)
-    """The batches so far, while they hold one clip only."""
+    """The batches so far, while they hold only one clip."""
 
     def add(self, batch: Batch, prediction: Prediction) -> None:
-        """Take the first sample of a batch; check as soon as a second clip was predicted.
+        """Take the first sample of a batch; check as soon as a second clip is predicted.
 
         Raises:
             PredictorError: the predictions differ; says by how much and what the likely cause is.
@@ -92,7 +92,7 @@ class RepeatCheck:
             self.finish()
 
     def finish(self) -> None:
-        """Check with the clips that were predicted so far (raises as :meth:`add`)."""
+        """Check with the clips predicted so far (raises as :meth:`add`)."""
         if self.finished or not self._batches:
             return
         self.finished = True
@@ -108,7 +108,7 @@ class RepeatCheck:
             self._check(trial, self._predict(trial.second, _SEEDS[0]))
 
     def _check_together(self, batches: Sequence[tuple[Batch, Prediction]]) -> bool:
-        """Check clips that were predicted alone as one batch; return whether the predictor takes such a batch."""
+        """Predict clips together that were predicted separately; return whether the predictor takes such a batch."""
         joined = join([batch for batch, _ in batches])
         if joined is None:
             return False
@@ -121,7 +121,7 @@ class RepeatCheck:
         return True
 
     def _check(self, trial: _Trial, repeat: Prediction) -> None:
-        """Compare both predictions; tell rounding, which the size of a batch may change, from a broken promise."""
+        """Compare both predictions; distinguish rounding, which depends on the batch size, from a broken promise."""
         first, second = _clip(trial.prediction, trial.place), _clip(repeat, trial.second_place)
         if not _excess(first, second):
             return
@@ -158,7 +158,7 @@ class RepeatCheck:
 
 
 def differences(a: Prediction, b: Prediction) -> dict[Modality, float]:
-    """Return how far two predictions of the same clips are apart, in the units of ``TOLERANCES``.
+    """Return the differences of two predictions of the same clips, in the units of ``TOLERANCES``.
 
     Each is a mean over a frame; the frame that differs most counts.
     """
