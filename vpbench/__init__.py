@@ -19,19 +19,23 @@ if TYPE_CHECKING:
     from vpbench.evaluation.continuation import predict_video as predict_video
     from vpbench.evaluation.evaluate import evaluate as evaluate
     from vpbench.plugin.annotator import AnnotatorInfo as AnnotatorInfo
+    from vpbench.plugin.annotator import BaseAnnotator as BaseAnnotator
     from vpbench.plugin.clip import Comparison as Comparison
     from vpbench.plugin.clip import Context as Context
     from vpbench.plugin.clip import Future as Future
     from vpbench.plugin.clip import LabelSpace as LabelSpace
     from vpbench.plugin.clip import Prediction as Prediction
+    from vpbench.plugin.dataset import BaseDataset as BaseDataset
     from vpbench.plugin.dataset import DatasetInfo as DatasetInfo
     from vpbench.plugin.dataset import SequenceInfo as SequenceInfo
     from vpbench.plugin.hookspecs import hookimpl as hookimpl
+    from vpbench.plugin.metric import BaseMetric as BaseMetric
     from vpbench.plugin.metric import ClipMean as ClipMean
     from vpbench.plugin.metric import MetricInfo as MetricInfo
     from vpbench.plugin.metric import PooledCounts as PooledCounts
     from vpbench.plugin.metric import Undefined as Undefined
     from vpbench.plugin.modality import ModalitySpec as ModalitySpec
+    from vpbench.plugin.predictor import BasePredictor as BasePredictor
     from vpbench.plugin.predictor import PredictorInfo as PredictorInfo
     from vpbench.plugin.training import Recipe as Recipe
     from vpbench.plugin.training import TrainingBatch as TrainingBatch
@@ -41,6 +45,10 @@ if TYPE_CHECKING:
     from vpbench.training.train import train as train
 
 _HOME = {
+    "BasePredictor": "vpbench.plugin.predictor",
+    "BaseMetric": "vpbench.plugin.metric",
+    "BaseDataset": "vpbench.plugin.dataset",
+    "BaseAnnotator": "vpbench.plugin.annotator",
     "AnnotatorInfo": "vpbench.plugin.annotator",
     "ClipMean": "vpbench.plugin.metric",
     "Comparison": "vpbench.plugin.clip",

@@ -49,6 +49,7 @@ class SADM(nn.Module):
     info = PredictorInfo(
         outputs=("frames", "semantics", "flow", "disocclusion"),
         requires=("frames", "semantics", "flow"),
+        context=(2, None),
         paper="Bei, Yang, Soatto: Learning Semantic-Aware Dynamics for Video Prediction, CVPR 2021",
     )
 

@@ -58,6 +58,8 @@ def check(
     """
     from vpbench.clips.leaks import find_leaks
     from vpbench.errors import UsageError
+    from vpbench.plugin.dataset import BaseDataset
+    from vpbench.plugin.members import member
     from vpbench.select.data import open_dataset, open_protocol, open_protocol_dataset
     from vpbench.select.options import parse_assignments
 
@@ -74,7 +76,7 @@ def check(
         if strange := [other for other in values if other != text]:
             raise UsageError(f"-o {strange[0]}....: this checks {text!r}; write -o {text}.OPTION=VALUE")
         opened, split, shown = open_dataset(state.plugins, text, values.get(text, {}), roots(data_roots)), "", {}
-        findings = [*_sequences(opened, opened.info.splits), *getattr(opened, "check", lambda: [])()]
+        findings = [*_sequences(opened, opened.info.splits), *member(opened, BaseDataset, "check")()]
     incomplete = any(finding.holds is False for finding in findings)
     if leaks:
         with progress_bar(f"reading {text}") as progress:

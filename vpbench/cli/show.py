@@ -42,13 +42,15 @@ def command(state: State, name: str, as_json: bool) -> None:
 
 
 def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+    from vpbench.plugin.members import members_of
     from vpbench.select.component import choose_predictor
     from vpbench.select.parameters import count_parameters
 
     target = entry.load()
-    presets = {key: dict(options) for key, options in getattr(target, "presets", {}).items()}
-    if getattr(target, "argument", "") and not preset:  # it is built from its argument only
-        shown: dict[str, Any] = {"argument": target.argument}
+    members = members_of(target, f"predictor {entry.name!r}")
+    presets = {key: dict(options) for key, options in members.presets.items()}
+    if members.argument and not preset:  # it is built from its argument only
+        shown: dict[str, Any] = {"argument": members.argument}
     else:
         chosen = choose_predictor(plugins, str(Selector(entry.name, preset)), {})
         parts = count_parameters(chosen.value)
@@ -66,7 +68,10 @@ def _dataset(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
     target = entry.load()
     info = asdict(target.info)
     space = info.pop("label_space")
-    options = getattr(target, "Options", None)
+    from vpbench.plugin.dataset import BaseDataset
+    from vpbench.plugin.members import member
+
+    options = member(target, BaseDataset, "Options")
     fields = {} if options is None else {k: str(f.description or f.annotation) for k, f in options.model_fields.items()}
     return {"info": info, "label_space": space and space["names"], "options": fields, "doc": _doc(target)}
 

@@ -30,7 +30,8 @@ from vpbench.evaluation.record import describe_run
 from vpbench.evaluation.repeat_check import RepeatCheck
 from vpbench.names import below
 from vpbench.plugin.clip import Modality
-from vpbench.plugin.metric import Metric, Setting
+from vpbench.plugin.members import member
+from vpbench.plugin.metric import BaseMetric, Metric, Setting
 from vpbench.plugin.modality import merge_declarations
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.results.provenance import describe_process, peak_memory
@@ -39,7 +40,7 @@ from vpbench.results.rows import Row
 from vpbench.results.store import Attempt, Store
 from vpbench.select.component import Component
 from vpbench.select.fingerprint import Fingerprint
-from vpbench.select.metrics import fingerprint_metric
+from vpbench.select.metrics import fingerprint_metric, reason_against
 from vpbench.validation import validation_errors
 
 __all__ = ["Cell", "plan_cell"]
@@ -98,7 +99,7 @@ class Cell:
         self.started, self.worked = time.perf_counter(), False
         self.store = Store.create(self.folder, self.record)
         self.store.check_claims()
-        engines = {str(getattr(metric, "engine", "")) for metric in self.metrics.values()} - {""}
+        engines = {str(member(metric, BaseMetric, "engine")) for metric in self.metrics.values()} - {""}
         device = run.device if run.device == "cpu" else torch.cuda.get_device_name(run.device)
         shard = [run.shard.rank, run.shard.world]
         facts = describe_process() | {"device": device, "engine": ", ".join(sorted(engines)), "shard": shard}
@@ -195,6 +196,11 @@ def _check_fit(run: Run, predictor: Component) -> None:
         raise UsageError(
             f"predictor {predictor.name!r} predicts at most {info.horizon} steps; {protocol.name} asks for {horizon}"
         )
+    if reason := info.misfit(protocol.sampling.context, protocol.size):
+        raise UsageError(
+            f"predictor {predictor.name!r} does not fit {protocol.name}: {reason}; choose another protocol, or options "
+            f"with which it fits"
+        )
     if info.oracle and (lacking := _lacking(info, dataset.modalities)):
         raise DataError(
             f"the oracle {predictor.name!r} needs the true {min(lacking)}; {protocol.dataset.name!r} has none"
@@ -226,7 +232,7 @@ def _usable_metrics(
         label_space=dataset.label_space,
         label_size=protocol.label_size,
     )
-    reasons = {name: metric.why_not(setting) for name, metric in run.metrics.items()}
+    reasons = {name: reason_against(metric, setting) for name, metric in run.metrics.items()}
     skipped = {name: reason for name, reason in reasons.items() if reason}
     if run.settings.metrics and skipped:
         name, reason = next(iter(skipped.items()))

@@ -121,6 +121,9 @@ def predict_video(
     values = {modality: annotator.value for modality, annotator in annotators.items()}
     clips = ClipSource(source, source.name, pixels, frozenset(annotators), frozenset(), values)
     (batch,) = stack([clips.read(ref)], torch_device, clips)
+    height, width = batch.context.frames.shape[-2:]
+    if reason := info.misfit(ref.context, (height, width)):
+        raise UsageError(f"predictor {chosen.name!r} does not fit this video: {reason}; set the context or the size")
     outputs = info.expected({"frames", *annotators})
     caller = Caller(chosen.name, chosen.value, info, outputs, seed, lower="--size or --horizon")
     with evaluation_mode(chosen.name, chosen.value):

@@ -17,6 +17,7 @@ from vpbench.files import canonical
 from vpbench.names import Selector
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
+from vpbench.plugin.members import Members, members_of
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.suite import Job
@@ -133,18 +134,18 @@ def _choose(job: Job, plugins: Plugins, settings: Settings, find_weights: FindWe
 def job_options(job: Job, plugins: Plugins, options: Options) -> tuple[str, Options]:
     """Return a job's predictor as after ``-m``, and options by name: the entry's, overridden by ``options``."""
     selector = job.entry.selector
-    target = plugins.load("predictor", selector.name)
+    members = members_of(plugins.load("predictor", selector.name), f"predictor {selector.name!r}")
     values = job.entry.options | ({"weights": job.entry.weights} if job.entry.weights else {})
-    option, argument = getattr(target, "argument", ""), selector.argument
-    if option and argument and argument not in getattr(target, "presets", {}):
-        argument = _anchored({option: argument}, target, job.folder)[option]
-    values = {**_anchored(values, target, job.folder), **options.get(selector.name, {})}
+    option, argument = members.argument, selector.argument
+    if option and argument and argument not in members.presets:
+        argument = _anchored({option: argument}, members, job.folder)[option]
+    values = {**_anchored(values, members, job.folder), **options.get(selector.name, {})}
     return str(Selector(selector.name, argument)), {**options, selector.name: values}
 
 
-def _anchored(options: Mapping[str, Any], target: Any, folder: Path) -> dict[str, Any]:
+def _anchored(options: Mapping[str, Any], members: Members, folder: Path) -> dict[str, Any]:
     """Let relative paths among the options start from ``folder``."""
-    fields = target.Options.model_fields if hasattr(target, "Options") else {}
+    fields = members.Options.model_fields if members.Options else {}
     paths = {name for name, field in fields.items() if Path in (field.annotation, *get_args(field.annotation))}
     return {
         name: str(folder / Path(value).expanduser())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vpbench.errors import PluginError
+from vpbench.plugin.members import Configurable
 from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from vpbench.plugin.clip import LabelSpace
 
-__all__ = ["Annotator", "AnnotatorInfo"]
+__all__ = ["Annotator", "AnnotatorInfo", "BaseAnnotator"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class AnnotatorInfo:
 class Annotator(Protocol):
     """Annotate frames: a class with ``info`` and ``annotate``.
 
-    ``Options``, ``presets``, ``argument`` and ``fingerprint()`` are optional, as for a predictor.
+    :class:`BaseAnnotator` declares the optional members.
     """
 
     @property
@@ -70,3 +71,16 @@ class Annotator(Protocol):
         Returns:
             The entries of ``info.gives``: one, or none of a single frame if the modality is pairwise.
         """
+
+
+class BaseAnnotator(Configurable):
+    """Declare the optional members of an annotator, with their defaults.
+
+    Example:
+        >>> class Still(vpbench.BaseAnnotator):
+        ...     info = vpbench.AnnotatorInfo(gives="flow")
+        ...     def annotate(self, window, clip):
+        ...         return np.zeros((len(window["frames"]) - 1, *window["frames"].shape[1:3], 2), np.float32)
+    """
+
+    info: AnnotatorInfo

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from vpbench.errors import DataError, PluginError, type_name
 from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from pydantic import BaseModel
 
     from vpbench.plugin.clip import LabelSpace
 
-__all__ = ["Dataset", "DatasetInfo", "Finding", "SequenceInfo", "check_array"]
+__all__ = ["BaseDataset", "Dataset", "DatasetInfo", "Finding", "SequenceInfo", "check_array"]
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,10 @@ class Finding:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A class built as ``Class(root)``, or ``Class(root, options=Options(...))`` where it has a pydantic ``Options``.
+    """Read a dataset: a class built as ``Class(root)``, or ``Class(root, options=Options(...))`` if it has options.
 
-    Optional: ``check() -> Sequence[Finding]``, what ``vpbench data check`` reports beyond the sequences of each split.
-
-    ``root`` is a ``pathlib.Path`` (None where ``info.needs_root`` is False), the folder as unpacked; it is never
-    written to.
+    ``root`` is a ``pathlib.Path``, the folder as unpacked, or None if ``info.needs_root`` is False. A dataset never
+    writes to it. :class:`BaseDataset` declares the optional members.
     """
 
     @property
@@ -132,6 +131,28 @@ class Dataset(Protocol):
         Raises:
             DataError: a file is missing, corrupt, or has fewer frames than its header claims.
         """
+
+
+class BaseDataset:
+    """Declare the optional members of a dataset, with their defaults.
+
+    Example:
+        >>> class Bars(vpbench.BaseDataset):
+        ...     info = vpbench.DatasetInfo(needs_root=False)
+        ...     def __init__(self, root): ...
+        ...     def sequences(self, split):
+        ...         return [vpbench.SequenceInfo("bar", range(8))]
+        ...     def read(self, sequence, frames, modality):
+        ...         return np.stack([np.full((24, 32, 3), 30 * frame, np.uint8) for frame in frames])
+    """
+
+    info: DatasetInfo
+    Options: ClassVar[type[BaseModel] | None] = None
+    """A pydantic model. Protocols and ``vpbench data`` set its fields."""
+
+    def check(self) -> Sequence[Finding]:
+        """Return findings for ``vpbench data check``, in addition to the sequences of each split."""
+        return ()
 
 
 def check_array(array: NDArray[np.generic], spec: ModalitySpec, frames: int, where: str) -> None:

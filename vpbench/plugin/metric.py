@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vpbench.plugin.clip import Comparison, LabelSpace, Modality
 
 __all__ = [
+    "BaseMetric",
     "Better",
     "ClipMean",
     "Measurements",
@@ -124,7 +125,7 @@ class Setting:
 
 @runtime_checkable
 class Metric(Protocol):
-    """A class built as ``Class(device)``. Optional: ``engine``, a word on what computes its statistics."""
+    """Measure predictions: a class built as ``Class(device)``. :class:`BaseMetric` declares the optional members."""
 
     @property
     def info(self) -> MetricInfo:
@@ -158,8 +159,20 @@ class Metric(Protocol):
         """
 
 
-class _Base(ABC):
+class BaseMetric(ABC):
+    """Declare the optional members of a metric; derive from :class:`ClipMean` or :class:`PooledCounts` if one fits.
+
+    Example:
+        >>> class Brightness(vpbench.ClipMean):
+        ...     info = vpbench.MetricInfo("brightness", revision=1, better="lower")
+        ...     def measure(self, comparison):
+        ...         predicted, true = comparison.frames
+        ...         return (predicted.mean(dim=(2, 3, 4)) - true.mean(dim=(2, 3, 4))).abs().tolist()
+    """
+
     info: MetricInfo
+    engine: str = ""
+    """The library that computes the statistics, such as ``torch``; results record it."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
@@ -179,7 +192,7 @@ class _Base(ABC):
         """Return one statistic per clip and scored step."""
 
 
-class ClipMean(_Base):
+class ClipMean(BaseMetric):
     """A float per frame; the score is the mean over all frames (of every clip and sample) that have one."""
 
     def finalise(self, statistics: Sequence[Statistic]) -> float:
@@ -197,7 +210,7 @@ class ClipMean(_Base):
         return np.asarray(sums[draws].sum(axis=1) / frames)
 
 
-class PooledCounts(_Base):
+class PooledCounts(BaseMetric):
     """Integers per frame that are summed over all frames before :meth:`ratio` makes them a score."""
 
     @abstractmethod

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from vpbench.plugin.members import Configurable
 
 if TYPE_CHECKING:
     import torch
@@ -12,12 +14,12 @@ if TYPE_CHECKING:
     from vpbench.plugin.clip import Context, Prediction
     from vpbench.plugin.modality import Modality, ModalitySpec
 
-__all__ = ["Predictor", "PredictorInfo"]
+__all__ = ["BasePredictor", "Predictor", "PredictorInfo"]
 
 
 @dataclass(frozen=True)
 class PredictorInfo:
-    """What the harness must know of a predictor before it runs."""
+    """Describe a predictor."""
 
     outputs: tuple[Modality, ...] = ("frames",)
     """What it predicts. An output that it also ``uses`` is expected only where the context has it."""
@@ -31,6 +33,11 @@ class PredictorInfo:
     """Whether several samples per clip differ."""
     horizon: Literal["any"] | int = "any"
     """The longest horizon it can predict."""
+    context: int | tuple[int, int | None] = (1, None)
+    """The number of context frames that it accepts: exactly n, or (least, most); None is no limit."""
+    size: Literal["any"] | int | tuple[int, int] = "any"
+    """The frame sizes that it accepts: ``"any"``, sides that are multiples of n, or (height, width) alone. A predictor
+    that pads frames itself accepts any size."""
     causal: bool = True
     """Whether the first k of K predicted steps equal a prediction of k steps."""
     oracle: bool = False
@@ -40,22 +47,36 @@ class PredictorInfo:
     licence: str = ""
     trained_on: tuple[str, ...] = ()
 
+    def misfit(self, context: int, size: tuple[int, int] | None) -> str:
+        """Return why it cannot continue clips of ``context`` frames of (height, width), or "" if it can.
+
+        A size of None is unknown before the run, and fits.
+        """
+        least, most = self.context if isinstance(self.context, tuple) else (self.context, self.context)
+        if context < least or (most is not None and context > most):
+            limits = f"{least} or more" if most is None else f"{least} to {most}" if least < most else f"{least}"
+            return f"it takes {limits} context frames, not {context}"
+        if size is None or self.size == "any":
+            return ""
+        if isinstance(self.size, tuple):
+            return "" if size == self.size else f"it takes frames of {_text(self.size)}, not {_text(size)}"
+        fits = size[0] % self.size == 0 == size[1] % self.size
+        return "" if fits else f"it takes frames whose sides are multiples of {self.size}, not {_text(size)}"
+
     def expected(self, available: Collection[str]) -> tuple[Modality, ...]:
         """Return the outputs that must come where the context may hold the ``available`` modalities."""
         return tuple(m for m in self.outputs if m in available or m not in self.uses)
 
 
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
 @runtime_checkable
 class Predictor(Protocol):
-    """A class with ``info`` and ``predict``. Optional members:
+    """Continue clips: a class with ``info`` and ``predict``. :class:`BasePredictor` declares the optional members.
 
-    - ``Options``: a pydantic model; the class is then built as ``Class(options=Options(...))``, else as ``Class()``.
-    - ``presets``: ``{name: {option: value}}``, chosen with ``-m NAME:PRESET``.
-    - ``argument``: the option that the text after the colon fills where it names no preset (``-m saved:DIR``).
-    - ``fingerprint()``: returns a text that names all values that decide its predictions (a file's sha256, a version).
-      Without it, vpbench hashes every value that the object reaches; an object that cannot be looked into (an open
-      file, a session of another runtime) then gets a result of its own in each run. Code and weights are hashed anyway.
-    - being a ``torch.nn.Module``: moved to the run's device, its parameters counted by ``vpbench show``.
+    A ``torch.nn.Module`` is moved to the run's device, and ``vpbench show`` counts its parameters.
     """
 
     @property
@@ -73,3 +94,24 @@ class Predictor(Protocol):
         Returns:
             Steps 1 to K; frames in [0,1] (1e-4 beyond is clamped and counted, more fails).
         """
+
+
+class BasePredictor(Configurable):
+    """Declare the optional members of a predictor, with their defaults.
+
+    Example:
+        >>> class Repeat(vpbench.BasePredictor):
+        ...     info = vpbench.PredictorInfo()
+        ...     def predict(self, context, horizon, generators):
+        ...         return vpbench.Prediction(frames=context.frames[:, -1:].repeat(1, horizon, 1, 1, 1))
+    """
+
+    info: PredictorInfo
+
+    def inference_parts(self) -> Mapping[str, torch.nn.Module] | None:
+        """Return the parts that inference uses, without discriminators for example. None means all parts."""
+        return None
+
+    def adapt_state_dict(self, state_dict: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """Return weights of another program under the predictor's names and layouts. vpbench's are never adapted."""
+        return state_dict

@@ -28,6 +28,7 @@ from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.loader import Plugins
+from vpbench.plugin.members import Members, members_of
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.process_state import process_state
 from vpbench.select.fingerprint import fingerprint
@@ -132,29 +133,35 @@ def wrap_predictor(predictor: Any) -> Component:
     text = slug(re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower())
     options = getattr(predictor, "options", None)
     values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
-    proof = fingerprint(predictor)
+
+    def fail(error: BaseException) -> PluginError:
+        return PluginError(f"the `fingerprint()` of predictor {text!r} fails: {describe(error)}")
+
+    with plugin_errors(fail):
+        proof = fingerprint(predictor)
     return Component(text, "", predictor, values, fingerprint=proof.sha256, unproven=proof.unproven, info=info)
 
 
 def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str, Any], seed: int = 0) -> Component:
     entry = plugins.entry(kind, selector.name)
     target = entry.load()
-    model: type[BaseModel] | None = getattr(target, "Options", None)
     subject = f"{kind} {selector.name!r}"
-    preset, values = _preset(target, selector, subject)
+    members = members_of(target, subject)
+    model = members.Options
+    preset, values = _preset(members, selector, subject)
     sources = dict.fromkeys(values, f"preset {preset}") | dict.fromkeys(options, "user")
     values |= options
     trained: Trained | None = None
     if "weights" in values and entry.trainer:
         trained = open_trained(Path(values.pop("weights")).expanduser())
-        recorded = _recorded_options(trained, target, selector, values, subject)
+        recorded = _recorded_options(trained, members, selector, values, subject)
         values |= recorded
         sources |= dict.fromkeys(recorded, "weights")
         if not set(options) - {"weights"}:
             preset = preset or (trained.record.preset if trained.record else "")
     elif model is None and options:
         raise UsageError(f"{subject} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
-    _check_argument(target, selector.name, values, subject)
+    _check_argument(members, selector.name, values, subject)
     validated = None if model is None else validate_options(model, values, subject)
 
     def fail(error: BaseException) -> VpbenchError:
@@ -183,37 +190,35 @@ def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str
     )
 
 
-def _preset(target: Any, selector: Selector, subject: str) -> tuple[str, dict[str, Any]]:
+def _preset(members: Members, selector: Selector, subject: str) -> tuple[str, dict[str, Any]]:
     """Return the name of a preset or an argument, as it labels results, and the option values that it stands for."""
-    presets: Mapping[str, Mapping[str, Any]] = getattr(target, "presets", {})
     argument = selector.argument
-    if not argument or argument in presets:
-        return argument, dict(presets.get(argument, {}))
-    option = getattr(target, "argument", "")
-    if not option:
-        raise UsageError(f"{subject} has no preset {argument!r}{did_you_mean(argument, presets)}")
-    return _slug(argument), {option: argument}
+    if not argument or argument in members.presets:
+        return argument, dict(members.presets.get(argument, {}))
+    if not members.argument:
+        raise UsageError(f"{subject} has no preset {argument!r}{did_you_mean(argument, members.presets)}")
+    return _slug(argument), {members.argument: argument}
 
 
 def _recorded_options(
-    trained: Trained, target: Any, selector: Selector, values: Mapping[str, Any], subject: str
+    trained: Trained, members: Members, selector: Selector, values: Mapping[str, Any], subject: str
 ) -> Mapping[str, Any]:
     """Return the options that a file of weights records, for those that ``values`` leave open.
 
     Raises:
         UsageError: the file is of another predictor, or was trained with other values.
     """
-    training_only = getattr(target, "training_only", ())
-    preset = getattr(target, "presets", {}).get(selector.argument)
-    if preset is not None and hasattr(target, "Options") and not (preset and set(preset) <= set(training_only)):
+    training_only = members.training_only
+    preset = members.presets.get(selector.argument)
+    if preset is not None and members.Options and not (preset and set(preset) <= training_only):
         # A preset also fixes every option that it leaves at its default, unless it only says how to train.
-        all_values = json.loads(validate_options(target.Options, values, subject).model_dump_json())
+        all_values = json.loads(validate_options(members.Options, values, subject).model_dump_json())
         merge_options(trained, selector.name, all_values, training_only)
     return merge_options(trained, selector.name, values, training_only)
 
 
-def _check_argument(target: Any, name: str, values: Mapping[str, Any], subject: str) -> None:
-    option, model = getattr(target, "argument", ""), getattr(target, "Options", None)
+def _check_argument(members: Members, name: str, values: Mapping[str, Any], subject: str) -> None:
+    option, model = members.argument, members.Options
     if option and option not in values and model is not None and model.model_fields[option].is_required():
         raise UsageError(f"{subject} needs its {option}: write {name}:{option.upper()}")
 

@@ -10,8 +10,9 @@ from typing import Any
 from vpbench.errors import DataError, PluginError, UsageError, did_you_mean
 from vpbench.files import read_toml
 from vpbench.paths import config_file
-from vpbench.plugin.dataset import Dataset
+from vpbench.plugin.dataset import BaseDataset, Dataset
 from vpbench.plugin.loader import Plugins
+from vpbench.plugin.members import member
 from vpbench.protocol.protocol import Protocol
 from vpbench.select.options import validate_options
 
@@ -68,12 +69,13 @@ def open_dataset(
             )
         if not root.exists():
             raise DataError(f"the data root of {name!r} does not exist: {root}. {target.info.obtain}".rstrip())
-    if not hasattr(target, "Options"):
+    model = member(target, BaseDataset, "Options")
+    if model is None:
         if options:
             raise UsageError(f"{place}the dataset {name!r} takes no options")
         dataset: Dataset = target(root)
     else:
-        dataset = target(root, options=validate_options(target.Options, options, f"{place}dataset {name!r}"))
+        dataset = target(root, options=validate_options(model, options, f"{place}dataset {name!r}"))
     return dataset
 
 

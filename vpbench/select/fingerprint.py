@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vpbench.plugin.members import Configurable, member
 from vpbench.select.code import imported_files, is_library, library_version, module_files, named_globals
 from vpbench.select.members import (
     LITERALS,
@@ -65,9 +66,9 @@ def fingerprint(value: Any) -> Fingerprint:
     """
     walk = _Walk()
     name = type(value).__name__
-    vouched = None if isinstance(value, type) else getattr(value, "fingerprint", None)
+    vouched = None if isinstance(value, type) else member(value, Configurable, "fingerprint")()
     if vouched is not None:
-        walk.write("vouched", str(vouched()))
+        walk.write("vouched", str(vouched))
     try:
         walk.visit(value if vouched is None else type(value), name)
         if vouched is not None:
@@ -229,15 +230,13 @@ class _Walk:
             return self._library(cls.__module__, cls.__qualname__)
         self._items(f"class {cls.__qualname__}", [type(cls), *cls.__bases__], location)
         if issubclass(cls, Enum):
-            self.visit({name: member.value for name, member in cls.__members__.items()}, location)
+            self.visit({name: item.value for name, item in cls.__members__.items()}, location)
         self.write(*sorted(f"{name} {text}" for name, text in class_annotations(cls).items() if isinstance(text, str)))
-        for name, member in sorted(vars(cls).items()):
-            hidden = (
-                name in _SKIPPED_CLASS_MEMBERS or name.startswith("__pydantic_") or isinstance(member, _DESCRIPTORS)
-            )
-            if not hidden and not (issubclass(cls, Enum) and not callable(member)):
+        for name, item in sorted(vars(cls).items()):
+            hidden = name in _SKIPPED_CLASS_MEMBERS or name.startswith("__pydantic_") or isinstance(item, _DESCRIPTORS)
+            if not hidden and not (issubclass(cls, Enum) and not callable(item)):
                 self.write(name)
-                self.visit(member, f"{location}.{name}")
+                self.visit(item, f"{location}.{name}")
         return None
 
     def _library(self, module: str, name: str) -> None:

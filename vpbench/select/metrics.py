@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vpbench.errors import PluginError
+from vpbench.errors import PluginError, VpbenchError, describe
+from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.metric import Metric
+from vpbench.plugin.metric import Metric, Setting
 from vpbench.select.fingerprint import Fingerprint, fingerprint
 
-__all__ = ["choose_metrics", "fingerprint_metric"]
+__all__ = ["choose_metrics", "fingerprint_metric", "reason_against"]
 
 
 def choose_metrics(plugins: Plugins, names: Sequence[str], device: str) -> dict[str, Metric]:
@@ -20,7 +21,7 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str) -> dict[
     """
     metrics: dict[str, Metric] = {}
     for name in names:
-        metric = plugins.load("metric", name)(device)
+        metric = _build_metric(plugins, name, device)
         if not isinstance(metric, Metric):
             raise PluginError(f"the metric {name!r} lacks one of info, why_not, measure, finalise, resample")
         if metric.info.name != name:
@@ -35,4 +36,29 @@ def fingerprint_metric(plugins: Plugins, name: str) -> Fingerprint:
     Raises:
         UsageError, PluginError: as :meth:`Plugins.load`.
     """
-    return fingerprint(plugins.load("metric", name)("cpu"))
+    metric = _build_metric(plugins, name, "cpu")
+    with plugin_errors(lambda error: PluginError(f"the `fingerprint()` of metric {name!r} fails: {describe(error)}")):
+        return fingerprint(metric)
+
+
+def reason_against(metric: Metric, setting: Setting) -> str:
+    """Return why a metric cannot apply to a run, or "" if it can (raises PluginError)."""
+    name = metric.info.name
+    with plugin_errors(lambda error: PluginError(f"the `why_not` of metric {name!r} fails: {describe(error)}")):
+        return metric.why_not(setting)
+
+
+def _build_metric(plugins: Plugins, name: str, device: str) -> Metric:
+    """Build a metric; an exception of its constructor names it."""
+    target = plugins.load("metric", name)
+
+    def fail(error: BaseException) -> VpbenchError:
+        return (
+            error
+            if isinstance(error, VpbenchError)
+            else PluginError(f"metric {name!r} cannot be built: {describe(error)}")
+        )
+
+    with plugin_errors(fail):
+        metric: Metric = target(device)
+    return metric

@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 
+from vpbench.plugin.members import member
+from vpbench.plugin.predictor import BasePredictor
+
 __all__ = ["count_parameters"]
 
 
 def count_parameters(predictor: Any) -> dict[str, int]:
-    """Return the number of parameters of each direct part of a predictor; ``{}`` where it has none.
-
-    A predictor with parts that inference does not use (discriminators) names those that it does in a method
-    ``inference_parts()``, which returns ``{name: torch.nn.Module}``.
-    """
-    if hasattr(predictor, "inference_parts"):
-        parts = dict(predictor.inference_parts())
+    """Return the number of parameters of each part that inference uses; ``{}`` for a predictor without parts."""
+    named = member(predictor, BasePredictor, "inference_parts")()
+    if named is not None:
+        parts = dict(named)
     elif isinstance(predictor, torch.nn.Module):
         parts = dict(predictor.named_children())
         own = sum(p.numel() for p in predictor.parameters(recurse=False))

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from vpbench.errors import DataError, PluginError, UsageError
 from vpbench.files import write_atomic
+from vpbench.plugin.members import member
+from vpbench.plugin.predictor import BasePredictor
 from vpbench.select.weights_record import SCHEMA, WeightsRecord, WeightsUse
 from vpbench.toolkit import weights
 from vpbench.validation import validation_line
@@ -161,7 +163,7 @@ def fit_weights(module: Any, trained: Trained, name: str) -> None:
     if not isinstance(module, torch.nn.Module):
         raise UsageError(f"predictor {name!r} has no weights: {trained.path} cannot be given to it")
     tensors = weights.read(trained.path)
-    if not trained.record and hasattr(module, "adapt_state_dict"):
+    if not trained.record:
         tensors = _adapted(module, tensors, f"`adapt_state_dict` of predictor {name!r}")
     expected = module.state_dict()
     if differ := list(_differences(expected, tensors)):
@@ -175,7 +177,7 @@ def fit_weights(module: Any, trained: Trained, name: str) -> None:
 
 def _adapted(module: Any, tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
     try:
-        adapted = module.adapt_state_dict(tensors)
+        adapted = member(module, BasePredictor, "adapt_state_dict")(tensors)
     except Exception as error:
         reason = weights.shown(f"{type(error).__name__}: {error}")
         raise PluginError(f"{where} failed: {reason}; --debug shows where") from error
