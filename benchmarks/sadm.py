@@ -87,33 +87,33 @@ class OneClass(nn.Module):
     @staticmethod
     def step(gates: nn.ModuleList, x: Tensor, state: State) -> State:
         """Convolve input and state once per gate."""
-        both = torch.cat([x, state.hidden], dim=1)
-        i, f, o, g = (gate(both) for gate in gates)
+        stacked = torch.cat([x, state.hidden], dim=1)
+        i, f, o, g = (gate(stacked) for gate in gates)
         cell = (f + 1).sigmoid() * state.cell + i.sigmoid() * g.tanh()
         return State(o.sigmoid() * cell.tanh(), cell)
 
 
-def looped(parts: nn.ModuleList, labels: Tensor, flow: Tensor, horizon: int) -> list[Tensor]:
+def looped(networks: nn.ModuleList, labels: Tensor, flow: Tensor, horizon: int) -> list[Tensor]:
     """Return per-class logits and flows of each step, class after class."""
-    masks = one_hot(labels[:, 1:], len(parts))
+    masks = one_hot(labels[:, 1:], len(networks))
     states = []
-    for c, part in enumerate(parts):
+    for c, network in enumerate(networks):
         inputs = torch.cat([masks[:, :, c, None], masks[:, :, c, None] * flow], dim=2)
         state = None
         for frame in inputs.unbind(1):
-            x = part.embed(frame)
+            x = network.embed(frame)
             if state is None:
                 state = State(torch.zeros_like(x), torch.zeros_like(x))
-            state = part.step(part.encoder, x, state)
+            state = network.step(network.encoder, x, state)
         states.append(state)
     states_of_all = torch.cat([state.hidden for state in states], dim=1)
     outputs = []
-    for part, state in zip(parts, states, strict=True):
-        x = part.context(states_of_all)
+    for network, state in zip(networks, states, strict=True):
+        x = network.context(states_of_all)
         for _ in range(horizon):
-            state = part.step(part.decoder, x, state)
-            embedded = part.embedding(state.hidden)
-            outputs += [part.mask(embedded), part.flow(embedded)]
+            state = network.step(network.decoder, x, state)
+            embedded = network.embedding(state.hidden)
+            outputs += [network.mask(embedded), network.flow(embedded)]
     return outputs
 
 
@@ -121,13 +121,13 @@ def grouping(preset: str, classes: int, batch: int, size: tuple[int, int], round
     """Time encoder, context, decoder and heads, forward and backward, 4 frames to 4: class after class, and grouped."""
     changes = {"space": "context", "classes": classes, "flow_residual": "none", "mask_residual": "none"}
     options = Options(**{**PRESETS[preset], **changes})
-    model, parts = SADMDynamics(options), nn.ModuleList(OneClass(options) for _ in range(classes))
+    model, networks = SADMDynamics(options), nn.ModuleList(OneClass(options) for _ in range(classes))
     model.fusion = nn.Identity()  # it is the same in both
     labels, flow = clip(batch, 4, *size, classes)
 
     def loop() -> None:
-        torch.stack([output.square().mean() for output in looped(parts, labels, flow, 4)]).sum().backward()
-        parts.zero_grad()
+        torch.stack([output.square().mean() for output in looped(networks, labels, flow, 4)]).sum().backward()
+        networks.zero_grad()
 
     def grouped() -> None:
         log, fused = model(labels, flow, 4)

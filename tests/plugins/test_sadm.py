@@ -230,9 +230,9 @@ class TestPrediction:
     def test_of_a_clip_does_not_depend_on_its_batch(self, mode):
         context, network = moving(), model(mode=mode)
         clip = Context(context.frames[1:], context.clips[1:], context.semantics[1:], context.flow[1:], CITYSCAPES19)
-        alone = network.predict(clip, 2, generators()[1:]).tensors()
-        for name, both in predict(network, context).tensors().items():
-            torch.testing.assert_close(both[1:], alone[name], atol=1e-5, rtol=1e-5)
+        single = network.predict(clip, 2, generators()[1:]).tensors()
+        for name, batch in predict(network, context).tensors().items():
+            torch.testing.assert_close(batch[1:], single[name], atol=1e-5, rtol=1e-5)
 
     def test_does_not_read_the_future(self):
         context = moving()
@@ -242,8 +242,8 @@ class TestPrediction:
     def test_of_a_stochastic_model_depends_on_the_seed(self):
         network = model(mode="stochastic")
         assert network.info.stochastic and not model().info.stochastic
-        first, again, second = (predict(network, moving(), seed=seed) for seed in (0, 0, 5))
-        assert torch.equal(first.flow, again.flow) and not torch.equal(first.flow, second.flow)
+        first, repeated, second = (predict(network, moving(), seed=seed) for seed in (0, 0, 5))
+        assert torch.equal(first.flow, repeated.flow) and not torch.equal(first.flow, second.flow)
 
     def test_emits_inpainted_or_warped_frames(self):
         inpainted, warped = predict(model(), moving()), predict(model(emit="warped"), moving())
