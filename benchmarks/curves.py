@@ -22,28 +22,28 @@ from vpbench.results.result import Result, find_results
 
 def named(texts: list[str]) -> dict[str, Result]:
     """Return the results by label: the one given, else predictor and preset."""
-    found: dict[str, Result] = {}
+    results: dict[str, Result] = {}
     for text in texts:
         label, _, path = text.rpartition("=")
         for folder in find_results(Path(path)):
             result = load(folder)
             name = label or result.label
-            if name in found:
+            if name in results:
                 raise SystemExit(f"two results are called {name}: tell them apart with LABEL=RESULT")
-            found[name] = result
-    return found
+            results[name] = result
+    return results
 
 
 def draw_lines(axes: Axes, results: dict[str, Result], metric: str, over: str) -> None:
     """Draw a metric at every step."""
     scores = {label: result.summary.scores[metric] for label, result in results.items()}
-    for label, each in scores.items():
-        steps = range(1, len(each["per_step"]) + 1)
+    for label, score in scores.items():
+        steps = range(1, len(score["per_step"]) + 1)
         if over:
-            values = [a / b for a, b in zip(each["per_step"], scores[over]["per_step"], strict=True)]
+            values = [a / b for a, b in zip(score["per_step"], scores[over]["per_step"], strict=True)]
         else:
-            values = each["per_step"]
-            axes.fill_between(steps, *zip(*each["ci95"], strict=True), alpha=0.15)
+            values = score["per_step"]
+            axes.fill_between(steps, *zip(*score["ci95"], strict=True), alpha=0.15)
         axes.plot(steps, values, marker=".", label=label)
     axes.set(title=f"{metric} / {metric} of {over}" if over else metric, xlabel="step")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -65,24 +65,24 @@ def main() -> None:
     parser.add_argument("--metric", action="append", required=True)
     parser.add_argument("--over", default="")
     parser.add_argument("--points", action="store_true")
-    asked = parser.parse_args()
-    results = named(asked.results)
+    args = parser.parse_args()
+    results = named(args.results)
     for label, result in results.items():
-        if lacking := set(asked.metric) - set(result.summary.scores):
+        if lacking := set(args.metric) - set(result.summary.scores):
             raise SystemExit(f"{label} has no {min(lacking)}; it has {', '.join(result.summary.scores)}")
-    if asked.over and (asked.points or asked.over not in results):
-        raise SystemExit(f"--over {asked.over}: not with --points, and one of {', '.join(results)}")
-    figure = Figure(figsize=(3.6 * len(asked.metric), 3.0), layout="constrained")
+    if args.over and (args.points or args.over not in results):
+        raise SystemExit(f"--over {args.over}: not with --points, and one of {', '.join(results)}")
+    figure = Figure(figsize=(3.6 * len(args.metric), 3.0), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(asked.metric), squeeze=False)[0]
-    for axes, metric in zip(panels, asked.metric, strict=True):
-        if asked.points:
+    panels = figure.subplots(1, len(args.metric), squeeze=False)[0]
+    for axes, metric in zip(panels, args.metric, strict=True):
+        if args.points:
             draw_points(axes, results, metric)
         else:
-            draw_lines(axes, results, metric, asked.over)
-    if not asked.points:
+            draw_lines(axes, results, metric, args.over)
+    if not args.points:
         panels[0].legend(fontsize=7)
-    figure.savefig(asked.out, dpi=110)
+    figure.savefig(args.out, dpi=110)
 
 
 if __name__ == "__main__":

@@ -21,15 +21,15 @@ def main() -> None:
     """Run it once and print the shares."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=0)
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "vpbench", "run", "--out", out, "--workers", str(given.workers)]
+        command = [sys.executable, "-m", "vpbench", "run", "--out", out, "--workers", str(args.workers)]
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         total = time.perf_counter() - start
         attempts = [json.loads(path.read_text()) for path in Path(out).glob("**/attempts/*.json")]
         measured = json.loads(next(Path(out).glob("**/run.json")).read_text())["metrics"]
-    spent = {what: sum(a["seconds"][what] for a in attempts) for what in ("read", "predict", "measure")}
+    spent = {phase: sum(a["seconds"][phase] for a in attempts) for phase in ("read", "predict", "measure")}
     loop = max(a["seconds"]["wall"] for a in attempts)
     shares = {
         "start-up": total - loop,
@@ -39,8 +39,8 @@ def main() -> None:
         "harness": loop - sum(spent.values()),
     }
     print(f"a bare vpbench run ({', '.join(measured)}): {total:.1f} s (bar: under 60 s on two cores)")
-    for what, seconds in shares.items():
-        print(f"  {what:<10} {seconds:6.1f} s  {100 * seconds / total:5.1f} %")
+    for phase, seconds in shares.items():
+        print(f"  {phase:<10} {seconds:6.1f} s  {100 * seconds / total:5.1f} %")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What indexing a data set costs beside `os.walk` over the same tree, for every reader of an official layout.
+"""Cost of indexing a dataset relative to `os.walk` over the same tree, for every reader of an official layout.
 
     PYTHONPATH=plugins:datasets:tests python benchmarks/indexing.py [--files 180000]
 
-The trees are made of empty files with official names, so that nothing can be decoded. Prints the ratio of the medians
+The trees consist of empty files with official names, so nothing can be decoded. Prints the ratio of the medians
 (bar: under 10).
 """
 
@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+from common import medians
 from twins import cityscapes_snippet, empty, kitti_drive, kitti_scenes
 
 from vpbench.plugin.dataset import Dataset
@@ -25,16 +24,6 @@ from vpbench_human36m.dataset import Human36M
 from vpbench_kitti.flow import KittiFlow
 from vpbench_kitti.raw import FVS24, TEST, KittiRaw
 from vpbench_ucf101.dataset import UCF101
-
-
-def seconds(work: Callable[[], object], repeats: int = 5) -> float:
-    """Median wall time."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def cityscapes(root: Path, files: int) -> None:
@@ -63,8 +52,8 @@ def human36m(root: Path, files: int) -> None:
     """All images of Walking in one folder, as MIM reads them."""
     subjects, cameras = ("S1", "S5", "S6", "S7", "S8", "S9", "S11"), ("54138969", "55011271", "58860488", "60457274")
     names = [f"{s}_Walking{t}.{c}" for s in subjects for t in ("", "_1") for c in cameras]
-    each = files // len(names)
-    empty(f"{root}/{name}_{number:06d}.jpg" for name in names for number in range(1, 5 * each, 5))
+    images = files // len(names)
+    empty(f"{root}/{name}_{number:06d}.jpg" for name in names for number in range(1, 5 * images, 5))
 
 
 def ucf101(root: Path, files: int) -> None:
@@ -106,11 +95,11 @@ def main() -> None:
                 return [s.name for split in data.info.splits for s in data.sequences(split) if not s.problem]
 
             count = sum(len(files) for _, _, files in os.walk(root))
-            walk = seconds(lambda root=root: list(os.walk(root)))
-            spent = seconds(index)
-            found = len(index())
+            times = medians({"index": index, "walk": lambda root=root: list(os.walk(root))}, 5)
+            sequences = len(index())
         print(
-            f"{name}: {count} files, {found} sequences: {spent:.2f} s, os.walk {walk:.2f} s, ratio {spent / walk:.1f}"
+            f"{name}: {count} files, {sequences} sequences: {times['index']:.2f} s, os.walk {times['walk']:.2f} s, "
+            f"ratio {times['index'] / times['walk']:.1f}"
         )
 
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ import numpy as np
 import piqa
 import pytorch_msssim
 import torch
+from common import Run, medians
 from skimage.metrics import structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import (
@@ -41,7 +40,6 @@ from vpbench_metrics.perceptual import LPIPS
 from vpbench_metrics.pixels import MAE, MSE, PSNR
 from vpbench_metrics.structure import MSSSIM, SSIM
 
-Run = Callable[[], Any]
 Clips = Sequence[tuple[Tensor, Tensor]]
 
 
@@ -186,23 +184,11 @@ def perceptual(size: Size) -> dict[str, tuple[Run, int]]:
     return {"lpips, whole batch": (theirs, 1), "vpbench": (shared(1), 1), "vpbench, 4 predictors": (shared(4), 4)}
 
 
-def interleave(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each, in ``rounds`` rounds over all of them; the first round does not count."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if number:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def memory(name: str, size: Size, kind: str) -> float:
     """Return the MiB that one run takes at its peak above its inputs, in a process of its own."""
     words = [name, *map(str, (size.clips, size.frames, size.height, size.width)), kind]
-    done = subprocess.run([sys.executable, __file__, "--peak", *words], check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    process = subprocess.run([sys.executable, __file__, "--peak", *words], check=True, capture_output=True, text=True)
+    return float(process.stdout)
 
 
 def peak(words: Sequence[str]) -> None:
@@ -243,7 +229,7 @@ def compare(size: Size, threads: int, rounds: int, *, multiscale: bool) -> dict[
     use_threads(threads)
     frames = make(size)
     libraries = peers(*frames, multiscale=multiscale)
-    seconds = interleave(libraries | ours(*frames, multiscale=multiscale), rounds)
+    seconds = medians(libraries | ours(*frames, multiscale=multiscale), rounds)
     fastest = min(libraries, key=lambda name: seconds[name])
     print(f"\nMSE, MAE, PSNR, SSIM{', MS-SSIM' if multiscale else ''}: {size}, {threads} thread(s)")
     for name, value in seconds.items():
@@ -262,7 +248,7 @@ def compare_lpips(size: Size, threads: int, rounds: int) -> dict[str, Any]:
     """Return seconds per predictor and their ratios."""
     use_threads(threads)
     runs = perceptual(size)
-    seconds = interleave({name: run for name, (run, _) in runs.items()}, rounds)
+    seconds = medians({name: run for name, (run, _) in runs.items()}, rounds)
     seconds = {name: value / runs[name][1] for name, value in seconds.items()}
     ratio = {name: seconds["lpips, whole batch"] / value for name, value in seconds.items()}
     print(f"\nLPIPS: {size}, {threads} thread(s)")
@@ -299,17 +285,17 @@ def main() -> None:
     sizes = [Size(clips, 10, 64, 88), Size(clips, 10, 128, 128), large]
     fewer = 4 if args.quick else 8
     lpips_sizes = [Size(fewer, 10, 64, 88), Size(fewer, 10, 128, 128), Size(1, fewer // 2, 512, 1024)]
-    found: dict[str, list[Any]] = {"frames": [], "lpips": [], "memory": []}
+    figures: dict[str, list[Any]] = {"frames": [], "lpips": [], "memory": []}
     for threads in args.threads:
-        found["frames"] += [compare(size, threads, rounds, multiscale=False) for size in sizes]
-        found["frames"].append(compare(large, threads, rounds, multiscale=True))
-        found["lpips"] += [compare_lpips(size, threads, rounds) for size in lpips_sizes]
+        figures["frames"] += [compare(size, threads, rounds, multiscale=False) for size in sizes]
+        figures["frames"].append(compare(large, threads, rounds, multiscale=True))
+        figures["lpips"] += [compare_lpips(size, threads, rounds) for size in lpips_sizes]
     print("\nall timings are done", file=sys.stderr, flush=True)
-    found["memory"] += [compare_memory(size, "frames") for size in sizes]
-    found["memory"].append(compare_memory(large, "multiscale"))
-    found["memory"].append(compare_memory(lpips_sizes[-1], "lpips"))
+    figures["memory"] += [compare_memory(size, "frames") for size in sizes]
+    figures["memory"].append(compare_memory(large, "multiscale"))
+    figures["memory"].append(compare_memory(lpips_sizes[-1], "lpips"))
     if args.json:
-        Path(args.json).write_text(json.dumps(found, indent=1), encoding="utf-8")
+        Path(args.json).write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,16 +13,15 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
 import numpy as np
+from common import medians
 from PIL import Image
 
 from vpbench.clips.prepare import prepare
@@ -106,19 +105,13 @@ def speeds(name: str, opened: Callable[[], Dataset], split: str, rounds: int) ->
         read(store)
 
     works = {"decode": lambda: read(opened()), "first": first_read, "read": lambda: read(prepared), "memcpy": copy}
-    spent: dict[str, list[float]] = {what: [] for what in works}
-    for _ in range(rounds):  # a reader keeps the frames that it decoded last: each round has a new one
-        for what, work in works.items():
-            start = time.perf_counter()
-            work()
-            spent[what].append(time.perf_counter() - start)
-    median = {what: statistics.median(times) for what, times in spent.items()}
+    median = medians(works, rounds)  # each round opens a new dataset, because one caches the frames it decoded last
     size = sum(clip.nbytes for clip in clips)
     return {
         "what": name,
         "clips": len(clips),
         "bytes": size,
-        "bytes_per_second": {what: round(size / seconds) for what, seconds in median.items()},
+        "bytes_per_second": {work: round(size / seconds) for work, seconds in median.items()},
         "first_to_decode": median["decode"] / median["first"],
         "read_to_decode": median["decode"] / median["read"],
         "read_to_memcpy": median["memcpy"] / median["read"],

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from common import Run, medians
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,22 +24,6 @@ from vpbench_sadm.labels import one_hot
 from vpbench_sadm.options import PRESETS, Options
 from vpbench_sadm.predictor import SADM
 from vpbench_sadm.rendering import overoccupied, uncovered
-
-Run = Callable[[], object]
-
-
-def medians(runs: dict[str, Run], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each function, all run in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for round_ in range(rounds + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if round_:  # the first warms up
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def clip(

@@ -35,12 +35,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    args = parser.parse_args()
     print("size      length  frames/s (frames, labels, instances, flow, dis-occlusion)")
     for size, length in (((64, 96), 12), ((128, 128), 9), ((192, 256), 9)):
         options = Options(size=size, length=length)
-        took = seconds(options, range(given.clips), given.rounds)
-        print(f"{size[0]}x{size[1]:<5d} {length:5d}  {given.clips * length / took:8.1f}")
+        took = seconds(options, range(args.clips), args.rounds)
+        print(f"{size[0]}x{size[1]:<5d} {length:5d}  {args.clips * length / took:8.1f}")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def prepared_protocol(plugins: Plugins, folder: Path) -> vpbench.Protocol:
         os.environ["VPBENCH_CACHE"] = str(folder / "cache")
         dataset = open_protocol_dataset(plugins, protocol, {})
         manifest = training_manifest(protocol, dataset)
-        prepare(training_protocol(protocol), dataset, manifest, ["frames"], lambda done, total: None)
+        prepare(training_protocol(protocol), dataset, manifest, ["frames"], lambda finished, total: None)
     # Validation is not what is measured.
     return protocol.model_copy(update={"training": protocol.training.model_copy(update={"validation_clips": 1})})
 
@@ -59,8 +59,8 @@ def measure(protocol: vpbench.Protocol, plugins: Plugins, out: Path, workers: in
         workers=workers,
         metrics=["mse"],
     )
-    (found,) = filter(None, map(SAID.search, lines))
-    return {"workers": workers, "seconds": int(found[1]), "percent_waiting": float(found[2])}
+    (match,) = filter(None, map(SAID.search, lines))
+    return {"workers": workers, "seconds": int(match[1]), "percent_waiting": float(match[2])}
 
 
 def main() -> None:

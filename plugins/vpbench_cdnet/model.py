@@ -190,7 +190,7 @@ class RefineCell(nn.Module):
 
 
 class FusedRefinement:
-    """Iterate a :class:`RefineCell` on clips: equal up to rounding and twice as fast (``benchmarks/cdnet.py``).
+    """Iterate a :class:`RefineCell` on clips: equal up to rounding, in about half the time (``benchmarks/cdnet.py``).
 
     Weights are grouped by the tensor that they read. F^enc is convolved once per step for all gates and iterations, and
     G once per clip. From the second iteration on F^ref is H, so the weights of both are added.
