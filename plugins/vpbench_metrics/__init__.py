@@ -26,6 +26,12 @@ def register_metrics(register: Register) -> None:
     register("ssim@openstl", "vpbench_metrics.structure:OpenSTLSSIM", summary="SSIM, uniform 7x7, data range 2")
     register("ssim@uint8", "vpbench_metrics.structure:Uint8SSIM", summary="SSIM, uniform 7x7 on 8 bits (PredRNN)")
     register("ms-ssim@fvs", "vpbench_metrics.structure:MSSSIMofPNG", summary="MS-SSIM of 8-bit predictions")
+    register("ssim@pytorch-msssim", "vpbench_metrics.structure:PytorchSSIM", summary="SSIM of pytorch-msssim (DMVFN)")
+    register(
+        "ms-ssim@pytorch-msssim",
+        "vpbench_metrics.structure:PytorchMSSSIM",
+        summary="MS-SSIM of pytorch-msssim (DMVFN)",
+    )
     register("lpips@predrnn", "vpbench_metrics.perceptual:PredRNNLPIPS", summary="LPIPS fed [0,1] unscaled")
 
     register("miou@moving", "vpbench_metrics.semantic:MovingMIoU", summary="mIoU over the eight moving classes")

@@ -1,4 +1,7 @@
-"""SSIM and MS-SSIM with the Gaussian 11x11 window, and the conventions of other repositories."""
+"""SSIM and MS-SSIM with the Gaussian 11x11 window, and the conventions of other repositories.
+
+Each has two engines: ``fast``, and ``libraries``, with which anyone can audit the fast numbers on their own data.
+"""
 
 from __future__ import annotations
 
@@ -15,42 +18,67 @@ from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import Measurements, MetricInfo, Setting, Undefined
 from vpbench.toolkit.windows import GAUSSIAN, UNIFORM7
 from vpbench_metrics.engines import one_pass, scales, windowed
-from vpbench_metrics.frames import checked_frames, everywhere, too_small
+from vpbench_metrics.frames import everywhere, too_small
+from vpbench_metrics.libraries import pytorch_msssim_ms_ssim, pytorch_msssim_ssim, scikit_image_ssim
 from vpbench_metrics.moments import halve, structure_torch
 from vpbench_metrics.pixels import OfPass
 
-__all__ = ["MSSSIM", "MSSSIM_WEIGHTS", "SSIM", "MSSSIMofPNG", "OpenSTLSSIM", "Uint8SSIM", "UniformSSIM"]
+__all__ = [
+    "MSSSIM",
+    "MSSSIM_WEIGHTS",
+    "SSIM",
+    "MSSSIMofPNG",
+    "OpenSTLSSIM",
+    "PytorchMSSSIM",
+    "PytorchSSIM",
+    "Uint8SSIM",
+    "UniformSSIM",
+]
 
 MSSSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """The exponent of each scale, finest first (Wang et al. 2003, section 3.2)."""
+_HALVED = 2 ** (len(MSSSIM_WEIGHTS) - 1)
 _NEAR_ZERO = 1e-3
 """Mean terms nearer to zero have powers of so steep a slope that float32's rounding would show in them."""
 _WANG = "Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, IEEE TIP 13(4), 2004, section III.B"
 
 
 class _Structure(OfPass):
+    engines = ("fast", "libraries")
     smallest: ClassVar[int]
     """Pixels per side that the window needs."""
+    library: ClassVar[str] = "scikit-image"
+
+    def __init__(self, device: str = "cpu", engine: str = "fast") -> None:
+        super().__init__(device)
+        self._by_library = engine == "libraries"
+
+    @property
+    def engine(self) -> str:
+        """Name the library or the fast engine's implementation."""
+        return self.library if self._by_library else super().engine
 
     def why_not(self, setting: Setting) -> str:
-        """Return what is lacking, or that the window is larger than the frames."""
-        return super().why_not(setting) or too_small(setting.size, self.smallest)
+        """Return the modality that is missing, or why the frames have the wrong size."""
+        return super().why_not(setting) or ("" if setting.size is None else self._unfit(*setting.size))
 
     def measure(self, comparison: Comparison) -> Measurements:
-        """Return one value per frame; undefined where the frames are too small.
-
-        Raises:
-            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
-        """
+        """Return one value per frame; undefined if the frames are too small."""
         height, width = comparison.future.frames.shape[-2:]
-        if reason := too_small((height, width), self.smallest):
-            checked_frames(comparison, self.info.name)
+        if reason := self._unfit(height, width):
             return everywhere(comparison, Undefined(reason))
-        table: list[list[float]] = self._values(comparison).tolist()
+        table: list[list[float]] = (self._audit if self._by_library else self._values)(comparison).tolist()
         return table
+
+    def _unfit(self, height: int, width: int) -> str:
+        return too_small((height, width), self.smallest)
 
     def _values(self, comparison: Comparison) -> NDArray[np.float64]:
         """Return the values of all frames, [B,S]."""
+        raise NotImplementedError
+
+    def _audit(self, comparison: Comparison) -> NDArray[np.float64]:
+        """Return the library's values of all frames, [B,S]."""
         raise NotImplementedError
 
 
@@ -75,6 +103,10 @@ class SSIM(_Structure):
         assert structure is not None
         return np.asarray(1.0 - structure[..., 0].mean(axis=-1))
 
+    def _audit(self, comparison: Comparison) -> NDArray[np.float64]:
+        options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+        return scikit_image_ssim(*comparison.frames, **options)
+
 
 class MSSSIM(_Structure):
     """Multi-scale SSIM over 5 scales, the defaults of ``tf.image.ssim_multiscale``.
@@ -95,6 +127,16 @@ class MSSSIM(_Structure):
     )
     smallest = (len(GAUSSIAN.weights) - 1) * 2 ** (len(MSSSIM_WEIGHTS) - 1) + 1
     """161: the pixels per side that leave the window its 11 at the last scale."""
+    library = "pytorch-msssim"
+
+    def _unfit(self, height: int, width: int) -> str:
+        reason = super()._unfit(height, width)
+        if self._by_library and not reason and (height % _HALVED or width % _HALVED):
+            return (
+                f"pytorch-msssim pads odd sides with zeros, so it agrees only on sides that are multiples of {_HALVED}; "
+                f"these frames are {height}x{width}"
+            )
+        return reason
 
     def _values(self, comparison: Comparison) -> NDArray[np.float64]:
         first = one_pass(comparison, self.info.name, self.device).structure
@@ -105,6 +147,9 @@ class MSSSIM(_Structure):
             terms[plane] = _exact_terms(*(frames[plane].to(self.device) for frames in comparison.frames))
         product = np.prod(np.maximum(terms, 0.0) ** np.array(MSSSIM_WEIGHTS), axis=-1)
         return np.asarray(product.mean(axis=-1))
+
+    def _audit(self, comparison: Comparison) -> NDArray[np.float64]:
+        return pytorch_msssim_ms_ssim(*comparison.frames, GAUSSIAN.weights)
 
 
 def _exact_terms(predicted: Float[Tensor, "h w"], true: Float[Tensor, "h w"]) -> NDArray[np.float64]:
@@ -136,15 +181,18 @@ class UniformSSIM(_Structure):
 
     @property
     def engine(self) -> str:
-        """What computes it: "opencv" or "torch"."""
-        return "torch" if super().engine == "torch" else "opencv"
+        """Name scikit-image, "opencv" or "torch"."""
+        return super().engine.replace("numba", "opencv")
 
     def _values(self, comparison: Comparison) -> NDArray[np.float64]:
-        pair = checked_frames(comparison, self.info.name)
         table = comparison.cached(
-            "vpbench_metrics.uniform7", lambda: windowed(*pair, UNIFORM7, self._ranges, self.device)
+            "vpbench_metrics.uniform7",
+            lambda: windowed(*comparison.frames, UNIFORM7, self._ranges, self.device),
         )
         return np.asarray(1.0 - table[..., self._ranges.index(self.data_range), 0].mean(axis=-1))
+
+    def _audit(self, comparison: Comparison) -> NDArray[np.float64]:
+        return scikit_image_ssim(*comparison.frames, data_range=self.data_range)
 
 
 class OpenSTLSSIM(UniformSSIM):
@@ -173,9 +221,12 @@ class Uint8SSIM(UniformSSIM):
         source="predrnn-pytorch, core/trainer.py",
     )
 
-    def _values(self, comparison: Comparison) -> NDArray[np.float64]:
-        predicted, true = ((frames * 255).floor() / 255 for frames in checked_frames(comparison, self.info.name))
-        return np.asarray(1.0 - windowed(predicted, true, UNIFORM7, (1.0,), self.device)[..., 0, 0].mean(axis=-1))
+    _ranges = (1.0,)
+
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return one value per frame truncated to 8 bits; undefined if the frames are too small."""
+        predicted, true = ((frames * 255).floor() / 255 for frames in comparison.frames)
+        return super().measure(_with_frames(comparison, predicted, true))
 
 
 class MSSSIMofPNG(MSSSIM):
@@ -189,10 +240,53 @@ class MSSSIMofPNG(MSSSIM):
         source="FutureVideoSynthesis, evaluation/demo_cityscape.py",
     )
 
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return one value per frame of which the prediction is rounded to 8 bits; undefined if it is too small."""
+        predicted, true = comparison.frames
+        return super().measure(_with_frames(comparison, torch.round(predicted * 255) / 255, true))
+
+
+class PytorchSSIM(_Structure):
+    """SSIM as the package pytorch-msssim computes it: DMVFN's and its followers' tables.
+
+    Gaussian 11x11 window (sigma 1.5), data range 1, valid positions only, mean of RGB. The package rounds its window to
+    float32, which shifts flat bright frames by up to 1e-4. Computed in float64, so no number depends on the batch.
+    """
+
+    info = replace(
+        SSIM.info,
+        name="ssim@pytorch-msssim",
+        revision=1,
+        summary="SSIM of the package pytorch-msssim, data range 1, as DMVFN prints it",
+        source="pytorch-msssim, ssim",
+    )
+    engines = ()
+    smallest = SSIM.smallest
+    engine = "pytorch-msssim"
+
     def _values(self, comparison: Comparison) -> NDArray[np.float64]:
-        predicted, _ = checked_frames(comparison, self.info.name)
-        return super()._values(_with_frames(comparison, torch.round(predicted * 255) / 255))
+        return pytorch_msssim_ssim(*comparison.frames)
 
 
-def _with_frames(comparison: Comparison, frames: Tensor) -> Comparison:
-    return Comparison(replace(comparison.prediction, frames=frames), comparison.future)
+class PytorchMSSSIM(PytorchSSIM):
+    """MS-SSIM as the package pytorch-msssim computes it: as ``ssim@pytorch-msssim``, over 5 scales.
+
+    Between scales, odd sides are padded with zeros, which lowers MS-SSIM by up to 2e-3 against ``ms-ssim``.
+    """
+
+    info = replace(
+        MSSSIM.info,
+        name="ms-ssim@pytorch-msssim",
+        revision=1,
+        summary="MS-SSIM of the package pytorch-msssim, data range 1, as DMVFN prints it",
+        source="pytorch-msssim, ms_ssim",
+    )
+    smallest = MSSSIM.smallest
+
+    def _values(self, comparison: Comparison) -> NDArray[np.float64]:
+        return pytorch_msssim_ms_ssim(*comparison.frames)
+
+
+def _with_frames(comparison: Comparison, predicted: Tensor, true: Tensor) -> Comparison:
+    prediction, future = replace(comparison.prediction, frames=predicted), replace(comparison.future, frames=true)
+    return Comparison(prediction, future)
