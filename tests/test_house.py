@@ -13,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,15 @@ def test_private_names_stay_in_their_module(path):
     attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) != "self"}
     private = {name for name in attributes if name.startswith("_") and not name.startswith("__")}
     assert not {name for name in private if f"self.{name}" not in source and f"def {name}(" not in source}
+
+
+def test_every_dependency_is_imported():
+    """Shipped code imports each run-time dependency of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=\[ ]", text)[0] for text in project["dependencies"]}
+    packages = {name.split(".")[0] for path in SHIPPED for name in imported_modules(path)}
+    distributions = {distribution for package in packages for distribution in packages_distributions().get(package, [])}
+    assert not names - distributions
 
 
 def rooms() -> list[Path]:

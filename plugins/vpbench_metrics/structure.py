@@ -133,7 +133,7 @@ class MSSSIM(_Structure):
         reason = super()._unfit(height, width)
         if self._by_library and not reason and (height % _HALVED or width % _HALVED):
             return (
-                f"pytorch-msssim pads odd sides with zeros, so it agrees only on sides that are multiples of {_HALVED}; "
+                f"pytorch-msssim pads odd sides with zeros: it agrees only if both sides are multiples of {_HALVED}; "
                 f"these frames are {height}x{width}"
             )
         return reason

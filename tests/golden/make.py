@@ -12,7 +12,10 @@ from pathlib import Path
 from golden.table import METRICS
 
 HERE = Path(__file__).parent
-PACKAGES = ("numpy", "scipy", "scikit-image", "torchmetrics", "piqa", "lpips", "opencv-python-headless", "torch")
+PACKAGES = (
+    "numpy", "scipy", "scikit-image", "pytorch-msssim", "torchmetrics", "piqa", "lpips", "opencv-python-headless",
+    "torch",
+)  # fmt: skip
 
 
 def main() -> None:

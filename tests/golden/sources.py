@@ -131,6 +131,27 @@ def ms_ssim_by_piqa(p: np.ndarray, t: np.ndarray) -> float:
     return float(piqa.ssim.ms_ssim(x, y, kernel, torch.tensor(WEIGHTS, dtype=torch.float64)))
 
 
+def by_package(function: Callable[..., torch.Tensor]) -> Source:
+    return mean_of_frames(lambda p, t: float(function(*(torch.from_numpy(m)[None] for m in (p, t)), data_range=1.0)))
+
+
+def package_by_scipy(x: np.ndarray, y: np.ndarray, weights: tuple[float, ...] = (1.0,)) -> float:
+    """pytorch-msssim of one channel: weights rounded to float32, and zeros beyond the border of odd sides."""
+    line = np.exp(-(OFFSETS.astype(np.float32) ** 2) / np.float32(2 * 1.5**2))
+    line = np.float64(line / line.sum())
+    result = 1.0
+    for scale, weight in enumerate(weights):
+        blurred = [ndimage.correlate1d(m, line, axis=0) for m in (x, y, x * x, y * y, x * y)]
+        ma, mb, aa, bb, ab = (ndimage.correlate1d(m, line, axis=1)[5:-5, 5:-5] for m in blurred)
+        cs = (2 * (ab - ma * mb) + C2) / (aa - ma**2 + bb - mb**2 + C2)
+        luminance = (2 * ma * mb + C1) / (ma**2 + mb**2 + C1)
+        term = (luminance * cs if scale == len(weights) - 1 else cs).mean()
+        result *= term if len(weights) == 1 else max(term, 0.0) ** weight
+        padded = (np.pad(m, [(s % 2, s % 2) for s in m.shape]) for m in (x, y))
+        x, y = (sliding_window_view(m, (2, 2))[::2, ::2].mean((2, 3)) for m in padded)
+    return float(result)
+
+
 def saved_as_picture(source: Source) -> Source:
     """Let the predictions go through a PNG file in memory."""
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+import pytorch_msssim
 from golden.cases import MULTISCALE, PERCEPTUAL, SMALL, SPACE, WITHOUT_CAMERA, WORLD, Case
 from golden.sources import (
+    WEIGHTS,
     WINDOW,
     Error,
     Source,
     by_channel,
     by_class,
+    by_package,
     bytes_by_scikit_image,
     bytes_window_by_window,
     copy_index,
@@ -32,6 +35,7 @@ from golden.sources import (
     near_by_scipy,
     of_map,
     of_pixels,
+    package_by_scipy,
     pooled_by_torchmetrics,
     regions_by_loops,
     regions_by_scipy,
@@ -159,6 +163,21 @@ METRICS: dict[str, tuple[str, float, dict[str, Case], dict[str, Source]]] = {
         {
             "scipy": saved_as_picture(by_channel(ms_ssim_by_scipy)),
             "piqa": saved_as_picture(mean_of_frames(ms_ssim_by_piqa)),
+        },
+    ),
+    "ssim@pytorch-msssim": (
+        "structure",
+        1e-9,
+        SMALL,
+        {"pytorch-msssim": by_package(pytorch_msssim.ssim), "scipy": by_channel(package_by_scipy)},
+    ),
+    "ms-ssim@pytorch-msssim": (
+        "structure",
+        1e-9,
+        MULTISCALE,
+        {
+            "pytorch-msssim": by_package(pytorch_msssim.ms_ssim),
+            "scipy": by_channel(partial(package_by_scipy, weights=WEIGHTS)),
         },
     ),
     "lpips": (

@@ -77,8 +77,10 @@ def _dataset(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
 
 
 def _metric(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+    from vpbench.select.metrics import engines_of
+
     target = entry.load()
-    return {"info": asdict(target("cpu").info), "doc": _doc(target)}
+    return {"info": asdict(target("cpu").info), "engines": list(engines_of(target)), "doc": _doc(target)}
 
 
 def _protocol(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:

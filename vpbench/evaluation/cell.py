@@ -156,7 +156,7 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
     annotators = {modality: component for modality, component in run.annotators.items() if modality in declared}
     context = frozenset({"frames", *declared} & {*dataset.context_modalities, *annotators})
     truth = {m for metric in metrics.values() for m in (*metric.info.needs, *metric.info.truth)}
-    proofs = {name: fingerprint_metric(run.plugins, name) for name in sorted(metrics)}
+    proofs = {name: fingerprint_metric(run.plugins, name, run.settings.engine) for name in sorted(metrics)}
     doubt = _doubt(predictor, annotators.values(), proofs)
     samples = run.settings.samples if info.stochastic else 1
     with validation_errors(UsageError, f"{predictor.name!r} on {protocol.name} cannot be recorded"):

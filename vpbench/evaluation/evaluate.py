@@ -52,6 +52,7 @@ def evaluate(
     annotate: Mapping[str, str] | None = None,
     clips: Annotated[int, Field(ge=1)] | None = None,
     metrics: Sequence[str] = (),
+    engine: str = "",
     samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] = 1,
     seed: Seed = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -74,6 +75,7 @@ def evaluate(
         annotate: annotators by modality: ``{"flow": "dis"}``.
         clips: number of clips, spread evenly over the protocol's; by default all. A part is never ranked.
         metrics: names of metrics; by default the protocol's.
+        engine: engine of the metrics that have it, such as ``"libraries"``; by default each metric's own.
         samples: number of predictions per clip of a stochastic predictor.
         seed: seed of the noise of a stochastic predictor.
         device: where to predict and measure; ``"auto"`` is a GPU if there is one.
@@ -104,6 +106,7 @@ def evaluate(
         annotate or {},
         clips,
         metrics,
+        engine,
         samples,
         seed,
         device,

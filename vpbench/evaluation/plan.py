@@ -25,7 +25,10 @@ __all__ = ["Run", "Settings", "add_annotators", "open_run"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run. Only ``clips``, ``metrics``, ``samples``, ``seed``, ``annotate`` and ``options`` change numbers."""
+    """How to run.
+
+    Only ``clips``, ``metrics``, ``engine``, ``samples``, ``seed``, ``annotate`` and ``options`` change numbers.
+    """
 
     out: Path = Path("results")
     data_roots: Mapping[str, Path] = field(default_factory=dict)
@@ -36,6 +39,8 @@ class Settings:
     clips: int | None = None
     metrics: Sequence[str] = ()
     """Names of metrics; by default the protocol's, else every metric registered as a default."""
+    engine: str = ""
+    """Engine of the metrics that have it; by default each metric's own."""
     samples: int = 1
     seed: int = 0
     device: str = "auto"
@@ -85,7 +90,7 @@ def open_run(protocol: Protocol, plugins: Plugins, settings: Settings, probe: Pr
     manifest = readable_manifest(protocol, probe.dataset, limit=settings.clips, allow_partial=settings.allow_partial)
     annotators = choose_annotators(plugins, settings.annotate, settings.options)
     names = settings.metrics or protocol.metrics or plugins.defaults("metric")
-    metrics = choose_metrics(plugins, list(names), device)
+    metrics = choose_metrics(plugins, list(names), device, settings.engine)
     return Run(protocol, plugins, settings, probe, manifest, annotators, metrics, device, shard)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from numbers import Integral
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from vpbench.errors import MetricError
 from vpbench.names import is_metric
@@ -173,6 +173,8 @@ class BaseMetric(ABC):
     info: MetricInfo
     engine: str = ""
     """The library that computes the statistics, such as ``torch``; results record it."""
+    engines: ClassVar[tuple[str, ...]] = ()
+    """Ways to compute the statistics, the default first; such a class is also built as ``Class(device, engine=NAME)``."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device

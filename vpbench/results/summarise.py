@@ -15,7 +15,7 @@ from vpbench.results.records import Summary
 from vpbench.results.result import Result
 from vpbench.results.store import Store
 from vpbench.results.summary import Tally, summarise
-from vpbench.select.metrics import fingerprint_metric
+from vpbench.select.metrics import engines_of, fingerprint_metric
 
 __all__ = ["merge", "metrics_of", "other_code", "summary_of", "summary_text", "write_summary"]
 
@@ -89,7 +89,8 @@ def other_code(store: Store, plugins: Plugins, name: str) -> str:
     if measured != installed:
         return f"{name} revision {measured}, installed is revision {installed}"
     code = Result(store).metric_code(name)
-    if code and fingerprint_metric(plugins, name).sha256 != code:
+    engines = ("", *engines_of(plugins.load("metric", name)))
+    if code and all(fingerprint_metric(plugins, name, engine).sha256 != code for engine in engines):
         return f"other code of {name} than that of the plugin now, under the same revision {installed}"
     return ""
 

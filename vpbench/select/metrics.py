@@ -1,27 +1,34 @@
-"""Build metrics by name."""
+"""Build metrics by name, each with one of its engines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from vpbench.errors import PluginError, VpbenchError, describe
+from vpbench.errors import PluginError, UsageError, VpbenchError, describe, did_you_mean
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.metric import Metric, Setting
+from vpbench.plugin.members import member
+from vpbench.plugin.metric import BaseMetric, Metric, Setting
 from vpbench.select.fingerprint import Fingerprint, fingerprint
 
-__all__ = ["choose_metrics", "fingerprint_metric", "reason_against"]
+__all__ = ["choose_metrics", "engines_of", "fingerprint_metric", "reason_against"]
 
 
-def choose_metrics(plugins: Plugins, names: Sequence[str], device: str) -> dict[str, Metric]:
-    """Build metrics by name, in the given order.
+def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: str = "") -> dict[str, Metric]:
+    """Build metrics by name, in the given order; those that have ``engine`` use it.
 
     Raises:
-        UsageError: an unknown name. PluginError: an object that is no metric, or goes by another name.
+        UsageError: an unknown name, or an engine that none of the metrics has.
+        PluginError: an object that is no metric, or goes by another name.
     """
+    engines = {name: engines_of(plugins.load("metric", name)) for name in names}
+    if engine and not any(engine in choices for choices in engines.values()):
+        hint = did_you_mean(engine, (choice for choices in engines.values() for choice in choices))
+        raise UsageError(f"no metric of this run has an engine {engine!r}{hint}")
     metrics: dict[str, Metric] = {}
     for name in names:
-        metric = _build_metric(plugins, name, device)
+        metric = _build_metric(plugins, name, device, engine)
         if not isinstance(metric, Metric):
             raise PluginError(f"the metric {name!r} lacks one of info, why_not, measure, finalise, resample")
         if metric.info.name != name:
@@ -30,13 +37,19 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str) -> dict[
     return metrics
 
 
-def fingerprint_metric(plugins: Plugins, name: str) -> Fingerprint:
+def engines_of(target: Any) -> tuple[str, ...]:
+    """Return the engines that a metric's class offers, its default first; empty if it has no choice."""
+    engines: tuple[str, ...] = member(target, BaseMetric, "engines")
+    return engines
+
+
+def fingerprint_metric(plugins: Plugins, name: str, engine: str = "") -> Fingerprint:
     """Return the fingerprint of a metric as built for the CPU, so that the device does not decide it.
 
     Raises:
         UsageError, PluginError: as :meth:`Plugins.load`.
     """
-    metric = _build_metric(plugins, name, "cpu")
+    metric = _build_metric(plugins, name, "cpu", engine)
     with plugin_errors(lambda error: PluginError(f"the `fingerprint()` of metric {name!r} fails: {describe(error)}")):
         return fingerprint(metric)
 
@@ -48,7 +61,7 @@ def reason_against(metric: Metric, setting: Setting) -> str:
         return metric.why_not(setting)
 
 
-def _build_metric(plugins: Plugins, name: str, device: str) -> Metric:
+def _build_metric(plugins: Plugins, name: str, device: str, engine: str) -> Metric:
     """Build a metric; an exception of its constructor names it."""
     target = plugins.load("metric", name)
 
@@ -60,5 +73,5 @@ def _build_metric(plugins: Plugins, name: str, device: str) -> Metric:
         )
 
     with plugin_errors(fail):
-        metric: Metric = target(device)
+        metric: Metric = target(device, engine=engine) if engine in engines_of(target) else target(device)
     return metric
