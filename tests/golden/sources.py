@@ -137,8 +137,8 @@ def by_package(function: Callable[..., torch.Tensor]) -> Source:
 
 def package_by_scipy(x: np.ndarray, y: np.ndarray, weights: tuple[float, ...] = (1.0,)) -> float:
     """pytorch-msssim of one channel: weights rounded to float32, and zeros beyond the border of odd sides."""
-    line = np.exp(-(OFFSETS.astype(np.float32) ** 2) / np.float32(2 * 1.5**2))
-    line = np.float64(line / line.sum())
+    weight_32 = torch.exp(-(torch.arange(-5.0, 6.0) ** 2) / (2 * 1.5**2))
+    line = (weight_32 / weight_32.sum()).double().numpy()
     result = 1.0
     for scale, weight in enumerate(weights):
         blurred = [ndimage.correlate1d(m, line, axis=0) for m in (x, y, x * x, y * y, x * y)]
