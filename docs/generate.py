@@ -18,6 +18,7 @@ ENVIRONMENT = {
     "VPBENCH_CACHE": "Folder of prepared clips and annotations; default: the user's cache folder.",
     "VPBENCH_CONFIG": "Configuration file; default: `config.toml` in the user's configuration folder.",
     "VPBENCH_DATA": "Folder with one data root per dataset, named after it.",
+    "VPBENCH_ENGINE": "Engine of metrics for `vpbench run`, as `--engine`; default: each metric's own.",
     "VPBENCH_PLUGINS": "Installed plugins to load, by entry point or distribution, separated by commas; default: all.",
     "VPBENCH_WEIGHTS": "Folder that is searched first for the weights of metrics and annotators.",
 }

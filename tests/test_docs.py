@@ -19,6 +19,7 @@ import click
 import pytest
 
 from vpbench.cli.main import State, cli
+from vpbench.plugin.loader import load_plugins
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -162,3 +163,13 @@ def test_options_of_scenes_are_documented():
     for name, field in fields.items():
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         assert documented[name] == str(default), name
+
+
+def test_the_tables_of_metrics_are_the_registered_metrics():
+    """The tables before "Computation" name every registered metric, regions as METRIC and /REGION."""
+    tables, _, _ = (ROOT / "docs" / "metrics.md").read_text().partition("## Computation")
+    cells = re.findall(r"^\| (`[^|]+) \|", tables, re.MULTILINE)
+    names = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell) if "..." not in name}
+    regions = {name for name in names if name.startswith("/")}
+    documented = names - regions | {f"{m}{region}" for m in ("mse", "mae", "psnr", "lpips") for region in regions}
+    assert documented == {entry.name for entry in load_plugins([]).of("metric")}
