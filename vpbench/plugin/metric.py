@@ -174,7 +174,7 @@ class BaseMetric(ABC):
     engine: str = ""
     """The library that computes the statistics, such as ``torch``; results record it."""
     engines: ClassVar[tuple[str, ...]] = ()
-    """Ways to compute the statistics, the default first; such a class is also built as ``Class(device, engine=NAME)``."""
+    """Ways to compute the statistics, the default first; the class is also built as ``Class(device, engine=NAME)``."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
