@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import click
 
-__all__ = ["block", "line", "link", "markdown", "say", "say_block", "say_table"]
+__all__ = ["block", "brief", "line", "link", "markdown", "say", "say_block", "say_table"]
 
 _LONGEST = 2000
 """Characters of one line: an error's message, a cell."""
@@ -28,6 +28,11 @@ def line(text: str, longest: int = _LONGEST) -> str:
     cut = text[: 2 * longest]  # before the work, which takes time for each character
     flat = _printable(" ".join(cut.split()))
     return flat if len(cut) == len(text) and len(flat) <= longest else flat[: longest - 1] + "…"
+
+
+def brief(text: str) -> str:
+    """Return a name from a file as one printable line of at most 80 characters."""
+    return line(text, 80)
 
 
 def block(text: str) -> str:

@@ -31,7 +31,7 @@ def training(folder, plugins, **settings):
         "options = { sequences = 12, length = 10 }\n[sampling]\n"
         'kind = "first"\ncontext = 2\nhorizon = 3\n[training]\nclips = 24\n'
     )
-    settings = {"device": "cpu", "minutes": 0, "recipe": RECIPE, **settings}
+    settings = {"device": "cpu", "minutes": 0, **RECIPE, **settings}
     return vpbench.train("learner", path, plugins=plugins, out=folder / "out", **settings)
 
 
@@ -139,7 +139,7 @@ def test_lightning_itself_is_told_to_run_nothing(train, stopped, tmp_path, monke
     """Were the file exchanged after it was looked at."""
     (path,), mark = tmp_path.glob("out/**/last.ckpt"), tmp_path / "mark"
     added("more")(path, Hostile(mark))
-    monkeypatch.setattr("vpbench.training.train.read_checkpoint", lambda path: {})
+    monkeypatch.setattr("vpbench.training.stage.read_checkpoint", lambda path: {})
     with pytest.raises(vpbench.PredictorError, match="UnpicklingError"):
         train()
     assert not mark.exists()

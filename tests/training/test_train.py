@@ -193,7 +193,7 @@ def test_one_process_trains_in_a_folder(train, protocol, tmp_path):
     with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True) as other:
         worker = int(other.stdout.readline())
         try:
-            with pytest.raises(vpbench.UsageError, match=f"another process trains in {folder}: wait for its end"):
+            with pytest.raises(vpbench.UsageError, match=f"another process trains in {folder}: wait until it ends"):
                 train("out-of-memory")
             other.kill()
             other.wait()

@@ -10,14 +10,17 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vpbench.errors import DataError, UsageError, VpbenchError
+from vpbench.errors import DataError, ResultError, UsageError, VpbenchError
 from vpbench.names import Selector
 from vpbench.output import line, say, say_block
 from vpbench.plugin.loader import Plugins, load_plugins
+
+if TYPE_CHECKING:
+    from vpbench.results.store import Store
 
 __all__ = [
     "LENGTH",
@@ -26,6 +29,7 @@ __all__ = [
     "attempts",
     "busy",
     "common_options",
+    "for_each_result",
     "json_option",
     "leave_stdout",
     "pairs",
@@ -229,6 +233,24 @@ def attempts() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     yield attempt
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def for_each_result(root: Path, work: Callable[[Store], None]) -> None:
+    """Do some work on every result at or below a folder; exit with 1 at the end if one failed.
+
+    Raises:
+        ResultError: there is none.
+    """
+    from vpbench.results.result import find_results
+    from vpbench.results.store import Store
+
+    folders = find_results(root)
+    if not folders:
+        raise ResultError(f"{root}: there is no result (no run.json) at or below it")
+    with attempts() as attempt:
+        for folder in folders:
+            with attempt():
+                work(Store.open(folder))
 
 
 @contextmanager

@@ -1,13 +1,17 @@
-"""``vpbench merge``: complete, then summarise."""
+"""``vpbench merge``: check that results are complete, and write their summaries."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vpbench.cli.common import State, attempts, common_options
+from vpbench.cli.common import State, common_options, for_each_result
 from vpbench.output import say
+
+if TYPE_CHECKING:
+    from vpbench.results.store import Store
 
 __all__ = ["command"]
 
@@ -19,16 +23,10 @@ __all__ = ["command"]
 @click.pass_obj
 def command(state: State, result: Path, allow_partial: bool) -> None:
     """Check that a result (or every result below a folder) is complete and write its summary."""
-    from vpbench.errors import ResultError
-    from vpbench.results.result import find_results
-    from vpbench.results.store import Store
     from vpbench.results.summarise import merge
 
-    folders = find_results(result)
-    if not folders:
-        raise ResultError(f"{result}: there is no result (no run.json) at or below it")
-    with attempts() as attempt:
-        for folder in folders:
-            with attempt():
-                merge(Store.open(folder), state.plugins, allow_partial=allow_partial)
-                say(str(folder / "summary.json"))
+    def work(store: Store) -> None:
+        merge(store, state.plugins, allow_partial=allow_partial)
+        say(store.folder / "summary.json")
+
+    for_each_result(result, work)

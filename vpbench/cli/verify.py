@@ -1,13 +1,17 @@
-"""``vpbench verify``: is every byte what was published, and does the summary follow from the rows?"""
+"""``vpbench verify``: check that every byte was published, and that the summary follows from the rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vpbench.cli.common import State, attempts, common_options
+from vpbench.cli.common import State, common_options, for_each_result
 from vpbench.output import say
+
+if TYPE_CHECKING:
+    from vpbench.results.store import Store
 
 __all__ = ["command"]
 
@@ -18,18 +22,11 @@ __all__ = ["command"]
 @click.pass_obj
 def command(state: State, result: Path) -> None:
     """Check a result (or every result below a folder) against its own record."""
-    from vpbench.errors import ResultError
-    from vpbench.results.result import find_results
-    from vpbench.results.store import Store
     from vpbench.results.verify import verify
 
-    folders = find_results(result)
-    if not folders:
-        raise ResultError(f"{result}: there is no result (no run.json) at or below it")
-    with attempts() as attempt:
-        for folder in folders:
-            with attempt():
-                store = Store.open(folder)
-                say(f"{folder}: {verify(store, state.plugins)}")
-                for kind in store.mixed():
-                    say(f"  mixed: some units were computed by {kind}")
+    def work(store: Store) -> None:
+        say(f"{store.folder}: {verify(store, state.plugins)}")
+        for kind in store.mixed():
+            say(f"  mixed: some units were computed by {kind}")
+
+    for_each_result(result, work)

@@ -13,9 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from vpbench.errors import DataError, UsageError
+from vpbench.output import brief
 from vpbench.select.checkpoint_names import Names, counted, first_parts, listed, modules, unwrapped, within
 from vpbench.select.checkpoint_tensors import dtype_name
-from vpbench.toolkit.weights import shown
 
 __all__ = ["Network", "find_network"]
 
@@ -53,15 +53,15 @@ class Network:
         """Return one line: where the state dict was, the number of tensors and values, and their dtypes."""
         tensors = [self.values[name] for name in self.names]
         dtypes = ", ".join(f"{count} {name}" for name, count in Counter(map(dtype_name, tensors)).most_common())
-        place = "top level" if self.path == _TOP else shown(self.path)
+        place = "top level" if self.path == _TOP else brief(self.path)
         return f"{place}: {counted(len(tensors))}, {sum(t.numel() for t in tensors)} values ({dtypes})"
 
     def listing(self) -> Iterator[str]:
         """Yield a line for each tensor: its name, dtype and shape."""
         for name, new in self.names.items():
             tensor = self.values[name]
-            was = "" if name == new else f"  (was {shown(name)})"
-            yield f"  {shown(new)}  {dtype_name(tensor)} {list(tensor.shape)}{was}"
+            was = "" if name == new else f"  (was {brief(name)})"
+            yield f"  {brief(new)}  {dtype_name(tensor)} {list(tensor.shape)}{was}"
 
 
 def find_network(content: Any, file: Path, take: Sequence[str]) -> Network:
@@ -102,7 +102,7 @@ def _network(path: str, values: Any, file: Path) -> Network:
         DataError: something in it is not a tensor with a name.
     """
     if not isinstance(values, Mapping):
-        raise DataError(f"{file}: the tensors of {shown(path)} have no names: {_SAVE}")
+        raise DataError(f"{file}: the tensors of {brief(path)} have no names: {_SAVE}")
     for name, value in values.items():
         if not isinstance(name, str) or not name or not isinstance(value, Tensor):
             raise DataError(f"{file}: {_entry(name, value)}: {_SAVE}")
@@ -117,8 +117,8 @@ def _entry(name: Any, value: Any) -> str:
     if not isinstance(name, str) or not name:
         return f"a {type(name).__name__} stands where a tensor's name belongs"
     if "_packed_params" in name:
-        return f"'{shown(name)}' belongs to a quantised layer, and weights must be floating-point"
-    return f"'{shown(name)}' is of type {type(value).__name__}, not a tensor"
+        return f"'{brief(name)}' belongs to a quantised layer, and weights must be floating-point"
+    return f"'{brief(name)}' is of type {type(value).__name__}, not a tensor"
 
 
 def _state_dicts(content: Mapping[Any, Any]) -> dict[str, Any]:
@@ -160,14 +160,14 @@ def _named(state_dicts: Mapping[str, Any], text: str, file: Path) -> dict[str, A
     if len(paths) != 1:
         number = "several sets of weights" if paths else "no weights"
         choices = _choices({path: size for path, size in _sizes(state_dicts).items() if not paths or path in paths})
-        raise UsageError(f"--take {shown(text)}: {file} holds {number} of that name: {choices}")
+        raise UsageError(f"--take {brief(text)}: {file} holds {number} of that name: {choices}")
     return {paths[0]: state_dicts[paths[0]]}
 
 
 def _module(network: Network, module: str, file: Path) -> Network:
     names = within(network.names, module)
     if not names:
-        raise UsageError(f"--take {shown(module)}: {file} has no such module: {_choices(modules(network.names))}")
+        raise UsageError(f"--take {brief(module)}: {file} has no such module: {_choices(modules(network.names))}")
     counts = first_parts({old: new for old, new in network.names.items() if old not in names})
     left_out = [f"{name} ({counted(count)})" for name, count in counts.items()]
     return Network(network.path, network.values, unwrapped(names), [*network.left_out, *left_out])
@@ -191,7 +191,7 @@ def _check_one(network: Network, file: Path, *, lightning: bool) -> None:
         DataError: a LightningModule holds others next to it, or there is a moving average of it.
     """
     firsts, sizes = first_parts(network.names), modules(network.names)
-    everything = f", or --take {shlex.quote(shown(network.path))} for all"
+    everything = f", or --take {shlex.quote(brief(network.path))} for all"
     holders = {name: firsts[name] for name in _HOLDERS if name in firsts}
     if lightning and len(holders) == 1:
         raise DataError(f"{file}: holds several modules: {_choices(holders | firsts)}{everything}")
@@ -212,6 +212,6 @@ def _sizes(state_dicts: Mapping[str, Any]) -> dict[str, int]:
 
 def _choices(sizes: Mapping[str, int]) -> str:
     """Return a text such as ``model (3 tensors), ema (3 tensors); choose with --take model or --take ema``."""
-    flags = " or ".join(f"--take {shlex.quote(shown(name))}" for name in list(sizes)[:2])
+    flags = " or ".join(f"--take {shlex.quote(brief(name))}" for name in list(sizes)[:2])
     sizes_listed = listed(f"{name} ({counted(count)})" for name, count in sizes.items())
     return f"{sizes_listed}; choose with {flags}" if sizes else "it has none"

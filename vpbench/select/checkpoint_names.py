@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import UsageError
-from vpbench.toolkit.weights import shown
+from vpbench.output import brief
 
 __all__ = ["Names", "counted", "first_parts", "listed", "modules", "renamed", "unwrapped", "within"]
 
@@ -56,8 +56,8 @@ def renamed(names: Names, file: Path, strip: Sequence[str], rename: Mapping[str,
     names = {name: "".join(add) + new for name, new in names.items()}
     twice = next((new for new, count in Counter(names.values()).items() if count > 1), None)
     if twice is not None:
-        sources = [shown(name) for name, new in names.items() if new == twice][:2]
-        raise UsageError(f"{file}: {sources[0]} and {sources[1]} would both be named '{shown(twice)}'")
+        sources = [brief(name) for name, new in names.items() if new == twice][:2]
+        raise UsageError(f"{file}: {sources[0]} and {sources[1]} would both be named '{brief(twice)}'")
     return names
 
 
@@ -68,7 +68,7 @@ def _stripped(names: Names, prefix: str, file: Path) -> Names:
         changed = {k: new or min(old, names[k], key=len) for k, (new, old) in rests.items() if new or old}
         if changed:
             return changed
-    raise UsageError(f"--strip {shown(prefix)}: {_unmatched(names, file)}")
+    raise UsageError(f"--strip {brief(prefix)}: {_unmatched(names, file)}")
 
 
 def _replaced(names: Names, old: str, new: str, file: Path) -> Names:
@@ -78,7 +78,7 @@ def _replaced(names: Names, old: str, new: str, file: Path) -> Names:
     changed = {key: f"{new}.{tail}" for key, tail in rests.items() if tail}
     changed |= {key: new for key, name in names.items() if old in (name, key)}
     if not changed:
-        raise UsageError(f"--rename {shown(old)}={shown(new)}: {_unmatched(names, file)}")
+        raise UsageError(f"--rename {brief(old)}={brief(new)}: {_unmatched(names, file)}")
     return changed
 
 
@@ -102,7 +102,7 @@ def modules(names: Names) -> Counter[str]:
 
 def listed(names: Iterable[Any]) -> str:
     """Return the first of some names, and how many more there are."""
-    texts = [shown(name) if isinstance(name, str) else f"a {type(name).__name__}" for name in names]
+    texts = [brief(name) if isinstance(name, str) else f"a {type(name).__name__}" for name in names]
     return ", ".join(texts[:8]) + (f" and {len(texts) - 8} more" if len(texts) > 8 else "")
 
 

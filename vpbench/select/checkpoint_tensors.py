@@ -11,8 +11,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vpbench.errors import DataError
+from vpbench.output import brief
 from vpbench.select.checkpoint_names import counted
-from vpbench.toolkit.weights import kind, shown
+from vpbench.toolkit.weights import kind
 
 __all__ = ["checked_tensors", "dtype_name", "encoded"]
 
@@ -30,7 +31,7 @@ def checked_tensors(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tens
     """
     for name, tensor in tensors.items():
         if problem := _unusable(name, tensor):
-            raise DataError(f"{file}: '{shown(name)}' {problem}")
+            raise DataError(f"{file}: '{brief(name)}' {problem}")
     if not any(kind(tensor) in ("floating-point", "complex") for tensor in tensors.values()):
         raise DataError(f"{file}: none of its {counted(len(tensors))} is floating-point: these are no weights")
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
@@ -58,7 +59,7 @@ def encoded(tensors: Mapping[str, Tensor], file: Path) -> bytes:
     try:
         return save(dict(tensors), metadata={"format": "pt"})
     except (ValueError, RuntimeError, KeyError) as error:  # half a character in a name, a dtype that is too new
-        raise DataError(f"{file}: holds a tensor that safetensors cannot ({shown(str(error))})") from error
+        raise DataError(f"{file}: holds a tensor that safetensors cannot ({brief(str(error))})") from error
 
 
 def dtype_name(tensor: Tensor) -> str:

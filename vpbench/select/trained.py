@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vpbench.errors import DataError, PluginError, UsageError
 from vpbench.files import write_atomic
+from vpbench.output import brief
 from vpbench.plugin.members import member
 from vpbench.plugin.predictor import BasePredictor
 from vpbench.select.weights_record import SCHEMA, WeightsRecord, WeightsUse
@@ -86,7 +87,7 @@ def open_trained(path: Path) -> Trained:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(_KEY, "{}")
     except (SafetensorError, OSError) as error:
-        reason = weights.shown(str(error))
+        reason = brief(str(error))
         raise DataError(f"{path}: is not a safetensors file that can be read ({reason}); replace it") from error
     return Trained(path, weights.sha256(path), _parsed(text, path))
 
@@ -104,15 +105,13 @@ def _parsed(text: str, path: Path) -> WeightsRecord | None:
         raise DataError(f"{path}: its metadata {_KEY!r} is not JSON; replace the file") from error
     version = value.get("schema", SCHEMA) if isinstance(value, dict) else SCHEMA
     if isinstance(version, int) and version > SCHEMA:
-        raise DataError(
-            f"{path}: schema {weights.shown(str(version))} is newer than this vpbench reads; upgrade vpbench"
-        )
+        raise DataError(f"{path}: schema {brief(str(version))} is newer than this vpbench reads; upgrade vpbench")
     if value == {}:
         return None
     try:
         return WeightsRecord.model_validate(value)
     except ValidationError as error:
-        reason = weights.shown(validation_line(error))
+        reason = brief(validation_line(error))
         raise DataError(
             f"{path}: its metadata {_KEY!r} is not a record of vpbench ({reason}); replace the file"
         ) from error
@@ -179,7 +178,7 @@ def _adapted(module: Any, tensors: dict[str, Tensor], where: str) -> dict[str, T
     try:
         adapted = member(module, BasePredictor, "adapt_state_dict")(tensors)
     except Exception as error:
-        reason = weights.shown(f"{type(error).__name__}: {error}")
+        reason = brief(f"{type(error).__name__}: {error}")
         raise PluginError(f"{where} failed: {reason}; --debug shows where") from error
     if not isinstance(adapted, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in adapted.items()
@@ -193,7 +192,7 @@ def _differences(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) 
         if name not in tensors:
             yield f"{name} is missing"
         elif name not in expected:
-            yield f"{weights.shown(name)} is one too many"
+            yield f"{brief(name)} is one too many"
         elif why := weights.difference(expected[name], tensors[name]):
             yield f"{name} {why}"
 
@@ -204,6 +203,6 @@ def _advice(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path:
         first, shortest = min(longer, default=""), min(shorter, default="")
         prefix = first.removesuffix(shortest)
         if prefix and prefix != first and {prefix + name for name in shorter} == set(longer):
-            flag = f"{flag} {shlex.quote(weights.shown(prefix))}"
+            flag = f"{flag} {shlex.quote(brief(prefix))}"
             return f": `vpbench weights convert {path} {flag} --out NEW.safetensors` renames them"
     return ""

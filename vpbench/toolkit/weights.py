@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vpbench.errors import DataError
 from vpbench.files import kind_of
-from vpbench.output import say
+from vpbench.output import brief, say
 from vpbench.paths import cache_dir, weights_dirs
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
     "read",
     "read_safetensors",
     "sha256",
-    "shown",
     "unpickle",
 ]
 
@@ -150,12 +149,6 @@ def _sha256(path: Path, size: int, modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def shown(text: str) -> str:
-    """Return a text from a file so that a terminal shows it on one line: escaped, and shortened to 80 characters."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:80])
-    return line if len(text) <= 80 else f"{line}..."
-
-
 def check_regular(path: Path) -> None:
     """Check that a path leads to a file: neither a folder, nor a pipe or device, which may never end.
 
@@ -196,7 +189,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:  # a header may ask torch for what it cannot make
         raise DataError(
-            f"{path}: is not a safetensors file that can be read ({shown(str(error))}); replace it"
+            f"{path}: is not a safetensors file that can be read ({brief(str(error))}); replace it"
         ) from error
 
 
@@ -219,7 +212,7 @@ def unpickle(path: Path) -> Any:
     except Exception as error:  # a broken archive or pickle may raise anything
         if asked := re.search(r"GLOBAL (\S+)", str(error)):
             raise DataError(
-                f"{path}: asks for {shown(asked[1])} when loaded, which is not weights; nothing of it was run. If you "
+                f"{path}: asks for {brief(asked[1])} when loaded, which is not weights; nothing of it was run. If you "
                 f"trust it, load it in its own program and torch.save(model.state_dict(), FILE)"
             ) from error
         reason = type(error).__name__
@@ -275,7 +268,7 @@ def load_network(network: torch.nn.Module, tensors: Mapping[str, Tensor], path: 
         if why := difference(tensor, tensors[name]):
             raise DataError(f"{path}: {name!r} {why}: it is of another network")
     if extra := sorted(set(tensors) - set(expected)):
-        raise DataError(f"{path}: has a tensor '{shown(extra[0])}' too many: it is of another network")
+        raise DataError(f"{path}: has a tensor '{brief(extra[0])}' too many: it is of another network")
     cast = {name: tensors[name].to(expected[name].dtype) for name in expected}
     network.load_state_dict(cast, assign=True)
     return network.eval().requires_grad_(False)

@@ -10,7 +10,7 @@ import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from vpbench.errors import DataError
-from vpbench.toolkit.weights import shown
+from vpbench.output import brief
 
 __all__ = ["foreign_object", "read_checkpoint"]
 
@@ -29,7 +29,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: is not a checkpoint that loads ({type(error).__name__}). {remedy}") from error
     if name:
         raise DataError(
-            f"{path}: asks for {name} when loaded, and a checkpoint holds data only; no code of it was run. {remedy}"
+            f"{path}: asks for {name} when loaded, and a checkpoint holds data only; nothing of it was run. {remedy}"
         )
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise DataError(f"{path}: is not a checkpoint of a training. {remedy}")
@@ -48,4 +48,4 @@ def foreign_object(path: Path) -> str | None:
         if any(entry.compress_type for entry in archive.infolist()):
             raise ValueError("compressed: torch.save never does that, and it could grow without bounds")
     names = get_unsafe_globals_in_checkpoint(path)
-    return shown(min(names)) if names else None
+    return brief(min(names)) if names else None
