@@ -41,7 +41,7 @@ class Batch:
     def clip(self, place: int) -> Batch:
         """Return the batch of one of the clips."""
         cut = slice(place, place + 1)
-        context, future = ({m: a[cut] for m, a in arrays_of(part).items()} for part in (self.context, self.future))
+        context, future = ({m: a[cut] for m, a in arrays_of(shared).items()} for shared in (self.context, self.future))
         return _of_clips(self, self.refs[cut], context, future, self.digests[cut])
 
 

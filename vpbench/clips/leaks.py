@@ -123,12 +123,12 @@ class _Hashes:
                     pictures = dataset.read(sequence, list(chunk), "frames")
                     check_array(pictures, BUILT_IN["frames"], len(chunk), sequence)
                 except Exception as error:
-                    rest = len(numbers) - start
-                    self.unread += rest
+                    remaining = len(numbers) - start
+                    self.unread += remaining
                     self.problems.append(
                         str(error) if isinstance(error, DataError) else f"{sequence}: {describe(error)}"
                     )
-                    yield rest
+                    yield remaining
                     break
                 self.values.extend(map(_hash, pictures))
                 self.runs.append((sequence, chunk))

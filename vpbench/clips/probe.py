@@ -61,12 +61,12 @@ class Probe:
     ) -> bool:
         """Return whether a prepared store holds what the dataset does, for the probed clips; warn if it does not."""
         future = frozenset(modalities)
-        seen = frozenset(context) & future
-        source = ClipSource(prepared, self.protocol.dataset.name, (), seen, future, {})
+        context_modalities = frozenset(context) & future
+        source = ClipSource(prepared, self.protocol.dataset.name, (), context_modalities, future, {})
         for place in _places(manifest):
             ref = manifest.clips[place]
             digests = source.read(ref).digests
-            if combine(digests, digests) != self._clip(ref, seen, future):
+            if combine(digests, digests) != self._clip(ref, context_modalities, future):
                 warnings.warn(
                     f"{prepared.folder} was prepared from other data than {self.protocol.dataset.name!r} holds now, so "
                     f"it is not used: remove it and run `vpbench data prepare {self.protocol.name}` again",

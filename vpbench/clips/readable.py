@@ -1,4 +1,4 @@
-"""Leave out what cannot be read before clips are divided into units: with ``--allow-partial``, and for files only."""
+"""Leave out unreadable sequences before clips are divided into units, for partial results on files only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vpbench.protocol.units import Manifest, build_manifest
 
 __all__ = ["readable_manifest"]
 
-_known: dict[tuple[str, str, int | None], Mapping[str, str]] = {}
+_damaged: dict[tuple[str, str, int | None], Mapping[str, str]] = {}
 """Damaged sequences and their problems by protocol, state of the data and limit, so that each is read once."""
 
 
@@ -34,16 +34,16 @@ def readable_manifest(
     if not (allow_partial and dataset.info.needs_root):
         return manifest
     key = protocol.hash, manifest.data, limit
-    damaged = dict(_known.get(key, {}))
-    intact: set[str] = {clip.id for clip in manifest.clips} if key in _known else set()
+    damaged = dict(_damaged.get(key, {}))
+    intact: set[str] = {clip.id for clip in manifest.clips} if key in _damaged else set()
     while True:
         manifest = build_manifest(protocol, _Without(dataset, damaged), limit=limit, allow_partial=True)
-        found = _find_damaged(dataset, [clip for clip in manifest.clips if clip.id not in intact])
-        if not found:
-            _known[key] = damaged
+        problems = _find_damaged(dataset, [clip for clip in manifest.clips if clip.id not in intact])
+        if not problems:
+            _damaged[key] = damaged
             return manifest
         intact |= {clip.id for clip in manifest.clips}
-        damaged |= found
+        damaged |= problems
 
 
 def _find_damaged(dataset: Dataset, clips: Sequence[ClipRef]) -> dict[str, str]:
@@ -72,8 +72,8 @@ class _Without:
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
         """Return all sequences; those that are damaged have a problem."""
-        every = self.dataset.sequences(split)
-        return [replace(s, problem=self.damaged[s.name]) if s.name in self.damaged else s for s in every]
+        sequences = self.dataset.sequences(split)
+        return [replace(s, problem=self.damaged[s.name]) if s.name in self.damaged else s for s in sequences]
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         return self.dataset.read(sequence, frames, modality)

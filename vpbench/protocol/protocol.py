@@ -221,9 +221,9 @@ class Protocol(Strict):
 
     @model_validator(mode="after")
     def _steps_exist(self) -> Protocol:
-        known = self.steps
-        if wrong := [k for k in self.report if k not in known]:
-            raise ValueError(f"report: step {wrong[0]} is not among the scored steps {list(known)}")
+        scored_steps = self.steps
+        if wrong := [k for k in self.report if k not in scored_steps]:
+            raise ValueError(f"report: step {wrong[0]} is not among the scored steps {list(scored_steps)}")
         return self
 
     @property
@@ -256,13 +256,13 @@ class Protocol(Strict):
         """sha256 of the canonical JSON of what decides the numbers."""
         prose = {"summary", "source", "notes", "metrics", "report", "reference", "display", "training"}
         value = self.model_dump(mode="json", by_alias=True, exclude=prose)
-        for part, name in ((value["sampling"], "pad"), (value, "label_size")):
-            if part.get(name) is None:  # came after the first hashes: counts only where it is used
-                part.pop(name, None)
+        for table, name in ((value["sampling"], "pad"), (value, "label_size")):
+            if table.get(name) is None:  # came after the first hashes: counts only where it is used
+                table.pop(name, None)
         return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @classmethod
-    def parse(cls, value: Mapping[str, Any], where: str) -> Protocol:
+    def parse(cls, value: Mapping[str, Any], source: str) -> Protocol:
         """Validate a value as read from TOML.
 
         Raises:
@@ -270,12 +270,12 @@ class Protocol(Strict):
         """
         if isinstance(schema := value.get("schema"), int) and schema > SCHEMA:
             raise UsageError(
-                f"{where}: schema {schema} is newer than this vpbench reads (schema {SCHEMA}); upgrade vpbench"
+                f"{source}: schema {schema} is newer than this vpbench reads (schema {SCHEMA}); upgrade vpbench"
             )
         try:
             return cls.model_validate(dict(value))
         except ValidationError as error:
-            raise UsageError(f"{where}: {validation_line(error)}") from error
+            raise UsageError(f"{source}: {validation_line(error)}") from error
 
     @classmethod
     def read(cls, path: Path | Any) -> Protocol:

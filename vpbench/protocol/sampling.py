@@ -58,9 +58,9 @@ def sample(sampling: Sampling, sequences: Sequence[SequenceInfo]) -> Sampled:
     clips: list[ClipRef] = []
     dropped: list[str] = []
     for sequence in sequences:
-        found = list(_windows(sampling, sequence))
-        clips += found
-        if not found:
+        windows = list(_windows(sampling, sequence))
+        clips += windows
+        if not windows:
             if sampling.short == "error":
                 raise DataError(
                     f"sequence {sequence.name!r} has {len(sequence.frames)} frames and holds no window of this "
@@ -78,7 +78,7 @@ def _windows(sampling: Sampling, sequence: SequenceInfo) -> Iterator[ClipRef]:
         yield from _anchored(sampling, sequence)
         return
     length = sampling.context + sampling.horizon
-    every = tuple(range(1, sampling.horizon + 1))
+    steps = tuple(range(1, sampling.horizon + 1))
     exists = _membership(sequence.frames)
     span = (length - 1) * sampling.frame_step
 
@@ -86,7 +86,7 @@ def _windows(sampling: Sampling, sequence: SequenceInfo) -> Iterator[ClipRef]:
         numbers = range(start, start + span + 1, sampling.frame_step)
         earliest = next(number for number in numbers if number >= sequence.frames[0])
         frames = tuple(max(number, earliest) for number in numbers)
-        return ClipRef(sequence.name, frames, sampling.context, every) if all(f in exists for f in frames) else None
+        return ClipRef(sequence.name, frames, sampling.context, steps) if all(f in exists for f in frames) else None
 
     first, last = sequence.frames[0], sequence.frames[-1] - span
     if isinstance(sampling, Sliding) and sampling.pad == "replicate":

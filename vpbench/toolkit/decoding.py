@@ -61,9 +61,9 @@ def _frames(packet: Any, codec: str, count: int, path: Path) -> list[Any]:
     return frames
 
 
-def check_intact(part: Any, count: int, path: Path) -> None:
+def check_intact(item: Any, count: int, path: Path) -> None:
     """Check a packet or frame that FFmpeg may have marked as corrupt: it conceals the damage by default."""
-    if part.is_corrupt:
+    if item.is_corrupt:
         raise damaged(path, count, "FFmpeg reports damage")
 
 

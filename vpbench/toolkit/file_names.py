@@ -26,8 +26,8 @@ def file_stem(clip: str) -> str:
         >>> file_stem("drive/a.mp4@14")
         'drive/a.mp4@14'
     """
-    parts = PurePosixPath(clip).parts
-    if not parts or clip.startswith("/") or ".." in parts or "\0" in clip:
+    components = PurePosixPath(clip).parts
+    if not components or clip.startswith("/") or ".." in components or "\0" in clip:
         raise DataError(f"clip {clip!r}: is no path below a folder; rename its sequence in the dataset")
     folder, _, name = clip.rpartition("/")
     if len(name.encode()) <= _LONGEST:

@@ -51,8 +51,8 @@ def list_folder(folder: Path, root: Path) -> Listing:
     """
     if not folder.resolve().is_relative_to(root):
         raise DataError(f"{folder}: is reached by a symbolic link out of the data root; put the folder itself there")
-    found: tuple[list[str], list[str], list[str]] = ([], [], [])
-    folders, files, links = found
+    kinds: tuple[list[str], list[str], list[str]] = ([], [], [])
+    folders, files, links = kinds
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -67,7 +67,7 @@ def list_folder(folder: Path, root: Path) -> Listing:
         return Listing()
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error.strerror}") from error
-    return Listing(*(tuple(sorted(names)) for names in found))
+    return Listing(*(tuple(sorted(names)) for names in kinds))
 
 
 def walk_folders(root: Path) -> Iterator[tuple[Path, Listing]]:
@@ -146,13 +146,13 @@ def _stamp_line(entry: os.DirEntry[str]) -> str:
     return f"{entry.name}\0{state.st_size} {state.st_mtime_ns}\n"
 
 
-def data_file(path: Path, root: Path, again: str) -> Path:
+def data_file(path: Path, root: Path, advice: str) -> Path:
     """Return the path of a file, checked: it exists, within the data root.
 
     Args:
         path: the file.
         root: the data root, resolved.
-        again: what gives a missing file: ``"unpack gtFine_trainvaltest.zip"``.
+        advice: how to get a missing file: ``"unpack gtFine_trainvaltest.zip"``.
 
     Raises:
         DataError: it is missing, no regular file, or a symbolic link out of the root.
@@ -162,7 +162,7 @@ def data_file(path: Path, root: Path, again: str) -> Path:
     try:
         return regular_file(path)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: is missing; {again}") from error
+        raise DataError(f"{path}: is missing; {advice}") from error
 
 
 def evenly(numbers: Sequence[int]) -> Sequence[int]:

@@ -53,7 +53,7 @@ def check_picture(path: Path) -> None:
         pass
 
 
-def stack(images: Sequence[NDArray[Any]], where: str) -> NDArray[Any]:
+def stack(images: Sequence[NDArray[Any]], source: str) -> NDArray[Any]:
     """Stack pictures of one sequence.
 
     Raises:
@@ -62,7 +62,7 @@ def stack(images: Sequence[NDArray[Any]], where: str) -> NDArray[Any]:
     sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1:
         named = " and ".join(f"{w}x{h}" for h, w in sorted(sizes)[:2])
-        raise DataError(f"{where}: the frame size changes within the sequence ({named})")
+        raise DataError(f"{source}: the frame size changes within the sequence ({named})")
     return np.stack(images)
 
 

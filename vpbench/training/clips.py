@@ -45,18 +45,18 @@ class TrainingClips:
         sampling = protocol.sampling
         span = (sampling.context + sampling.horizon - 1) * sampling.frame_step
         windows = [(s, _starts(s.frames, span, sampling.frame_step)) for s in sequences]
-        found = [(s, starts) for s, starts in windows if len(starts)]
-        if not found:
+        usable = [(s, starts) for s, starts in windows if len(starts)]
+        if not usable:
             raise DataError(
                 f"protocol {protocol.name}: none of {len(sequences)} training sequences holds {sampling.context} + "
                 f"{sampling.horizon} frames at frame step {sampling.frame_step}"
             )
-        counts = [1 + (starts[-1] - starts[0]) // (span + 1) for _, starts in found]
-        slots = np.repeat(np.arange(len(found)), counts)
+        counts = [1 + (starts[-1] - starts[0]) // (span + 1) for _, starts in usable]
+        slots = np.repeat(np.arange(len(usable)), counts)
         per_epoch = protocol.training.clips or len(slots)
         return cls(
-            tuple(s for s, _ in found),
-            tuple(starts for _, starts in found),
+            tuple(s for s, _ in usable),
+            tuple(starts for _, starts in usable),
             slots,
             sampling.context,
             sampling.horizon,
@@ -219,6 +219,6 @@ def training_manifest(protocol: Protocol, dataset: Dataset) -> Manifest:
 
 def _runs(frames: Sequence[int], phase: int, step: int) -> list[tuple[int, ...]]:
     """Return the frames of one phase (frame number modulo ``step``) in unbroken runs."""
-    own = [f for f in frames if f % step == phase]
-    runs = groupby(enumerate(own), key=lambda pair: pair[1] - pair[0] * step)
+    phase_frames = [f for f in frames if f % step == phase]
+    runs = groupby(enumerate(phase_frames), key=lambda pair: pair[1] - pair[0] * step)
     return [tuple(frame for _, frame in run) for _, run in runs]

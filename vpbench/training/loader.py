@@ -27,9 +27,9 @@ from vpbench.training.clips import TrainingClips
 __all__ = ["TrainingLoader", "seeded"]
 
 
-def seeded(*parts: object) -> int:
-    """Return a seed, 63 bits, that follows from the parts."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+def seeded(*values: object) -> int:
+    """Return a seed, 63 bits, that follows from the values."""
+    digest = hashlib.sha256("/".join(map(str, values)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
@@ -82,9 +82,9 @@ class TrainingLoader:
         self.served = state["served"]
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        epoch, done = divmod(self.served, self._length)
+        epoch, batches_done = divmod(self.served, self._length)
         order = self._clips.draw(self._stage, epoch)
-        starts = range(done * self._batch, self._length * self._batch, self._batch)
+        starts = range(batches_done * self._batch, self._length * self._batch, self._batch)
         groups = [order[start + self._rank : start + self._batch : self._world] for start in starts]
         cuda = self._device.type == "cuda"
         reads = iter(
