@@ -189,7 +189,7 @@ def test_a_name_that_nobody_gives_is_refused_before_the_run(tmp_path, plugins):
     class Lost(Driver):
         info = vpbench.PredictorInfo(requires=("frames", "actoins"))
 
-    message = r"requires actoins, which 'robots' lacks; did you mean 'actions'\?: add --annotate actoins=NAME"
+    message = r"requires actoins, which 'robots' lacks: add --annotate actoins=NAME .*; did you mean 'actions'\?"
     with pytest.raises(DataError, match=message):
         vpbench.evaluate(Lost(), protocol(), out=tmp_path / "a", plugins=plugins)
     for make in (

@@ -211,8 +211,8 @@ def _check_fit(run: Run, predictor: Component) -> None:
     available = {*dataset.context_modalities, *run.annotators}
     if lacking := _lacking(info, available):
         raise DataError(
-            f"predictor {predictor.name!r} requires {' and '.join(lacking)}, which {protocol.dataset.name!r} lacks"
-            f"{did_you_mean(lacking[0], available)}: add {flags(lacking)} (`vpbench list annotators`)"
+            f"predictor {predictor.name!r} requires {' and '.join(lacking)}, which {protocol.dataset.name!r} lacks: "
+            f"add {flags(lacking)} (`vpbench list annotators`){did_you_mean(lacking[0], available)}"
         )
 
 
