@@ -161,7 +161,10 @@ def test_warnings_for_users_are_one_line_each(vpbench, video, tmp_path):
     args = ["predict", "-m", "cdnet:tiny", video, "--context", 3, "--size", "18x30", "--horizon", 1]
     lines = vpbench(*args, "--out", tmp_path / "out").err.splitlines()
     assert sum(line.startswith("vpbench: warning: cdnet: frames of 18x30 are padded to 20x32") for line in lines) == 1
-    assert sum(line.startswith("vpbench: warning: cdnet: made for 4 context frames, given 3") for line in lines) == 1
+    assert (
+        sum(line.startswith("vpbench: warning: cdnet: the global information needs 4 context frames") for line in lines)
+        == 1
+    )
     assert not any("predictor.py" in line or "warn(" in line for line in lines)
 
 
