@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 
@@ -175,11 +174,3 @@ def test_a_prepared_store_of_other_pixels_is_not_used(root, tmp_path, cache):
         result = run(other, tmp_path / "out")
     shutil.rmtree(cache)
     assert units(result) == units(run(other, tmp_path / "fresh"))
-
-
-def test_a_result_of_the_older_schema_is_refused_with_what_to_do(root, tmp_path):
-    result = run(root, tmp_path / "out")
-    path = result.path / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 1}))
-    with pytest.raises(vpbench.ResultError, match=r"schema 1, which .*: run the same command again"):
-        vpbench.load(result.path)

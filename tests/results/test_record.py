@@ -22,7 +22,7 @@ PROTOCOL = {
 }
 FULL_PROTOCOL = Protocol.parse(PROTOCOL, "here").model_dump(mode="json", by_alias=True)
 RUN = {
-    "schema": 2,
+    "schema": 3,
     "identity": {
         "protocol": "a1", "manifest": "b2", "data": "c3", "predictor": "last", "options": {}, "fingerprint": "d4",
         "annotators": {"flow": "still"}, "metrics": {"mse": 1}, "metric_code": {"mse": "e5"}, "seed": 0, "samples": 1,
@@ -38,11 +38,11 @@ SCORE = {
     "data": "a", "clips": 20, "recordings": 2, "undefined": {"dark": 1}, "notes": {"floored": 2},
 }  # fmt: skip
 SUMMARY = {
-    "schema": 2, "identity": "f6", "steps": [1, 2], "partial": False, "partial_reason": "", "clips": 20,
+    "schema": 3, "identity": "f6", "steps": [1, 2], "partial": False, "partial_reason": "", "clips": 20,
     "recordings": 2, "data": "a", "context": "", "clamped_frames": 0, "scores": {"mse": SCORE}, "skipped": {},
 }  # fmt: skip
 ATTEMPT = {
-    "schema": 2,
+    "schema": 3,
     "run": "a1",
     "units": {"0": "b2"},
     "stamps": {"0": "c"},

@@ -177,12 +177,12 @@ def test_a_result_resumes_with_the_same_identity_only(store):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema": 3}', "schema 3, newer than this vpbench reads .*upgrade"),
-        ('{"schema": 2', "cannot be read as JSON"),
-        ('{"schema": 1}', "schema 1, which does not say what data were scored: run the same command again"),
+        ('{"schema": 4}', "schema 4, newer than this vpbench reads .*upgrade"),
+        ('{"schema": 3', "cannot be read as JSON"),
+        ('{"schema": 2}', "schema 2, and this vpbench reads schema 3: run the same command again"),
         ("", "cannot be read as JSON"),
         ("[]", "no schema number"),
-        ('{"schema": "2"}', "no schema number"),
+        ('{"schema": "3"}', "no schema number"),
     ],
 )
 def test_files_of_a_newer_schema_or_none_are_refused(store, name, text, message):
@@ -195,7 +195,7 @@ def test_files_of_a_newer_schema_or_none_are_refused(store, name, text, message)
 def test_what_is_no_result_is_said_to_be_none(tmp_path):
     with pytest.raises(ResultError, match=r"is not a result: there is no run\.json"):
         Store.open(tmp_path)
-    (tmp_path / "run.json").write_text('{"schema": 2, "identity": {}}')
+    (tmp_path / "run.json").write_text('{"schema": 3, "identity": {}}')
     with pytest.raises(ResultError, match=r"run\.json: identity\.protocol: Field required \(and \d+ more\); make the"):
         Store.open(tmp_path)
 

@@ -85,7 +85,7 @@ def test_a_summary_by_hand():
     assert (score.clips, score.undefined, score.notes, score.details) == (3, {"flat": 1}, {}, ())
     assert (score.recordings, score.data) == (3, out.data)
     assert out.model_dump(by_alias=True, exclude={"scores", "data"}) == {
-        "schema": 2,
+        "schema": 3,
         "identity": "id",
         "steps": (1, 2),
         "partial": False,

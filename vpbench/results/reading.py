@@ -102,8 +102,8 @@ def read_json(path: Path, limit: int = files.RECORD, schema: int = SCHEMA) -> di
         )
     if version < schema:
         raise ResultError(
-            f"{path} has schema {version}, which does not say what data were scored: run the same command "
-            f"again, the new result gets a folder of its own"
+            f"{path} has schema {version}, and this vpbench reads schema {schema}: run the same command again, "
+            f"the new result gets a folder of its own"
         )
     return dict(value)
 

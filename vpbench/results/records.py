@@ -31,7 +31,7 @@ __all__ = [
     "label",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
 """The schema of ``run.json``, ``summary.json`` and ``attempts/*.json``."""
 
 Digest = Annotated[str, Field(max_length=64, pattern=r"^\w*$")]

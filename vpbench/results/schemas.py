@@ -46,8 +46,20 @@ def write_schemas(folder: Path) -> list[Path]:
     paths = []
     for name, schema in json_schemas().items():
         paths.append(folder / f"{name}.json")
-        paths[-1].write_text(json.dumps(schema, indent=1) + "\n")
+        paths[-1].write_text(_text(schema) + "\n")
     return paths
+
+
+def _text(value: Any, indent: str = "\n") -> str:
+    """Return JSON in which a value stands on one line if it fits."""
+    flat = json.dumps(value)
+    if not isinstance(value, dict | list) or len(indent + flat) <= 160:
+        return flat
+    inner = f"{indent} "
+    if isinstance(value, list):
+        return f"[{inner}{f',{inner}'.join(_text(item, inner) for item in value)}{indent}]"
+    members = (f"{json.dumps(key)}: {_text(item, inner)}" for key, item in value.items())
+    return f"{{{inner}{f',{inner}'.join(members)}{indent}}}"
 
 
 if __name__ == "__main__":
