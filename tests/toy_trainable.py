@@ -69,7 +69,9 @@ def fail(predictor, protocol):
 
 
 class Other(Learner):
-    pass
+    @classmethod
+    def protocol_options(cls, protocol):
+        return {"hidden": protocol.sampling.context}
 
 
 class Adapts(Learner):

@@ -38,6 +38,11 @@ class CDNet(nn.Module):
         self.options = options
         self.network = Network(options)
 
+    @classmethod
+    def protocol_options(cls, protocol: Any) -> dict[str, int]:
+        """Return the number of context frames, which decides the shape of the global information's weights."""
+        return {"context": protocol.sampling.context}
+
     def inference_parts(self) -> dict[str, nn.Module]:
         """Return the parts of the network by name."""
         return dict(self.network.named_children())

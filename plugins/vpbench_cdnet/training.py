@@ -34,7 +34,7 @@ def stages(predictor: CDNet, protocol: Any) -> Sequence[LightningModule]:
     if options.global_information and context != options.context:
         raise UsageError(
             f"cdnet: made for {options.context} context frames, but {protocol.name} has {context}: "
-            f"set cdnet.context={context}"
+            "leave out cdnet.context, and weights of another context"
         )
     return [Forecasting(predictor)]
 

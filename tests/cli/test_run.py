@@ -229,6 +229,7 @@ def test_a_predictor_is_shown_with_all_that_its_presets_set(vpbench):
     at = lines.index("  without-mask:")
     assert lines[at + 1] == "    mask: None"
     assert "  paper: {}" in lines
+    assert "  context: 10  (protocol)" in vpbench("show", "cdnet", "-p", "ucf101-64x88-10to10").out
 
 
 def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, cache):

@@ -286,7 +286,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({}, r"long has 10: set cdnet\.context=10"),
+            ({}, r"long has 10: leave out cdnet\.context, and weights of another context"),
             ({"context": 10, "emit": 5}, "emit decodes a stage of trained weights; train without it"),
         ],
     )

@@ -211,10 +211,10 @@ def test_trains_and_is_scored_through_the_harness(tmp_path, cache):
     path = tmp_path / "toy.toml"
     path.write_text(
         'schema = 1\nname = "toy"\nversion = 1\nmetrics = ["mse"]\n[dataset]\nname = "toy-frames"\n'
-        "options = { sequences = 6, length = 6, size = [16, 16] }\n[sampling]\n"
-        'kind = "first"\ncontext = 3\nhorizon = 2\n[training]\nclips = 8\n'
+        "options = { sequences = 6, length = 12, size = [16, 16] }\n[sampling]\n"
+        'kind = "first"\ncontext = 10\nhorizon = 2\n[training]\nclips = 8\n'
     )
-    options = {"cdnet": SMALL | {"context": 3, "sampling_end": 0.5, "schedule": "cosine"}}
+    options = {"cdnet": SMALL | {"sampling_end": 0.5, "schedule": "cosine"}}
     recipe = {"steps": 4, "batch_size": 2}
     settings = {"plugins": plugins, "out": tmp_path / "out", "device": "cpu"}
     weights = vpbench.train("cdnet", path, options=options, **recipe, **settings)
@@ -225,6 +225,11 @@ def test_trains_and_is_scored_through_the_harness(tmp_path, cache):
     scores = {emit: [result.at("mse", step) for step in (1, 2)] for emit, result in results.items()}
     assert len({tuple(steps) for steps in scores.values()}) == 3
     assert {result.run.identity.options["hidden"] for result in results.values()} == {2}
+    shorter = path.with_name("shorter.toml")
+    shorter.write_text(path.read_text().replace("context = 10", "context = 4"))
+    with pytest.warns(vpbench.errors.VpbenchWarning, match="needs 10 context frames, and the clip has 4"):
+        result = vpbench.evaluate("cdnet", shorter, options={"cdnet": {"weights": str(weights)}}, **settings)
+    assert result.run.identity.options["context"] == 10
     options["cdnet"]["emit"] = "motion"
     with pytest.raises(vpbench.UsageError, match="cdnet: emit decodes a stage of trained weights; train without it"):
         vpbench.train("cdnet", path, options=options, **recipe, **settings)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import pytest
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from vpbench.errors import DataError, PluginError, UsageError
 from vpbench.names import Selector
@@ -57,6 +57,21 @@ class Argued(Plain):
             raise ZeroDivisionError("factor")
 
 
+class Follows(Argued):
+    class Options(BaseModel):
+        context: int = Field(default=4, ge=2)
+        dir: str = ""
+
+    presets = MappingProxyType({"eight": {"context": 8}})
+
+    def __init__(self, options):
+        self.options = options
+
+    @classmethod
+    def protocol_options(cls, protocol):
+        return {"broken": None, "typo": {"contex": 2}}.get(protocol.name, {"context": protocol.sampling.context})
+
+
 class Fragile(Plain):
     def __init__(self):
         raise OSError("no weights")
@@ -73,7 +88,7 @@ def register_datasets(register):
 
 @hookimpl
 def register_predictors(register):
-    for name in ("Plain", "Argued", "Fragile", "NoPredictor"):
+    for name in ("Plain", "Argued", "Follows", "Fragile", "NoPredictor"):
         register(name.lower(), f"{__name__}:{name}")
 
 
@@ -88,9 +103,10 @@ def _nothing_configured(monkeypatch, tmp_path):
     monkeypatch.delenv("VPBENCH_DATA", raising=False)
 
 
-def protocol(name="toy", **dataset):
-    sampling = {"kind": "first", "context": 2, "horizon": 2}
-    value = {"schema": 1, "name": "p", "version": 1, "dataset": {"name": name, **dataset}, "sampling": sampling}
+def protocol(name="toy", protocol_name="p", context=2, **dataset):
+    sampling = {"kind": "first", "context": context, "horizon": 2}
+    dataset = {"name": name, **dataset}
+    value = {"schema": 1, "name": protocol_name, "version": 1, "dataset": dataset, "sampling": sampling}
     return Protocol.parse(value, "here")
 
 
@@ -146,6 +162,35 @@ def test_the_text_after_the_colon_may_be_an_argument(plugins):
     one, other = (choose_predictor(plugins, f"argued:{text}", {}) for text in ("/a/run", "/b/run"))
     assert (one.options["dir"], other.options["dir"]) == ("/a/run", "/b/run")
     assert one.preset.startswith("run-") and other.preset.startswith("run-") and one.preset != other.preset
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "context", "source"),
+    [
+        ("follows", {}, 2, "protocol"),
+        ("follows:eight", {}, 8, "preset eight"),
+        ("follows:eight", {"context": 3}, 3, "user"),
+    ],
+)
+def test_a_protocol_replaces_defaults_only(plugins, text, options, context, source):
+    component = choose_predictor(plugins, text, {"follows": options}, protocol())
+    assert (component.options["context"], component.sources["context"]) == (context, source)
+    assert component.sources["dir"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"protocol_name": "broken"}, "`protocol_options` fails on protocol 'broken': AttributeError"),
+        ({"protocol_name": "typo"}, r"`protocol_options` names no option 'contex'; did you mean 'context'\?"),
+        ({"context": 1}, "option context: .*; `protocol_options` takes context = 1 from the protocol"),
+    ],
+)
+def test_wrong_options_of_a_protocol_name_the_predictor(plugins, changes, message):
+    with pytest.raises(PluginError, match=f"^predictor 'follows': {message}"):
+        choose_predictor(plugins, "follows", {}, protocol(**changes))
+    with pytest.raises(UsageError, match="option dir"):  # the user's errors come first
+        choose_predictor(plugins, "follows", {"follows": {"dir": 3}}, protocol(context=1))
 
 
 def test_the_fingerprint_is_taken_with_and_without_options(plugins):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,6 +64,15 @@ def test_what_is_only_for_training_may_differ(plugins, weights):
     chosen = load(plugins, weights, loss="l2", hidden=8)
     assert chosen.options == {"hidden": 8, "loss": "l2"}
     assert load(plugins, weights, text="learner:wide").options["loss"] == "l1"
+
+
+def test_weights_override_the_protocol_with_a_preset_too(plugins, tmp_path):
+    six, two = (SimpleNamespace(name="p", sampling=SimpleNamespace(context=n)) for n in (6, 2))
+    trained = choose_predictor(plugins, "other:plain", {}, six)
+    record = {"predictor": "other", "options": dict(trained.options)}
+    save_trained(tmp_path / "six.safetensors", trained.value, WeightsRecord.model_validate(record))
+    loaded = choose_predictor(plugins, "other:plain", {"other": {"weights": str(tmp_path / "six.safetensors")}}, two)
+    assert (loaded.options["hidden"], loaded.sources["hidden"]) == (6, "weights")
 
 
 @pytest.mark.parametrize(("text", "options"), [("learner", {"hidden": 16}), ("learner:wide", {"hidden": 16})])

@@ -22,10 +22,11 @@ __all__ = ["command"]
 
 @click.command("show")
 @click.argument("name", metavar="[KIND/]NAME[:PRESET]|RESULT")
+@click.option("-p", "--protocol", metavar="NAME|FILE", help="Protocol that the options of a predictor follow.")
 @json_option
 @common_options
 @click.pass_obj
-def command(state: State, name: str, as_json: bool) -> None:
+def command(state: State, name: str, protocol: str | None, as_json: bool) -> None:
     """Show a predictor, dataset, metric, protocol or annotator, or a result folder."""
     if os.path.lexists(Path(name) / "run.json"):
         value = _result(Path(name))
@@ -33,7 +34,10 @@ def command(state: State, name: str, as_json: bool) -> None:
         selector = Selector.parse(name)
         entry = state.plugins.find(selector.name)
         value = {"kind": entry.kind, "name": entry.name, "summary": entry.summary, "plugin": entry.plugin}
-        value |= _DESCRIBE[entry.kind](state.plugins, entry, selector.argument)
+        if entry.kind == "predictor":
+            value |= _predictor(state.plugins, entry, selector.argument, protocol)
+        else:
+            value |= _DESCRIBE[entry.kind](state.plugins, entry)
     if as_json:
         print_json(value)
         return
@@ -41,9 +45,10 @@ def command(state: State, name: str, as_json: bool) -> None:
         say(line)
 
 
-def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+def _predictor(plugins: Plugins, entry: Entry, preset: str, protocol: str | None) -> dict[str, Any]:
     from vpbench.plugin.members import members_of
     from vpbench.select.component import choose_predictor
+    from vpbench.select.data import open_protocol
     from vpbench.select.parameters import count_parameters
 
     target = entry.load()
@@ -52,7 +57,8 @@ def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
     if members.argument and not preset:  # it is built from its argument only
         shown: dict[str, Any] = {"argument": members.argument}
     else:
-        chosen = choose_predictor(plugins, str(Selector(entry.name, preset)), {})
+        followed = open_protocol(plugins, protocol) if protocol else None
+        chosen = choose_predictor(plugins, str(Selector(entry.name, preset)), {}, followed)
         parts = count_parameters(chosen.value)
         shown = {
             "preset": chosen.preset,
@@ -64,7 +70,7 @@ def _predictor(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
     return shown | {"presets": presets, "doc": _doc(target)}
 
 
-def _dataset(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+def _dataset(plugins: Plugins, entry: Entry) -> dict[str, Any]:
     target = entry.load()
     info = asdict(target.info)
     space = info.pop("label_space")
@@ -76,27 +82,26 @@ def _dataset(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
     return {"info": info, "label_space": space and space["names"], "options": fields, "doc": _doc(target)}
 
 
-def _metric(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+def _metric(plugins: Plugins, entry: Entry) -> dict[str, Any]:
     from vpbench.select.metrics import engines_of
 
     target = entry.load()
     return {"info": asdict(target("cpu").info), "engines": list(engines_of(target)), "doc": _doc(target)}
 
 
-def _protocol(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+def _protocol(plugins: Plugins, entry: Entry) -> dict[str, Any]:
     from vpbench.select.data import open_protocol
 
     protocol = open_protocol(plugins, entry.name)
     return {"hash": protocol.hash, "protocol": protocol.model_dump(mode="json", by_alias=True)}
 
 
-def _annotator(plugins: Plugins, entry: Entry, preset: str) -> dict[str, Any]:
+def _annotator(plugins: Plugins, entry: Entry) -> dict[str, Any]:
     target = entry.load()
     return {"info": asdict(target.info), "doc": _doc(target)}
 
 
 _DESCRIBE = {
-    "predictor": _predictor,
     "dataset": _dataset,
     "metric": _metric,
     "protocol": _protocol,

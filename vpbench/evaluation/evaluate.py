@@ -119,7 +119,7 @@ def evaluate(
     if not isinstance(protocol, Protocol):
         protocol = open_protocol(plugins, str(protocol))
     component = (
-        choose_predictor(plugins, predictor, settings.options)
+        choose_predictor(plugins, predictor, settings.options, protocol)
         if isinstance(predictor, str)
         else wrap_predictor(predictor)
     )

@@ -76,7 +76,7 @@ def plan_group(
         protocol = open_protocol(plugins, jobs[0].protocol)
         for job in jobs:
             with _failing(errors, [job]):
-                components[job] = _choose(job, plugins, settings, find_weights)
+                components[job] = _choose(job, protocol, plugins, settings, find_weights)
         probe = Probe(protocol, open_protocol_dataset(plugins, protocol, settings.data_roots))
         for job, component in components.items():
             annotators = job_annotators(job, component.info, protocol, probe.dataset) | dict(settings.annotate)
@@ -113,7 +113,7 @@ def _failing(errors: Errors, jobs: Iterable[Job]) -> Iterator[None]:
             errors.setdefault(job, error)
 
 
-def _choose(job: Job, plugins: Plugins, settings: Settings, find_weights: FindWeights) -> Component:
+def _choose(job: Job, protocol: Protocol, plugins: Plugins, settings: Settings, find_weights: FindWeights) -> Component:
     """Build a job's predictor.
 
     Raises:
@@ -128,7 +128,7 @@ def _choose(job: Job, plugins: Plugins, settings: Settings, find_weights: FindWe
         if weights is None:
             raise DataError(f"{job.label!r} is not trained yet: `vpbench train` with this suite and --out does it")
         options = {**options, name: {**options[name], "weights": str(weights)}}
-    return choose_predictor(plugins, text, options)
+    return choose_predictor(plugins, text, options, protocol)
 
 
 def job_options(job: Job, plugins: Plugins, options: Options) -> tuple[str, Options]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from vpbench.plugin.members import Configurable
 
@@ -107,6 +107,14 @@ class BasePredictor(Configurable):
     """
 
     info: PredictorInfo
+
+    @classmethod
+    def protocol_options(cls, protocol: Any) -> Mapping[str, Any]:
+        """Return option values that follow from a :class:`vpbench.Protocol`, such as its number of context frames.
+
+        They replace the defaults of ``Options``; presets, weights and users override them.
+        """
+        return {}
 
     def inference_parts(self) -> Mapping[str, torch.nn.Module] | None:
         """Return the parts that inference uses, without discriminators for example. None means all parts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,10 @@ from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.members import Members, members_of
-from vpbench.plugin.predictor import PredictorInfo
+from vpbench.plugin.members import Members, member, members_of
+from vpbench.plugin.predictor import BasePredictor, PredictorInfo
 from vpbench.plugin.process_state import process_state
+from vpbench.protocol.protocol import Protocol
 from vpbench.select.fingerprint import fingerprint
 from vpbench.select.options import Options, validate_options
 from vpbench.select.trained import Trained, fit_weights, merge_options, open_trained
@@ -48,7 +49,7 @@ class Component:
     options: Mapping[str, Any]
     """All option values, JSON-able."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Where each option's value comes from: default, preset or user."""
+    """Where each option's value comes from: default, protocol, preset NAME, weights or user."""
     fingerprint: str = ""
     """sha256 of its values, its code and the globals that it names."""
     unproven: str = ""
@@ -65,21 +66,25 @@ class Component:
         return canonical({"name": self.name, "options": dict(self.options), "fingerprint": self.fingerprint})
 
 
-def choose_predictor(plugins: Plugins, text: str, options: Options, seed: int = 0) -> Component:
+def choose_predictor(
+    plugins: Plugins, text: str, options: Options, protocol: Protocol | None = None, seed: int = 0
+) -> Component:
     """Build the predictor of ``NAME`` or ``NAME:PRESET`` (or ``NAME:ARGUMENT`` if it takes an argument).
 
     Args:
         plugins: where it is looked up.
         text: the name and the preset.
         options: by name. ``weights`` of a trainable predictor is a file; its options are the defaults.
+        protocol: where the predictor's ``protocol_options`` come from; None for none.
         seed: of untrained weights.
 
     Raises:
         UsageError: an unknown name, preset or option, a value that does not fit, weights of another predictor.
         DataError: a file of weights cannot be read, or has other shapes.
+        PluginError: the predictor cannot be built, or takes options from the protocol that do not fit.
     """
     selector = Selector.parse(text)
-    component = _build(plugins, "predictor", selector, options.get(selector.name, {}), seed)
+    component = _build(plugins, "predictor", selector, options.get(selector.name, {}), protocol, seed)
     return replace(component, info=_read_info(component.value, selector.name))
 
 
@@ -142,19 +147,28 @@ def wrap_predictor(predictor: Any) -> Component:
     return Component(text, "", predictor, values, fingerprint=proof.sha256, unproven=proof.unproven, info=info)
 
 
-def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str, Any], seed: int = 0) -> Component:
+def _build(
+    plugins: Plugins,
+    kind: str,
+    selector: Selector,
+    options: Mapping[str, Any],
+    protocol: Protocol | None = None,
+    seed: int = 0,
+) -> Component:
     entry = plugins.entry(kind, selector.name)
     target = entry.load()
     subject = f"{kind} {selector.name!r}"
     members = members_of(target, subject)
     model = members.Options
     preset, values = _preset(members, selector, subject)
-    sources = dict.fromkeys(values, f"preset {preset}") | dict.fromkeys(options, "user")
+    derived = {} if protocol is None else _protocol_options(target, members, protocol, subject)
+    sources = dict.fromkeys(derived, "protocol") | dict.fromkeys(values, f"preset {preset}")
+    sources |= dict.fromkeys(options, "user")
     values |= options
     trained: Trained | None = None
     if "weights" in values and entry.trainer:
         trained = open_trained(Path(values.pop("weights")).expanduser())
-        recorded = _recorded_options(trained, members, selector, values, subject)
+        recorded = _recorded_options(trained, members, selector, values, derived, subject)
         values |= recorded
         sources |= dict.fromkeys(recorded, "weights")
         if not set(options) - {"weights"}:
@@ -162,7 +176,7 @@ def _build(plugins: Plugins, kind: str, selector: Selector, options: Mapping[str
     elif model is None and options:
         raise UsageError(f"{subject} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
     _check_argument(members, selector.name, values, subject)
-    validated = None if model is None else validate_options(model, values, subject)
+    validated = None if model is None else _validated(model, derived, values, subject)
 
     def fail(error: BaseException) -> VpbenchError:
         return (
@@ -200,8 +214,50 @@ def _preset(members: Members, selector: Selector, subject: str) -> tuple[str, di
     return _slug(argument), {members.argument: argument}
 
 
+def _protocol_options(target: Any, members: Members, protocol: Protocol, subject: str) -> dict[str, Any]:
+    """Return the option values that a predictor's class takes from a protocol.
+
+    Raises:
+        PluginError: its ``protocol_options`` fails, or names an option that does not exist.
+    """
+
+    def fail(error: BaseException) -> PluginError:
+        return PluginError(f"{subject}: `protocol_options` fails on protocol {protocol.name!r}: {describe(error)}")
+
+    with plugin_errors(fail):
+        values = {
+            str(name): value for name, value in member(target, BasePredictor, "protocol_options")(protocol).items()
+        }
+    fields = members.Options.model_fields if members.Options else {}
+    if unknown := [name for name in values if name not in fields]:
+        hint = did_you_mean(unknown[0], fields)
+        raise PluginError(f"{subject}: `protocol_options` names no option {unknown[0]!r}{hint}")
+    return values
+
+
+def _validated(
+    model: type[BaseModel], derived: Mapping[str, Any], values: Mapping[str, Any], subject: str
+) -> BaseModel:
+    """Return all options; ``values`` override those that are ``derived`` from the protocol.
+
+    Raises:
+        UsageError: one of the values does not fit. PluginError: they fit, but not with those of the protocol.
+    """
+    try:
+        return validate_options(model, {**derived, **values}, subject)
+    except UsageError as error:
+        validate_options(model, values, subject)
+        named = ", ".join(f"{name} = {value!r}" for name, value in derived.items() if name not in values)
+        raise PluginError(f"{error}; `protocol_options` takes {named} from the protocol") from error
+
+
 def _recorded_options(
-    trained: Trained, members: Members, selector: Selector, values: Mapping[str, Any], subject: str
+    trained: Trained,
+    members: Members,
+    selector: Selector,
+    values: Mapping[str, Any],
+    derived: Collection[str],
+    subject: str,
 ) -> Mapping[str, Any]:
     """Return the options that a file of weights records, for those that ``values`` leave open.
 
@@ -211,9 +267,11 @@ def _recorded_options(
     training_only = members.training_only
     preset = members.presets.get(selector.argument)
     if preset is not None and members.Options and not (preset and set(preset) <= training_only):
-        # A preset also fixes every option that it leaves at its default, unless it only says how to train.
+        # A preset also fixes every option that it leaves at its default, unless it only says how to train, or the
+        # option follows from the protocol.
         all_values = json.loads(validate_options(members.Options, values, subject).model_dump_json())
-        merge_options(trained, selector.name, all_values, training_only)
+        fixed = {name: value for name, value in all_values.items() if name in values or name not in derived}
+        merge_options(trained, selector.name, fixed, training_only)
     return merge_options(trained, selector.name, values, training_only)
 
 

@@ -125,7 +125,7 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
             that does not exist.
     """
     resources = find_resources(settings)
-    chosen = choose_predictor(plugins, predictor, settings.options, settings.seed)
+    chosen = choose_predictor(plugins, predictor, settings.options, protocol, settings.seed)
     trainer = plugins.entry("predictor", chosen.name).load_trainer()
     if not isinstance(chosen.value, torch.nn.Module):
         raise PluginError(f"predictor {chosen.name!r} is registered with a trainer, but is no torch.nn.Module")

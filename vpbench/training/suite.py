@@ -28,7 +28,7 @@ def plan_training(job: Job, plugins: Plugins, settings: TrainSettings) -> Traini
     text, options = job_options(job, plugins, settings.options)
     protocol = open_protocol(plugins, job.protocol)
     dataset = open_protocol_dataset(plugins, protocol, settings.data_roots)
-    chosen = choose_predictor(plugins, text, options)
+    chosen = choose_predictor(plugins, text, options, protocol)
     recipe = job.entry.train if isinstance(job.entry.train, dict) else {}
     own = replace(
         settings,
