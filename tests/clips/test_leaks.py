@@ -10,7 +10,7 @@ import pytest
 import vpbench
 from vpbench.clips import leaks
 from vpbench.clips.leaks import find_leaks
-from vpbench.errors import DataError, UsageError
+from vpbench.errors import DataError
 from vpbench.plugin.dataset import Finding
 
 SHAPE = (6, 8, 3)
@@ -137,11 +137,6 @@ def test_what_leaks_by_design_is_told_and_does_not_fail():
     assert find(same)["test: frames of train, by name"].holds is False, "no design lets one frame be on both sides"
 
 
-def test_published_leaks_are_told():
-    published = Finding("another list", "3 of 4", "0", None)
-    assert find_leaks(Films(known_leaks=(published,)), lambda done, total: None)[-1] is published
-
-
 def test_without_training_data_nothing_is_shown():
     films = Films()
     films.films["train"] = []
@@ -199,11 +194,6 @@ def test_the_split_asked_for_is_compared_with_those_after_it_too():
     found = find(Films(splits=("val", "test", "train"), planted={("val/a", 0): picture("test/a 0")}), split="val")
     assert found["val: frames of test, by pixels"].details == ("val/a, frame 0 is test/a, frame 0 of test",)
     assert "val: frames of train, by pixels" in found
-
-
-def test_one_split_alone():
-    with pytest.raises(UsageError, match="this dataset has 'test' alone"):
-        find(Films(splits=("test",)))
 
 
 def test_frames_are_read_a_few_at_a_time_with_progress():

@@ -62,22 +62,6 @@ def test_tensors_are_what_the_dataset_reads():
     assert context.label_space == future.label_space == toys.SPACE
 
 
-def test_shapes_and_dtypes():
-    (batch,) = load(make_source(), REF, ClipRef("test/seq001", (0, 2, 4, 6, 8), 3, (1, 2)))
-    shapes = {m: tuple(getattr(batch.future, m).shape) for m in EVERY}
-    assert shapes == {
-        "frames": (2, 2, 3, 16, 24),
-        "semantics": (2, 2, 16, 24),
-        "flow": (2, 2, 2, 16, 24),
-        "disocclusion": (2, 2, 16, 24),
-        "instances": (2, 2, 16, 24),
-    }
-    assert batch.context.flow.shape == (2, 2, 2, 16, 24)
-    dtypes = {m: getattr(batch.future, m).dtype for m in EVERY}
-    assert (dtypes["frames"], dtypes["semantics"], dtypes["disocclusion"]) == (torch.float32, torch.int64, torch.bool)
-    assert batch.context.frames.is_contiguous() and batch.future.flow.is_contiguous()
-
-
 @pytest.mark.parametrize("frames", [(1, 2, 3, 4, 5), (1, 3, 5, 7, 9)])
 def test_an_anchored_clip_holds_the_truth_of_its_step_alone(frames):
     """Flow and dis-occlusion lead to the sampled frame before the target, which is not scored."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from vpbench.errors import UsageError
@@ -10,16 +12,9 @@ from vpbench.evaluation.launch import Shard, choose_device, find_shard
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-    for name in (
-        "NTASKS",
-        "STEP_NUM_TASKS",
-        "PROCID",
-        "LOCALID",
-        *(f"ARRAY_TASK_{n}" for n in ("ID", "MIN", "COUNT", "STEP")),
-    ):
-        monkeypatch.delenv(f"SLURM_{name}", raising=False)
+    for name in list(os.environ):
+        if name.startswith("SLURM_") or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+            monkeypatch.delenv(name)
 
 
 def launch(monkeypatch, prefix="", **env):
@@ -27,53 +22,44 @@ def launch(monkeypatch, prefix="", **env):
         monkeypatch.setenv(prefix + name, str(value))
 
 
-def test_alone_it_is_everything():
-    assert find_shard() == Shard(0, 1, 0)
+@pytest.mark.parametrize(("text", "shard"), [("", Shard(0, 1, 0)), ("0/4", Shard(0, 4)), ("3/4", Shard(3, 4))])
+def test_a_shard_is_counted_from_zero_and_alone_it_is_everything(text, shard):
+    assert find_shard(text or None) == shard
 
 
-@pytest.mark.parametrize(("text", "shard"), [("0/1", Shard(0, 1)), ("0/4", Shard(0, 4)), ("3/4", Shard(3, 4))])
-def test_a_shard_is_counted_from_zero(text, shard):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(text, r"write it as I/N, I from 0: 0/4") for text in ("", "1", "a/b", "1/2/3", "1.5/2", "/")]
+    + [(text, rf"shard {text}: I counts from 0, so it must be 0 to 2 for N = 3") for text in ("3/3", "-1/3")]
+    + [(text, r"N must be 1 or more") for text in ("0/0", "0/-1")],
+)
+def test_what_is_no_shard_is_refused(text, words):
+    with pytest.raises(UsageError, match=words):
+        find_shard(text)
+
+
+TORCHRUN = {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1}
+STEP = {"SLURM_STEP_NUM_TASKS": 6, "SLURM_PROCID": 4, "SLURM_LOCALID": 1}
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "shard"),
+    [
+        (TORCHRUN, None, Shard(5, 8, 1)),
+        (TORCHRUN, "0/2", Shard(0, 2)),  # what the user says goes first
+        (STEP, None, Shard(4, 6, 1)),
+        (STEP | TORCHRUN, None, Shard(5, 8, 1)),
+        ({"SLURM_NTASKS": 4, "SLURM_PROCID": 0}, None, Shard(0, 1)),  # a batch script that does not use srun
+        (
+            {f"SLURM_ARRAY_TASK_{k}": v for k, v in (("ID", 7), ("MIN", 7), ("COUNT", 1), ("STEP", 1))},
+            None,
+            Shard(0, 1),
+        ),
+    ],
+)
+def test_launchers(monkeypatch, env, text, shard):
+    launch(monkeypatch, **env)
     assert find_shard(text) == shard
-
-
-@pytest.mark.parametrize("text", ["4/3", "3/3", "-1/3"])
-def test_a_shard_beyond_the_last_is_refused(text):
-    with pytest.raises(UsageError, match=rf"shard {text}: I counts from 0, so it must be 0 to 2 for N = 3"):
-        find_shard(text)
-
-
-@pytest.mark.parametrize("text", ["", "1", "a/b", "1/2/3", "1.5/2", "/"])
-def test_what_is_no_shard_is_refused(text):
-    with pytest.raises(UsageError, match=r"write it as I/N, I from 0: 0/4"):
-        find_shard(text)
-
-
-@pytest.mark.parametrize("text", ["0/0", "0/-1"])
-def test_there_is_at_least_one_shard(text):
-    with pytest.raises(UsageError, match=r"N must be 1 or more"):
-        find_shard(text)
-
-
-def test_torchrun(monkeypatch):
-    launch(monkeypatch, RANK=5, WORLD_SIZE=8, LOCAL_RANK=1)
-    assert find_shard() == Shard(5, 8, 1)
-    assert find_shard("0/2") == Shard(0, 2), "what the user says goes first"
-
-
-def test_a_slurm_step(monkeypatch):
-    launch(monkeypatch, "SLURM_", STEP_NUM_TASKS=6, PROCID=4, LOCALID=1)
-    assert find_shard() == Shard(4, 6, 1)
-
-
-def test_a_batch_script_that_does_not_use_srun_is_alone(monkeypatch):
-    launch(monkeypatch, "SLURM_", NTASKS=4, PROCID=0)
-    assert find_shard() == Shard(0, 1)
-
-
-def test_torchrun_inside_slurm_goes_by_torchrun(monkeypatch):
-    launch(monkeypatch, "SLURM_", STEP_NUM_TASKS=2, PROCID=1)
-    launch(monkeypatch, RANK=3, WORLD_SIZE=4)
-    assert find_shard() == Shard(3, 4)
 
 
 @pytest.mark.parametrize(
@@ -81,15 +67,15 @@ def test_torchrun_inside_slurm_goes_by_torchrun(monkeypatch):
 )
 @pytest.mark.parametrize("tasks", [1, 3])
 def test_a_slurm_array_of_steps_covers_every_rank_once(monkeypatch, ids, step, tasks):
-    found = []
+    shards = []
     for task in ids:
         for rank in range(tasks):
             launch(monkeypatch, "SLURM_ARRAY_TASK_", ID=task, MIN=min(ids), COUNT=len(ids), STEP=step)
             if tasks > 1:
                 launch(monkeypatch, "SLURM_", STEP_NUM_TASKS=tasks, PROCID=rank)
-            found.append(find_shard())
+            shards.append(find_shard())
     world = len(ids) * tasks
-    assert [(s.rank, s.world) for s in found] == [(rank, world) for rank in range(world)]
+    assert [(s.rank, s.world) for s in shards] == [(rank, world) for rank in range(world)]
 
 
 def test_an_array_with_gaps_is_refused_where_it_would_lose_units(monkeypatch):
@@ -97,11 +83,6 @@ def test_an_array_with_gaps_is_refused_where_it_would_lose_units(monkeypatch):
     launch(monkeypatch, "SLURM_ARRAY_TASK_", ID=7, MIN=1, COUNT=3, STEP=1)
     with pytest.raises(UsageError, match=r"task 7 of a SLURM array with gaps: .*I/N"):
         find_shard()
-
-
-def test_one_task_of_an_array_is_everything(monkeypatch):
-    launch(monkeypatch, "SLURM_ARRAY_TASK_", ID=7, MIN=7, COUNT=1, STEP=1)
-    assert find_shard() == Shard(0, 1)
 
 
 def test_devices(monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -174,22 +173,6 @@ def test_the_guard_catches_whatever_is_raised(error):
     with pytest.raises(vpbench.DataError) as caught, plugin_errors(lambda _: failure):
         raise error
     assert caught.value.__cause__ is error
-
-
-def test_the_guard_works_in_a_thread():
-    caught = []
-
-    def work():
-        try:
-            with plugin_errors(lambda error: vpbench.DataError(describe(error))):
-                sys.exit(1)
-        except vpbench.DataError as error:
-            caught.append(str(error))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert caught == ["SystemExit: 1"]
 
 
 def test_a_closed_output_is_opened_again(tmp_path):

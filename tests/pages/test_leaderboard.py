@@ -157,13 +157,6 @@ def test_the_page_says_how_many_independent_recordings_there_are(add, tmp_path):
     assert column(tables(page, "mse")[0], "t+1") == ["**0.1000**"]
 
 
-def test_a_partial_result_supersedes_no_complete_one(add, tmp_path):
-    add("last", {"mse": [0.1]})
-    add("last", {"mse": [0.5], "psnr": [20.0]}, partial="1 of 2 units")
-    (mse,) = tables(pages(tmp_path)["toy.md"], "mse")
-    assert column(mse, "t+1") == ["**0.1000**<br><sub>0.0960 to 0.1040</sub>"]
-
-
 def test_display_factor_and_reported_steps(add, tmp_path):
     add("last", {"mse": [0.1, 0.2, 0.3]}, protocol={"display": {"mse": 100}, "report": [1, 3]})
     (mse,) = tables(pages(tmp_path)["toy.md"], "mse")
@@ -180,11 +173,6 @@ def test_without_a_mean_rows_are_ranked_by_the_last_step(add, tmp_path):
     assert column(mse, "predictor") == ["good", "last"]
 
 
-def test_what_was_not_measured_is_said(add, tmp_path):
-    add("last", {"mse": [0.1]}, skipped={"lpips": "its weights cannot be had"})
-    assert "Not measured: lpips (its weights cannot be had)." in pages(tmp_path)["toy.md"]
-
-
 def test_pages_do_not_depend_on_where_results_lie_or_on_their_order(add, tmp_path):
     add("last", {"mse": [0.1], "psnr": [20.0]}, root="a")
     add("good", {"psnr": [21.0], "mse": [0.1]}, root="b")
@@ -193,12 +181,6 @@ def test_pages_do_not_depend_on_where_results_lie_or_on_their_order(add, tmp_pat
     assert one == pages(tmp_path, "b", "a") == pages(tmp_path, "a", "b/toy/good", "b", "a")
     assert all(text.startswith(MARK) for text in one.values())
     assert str(tmp_path) not in "".join(one.values())
-
-
-def test_a_copy_of_a_result_counts_once(add, tmp_path):
-    add("last", {"mse": [0.1]}, root="a")
-    add("last", {"mse": [0.1]}, root="b")
-    assert pages(tmp_path, "a", "b") == pages(tmp_path, "a")
 
 
 def test_pages_are_written_once_and_stale_ones_found(add, tmp_path):
@@ -234,10 +216,3 @@ def test_a_file_that_was_not_generated_is_never_overwritten(add, tmp_path):
         write_pages(pages(tmp_path), tmp_path)
     assert (tmp_path / "README.md").read_text() == "# My project\n"
     assert not (tmp_path / "toy.md").exists()
-
-
-def test_a_folder_that_cannot_be_written_is_explained(add, tmp_path):
-    (tmp_path / "file").write_text("")
-    add("last", {"mse": [0.1]})
-    with pytest.raises(ResultError, match=r"cannot write .*--out"):
-        write_pages(pages(tmp_path), tmp_path / "file")

@@ -318,11 +318,6 @@ def test_every_score_is_on_its_protocol_s_page_and_parameters_are_on_none(tables
     assert "STMFA" not in "".join(built.values())
 
 
-def test_a_method_s_name_does_not_break_the_table():
-    page = build_pages([], [parse_table(TABLE.replace("Theirs (2019)", "A|B"), "abc.toml")])["toy.md"]
-    assert "A\\|B" in page
-
-
 # --- the command ---
 
 

@@ -233,13 +233,6 @@ def test_an_extra_plugin_that_fails_is_an_error_at_once(install, tmp_path, monke
     assert "\n" not in str(caught.value)
 
 
-def test_an_extra_plugin_may_not_take_an_installed_name(install, tmp_path):
-    install("alpha", plugin())
-    (tmp_path / "mod_mine.py").write_text(plugin())
-    with pytest.raises(PluginError, match=r"alpha and .*mod_mine.py"):
-        load_plugins([str(tmp_path / "mod_mine.py")])
-
-
 def test_unknown_names_say_what_is_near_or_known(install):
     install("alpha", plugin("repeat"))
     plugins = load_plugins()

@@ -9,30 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scored_rows import Mean, Ratio
 
 from vpbench.errors import MetricError
-from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts, Setting, better_text, cost
-
-INFO = MetricInfo("toy", 1, "lower", needs=("frames", "semantics"), truth=("flow",))
-
-
-class Mean(ClipMean):
-    info = INFO
-
-    def measure(self, comparison):
-        raise NotImplementedError
-
-
-class Ratio(PooledCounts):
-    info = INFO
-
-    def measure(self, comparison):
-        raise NotImplementedError
-
-    def ratio(self, counts):
-        hits, all_ = (int(c) for c in counts)
-        return {"score": hits / all_ if all_ else math.nan, "all": float(all_)}
-
+from vpbench.plugin.metric import ClipMean, MetricInfo, Setting, better_text, cost
 
 floats = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20)
 
@@ -45,7 +25,7 @@ def test_the_mean_is_exactly_rounded_in_any_order(values, random):
 
 
 def test_pooled_counts_are_summed_before_the_ratio():
-    assert Ratio().finalise([[1, 2], [0, 8]]) == {"score": 0.1, "all": 10.0}
+    assert Ratio().finalise([[1, 2], [0, 8]]) == {"score": 0.1, "total": 10.0}
 
 
 def test_pooled_counts_stay_exact_beyond_float64():
@@ -111,9 +91,9 @@ def test_the_resample_of_every_recording_once_is_the_score(frames):
     ],
 )
 def test_counts_that_are_none_are_refused_by_the_metrics_name(statistics, words):
-    with pytest.raises(MetricError, match=f"metric 'toy' sums counts, but its statistics hold .*{words}"):
+    with pytest.raises(MetricError, match=f"metric 'hits' sums counts, but its statistics hold .*{words}"):
         Ratio().finalise(statistics)
-    with pytest.raises(MetricError, match="metric 'toy'"):
+    with pytest.raises(MetricError, match="metric 'hits'"):
         Ratio().resample([statistics, statistics], np.array([[0, 1]]))
 
 
@@ -150,7 +130,7 @@ def test_why_a_metric_cannot_apply(truth, outputs, reason):
 
 def test_a_base_without_measure_cannot_be_built():
     class Half(ClipMean):
-        info = INFO
+        info = Mean.info
 
     with pytest.raises(TypeError, match="measure"):
         Half()

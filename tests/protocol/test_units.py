@@ -71,10 +71,6 @@ def test_a_limit_takes_clips_spread_evenly_and_says_so(limit):
     assert manifest.partial == (f"--clips {limit} of 40" if limit < 40 else "")
 
 
-def test_a_limit_beyond_all_clips_is_the_whole():
-    assert build_manifest(protocol(), MANY, limit=41) == build_manifest(protocol(), MANY)
-
-
 @pytest.mark.parametrize("count", [39, 41])
 def test_another_count_than_the_protocols_is_an_error_or_partial(count):
     with pytest.raises(DataError, match=f"toy has {count} clips, the data give 40: .*--allow-partial"):

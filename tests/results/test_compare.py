@@ -10,57 +10,17 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scored_rows import Mean, OneEach, Ratio, row, table, undefined
 
 from vpbench.errors import ResultError
-from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
+from vpbench.plugin.metric import MetricInfo
 from vpbench.results import compare
 from vpbench.results.estimates import EXCHANGES, exchanges
 from vpbench.results.summary import Tally, summarise
 
 
-class Error(ClipMean):
-    info = MetricInfo("err", 1, "lower")
-
-    def measure(self, comparison):
-        raise NotImplementedError
-
-
-class Gain(ClipMean):
+class Gain(Mean):
     info = MetricInfo("err", 1, 1.0)
-
-    def measure(self, comparison):
-        raise NotImplementedError
-
-
-class Hits(PooledCounts):
-    info = MetricInfo("hits", 1, "higher")
-
-    def measure(self, comparison):
-        raise NotImplementedError
-
-    def ratio(self, counts):
-        hits, every = (int(c) for c in counts)
-        return {"score": hits / every if every else math.nan, "every": float(every)}
-
-
-def row(clip, step, value, metric="err", **more):
-    return {"clip": clip, "step": step, "metric": metric, "value": value, "status": "ok", "data": f"d{clip}", **more}
-
-
-def undefined(clip, step, reason, metric="err"):
-    return row(clip, step, None, metric) | {"status": "undefined", "reason": reason}
-
-
-def rows(values, metric="err"):
-    """Rows of [clip][step]."""
-    return [row(f"c{i:03d}", k, v, metric) for i, line in enumerate(values) for k, v in enumerate(line, 1)]
-
-
-class OneEach(dict):
-    """Recordings of one clip each, unless said otherwise."""
-
-    def __missing__(self, clip):
-        return clip
 
 
 def compare_rows(first, second, metric, steps, recordings=(), **more):
@@ -73,7 +33,7 @@ def draw(shape, seed):
 
 
 def test_differences_by_hand():
-    out = compare_rows(rows([[1.0, 2.0], [3.0, 6.0]]), rows([[2.0, 2.0], [4.0, 1.0]]), Error(), (1, 2))
+    out = compare_rows(table([[1.0, 2.0], [3.0, 6.0]]), table([[2.0, 2.0], [4.0, 1.0]]), Mean(), (1, 2))
     assert (out.metric, out.better, out.steps, out.clips) == ("err", "lower", (1, 2), 2)
     assert (out.first, out.second, out.difference) == ((2.0, 4.0), (3.0, 1.5), (-1.0, 2.5))
     assert out.ci95 == ((-1.0, -1.0), (0.0, 5.0))
@@ -82,7 +42,7 @@ def test_differences_by_hand():
 
 def test_of_two_equal_results_nothing_differs():
     values = draw((30, 1), 0).tolist()
-    out = compare_rows(rows(values), rows(values), Error(), (1,))
+    out = compare_rows(table(values), table(values), Mean(), (1,))
     assert (out.difference, out.ci95, out.p, out.worst) == ((0.0,), ((0.0, 0.0),), (1.0,), ())
 
 
@@ -90,9 +50,9 @@ def test_of_two_equal_results_nothing_differs():
 def test_the_interval_is_the_summarys_interval_of_the_differences(monkeypatch, block):
     monkeypatch.setattr("vpbench.results.estimates._BLOCK", block)
     a, b = draw((40, 3), 1), draw((40, 3), 2) + 0.3
-    out = compare_rows(rows(a.tolist()), rows(b.tolist()), Error(), (1, 2, 3))
+    out = compare_rows(table(a.tolist()), table(b.tolist()), Mean(), (1, 2, 3))
     summary = summarise(
-        Tally(rows((a - b).tolist())), {"err": Error()}, identity="", steps=(1, 2, 3), cumulative=True, skipped={},
+        Tally(table((a - b).tolist())), {"err": Mean()}, identity="", steps=(1, 2, 3), cumulative=True, skipped={},
         partial="", recordings=OneEach(),
     )  # fmt: skip
     assert np.array(out.ci95) == pytest.approx(np.array(summary.scores["err"].ci95), abs=1e-12)
@@ -101,7 +61,7 @@ def test_the_interval_is_the_summarys_interval_of_the_differences(monkeypatch, b
 
 def test_pairing_makes_the_interval_narrow_where_clips_are_hard_for_both():
     hard = draw((50, 1), 3) * 100
-    out = compare_rows(rows((hard + 1).tolist()), rows(hard.tolist()), Error(), (1,))
+    out = compare_rows(table((hard + 1).tolist()), table(hard.tolist()), Mean(), (1,))
     assert out.ci95[0] == pytest.approx((1, 1), abs=1e-9)
     assert out.p[0] == 1 / (EXCHANGES + 1)
 
@@ -109,7 +69,7 @@ def test_pairing_makes_the_interval_narrow_where_clips_are_hard_for_both():
 @pytest.mark.parametrize("seed", range(4))
 def test_p_values_of_few_clips_are_scipys_exact_ones(seed):
     a, b = draw(9, seed), draw(9, seed + 100) + 0.5
-    out = compare_rows(rows(a[:, None].tolist()), rows(b[:, None].tolist()), Error(), (1,))
+    out = compare_rows(table(a[:, None].tolist()), table(b[:, None].tolist()), Mean(), (1,))
     expected = scipy.stats.permutation_test(
         (a, b), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
     )
@@ -118,7 +78,7 @@ def test_p_values_of_few_clips_are_scipys_exact_ones(seed):
 
 def test_p_values_of_many_clips_are_near_the_t_tests():
     a, b = draw(400, 7), draw(400, 8) + 0.05
-    out = compare_rows(rows(a[:, None].tolist()), rows(b[:, None].tolist()), Error(), (1,))
+    out = compare_rows(table(a[:, None].tolist()), table(b[:, None].tolist()), Mean(), (1,))
     expected = scipy.stats.ttest_rel(a, b).pvalue
     assert 0.005 < expected < 0.2, "the known answer is one that could be told apart"
     assert out.p[0] == pytest.approx(expected, abs=4 * math.sqrt(expected / EXCHANGES))
@@ -126,7 +86,7 @@ def test_p_values_of_many_clips_are_near_the_t_tests():
 
 def test_pooled_scores_are_pooled_anew_in_every_exchange():
     a, b = [[5, 10], [1, 2], [7, 40], [3, 3]], [[4, 10], [2, 2], [1, 40], [0, 3]]
-    out = compare_rows(rows([[x] for x in a], "hits"), rows([[x] for x in b], "hits"), Hits(), (1,))
+    out = compare_rows(table([[x] for x in a], "hits"), table([[x] for x in b], "hits"), Ratio(), (1,))
 
     def pooled(counts):
         return sum(c[0] for c in counts) / sum(c[1] for c in counts)
@@ -161,24 +121,24 @@ def test_exchanges_are_all_where_few_and_else_fair_and_the_same_for_any_block(mo
 
 def test_the_worst_clips_are_those_where_the_first_loses_most():
     first, second = [[1.0, 3.0], [9.0, 9.0], [5.0, 5.0]], [[2.0, 4.0], [1.0, 1.0], [4.0, 4.0]]
-    lower = compare_rows(rows(first), rows(second), Error(), (1, 2))
+    lower = compare_rows(table(first), table(second), Mean(), (1, 2))
     assert [(w.clip, w.first, w.second, w.difference) for w in lower.worst] == [
         ("c001", 9.0, 1.0, 8.0),
         ("c002", 5.0, 4.0, 1.0),
     ]
     counts = [[[int(v), 10] for v in line] for line in first], [[[int(v), 10] for v in line] for line in second]
-    higher = compare_rows(rows(counts[0], "hits"), rows(counts[1], "hits"), Hits(), (1, 2))
+    higher = compare_rows(table(counts[0], "hits"), table(counts[1], "hits"), Ratio(), (1, 2))
     assert [w.clip for w in higher.worst] == ["c000"], "a higher score is the better one here"
-    towards = compare_rows(rows(first), rows(second), Gain(), (1, 2))
+    towards = compare_rows(table(first), table(second), Gain(), (1, 2))
     assert [w.clip for w in towards.worst] == ["c001", "c002"], "both means are above 1"
-    assert not compare_rows(rows([[0.9]]), rows([[1.5]]), Gain(), (1,)).worst, "0.9 is closer to 1"
-    assert len(compare_rows(rows(first), rows(second), Error(), (1, 2), worst=1).worst) == 1
+    assert not compare_rows(table([[0.9]]), table([[1.5]]), Gain(), (1,)).worst, "0.9 is closer to 1"
+    assert len(compare_rows(table(first), table(second), Mean(), (1, 2), worst=1).worst) == 1
 
 
 def test_a_frame_without_a_value_in_either_is_left_out_of_both():
-    first = [*rows([[1.0], [2.0], [3.0]]), undefined("z", 1, "flat")]
+    first = [*table([[1.0], [2.0], [3.0]]), undefined("z", 1, "flat")]
     second = [row("c000", 1, 2.0), undefined("c001", 1, "empty"), row("c002", 1, 5.0), row("z", 1, 7.0)]
-    out = compare_rows(first, second, Error(), (1,))
+    out = compare_rows(first, second, Mean(), (1,))
     assert (out.first, out.second, out.clips) == ((2.0,), (3.5,), 2)
     assert out.undefined == {"empty": 1, "flat": 1}
 
@@ -186,13 +146,13 @@ def test_a_frame_without_a_value_in_either_is_left_out_of_both():
 def test_a_step_without_any_value_has_no_difference():
     first = [undefined(c, 1, "flat") for c in "ab"] + [row("a", 2, 1.0), row("b", 2, 2.0)]
     second = [row(c, k, 1.0) for c in "ab" for k in (1, 2)]
-    out = compare_rows(first, second, Error(), (1, 2))
+    out = compare_rows(first, second, Mean(), (1, 2))
     assert (out.first[0], out.difference[0], out.ci95[0], out.p[0]) == (None, None, None, None)
     assert out.difference[1] == 0.5
 
 
 def test_one_clip_has_neither_interval_nor_p_value():
-    out = compare_rows([row("a", 1, 1.0)], [row("a", 1, 3.0)], Error(), (1,))
+    out = compare_rows([row("a", 1, 1.0)], [row("a", 1, 3.0)], Mean(), (1,))
     assert (out.difference, out.ci95, out.p) == ((-2.0,), (None,), (None,))
 
 
@@ -200,13 +160,13 @@ def test_samples_of_a_clip_are_averaged_and_need_not_be_as_many():
     first = [row("a", 1, v, sample=i) for i, v in enumerate([1.0, 3.0])] + [
         row("b", 1, v, sample=i) for i, v in enumerate([4.0, 8.0])
     ]
-    out = compare_rows(first, [row("a", 1, 1.0), row("b", 1, 1.0)], Error(), (1,))
+    out = compare_rows(first, [row("a", 1, 1.0), row("b", 1, 1.0)], Mean(), (1,))
     assert (out.first, out.difference, out.ci95) == ((4.0,), (3.0,), ((1.0, 5.0),))
 
 
 def test_rows_of_other_clips_are_refused():
     with pytest.raises(ResultError, match="same clips: only one of them has c002"):
-        compare_rows(rows([[1.0], [2.0], [3.0]]), rows([[1.0], [2.0]]), Error(), (1,))
+        compare_rows(table([[1.0], [2.0], [3.0]]), table([[1.0], [2.0]]), Mean(), (1,))
 
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False)
@@ -215,10 +175,10 @@ numbers = st.floats(-1e3, 1e3, allow_nan=False)
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=8), st.randoms(use_true_random=False))
 def test_the_order_of_the_two_turns_signs_and_the_order_of_rows_nothing(pairs, random):
-    first, second = rows([[a] for a, _ in pairs]), rows([[b] for _, b in pairs])
-    forth = compare_rows(first, second, Error(), (1,))
-    back = compare_rows(second, first, Error(), (1,))
-    shuffled = compare_rows(random.sample(first, len(first)), random.sample(second, len(second)), Error(), (1,))
+    first, second = table([[a] for a, _ in pairs]), table([[b] for _, b in pairs])
+    forth = compare_rows(first, second, Mean(), (1,))
+    back = compare_rows(second, first, Mean(), (1,))
+    shuffled = compare_rows(random.sample(first, len(first)), random.sample(second, len(second)), Mean(), (1,))
     assert shuffled == forth
     assert back.difference[0] == -forth.difference[0]
     assert back.ci95[0] == pytest.approx((-forth.ci95[0][1], -forth.ci95[0][0]), abs=1e-9)

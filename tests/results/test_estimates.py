@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from scored_rows import Mean, row, undefined
 
 from vpbench.errors import MetricError
-from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
 from vpbench.results.compare import compare_rows
 from vpbench.results.estimates import draw_recordings, group_frames, interval, p_value
 from vpbench.results.summary import Tally, summarise
@@ -18,32 +18,13 @@ from vpbench.results.summary import Tally, summarise
 WINDOWS = [37, 37, 37, 37]  # windows of each of four videos, as a sliding protocol cuts them
 
 
-class Mean(ClipMean):
-    info = MetricInfo("err", 1, "lower")
-
-    def measure(self, comparison):
-        raise NotImplementedError
-
-
-class Hits(PooledCounts):
-    info = MetricInfo("hits", 1, "higher")
-
-    def measure(self, comparison):
-        raise NotImplementedError
-
-    def ratio(self, counts):
-        return {"score": int(counts[0]) / int(counts[1])}
-
-
-def rows(values, samples=1):
+def rows(values):
     """Rows of [clip] or [clip][sample]; None is undefined."""
-    out = []
-    for i, line in enumerate(values):
-        for sample, value in enumerate(line if isinstance(line, list) else [line]):
-            row = {"clip": f"c{i:04d}", "step": 1, "metric": "err", "data": f"d{i}", "sample": sample}
-            ok = {"status": "ok", "value": value}
-            out.append(row | (ok if value is not None else {"status": "undefined", "value": None, "reason": "dark"}))
-    return out
+    return [
+        undefined(f"c{i:04d}", 1, "dark", sample=sample) if value is None else row(f"c{i:04d}", 1, value, sample=sample)
+        for i, line in enumerate(values)
+        for sample, value in enumerate(line if isinstance(line, list) else [line])
+    ]
 
 
 def recordings_of(sizes):
@@ -206,8 +187,3 @@ def test_a_metric_that_cannot_be_resampled_is_named(resample, words):
     metric = type("Broken", (Mean,), {"resample": resample})()
     with pytest.raises(MetricError, match=f"metric 'err'.*{words}"):
         interval(metric, [[1.0], [2.0]])
-
-
-def test_counts_of_a_recording_are_pooled_before_they_are_drawn():
-    low, high = interval(Hits(), [[[1, 2], [1, 2]], [[0, 8]]])
-    assert (low, high) == (0.0, 0.5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 from types import MappingProxyType
 
@@ -193,18 +192,6 @@ def test_wrong_options_of_a_protocol_name_the_predictor(plugins, changes, messag
         choose_predictor(plugins, "follows", {"follows": {"dir": 3}}, protocol(context=1))
 
 
-def test_the_fingerprint_is_taken_with_and_without_options(plugins):
-    names = ["plain", "argued:x", "repeat"]
-    prints = [choose_predictor(plugins, name, {}).fingerprint for name in names]
-    assert len(set(prints)) == len(names)
-    assert prints == [choose_predictor(plugins, name, {}).fingerprint for name in names]
-
-
-def test_untrained_weights_are_the_same_in_every_process(plugins):
-    one, two = (choose_predictor(plugins, "with-options", {}).fingerprint for _ in range(2))
-    assert one == two
-
-
 # objects of a Python program
 
 
@@ -228,37 +215,6 @@ def test_an_object_is_named_by_its_class():
         wrap_predictor(NoPredictor())
     with pytest.raises(UsageError, match=r"neither a predictor's name nor an object"):
         wrap_predictor(Plain)
-
-
-class Constant:
-    info = PredictorInfo()
-
-    def __init__(self, value):
-        self.value = value
-
-    def predict(self, context, horizon, generators):
-        raise NotImplementedError
-
-
-def test_objects_with_other_attributes_are_other_results():
-    values = [0.1, 0.5, "0.1", [0.1], torch.tensor([0.1]), torch.tensor([0.2]), torch.nn.Linear(1, 1)]
-    prints = [wrap_predictor(Constant(value)).fingerprint for value in values]
-    assert len(set(prints)) == len(values)
-    assert wrap_predictor(Constant(0.1)).fingerprint == prints[0]
-
-
-def test_an_object_that_cannot_be_looked_into_says_so():
-    assert wrap_predictor(Constant(threading.Lock())).unproven == "Constant.value is a _thread.lock"
-    assert wrap_predictor(Constant(0.1)).unproven == ""
-
-
-def test_a_retrained_module_is_another_result():
-    model = MyModel()
-    before = wrap_predictor(model).fingerprint
-    assert before and wrap_predictor(model).fingerprint == before
-    with torch.no_grad():
-        model.layer.bias += 1
-    assert wrap_predictor(model).fingerprint != before
 
 
 # options as typed
@@ -333,11 +289,6 @@ def test_a_broken_configuration_file_is_named(plugins, tmp_path, text):
     (tmp_path / "config.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError, match=r"configuration file .*config\.toml"):
         open_protocol_dataset(plugins, protocol("rooted"), {})
-
-
-def test_a_dataset_that_makes_its_clips_needs_no_root(plugins):
-    dataset = open_protocol_dataset(plugins, protocol("toy", options={"sequences": 3}, split="train"), {})
-    assert len(dataset.sequences("train")) == 3
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,6 @@ def closing_over(gain):
     return Closing()
 
 
-def with_class_attribute(gain):
-    return type("Attributed", (Plain,), {"gain": gain})()
-
-
 def with_base(gain):
     base = type("Base", (Plain,), {"gain": gain})
     return type("Derived", (base,), {})()
@@ -123,14 +119,6 @@ def hooked(gain):
     return module
 
 
-def with_default(gain):
-    return holding(scale=eval(f"lambda x, gain={gain}: x * gain"))
-
-
-def with_keyword_default(gain):
-    return holding(scale=eval(f"lambda x, *, gain={gain}: x * gain"))
-
-
 def with_function_attribute(gain):
     def scale(x):
         return x * scale.gain
@@ -152,10 +140,6 @@ def with_dispatch(gain):
 
     scale.register(int, eval(f"lambda x: x * {gain}"))
     return holding(scale=scale)
-
-
-def with_dataclass(gain):
-    return dataclasses.make_dataclass("Made", [], namespace={"gain": gain})()
 
 
 def with_tensor_attribute(gain):
@@ -189,15 +173,15 @@ HIDING = {
     "a held object in a list": lambda gain: holding(inner=[holding(net=net(gain))]),
     "a buffer that is not persistent": with_buffer,
     "a closure": closing_over,
-    "a class attribute": with_class_attribute,
+    "a class attribute": lambda gain: type("Attributed", (Plain,), {"gain": gain})(),
     "a base class": with_base,
     "a slot": slotted,
     "a global": with_global,
     "code without a file": lambda gain: with_method(f"context.frames * {gain}"),
     "a decorated function": with_decorated,
     "a hook": with_hook,
-    "a default": with_default,
-    "a default of a keyword": with_keyword_default,
+    "a default": lambda gain: holding(scale=eval(f"lambda x, gain={gain}: x * gain")),
+    "a default of a keyword": lambda gain: holding(scale=eval(f"lambda x, *, gain={gain}: x * gain")),
     "a function's attribute": with_function_attribute,
     "a compiled module": lambda gain: torch.compile(net(gain)),
     "a metaclass": with_metaclass,
@@ -214,7 +198,7 @@ HIDING = {
     "an object that holds itself": cyclic,
     "a module as a value": with_module,
     "a function of a registry": with_dispatch,
-    "a class made by a call": with_dataclass,
+    "a class made by a call": lambda gain: dataclasses.make_dataclass("Made", [], namespace={"gain": gain})(),
     "an attribute of a tensor": with_tensor_attribute,
     "a setter": with_property_setter,
     "a number that hides itself": lambda gain: holding(gain=Hidden(gain)),
@@ -312,8 +296,7 @@ def test_a_deep_object_proves_nothing_and_ends():
 
 PLUGIN = """
 import vpbench
-{imports}
-GAIN = {gain}
+{before}
 
 @vpbench.hookimpl
 def register_predictors(register):
@@ -323,39 +306,21 @@ class Model:
     info = vpbench.PredictorInfo()
 
     def predict(self, context, horizon, generators):
-        {inside}
         return vpbench.Prediction(frames=context.frames[:, -1:].repeat(1, horizon, 1, 1, 1) * {value})
 """
 IMPORTED = {
-    "its text": {"imports": "", "inside": "", "value": "{gain}", "gain": 0},
-    "a global": {"imports": "", "inside": "", "value": "GAIN", "gain": "{gain}"},
-    "a name of its neighbour": {"imports": "from neighbour import gain", "inside": "", "value": "gain()", "gain": 0},
-    "its neighbour": {"imports": "import neighbour", "inside": "", "value": "neighbour.gain()", "gain": 0},
-    "an attribute by its name": {
-        "imports": "import neighbour",
-        "inside": "",
-        "value": "getattr(neighbour, 'GAIN')",
-        "gain": 0,
-    },
-    "a module of its neighbour": {"imports": "import near", "inside": "", "value": "near.neighbour.GAIN", "gain": 0},
-    "a value of its neighbour": {"imports": "import neighbour", "inside": "", "value": "neighbour.GAIN", "gain": 0},
-    "a module in a dictionary": {
-        "imports": "import neighbour\nOPS = dict(a=neighbour)",
-        "inside": "",
-        "value": "OPS['a'].GAIN",
-        "gain": 0,
-    },
-    "an import by its name": {
-        "imports": "import importlib",
-        "inside": "",
-        "value": "importlib.import_module('neighbour').gain()",
-        "gain": 0,
-    },
-    "a module's getattr": {"imports": "import near", "inside": "", "value": "near.lazy", "gain": 0},
-    "an import in a function": {"imports": "", "inside": "import neighbour", "value": "neighbour.gain()", "gain": 0},
+    "its text": ("", "{gain}"),
+    "a global": ("GAIN = {gain}", "GAIN"),
+    "a name of its neighbour": ("from neighbour import gain", "gain()"),
+    "its neighbour": ("import neighbour", "neighbour.gain()"),
+    "an attribute by its name": ("import neighbour", "getattr(neighbour, 'GAIN')"),
+    "a module of its neighbour": ("import near", "near.neighbour.GAIN"),
+    "a value of its neighbour": ("import neighbour", "neighbour.GAIN"),
+    "a module in a dictionary": ("import neighbour\nOPS = dict(a=neighbour)", "OPS['a'].GAIN"),
+    "an import by its name": ("import importlib", "importlib.import_module('neighbour').gain()"),
+    "a module's getattr": ("import near", "near.lazy"),
+    "an import in a function": ("def scale():\n    import neighbour\n    return neighbour.gain()", "scale()"),
 }
-
-
 NEIGHBOURS = ("edited_model", "neighbour", "near", "far")
 
 
@@ -384,8 +349,8 @@ def printed(tmp_path, monkeypatch):
 def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tmp_path, printed, plugin, case):
     prints = []
     for gain in (1, 0.2, 1):
-        fields = {key: value.format(gain=gain) if isinstance(value, str) else value for key, value in case.items()}
-        (tmp_path / "edited_model.py").write_text(PLUGIN.format(**fields))
+        before, value = (text.format(gain=gain) for text in case)
+        (tmp_path / "edited_model.py").write_text(PLUGIN.format(before=before, value=value))
         (tmp_path / "neighbour.py").write_text(
             f"from far import BASE\nGAIN = {gain}\ndef gain(): return BASE * {gain}\n"
         )
@@ -401,7 +366,7 @@ def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tm
 def test_a_plugin_named_like_a_module_of_python_is_no_library(tmp_path):
     prints = set()
     for gain in (1, 0.2):
-        (tmp_path / "profile.py").write_text(PLUGIN.format(imports="", inside="", value=gain, gain=0))
+        (tmp_path / "profile.py").write_text(PLUGIN.format(before="", value=gain))
         code = (
             "from vpbench.select.component import choose_predictor; from vpbench.plugin.loader import load_plugins\n"
             "print(choose_predictor(load_plugins(['profile.py']), 'm', {}).fingerprint)"

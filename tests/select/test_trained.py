@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,12 +51,8 @@ def test_the_options_recorded_hold_where_none_are_named(plugins, weights):
     assert set(chosen.sources.values()) == {"weights"}
     stored = load_file(weights)
     assert all(torch.equal(tensor, stored[name]) for name, tensor in chosen.value.state_dict().items())
-
-
-def test_weights_are_part_of_what_a_result_is_of(plugins, weights):
-    fingerprints = {load(plugins, weights).fingerprint, choose_predictor(plugins, "learner:wide", {}).fingerprint}
-    assert len(fingerprints) == 2
-    assert load(plugins, weights).fingerprint in fingerprints
+    assert load(plugins, weights).fingerprint == chosen.fingerprint
+    assert choose_predictor(plugins, "learner:wide", {}).fingerprint != chosen.fingerprint
 
 
 def test_what_is_only_for_training_may_differ(plugins, weights):
@@ -75,17 +70,13 @@ def test_weights_override_the_protocol_with_a_preset_too(plugins, tmp_path):
     assert (loaded.options["hidden"], loaded.sources["hidden"]) == (6, "weights")
 
 
-@pytest.mark.parametrize(("text", "options"), [("learner", {"hidden": 16}), ("learner:wide", {"hidden": 16})])
-def test_options_that_differ_are_named(plugins, weights, text, options):
-    with pytest.raises(
-        vpbench.UsageError, match="'learner' was trained with hidden 8, not 16: name no preset and none"
-    ):
+@pytest.mark.parametrize(
+    ("text", "options", "width"),
+    [("learner", {"hidden": 16}, 16), ("learner:wide", {"hidden": 16}, 16), ("learner:plain", {}, 4)],
+)
+def test_options_and_presets_that_differ_are_named(plugins, weights, text, options, width):
+    with pytest.raises(vpbench.UsageError, match=f"'learner' was trained with hidden 8, not {width}: name no preset"):
         load(plugins, weights, text, **options)
-
-
-def test_a_preset_of_nothing_but_defaults_differs_too(plugins, weights):
-    with pytest.raises(vpbench.UsageError, match="'learner' was trained with hidden 8, not 4: name no preset"):
-        load(plugins, weights, "learner:plain")
     assert load(plugins, weights, "learner:plain", hidden=8).options["hidden"] == 8
 
 
@@ -106,7 +97,6 @@ def test_weights_of_another_predictor(plugins, weights):
         (lambda t: t.update(extra=torch.ones(1)), "extra is one too many"),
         (lambda t: t.update({"net.2.bias": torch.ones(4)}), r"net.2.bias is \[4\], not \[3\]"),
         (lambda t: t.update({"net.2.bias": torch.ones(3, dtype=torch.int8)}), "net.2.bias is int8, not float64"),
-        (lambda t: t.update({"net.2.bias": torch.ones(3, dtype=torch.int64)}), "net.2.bias is int64, not float64"),
         (
             lambda t: t.update({"net.2.bias": torch.ones(3).to(torch.float8_e5m2)}),
             "net.2.bias is float8_e5m2, not floa",
@@ -131,39 +121,22 @@ def test_a_pickle_is_refused_with_the_way_out(plugins, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("no.safetensors", "there is no such file"), ("b.safetensors", "is not a")]
-)
-def test_files_that_are_not_there_or_broken(plugins, tmp_path, name, words):
-    (tmp_path / "b.safetensors").write_bytes(b"weights, really")
-    with pytest.raises(vpbench.DataError, match=words):
-        load(plugins, tmp_path / name)
-
-
-@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("not JSON", "not JSON"),
         ("[" * 10**6, "not JSON"),
         ('{"predictor": "learner", "options": {"hidden": 1e999}}', "not JSON"),
-        ('{"predictor": "learner", "options": {"hidden": NaN}}', "not JSON"),
         ("[1]", r"not a record of vpbench \(Input should be"),
-        ('"text"', r"not a record of vpbench \(Input should be"),
         ('{"stage": {}}', r"not a record of vpbench \(predictor: Field required"),
         ('{"schema": true, "predictor": "learner"}', r"not a record of vpbench \(schema: "),
         ('{"predictor": 3}', r"not a record of vpbench \(predictor: "),
         ('{"predictor": "../learner"}', r"not a record of vpbench \(predictor: "),
-        ('{"predictor": "learner", "preset": 3}', r"not a record of vpbench \(preset"),
-        ('{"predictor": "learner", "preset": "/../../x"}', r"not a record of vpbench \(preset"),
         ('{"predictor": "learner", "preset": "a/../../x"}', r"not a record of vpbench \(preset"),
-        ('{"predictor": "learner", "preset": ".."}', r"not a record of vpbench \(preset"),
-        ('{"predictor": "learner", "preset": "wide\\n"}', r"not a record of vpbench \(preset"),
         ('{"predictor": "learner", "preset": "\\u001b[31m"}', r"not a record of vpbench \(preset"),
-        ('{"predictor": "learner", "preset": "<b>"}', r"not a record of vpbench \(preset"),
         ('{"predictor": "learner", "preset": "' + "a" * 300 + '"}', r"not a record of vpbench \(preset"),
         ('{"predictor": "learner", "options": [1]}', r"not a record of vpbench \(options"),
         ('{"predictor": "learner", "options": {"\\u001b[31m": 1}}', r"not a record of vpbench \(options.\\x1b"),
         ('{"predictor": "learner", "protocol": {"name": "../x"}}', r"not a record of vpbench \(protocol.name"),
-        ('{"predictor": "learner", "protocol": 3}', r"not a record of vpbench \(protocol"),
         ('{"predictor": "learner", "clips": []}', r"not a record of vpbench \(clips"),
         ('{"predictor": "learner", "clips": {"sequences": [[1]]}}', r"not a record of vpbench \(clips.sequences"),
         ('{"predictor": "learner", "clips": {"sequences": "ab"}}', r"not a record of vpbench \(clips.sequences"),
@@ -183,14 +156,6 @@ def test_names_of_presets(tmp_path, preset):
     path = tmp_path / "weights.safetensors"
     save_file({}, path, metadata={"vpbench": json.dumps({"predictor": "learner", "preset": preset})})
     assert open_trained(path).record.preset == preset
-
-
-@pytest.mark.parametrize("name", ["pipe.safetensors", "folder.safetensors", "x" * 300])
-def test_what_is_no_file(tmp_path, name):
-    os.mkfifo(tmp_path / "pipe.safetensors")
-    (tmp_path / "folder.safetensors").mkdir()
-    with pytest.raises(vpbench.DataError, match=r"not a file of weights|name too long"):
-        open_trained(tmp_path / name)
 
 
 def test_a_file_of_a_newer_vpbench(plugins, tmp_path):

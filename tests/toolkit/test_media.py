@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
 from PIL import Image as Pillow
 from tiny_video import known_frames, write_picture, write_video
 
@@ -101,20 +100,9 @@ class TestReadImage:
         with pytest.raises(DataError, match=r"broken.*is not a picture that decodes \(\d+ bytes\); get the file again"):
             read_image(path)
 
-    def test_is_turned_upright(self, tmp_path: Path) -> None:
-        exif = Image.Exif()
-        exif[0x0112] = 6  # Orientation: the camera was held upright
-        Image.fromarray(known_frames(1, 8, 12)[0]).save(tmp_path / "phone.png", exif=exif)
-        np.testing.assert_array_equal(read_image(tmp_path / "phone.png"), np.rot90(known_frames(1, 8, 12)[0], -1))
-
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"gone\.png: cannot be read: No such file"):
             read_image(tmp_path / "gone.png")
-
-    def test_sixteen_bits_are_refused_not_clipped(self, tmp_path: Path) -> None:
-        cv2.imwrite(str(tmp_path / "deep.png"), np.full((4, 4), 4000, dtype=np.uint16))
-        with pytest.raises(DataError, match=r"deep\.png: has pixels of more than 8 bits"):
-            read_image(tmp_path / "deep.png")
 
 
 def test_stack_refuses_mixed_sizes() -> None:
@@ -130,14 +118,6 @@ class TestCountFrames:
     @pytest.mark.parametrize("suffix", [".avi", ".mov", ".mkv"])  # a .mkv does not say: its packets are counted
     def test_every_container(self, tmp_path: Path, suffix: str) -> None:
         assert count_frames(write_video(tmp_path / f"a{suffix}", known_frames(7))) == 7
-
-    def test_decodes_nothing(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "a.avi", known_frames(7))
-        data = bytearray(path.read_bytes())
-        marker = data.index(b"\x89PNG", data.index(b"\x89PNG") + 4)
-        data[marker : marker + 60] = bytes(60)
-        path.write_bytes(data)
-        assert count_frames(path) == 7
 
     @pytest.mark.parametrize("data", [b"", b"RIFF", b"no video at all"])
     def test_what_does_not_open(self, tmp_path: Path, data: bytes) -> None:
@@ -179,10 +159,6 @@ class TestVideoReader:
         assert given.dtype == np.uint8
         np.testing.assert_array_equal(given, opencv_frames(path, 60)[5:])
 
-    def test_the_last_frames_of_a_real_video(self, shared: Path) -> None:
-        path = shared / "data/ucf101/UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi"
-        np.testing.assert_array_equal(VideoReader(path).read([0, 100, 163]), opencv_frames(path, 164)[[0, 100, 163]])
-
     @settings(max_examples=30, deadline=None)
     @given(
         windows=st.lists(st.lists(st.integers(0, 29), min_size=1, max_size=8, unique=True).map(sorted), max_size=6),
@@ -223,11 +199,6 @@ class TestVideoReader:
                 reader.read(range(60, 74))
         assert reader.read([67]).shape == (1, 240, 320, 3)
 
-    def test_a_frame_beyond_the_end(self, tmp_path: Path) -> None:
-        reader = VideoReader(write_video(tmp_path / "a.avi", known_frames(5)))
-        with pytest.raises(DataError, match=r"a\.avi: frame 5 was asked for, but it has 5 frames"):
-            reader.read([4, 5])
-
     def test_a_truncated_video_reads_as_far_as_it_goes(self, tmp_path: Path, shared: Path) -> None:
         whole = shared / "data/ucf101/UCF-101/SoccerJuggling/v_SoccerJuggling_g23_c01.avi"
         path = tmp_path / "half.avi"
@@ -236,23 +207,6 @@ class TestVideoReader:
         np.testing.assert_array_equal(reader.read(range(27)), opencv_frames(whole, 27))
         with pytest.raises(DataError, match=r"half\.avi: is cut off: 200000 of 508394 bytes"):
             reader.read(range(200, 227))
-
-    def test_a_truncated_avi_is_not_counted(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "a.avi", known_frames(7))
-        whole = path.stat().st_size
-        assert count_frames(path) == 7
-        path.write_bytes(path.read_bytes()[:-2])
-        with pytest.raises(DataError, match=rf"a\.avi: is cut off: {whole - 2} of {whole} bytes; get the file again"):
-            count_frames(path)
-
-    def test_a_broken_frame(self, tmp_path: Path) -> None:
-        path = write_video(tmp_path / "a.avi", known_frames(7))
-        data = bytearray(path.read_bytes())
-        marker = data.index(b"\x89PNG", data.index(b"\x89PNG") + 4)
-        data[marker : marker + 60] = bytes(60)
-        path.write_bytes(data)
-        with pytest.raises(DataError, match=r"a\.avi: does not decode \("):
-            VideoReader(path).read(range(7))
 
     def test_pickles_while_open(self, tmp_path: Path) -> None:
         frames = known_frames(9)

@@ -136,13 +136,6 @@ class TestDownload:
             weights.obtain(there.as_uri())
 
 
-def test_the_hash_of_a_file_follows_its_content(tmp_path):
-    path = tmp_path / "file"
-    for content in (b"one", b"another"):
-        path.write_bytes(content)
-        assert weights.sha256(path) == hashlib.sha256(content).hexdigest()
-
-
 class TestRead:
     @pytest.mark.parametrize("name", ["net.safetensors", "net.pth"])
     def test_both_kinds(self, tmp_path, name):
@@ -233,7 +226,3 @@ class TestLoadNetwork:
     def test_of_another_network(self, changes, words):
         with pytest.raises(DataError, match=words):
             self.load(**changes)
-
-
-def test_the_probe_takes_ten_seconds_at_most():
-    assert weights._PROBE_SECONDS + 3 <= 10

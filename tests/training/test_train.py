@@ -480,18 +480,6 @@ def test_what_cannot_be_trained_is_said(train, settings, words):
         train(**settings)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there(train):
-    with pytest.raises(vpbench.UsageError, match="--device cuda: torch sees no GPU here"):
-        train(device="cuda")
-
-
-def test_a_dataset_without_a_training_split(train, protocol):
-    protocol.write_text(protocol.read_text().replace("[training]", '[training]\nsplit = "trian"'))
-    with pytest.raises(vpbench.UsageError, match=r"has no split 'trian' to train on \(it has test, train\)"):
-        train()
-
-
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
