@@ -10,6 +10,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import folders
 import numpy as np
 import pytest
 from toys import Options, Toy
@@ -17,8 +18,7 @@ from toys import Options, Toy
 from vpbench.clips import store_making
 from vpbench.clips.prepare import find_prepared, prepare, store_folder
 from vpbench.clips.prepared import block_path
-from vpbench.errors import DataError, ResultError, VpbenchError
-from vpbench.protocol.protocol import Protocol
+from vpbench.errors import DataError, ResultError
 from vpbench.protocol.units import build_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,7 @@ MODALITIES = ["frames", "flow"]
 
 def protocol(version=1):
     sampling = {"kind": "sliding", "context": 2, "horizon": 2, "stride": 1}
-    value = {"schema": 1, "name": "p", "version": version, "dataset": {"name": "toy"}, "sampling": sampling}
-    return Protocol.parse(value, "test")
+    return folders.make_protocol(2, version=version, sampling=sampling)
 
 
 ONE, DATASET = protocol(), Toy(None, Options(sequences=3, length=40))
@@ -237,8 +236,3 @@ def test_two_processes_at_once_share_the_work_and_spoil_nothing(cache, tmp_path)
     assert blocks <= reads <= blocks + 5 * 2, "each process meets at most one block that the other is still making"
     for version in range(1, 6):
         check(protocol(version))
-
-
-def test_an_error_of_the_reader_is_the_readers(cache):
-    with pytest.raises(VpbenchError, match=r"^test/seq001: does not decode$"):
-        make(dataset=Toy(None, Options(sequences=3, length=40, broken=1)))

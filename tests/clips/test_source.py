@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import folders
 import numpy as np
 import pytest
 import torch
@@ -12,23 +13,16 @@ from vpbench.clips.source import ClipSource, batches
 from vpbench.errors import DataError, VpbenchError
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
-from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef
 
-FIRST = {"kind": "first", "context": 3, "horizon": 2, "frame_step": 2}
 EVERY = frozenset({"frames", "semantics", "flow", "disocclusion", "instances"})
 CONTEXT = frozenset({"frames", "semantics", "flow"})
 REF = ClipRef("test/seq000", (1, 3, 5, 7, 9), 3, (1, 2))
 
 
 def make_source(dataset=None, context=CONTEXT, future=EVERY, annotators=None, pixels=()):
-    protocol = Protocol.parse(
-        {"schema": 1, "name": "p", "version": 1, "dataset": {"name": "toy"}, "sampling": FIRST, "pixels": pixels},
-        "here",
-    )
-    return ClipSource(
-        dataset or toys.Toy(None, toys.Options()), "toy", protocol.pixels, context, future, annotators or {}
-    )
+    pixels = folders.make_protocol(2, pixels=pixels).pixels
+    return ClipSource(dataset or toys.Toy(None, toys.Options()), "toy", pixels, context, future, annotators or {})
 
 
 def load(source, *refs):
@@ -78,17 +72,18 @@ def test_an_anchored_clip_holds_the_truth_of_its_step_alone(frames):
     assert np.array_equal(batch.future.disocclusion[0], hidden)
 
 
+class Watched(toys.Toy):
+    """Remembers what is read of it."""
+
+    def read(self, sequence, frames, modality):
+        vars(self).setdefault("reads", []).append((modality, list(frames)))
+        return super().read(sequence, frames, modality)
+
+
 def test_only_what_someone_looks_at_is_read():
-    read = []
-
-    class Watched(toys.Toy):
-        def read(self, sequence, frames, modality):
-            read.append(modality)
-            return super().read(sequence, frames, modality)
-
-    dataset = Watched(None, toys.Options())
-    (batch,) = load(make_source(dataset, context=frozenset({"frames"}), future=frozenset({"frames"})), REF)
-    assert read == ["frames"]
+    dataset, frames = Watched(None, toys.Options()), frozenset({"frames"})
+    (batch,) = load(make_source(dataset, context=frames, future=frames), REF)
+    assert [modality for modality, _ in dataset.reads] == ["frames"]
     assert batch.context.flow is batch.context.semantics is batch.future.flow is batch.future.semantics is None
 
 
@@ -223,14 +218,7 @@ def test_clips_of_another_size_or_horizon_are_batches_of_their_own():
 
 @pytest.mark.parametrize(("steps", "pairs"), [((1, 2), [[5, 7, 9]]), ((2,), [[7, 9]])])
 def test_flow_is_read_from_the_frame_before_each_scored_one(steps, pairs):
-    read = []
-
-    class Watched(toys.Toy):
-        def read(self, sequence, frames, modality):
-            if modality == "flow":
-                read.append(list(frames))
-            return super().read(sequence, frames, modality)
-
-    source = make_source(Watched(None, toys.Options()), frozenset({"frames"}), frozenset({"flow"}))
+    dataset = Watched(None, toys.Options())
+    source = make_source(dataset, frozenset({"frames"}), frozenset({"flow"}))
     source.read(ClipRef("test/seq000", (1, 3, 5, 7, 9), 3, steps))
-    assert read == pairs
+    assert [frames for modality, frames in dataset.reads if modality == "flow"] == pairs

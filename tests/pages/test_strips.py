@@ -8,7 +8,7 @@ from PIL import Image
 from toys import SPACE
 
 from vpbench.cli.main import _run
-from vpbench.pages.strips import Row, flow_row, frames_row, labels_row, mask_row, strip
+from vpbench.pages.strips import Row, frames_row, labels_row, strip
 
 
 def at(image: Image.Image, column: int, row: int, columns: int, rows: int, size: tuple[int, int]) -> tuple[int, ...]:
@@ -37,20 +37,6 @@ def test_labels_have_their_spaces_colours_and_ignored_pixels_are_black():
     labels = torch.tensor([[[2, 1], [255, 0]]])
     (picture,) = labels_row("labels", labels, SPACE).pictures
     assert picture.tolist() == [[[255, 0, 0], [128, 128, 128]], [[0, 0, 0], [0, 0, 0]]]
-
-
-def test_no_motion_is_white_and_directions_differ():
-    flow = torch.zeros(1, 2, 1, 3)
-    flow[0, 0, 0, 1], flow[0, 0, 0, 2] = 5, -5
-    (picture,) = flow_row("flow", flow).pictures
-    still, right, left = picture[0].astype(int)
-    assert still.min() >= 254
-    assert np.abs(right - left).max() > 100
-
-
-def test_masks_are_white_on_black():
-    (picture,) = mask_row("mask", torch.tensor([[[True, False]]])).pictures
-    assert picture.tolist() == [[[255] * 3, [0] * 3]]
 
 
 def test_pictures_are_of_the_same_clips_for_any_shards_and_come_later_if_asked_later(tmp_path):

@@ -39,27 +39,19 @@ def parse(value=BASE, **changes):
     ("changes", "field"),
     [
         ({"name": "Toy"}, "name"),
-        ({"name": ""}, "name"),
-        ({"name": "../toy"}, "name"),
         ({"version": 0}, "version"),
-        ({"version": "1"}, "version"),
         ({"dataset": "toys"}, "dataset"),
         ({"dataset__splt": "test"}, "dataset.splt"),
         ({"sampling": {"kind": "all"}}, "sampling"),
         ({"sampling__context": 0}, "sampling.first.context"),
-        ({"sampling__context": "4"}, "sampling.first.context"),
-        ({"sampling__horizon": 0}, "sampling.first.horizon"),
-        ({"sampling__frame_step": 0}, "sampling.first.frame_step"),
         ({"sampling__start": -1}, "sampling.first.start"),
         ({"sampling__stride": 1}, "sampling.first.stride"),
         ({"sampling__short": "keep"}, "sampling.first.short"),
         ({"sampling": {**SLIDING, "stride": 0}}, "sampling.sliding.stride"),
-        ({"sampling": {**RANDOM, "count": 0}}, "sampling.random.count"),
         ({"sampling": {**ANCHORED, "steps": []}}, "sampling.anchored.steps"),
         ({"sampling": {**ANCHORED, "steps": [0]}}, "sampling.anchored.steps.0"),
         ({"sampling": {**ANCHORED, "steps": [3, 3]}}, "sampling.anchored.*twice"),
         ({"pixels": [{"op": "blur"}]}, "pixels.0"),
-        ({"pixels": [{"op": "resize", "size": [120]}]}, "pixels.0.resize.size"),
         ({"pixels": [{"op": "resize", "size": [120, 0]}]}, "pixels.0.resize.size.1"),
         ({"pixels": [{"op": "resize", "size": [120, 160], "filter": "lanczos"}]}, "pixels.0.resize.filter"),
         ({"pixels": [{"op": "centre-crop"}]}, "pixels.0.centre-crop: .*either size or fraction"),
@@ -72,7 +64,6 @@ def parse(value=BASE, **changes):
         ({"report": [1, 11]}, "report: step 11 is not among the scored steps"),
         ({"display": {"mse": "10"}}, "display.mse"),
         ({"colour": "bgr"}, "colour"),
-        ({"schema": 0}, "schema"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_its_field(changes, field):
@@ -85,11 +76,6 @@ def test_what_does_not_fit_is_refused_by_its_field(changes, field):
 def test_these_fields_must_be_there(field):
     with pytest.raises(UsageError, match=f"{field}: Field required"):
         Protocol.parse({k: v for k, v in BASE.items() if k != field}, "here")
-
-
-def test_several_problems_are_counted():
-    with pytest.raises(UsageError, match=r"version: .*\(and 1 more\)"):
-        parse(version=0, clips=0)
 
 
 def test_a_newer_schema_is_refused_before_anything_else():

@@ -104,33 +104,6 @@ def test_random_draws_are_the_same_for_ever():
     assert [c.frames[0] for c in cut(sampling, range(100)).clips] == sorted(by_hash[:3])
 
 
-def test_random_covers_all_positions():
-    """Over many sequences each position is drawn about as often as any other."""
-    sampling = Random(kind="random", context=1, horizon=1, count=1, seed=3)
-    starts = [c.frames[0] for c in cut(sampling, *[range(5)] * 800).clips]
-    assert all(150 < starts.count(s) < 250 for s in range(4))
-
-
-@pytest.mark.parametrize(
-    ("frame_step", "step", "given_frames"),
-    [(1, 1, [15, 16, 17, 18]), (1, 3, [13, 14, 15, 16]), (1, 5, [11, 12, 13, 14]), (1, 9, [7, 8, 9, 10]),
-     (3, 1, [7, 10, 13, 16]), (3, 3, [1, 4, 7, 10])],
-)  # fmt: skip
-def test_cityscapes_semantics(frame_step, step, given_frames):
-    """Only frame 19 of a snippet of 30 is annotated: S2S and F2MF see 7,10,13,16 (short term), 1,4,7,10 (mid term)."""
-    sampling = Anchored(kind="anchored", context=4, target=19, steps=(step,), frame_step=frame_step)
-    (clip,) = cut(sampling, range(30)).clips
-    assert list(clip.frames[:4]) == given_frames
-    assert clip.frames[-1] == 19
-    assert clip.id == f"s0@{given_frames[0]}"
-
-
-def test_kitti_raw_has_1337_clips():
-    """The four test drives have 78, 383, 433 and 475 frames; windows of 4 + 5, stride 1 (FVS, DMVFN)."""
-    sampling = Sliding(kind="sliding", context=4, horizon=5, stride=1)
-    assert len(cut(sampling, *(range(n) for n in (78, 383, 433, 475))).clips) == 1337
-
-
 def test_a_missing_frame_costs_exactly_the_windows_that_need_it():
     sampling = Sliding(kind="sliding", context=2, horizon=1, stride=1)
     clips = cut(sampling, [5, 6, 7, 9, 10, 11, 12]).clips

@@ -151,11 +151,6 @@ def test_a_step_without_any_value_has_no_difference():
     assert out.difference[1] == 0.5
 
 
-def test_one_clip_has_neither_interval_nor_p_value():
-    out = compare_rows([row("a", 1, 1.0)], [row("a", 1, 3.0)], Mean(), (1,))
-    assert (out.difference, out.ci95, out.p) == ((-2.0,), (None,), (None,))
-
-
 def test_samples_of_a_clip_are_averaged_and_need_not_be_as_many():
     first = [row("a", 1, v, sample=i) for i, v in enumerate([1.0, 3.0])] + [
         row("b", 1, v, sample=i) for i, v in enumerate([4.0, 8.0])

@@ -47,14 +47,6 @@ def test_a_folder_out_of_the_root_is_an_error(root):
             list_folder(folder, root)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read(root):
-    (root / "a").chmod(0)
-    with pytest.raises(DataError, match="a: cannot be listed: Permission denied"):
-        list_folder(root / "a", root)
-    (root / "a").chmod(0o700)
-
-
 def test_a_folder_that_cannot_be_listed(root, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from types import SimpleNamespace
 
+import folders
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,24 +21,11 @@ from vpbench.training.clips import (
 )
 
 
-def protocol(training="", split="test", sampling='kind = "first"\ncontext = 2\nhorizon = 3', **window):
-    import tomllib
-
-    lines = "".join(f"{key} = {value}\n" for key, value in window.items())
-    text = f"""
-schema = 1
-name = "toy"
-version = 1
-[dataset]
-name = "toy"
-split = "{split}"
-[sampling]
-{sampling}
-{lines}
-[training]
-{training}
-"""
-    return vpbench.Protocol.parse(tomllib.loads(text), "test")
+def protocol(training="", split="test", **window):
+    return folders.make_protocol(
+        3, dataset={"name": "toy", "split": split}, training=tomllib.loads(training),
+        sampling={"kind": "first", "context": 2, "horizon": 3} | window,
+    )  # fmt: skip
 
 
 def dataset(splits=("train", "val", "test"), count=40, length=12, problem=""):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import folders
 import pytest
 import torch
 import toys
@@ -15,17 +16,10 @@ from vpbench.training.loader import TrainingLoader
 ALL = frozenset({"frames", "semantics", "flow"})
 
 
-def protocol(text=""):
-    import tomllib
-
-    head = 'schema = 1\nname = "toy"\nversion = 1\n[dataset]\nname = "toy"\n[sampling]\nkind = "first"\n'
-    return vpbench.Protocol.parse(tomllib.loads(head + "context = 2\nhorizon = 3\n" + text), "test")
-
-
-def loader(*, batch_size=2, accumulate=1, world=1, rank=0, workers=0, stage=1, seed=0, clips="", **options):
+def loader(*, batch_size=2, accumulate=1, world=1, rank=0, workers=0, stage=1, seed=0, training=None, **options):
     dataset = toys.Toy(None, options=toys.Options(sequences=11, **options))
     source = ClipSource(dataset, "toy", (), ALL, frozenset(), {})
-    found = TrainingClips.of(protocol(clips), dataset.sequences("train"), seed)
+    found = TrainingClips.of(folders.make_protocol(3, training=training or {}), dataset.sequences("train"), seed)
     made = TrainingLoader(
         source, found, batch_size=batch_size, accumulate=accumulate, world=world, workers=workers, stage=stage
     )
@@ -78,7 +72,7 @@ def test_ranks_share_the_batch_of_one_process():
 
 
 def test_generators_differ_by_seed_stage_step_and_clip():
-    made = [served(loader(seed=s, stage=t, clips="[training]\nclips = 22"))[:2] for s, t in ((0, 1), (1, 1), (0, 2))]
+    made = [served(loader(seed=s, stage=t, training={"clips": 22}))[:2] for s, t in ((0, 1), (1, 1), (0, 2))]
     seeds = [g.initial_seed() for batches in made for batch in batches for g in batch.generators]
     assert len(set(seeds)) == len(seeds) == 12
 

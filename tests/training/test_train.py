@@ -466,7 +466,6 @@ def test_no_memory_says_what_to_lower(train):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"predictor": "last"}, "predictor 'last' cannot be trained: it is registered without a trainer"),
         ({"predictor": "fails"}, "the trainer of predictor 'fails' failed: RuntimeError: no stages on toy"),
         ({"keep": "psnr"}, "--keep psnr: is not measured; known: last, mse, ssim"),
         ({"recipe": {"batch_size": 25}}, "an epoch of 24 clips does not hold one step of 25 clips"),
@@ -483,39 +482,11 @@ def test_what_cannot_be_trained_is_said(train, settings, words):
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("predictor", 3),
-        ("protocol", None),
-        ("data_root", 3),
-        ("out", None),
-        ("options", [("learner", "hidden")]),
-        ("options", {"learner": "hidden"}),
-        ("annotate", ["flow=dis"]),
-        ("metrics", "mse"),
-        ("keep", None),
-        ("epochs", "3"),
-        ("epochs", 0),
-        ("steps", 1.5),
-        ("batch_size", True),
-        ("learning_rate", -1.0),
-        ("learning_rate", float("nan")),
-        ("precision", "16"),
-        ("accumulate", 0),
-        ("clip", "1"),
-        ("compile", "yes"),
-        ("device", "gpu"),
-        ("devices", 0),
-        ("nodes", [1]),
-        ("strategy", 1),
-        ("seed", -1),
-        ("workers", -1),
-        ("resume", None),
-        ("minutes", float("inf")),
-        ("plugins", ["toys"]),
-        ("say", "loudly"),
-        ("epoch", 3),
-        ("recipe", {"epochs": 3}),
+        ("predictor", 3), ("out", None), ("options", {"learner": "hidden"}), ("metrics", "mse"), ("epochs", 0),
+        ("steps", 1.5), ("batch_size", True), ("learning_rate", float("nan")), ("precision", "16"), ("nodes", [1]),
+        ("seed", -1), ("minutes", float("inf")), ("say", "loudly"), ("recipe", {"epochs": 3}),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_argument_is_named(plugins, protocol, argument, value):
     with pytest.raises(vpbench.UsageError, match=rf"^train(\({argument}=| has no argument '{argument}')"):
         vpbench.train(**{"predictor": "learner", "protocol": protocol, "plugins": plugins, argument: value})
