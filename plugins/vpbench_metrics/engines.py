@@ -16,7 +16,6 @@ from torch import Tensor
 from vpbench.plugin.clip import Comparison
 from vpbench.toolkit.windows import GAUSSIAN, Window
 from vpbench_metrics import moments
-from vpbench_metrics.frames import check_layout, check_values
 from vpbench_metrics.moments import DOUBTFUL
 
 __all__ = ["Pass", "engine", "one_pass", "scales", "windowed"]
@@ -42,22 +41,13 @@ def engine(device: str) -> str:
     return "numba" if _has_numba() else "opencv"
 
 
-def one_pass(comparison: Comparison, metric: str, device: str) -> Pass:
-    """Return the errors and the Gaussian window's terms of every frame, computed once per prediction.
-
-    Raises:
-        MetricError: the frames are not what they should be; names the metric and the clip.
-    """
+def one_pass(comparison: Comparison, device: str) -> Pass:
+    """Return the errors and the Gaussian window's terms of every frame, computed once per prediction."""
 
     def make() -> Pass:
-        check_layout(comparison, metric)
         predicted, true = comparison.frames
         word = engine(device)
-        if word != "numba":  # numba's pass looks at every value anyway
-            check_values(comparison, metric)
-        table = _planes(predicted, true, _PASSES[word], word)
-        if word == "numba" and table[..., 4].any():
-            check_values(comparison, metric)
+        table = _planes(predicted, true, _numba_pass if word == "numba" else _plain_pass, word)
         mse, mae = (table[..., i].mean(axis=-1) for i in (0, 1))
         fits = min(true.shape[-2:]) >= len(GAUSSIAN.weights)
         return Pass(mse, mae, table[..., 2:4] if fits else None)
@@ -115,13 +105,13 @@ def _contiguous(predicted: Tensor, true: Tensor) -> Iterator[tuple[Tensor, Tenso
 
 
 def _numba_pass(x: NDArray[np.float32], y: NDArray[np.float32]) -> Array:
-    """Return MSE, MAE, 1 - SSIM, 1 - contrast-structure and the number of bad pixels of planes, [n,5]."""
+    """Return MSE, MAE, 1 - SSIM and 1 - contrast-structure of planes, [n,4]."""
     from vpbench_metrics import fused
 
     table = fused.fused(x, y, torch.get_num_threads())
     if (doubtful := np.flatnonzero(table[:, 4] > DOUBTFUL)).size:
         table[doubtful, 2:4] = moments.structure_opencv(x[doubtful], y[doubtful], exact=True)[:, 0]
-    return np.delete(table, 4, axis=1)
+    return np.asarray(table[:, :4])
 
 
 def _numba_scales(x: NDArray[np.float32], y: NDArray[np.float32], count: int) -> Array:
@@ -134,10 +124,10 @@ def _numba_scales(x: NDArray[np.float32], y: NDArray[np.float32], count: int) ->
 
 
 def _plain_pass(x: Any, y: Any) -> Array:
-    """As :func:`_numba_pass`, of arrays or tensors whose values have been checked."""
+    """Return what :func:`_numba_pass` returns, of arrays or tensors."""
     fits = min(x.shape[1:]) >= len(GAUSSIAN.weights)
     structure = _structure(x, y)[:, 0] if fits else np.zeros((len(x), 2))
-    return np.column_stack([moments.errors(x, y), structure, np.zeros(len(x))])
+    return np.column_stack([moments.errors(x, y), structure])
 
 
 def _plain_scales(x: Any, y: Any, count: int, *, exact: bool = False) -> Array:
@@ -151,6 +141,3 @@ def _plain_scales(x: Any, y: Any, count: int, *, exact: bool = False) -> Array:
 def _structure(x: Any, y: Any, **options: Any) -> Array:
     function = moments.structure_opencv if isinstance(x, np.ndarray) else moments.structure_torch
     return function(x, y, **options)
-
-
-_PASSES: dict[str, Callable[[Any, Any], Array]] = {"numba": _numba_pass, "opencv": _plain_pass, "torch": _plain_pass}

@@ -19,7 +19,7 @@ from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, PooledCoun
 from vpbench.toolkit.labels import boundaries
 from vpbench_metrics.engines import one_pass
 from vpbench_metrics.pixels import OfPass
-from vpbench_metrics.regions import checked_last, checked_motion
+from vpbench_metrics.regions import check_size
 from vpbench_metrics.semantic import checked_labels
 
 __all__ = [
@@ -59,17 +59,12 @@ class EndPointError(ClipMean):
         """Return the end-point error of each frame; undefined where no true flow is known.
 
         Raises:
-            MetricError: no flow on either side, or of another shape or dtype; a predicted flow that is not finite.
+            MetricError: the true flow is not of the frames' size.
         """
         predicted, true = _pair(comparison, "flow", self.info.name)
         counted = self._counted(comparison, torch.isfinite(true).all(dim=2))
-        finite = torch.isfinite(predicted).flatten(2).all(dim=2)
-        if not finite.all():
-            clip, step = (int(v) for v in (~finite).nonzero()[0])
-            which = f"clip {comparison.future.clips[clip]!r}, step {comparison.future.steps[step]}"
-            raise MetricError(f"{self.info.name}: the predicted flow of {which} holds NaN or inf")
         return [
-            [self._distance(*each) for each in zip(*clip, strict=True)]
+            [self._distance(*frame) for frame in zip(*clip, strict=True)]
             for clip in zip(predicted, true, counted, strict=True)
         ]
 
@@ -120,7 +115,7 @@ class _Disocclusion(PooledCounts):
         """Return true positives, false positives and false negatives of each frame, in pixels.
 
         Raises:
-            MetricError: no dis-occlusion on either side, or of another shape or dtype.
+            MetricError: the true dis-occlusion is not of the frames' size.
         """
         predicted, true = _pair(comparison, "disocclusion", self.info.name)
 
@@ -177,17 +172,11 @@ class CopyIndex(OfPass):
     )
 
     def measure(self, comparison: Comparison) -> Measurements:
-        """Return the index of each frame; undefined where the prediction equals the truth.
-
-        Raises:
-            MetricError: frames, the last context frame among them, that are not float32 [B,S,3,H,W] in [0,1], or none
-                at all.
-        """
-        errors = one_pass(comparison, self.info.name, self.device).mse.tolist()
-        lasts = checked_last(comparison.future, self.info.name)
+        """Return the index of each frame; undefined where the prediction equals the truth."""
+        errors = one_pass(comparison, self.device).mse.tolist()
         return [
             [_index(frame, last, mse) for frame, mse in zip(clip, row, strict=True)]
-            for clip, last, row in zip(comparison.frames[0], lasts, errors, strict=True)
+            for clip, last, row in zip(comparison.frames[0], comparison.future.last, errors, strict=True)
         ]
 
 
@@ -204,9 +193,6 @@ def near_boundary(labels: Int64[Tensor, "b s h w"]) -> Bool[Tensor, "b s h w"]:
 
 
 def _pair(comparison: Comparison, modality: str, metric: str) -> tuple[Tensor, Tensor]:
-    """Return what is predicted and true of a modality (raises as :func:`checked_motion`)."""
-    predicted, true = getattr(comparison.prediction, modality), getattr(comparison.future, modality)
-    return (
-        checked_motion(predicted, modality, "predicted", comparison.future, metric),
-        checked_motion(true, modality, "true", comparison.future, metric),
-    )
+    """Return what is predicted and true of a modality (raises as :func:`check_size`)."""
+    check_size(comparison.future, modality, metric)
+    return getattr(comparison.prediction, modality), getattr(comparison.future, modality)

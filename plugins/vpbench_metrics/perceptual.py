@@ -19,7 +19,7 @@ from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Undefined
 from vpbench.toolkit.lpips_network import lpips_network
 from vpbench.toolkit.weights import MissingWeightsError
-from vpbench_metrics.frames import checked_frames, everywhere, too_small
+from vpbench_metrics.frames import everywhere, too_small
 
 __all__ = ["LPIPS", "SMALLEST", "PredRNNLPIPS"]
 
@@ -73,13 +73,11 @@ class LPIPS(ClipMean):
         """Return the LPIPS of each frame, 0 or more.
 
         Raises:
-            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
             DataError: AlexNet's file is missing or broken.
         """
-        predicted, _ = checked_frames(comparison, self.info.name)
-        if reason := too_small((predicted.shape[-2], predicted.shape[-1]), SMALLEST):
+        clips, steps, _, height, width = comparison.future.frames.shape
+        if reason := too_small((height, width), SMALLEST):
             return everywhere(comparison, Undefined(reason))
-        clips, steps = predicted.shape[:2]
         means = [torch.stack([layer.mean(dim=(1, 2)) for layer in maps]).sum(dim=0) for maps in self.maps(comparison)]
         return torch.cat(means).reshape(clips, steps).tolist()
 

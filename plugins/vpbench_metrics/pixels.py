@@ -34,12 +34,8 @@ class _Errors(OfPass):
     """The error that the value is made from."""
 
     def measure(self, comparison: Comparison) -> Measurements:
-        """Return the value of each frame.
-
-        Raises:
-            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all.
-        """
-        errors = getattr(one_pass(comparison, self.info.name, self.device), self.error)
+        """Return the value of each frame."""
+        errors = getattr(one_pass(comparison, self.device), self.error)
         return [[self._value(error) for error in clip] for clip in errors.tolist()]
 
     def _value(self, error: float) -> float | Value:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import IGNORE, Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Statistic, Undefined, Value
-from vpbench_metrics.frames import checked_frames, everywhere, too_small
+from vpbench_metrics.frames import everywhere, too_small
 from vpbench_metrics.perceptual import LPIPS, SMALLEST
 from vpbench_metrics.pixels import MAE, MSE, PSNR, decibels
 from vpbench_metrics.regions import NEEDS, USES, region
@@ -74,7 +74,7 @@ class _Regional(ClipMean):
 
     def _maps(self, comparison: Comparison) -> Iterator[Float[Tensor, "h w"]] | Undefined:
         """Yield each pixel's error, frame by frame, clip by clip."""
-        predicted, true = checked_frames(comparison, self.info.name)
+        predicted, true = comparison.frames
         if isinstance(self._whole, LPIPS):
             reason = too_small((true.shape[-2], true.shape[-1]), SMALLEST)
             return Undefined(reason) if reason else self._whole.spatial(comparison)
@@ -97,8 +97,7 @@ class _InRegion(_Regional):
         """Return the region's mean error in each frame; undefined where the region is empty.
 
         Raises:
-            MetricError: frames that are not float32 [B,S,3,H,W] in [0,1], or none at all; a true modality that is not
-                there, or not of the frames' size.
+            MetricError: a true modality is not of the frames' size.
         """
         maps = self._maps(comparison)
         if isinstance(maps, Undefined):
@@ -136,7 +135,7 @@ class _ByClass(_Regional):
         """Return each class's mean error in each frame; undefined where no pixel is labelled.
 
         Raises:
-            MetricError: as for regions; a label that is not in the label space, labels of another size than the frames.
+            MetricError: a label is not in the label space, or labels have another size than the frames.
         """
         maps = self._maps(comparison)
         if isinstance(maps, Undefined):

@@ -19,8 +19,7 @@ __all__ = [
     "REGIONS",
     "USES",
     "Masks",
-    "checked_last",
-    "checked_motion",
+    "check_size",
     "region",
 ]
 
@@ -44,49 +43,23 @@ def region(future: Future, name: str, metric: str) -> Masks:
     A pixel whose true flow is not known (NaN) is in none of them.
 
     Raises:
-        MetricError: the truth lacks a modality, or it has another shape or dtype than it should; names the metric.
+        MetricError: a true modality is not of the frames' size; names the metric.
     """
-    checked_last(future, metric)
     for modality in (*NEEDS[name], *USES[name]):
-        if modality in NEEDS[name] or getattr(future, modality) is not None:
-            checked_motion(getattr(future, modality), modality, "true", future, metric)
+        if getattr(future, modality) is not None:
+            check_size(future, modality, metric)
     return future.cached(f"vpbench_metrics.region.{name}", lambda: _known(REGIONS[name](future), name, future))
 
 
-def checked_motion(value: Tensor | None, modality: str, whose: str, future: Future, metric: str) -> Tensor:
-    """Return flow, the camera's flow or dis-occlusion, "predicted" or "true", which is laid out as it should be.
+def check_size(future: Future, modality: str, metric: str) -> None:
+    """Check that the true flow, camera's flow or dis-occlusion has the size of the frames.
 
     Raises:
-        MetricError: it is not there, or of another dtype or shape; names the metric and says what it is.
+        MetricError: it has another size.
     """
-    if value is None:
-        raise MetricError(f"{metric}: there is no {whose} {modality}")
-    dtype, channels = (torch.bool, ()) if modality == "disocclusion" else (torch.float32, (2,))
-    if value.dtype != dtype:
-        raise MetricError(f"{metric}: the {whose} {modality} must be {dtype}; it is {value.dtype}")
-    shape = (len(future.clips), len(future.steps), *channels, *future.frames.shape[-2:])
-    if tuple(value.shape) != shape or not value.numel():
-        raise MetricError(f"{metric}: the {whose} {modality} must be {list(shape)}; it is {list(value.shape)}")
-    return value
-
-
-def checked_last(future: Future, metric: str) -> Tensor:
-    """Return the last context frames, float32 [B,3,H,W], which lie in [0,1].
-
-    Raises:
-        MetricError: they do not; names the metric and, where it is one, the clip.
-    """
-    last, shape = future.last, (len(future.clips), *future.frames.shape[2:])
-    if last.dtype != torch.float32 or tuple(last.shape) != shape:
-        raise MetricError(
-            f"{metric}: the last context frames must be torch.float32 {list(shape)}; they are {last.dtype} "
-            f"{list(last.shape)}"
-        )
-    fine = ((last >= 0) & (last <= 1)).flatten(1).all(dim=1)  # NaN is neither
-    if not fine.all():
-        clip = future.clips[int((~fine).nonzero()[0])]
-        raise MetricError(f"{metric}: the last context frame of clip {clip!r} must lie in [0,1], without NaN")
-    return last
+    size, expected = (list(getattr(future, name).shape[-2:]) for name in (modality, "frames"))
+    if size != expected:
+        raise MetricError(f"{metric}: the true {modality} must be of the frames' size, {expected}; it is {size}")
 
 
 def _known(masks: Masks, name: str, future: Future) -> Masks:
@@ -136,20 +109,20 @@ def _moving(future: Future) -> Masks:
     if future.flow is not None and future.camera_flow is not None:
         distance = torch.linalg.vector_norm(future.flow - future.camera_flow, dim=2)
         return [list(clip > FRAME_MOTION) for clip in distance]
-    every: list[list[Tensor | Undefined]] = [[] for _ in future.clips]
+    table: list[list[Tensor | Undefined]] = [[] for _ in future.clips]
     for j, step in enumerate(future.steps):
         if step == 1:
             before = future.last
         elif j and future.steps[j - 1] == step - 1:
             before = future.frames[:, j - 1]
         else:
-            for masks in every:
+            for masks in table:
                 masks.append(Undefined("the true frame before is not scored, so what moves is not known"))
             continue
         moved = (future.frames[:, j] - before).abs().amax(dim=1) > FRAME_DIFFERENCE
-        for masks, mask in zip(every, moved, strict=True):
+        for masks, mask in zip(table, moved, strict=True):
             masks.append(mask)
-    return every
+    return table
 
 
 def _not(masks: Masks) -> Masks:

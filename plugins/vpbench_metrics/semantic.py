@@ -8,9 +8,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import IGNORE, Comparison, Future, LabelSpace
@@ -51,8 +49,7 @@ class MIoU(PooledCounts):
         """Return the counts of each frame; undefined where no true pixel is labelled, or the classes cannot be matched.
 
         Raises:
-            MetricError: labels of another dtype or shape than the truth's, a label that is not in the label space,
-                logits of another number of classes.
+            MetricError: a label is not in the label space, or scores are of another number of classes.
         """
         true, space = checked_labels(comparison.future, self.info.name)
         theirs = comparison.prediction.label_space or space
@@ -136,13 +133,12 @@ def checked_labels(future: Future, metric: str) -> tuple[Labels, LabelSpace]:
     """Return the true labels [B,S,H,W] and their space.
 
     Raises:
-        MetricError: there are none, they are of another shape or dtype than they should be, or not in their space.
+        MetricError: the labels have no space, or one of them is not in it.
     """
-    if future.semantics is None:
-        raise MetricError(f"{metric}: the truth has no labels; the dataset must give semantics")
+    assert future.semantics is not None  # a metric that needs labels is not asked where there are none
     if future.label_space is None:
         raise MetricError(f"{metric}: the truth has labels without a label space; the dataset's info must name one")
-    labels = _array(future.semantics, future, metric, "true")
+    labels = np.asarray(future.semantics.cpu().numpy())
     _check_range(labels, future, future.label_space, metric, "true")
     return labels, future.label_space
 
@@ -150,38 +146,17 @@ def checked_labels(future: Future, metric: str) -> tuple[Labels, LabelSpace]:
 def _predicted(comparison: Comparison, space: LabelSpace, metric: str) -> Labels:
     """Return the predicted labels [B,S,H,W]: the class of the largest score where scores are predicted."""
     labels, future = comparison.prediction.semantics, comparison.future
-    if labels is None:
-        raise MetricError(f"{metric}: the prediction has no labels")
+    assert labels is not None
     if labels.is_floating_point():
-        if labels.ndim != 5:
-            raise MetricError(f"{metric}: scores must be [clips,steps,classes,H,W]; they are {list(labels.shape)}")
         if labels.shape[2] != len(space):
             raise MetricError(
                 f"{metric}: the predictor gives scores of {labels.shape[2]} classes, "
                 f"but the label space {space.name!r} has {len(space)}"
             )
-        finite = torch.isfinite(labels).flatten(1).all(dim=1)
-        if not finite.all():
-            raise MetricError(
-                f"{metric}: the scores of clip {future.clips[int((~finite).nonzero()[0])]!r} hold NaN or inf"
-            )
         labels = labels.argmax(dim=2)
-    array = _array(labels, future, metric, "predicted")
+    array = np.asarray(labels.cpu().numpy())
     _check_range(array, future, space, metric, "predicted")
     return array
-
-
-def _array(labels: Tensor, future: Future, metric: str, whose: str) -> Labels:
-    shape = (len(future.clips), len(future.steps), *labels.shape[2:])
-    other = tuple(future.semantics.shape) if future.semantics is not None else shape
-    if labels.ndim != 4 or tuple(labels.shape) != shape or tuple(labels.shape) != other or not labels.numel():
-        raise MetricError(
-            f"{metric}: the {whose} labels must be [clips,steps,H,W] with {shape[0]} clips and {shape[1]} steps, as "
-            f"the truth's {list(other)}; they are {list(labels.shape)}"
-        )
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise MetricError(f"{metric}: the {whose} labels must be integers; they are {labels.dtype}")
-    return np.asarray(labels.cpu().numpy())
 
 
 def _check_range(labels: Labels, future: Future, space: LabelSpace, metric: str, whose: str) -> None:

@@ -99,7 +99,7 @@ class SSIM(_Structure):
     smallest = len(GAUSSIAN.weights)
 
     def _values(self, comparison: Comparison) -> NDArray[np.float64]:
-        structure = one_pass(comparison, self.info.name, self.device).structure
+        structure = one_pass(comparison, self.device).structure
         assert structure is not None
         return np.asarray(1.0 - structure[..., 0].mean(axis=-1))
 
@@ -139,7 +139,7 @@ class MSSSIM(_Structure):
         return reason
 
     def _values(self, comparison: Comparison) -> NDArray[np.float64]:
-        first = one_pass(comparison, self.info.name, self.device).structure
+        first = one_pass(comparison, self.device).structure
         assert first is not None
         coarser = scales(*comparison.frames, len(MSSSIM_WEIGHTS) - 1, self.device)
         terms = 1.0 - np.concatenate([first[..., None, 1], coarser[..., :-1, 1], coarser[..., -1:, 0]], axis=-1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.resources import files
 from itertools import pairwise
 
@@ -101,13 +99,6 @@ def test_branches_share_the_context_to_the_byte_and_differ_after_it():
         for i in range(4):
             for j in range(i):
                 assert np.abs(clips[i][8].astype(int) - clips[j][8]).mean() > 1
-
-
-def test_a_branch_may_begin_anywhere():
-    plain, other = scenes(), scenes(branch=2, branch_at=2)
-    a, b = (d.read("test-000001", range(9), "frames") for d in (plain, other))
-    assert (a[:2] == b[:2]).all()
-    assert (a[8] != b[8]).any()
 
 
 def test_the_fixed_camera_moves_nothing_but_objects():
@@ -249,17 +240,3 @@ def test_protocols_say_what_the_design_says(name):
     assert (options.size, options.length, options.variant) == (size, context + horizon, variant)
     assert (protocol.clips, options.test, options.train, options.val) == (clips, clips, 4096, 64)
     assert protocol.reference == "repeat"
-
-
-def test_the_plugin_module_is_light_and_registers_all():
-    code = (
-        "import sys, vpbench_scenes as p; seen = []\n"
-        "register = lambda name, target, summary='', default=False: seen.append((name, target, default))\n"
-        "p.register_datasets(register); p.register_protocols(register)\n"
-        "print(sorted(n for n, _, _ in seen), [n for n, _, d in seen if d])\n"
-        "print([m for m in ('numpy', 'torch', 'cv2', 'pydantic', 'jaxtyping') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    names, heavy = done.stdout.splitlines()
-    assert names == "['scenes', 'scenes', 'scenes-1k', 'scenes-small', 'scenes-static'] ['scenes']"
-    assert heavy == "[]"

@@ -181,19 +181,6 @@ def test_warping_by_the_flow_reproduces_the_next_frame():
     assert sum(o.smooth[1] for o in seen) > 2 * 8 * 192 * 256 * 0.2
 
 
-def test_flow_between_distant_frames_is_that_of_the_steps_between():
-    dataset = Scenes(options=Options(size=(64, 96)))
-    one, two, both = (dataset.read("test-000005", f, "flow")[0] for f in ([3, 4], [4, 5], [3, 5]))
-    ids = dataset.read("test-000005", [4, 5], "instances")
-    labels = dataset.read("test-000005", [4, 5], "semantics")
-    rows, columns = np.nonzero((labels[1] == 2) & (labels[0] == 2) & (ids.max(0) == 0))
-    inside = (rows > 4) & (rows < 59) & (columns > 4) & (columns < 91)
-    rows, columns = rows[inside], columns[inside]
-    i, j = np.rint(rows + two[rows, columns, 1]).astype(int), np.rint(columns + two[rows, columns, 0]).astype(int)
-    composed = two[rows, columns] + one[i, j]
-    assert np.median(np.abs(composed - both[rows, columns])) < 0.1
-
-
 def test_kinds_of_disocclusion_partition_what_the_last_context_frame_does_not_show():
     dataset = Scenes(options=Options(size=(64, 96)))
     h, w = 64, 96
@@ -210,14 +197,3 @@ def test_kinds_of_disocclusion_partition_what_the_last_context_frame_does_not_sh
         alone = dataset.disocclusion_kinds(name, [3], 6)
         assert not (alone == 2).any()
         np.testing.assert_array_equal(alone > 0, kinds > 0)
-
-
-def test_edges_are_anti_aliased():
-    """Along the roof line of a still scene, most boundary pixels are neither sky nor house but in between."""
-    dataset = Scenes(options=Options(size=(96, 128), variant="static"))
-    steps = set()
-    for k in range(6):
-        pictures = dataset._clip(f"test-{k:06d}").pictures
-        steps.add(round(float((~pictures.whole).mean()), 6))
-        assert 0.02 < (~pictures.whole).mean() < 0.4
-    assert len(steps) > 1

@@ -13,7 +13,7 @@ from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, LabelSpace
 from vpbench.toolkit.warp import grid, sample
 from vpbench_annotators.dis import Dis
-from vpbench_baselines.extrapolation import FlowExtrapolation, _eight_bit
+from vpbench_baselines.extrapolation import FlowExtrapolation
 from vpbench_baselines.repeat import Repeat
 from vpbench_baselines.warp import _land, extrapolate
 
@@ -63,9 +63,6 @@ class TestRepeat:
 
 
 class TestCarryOn:
-    def test_a_constant_flow_stays(self):
-        assert torch.equal(extrapolate(constant(-2.5, 1.25))[0], constant(-2.5, 1.25))
-
     @pytest.mark.parametrize("speed", [2, -2])
     def test_a_moving_block_covers_what_lies_before_it_and_reveals_what_lies_behind(self, speed):
         """Columns 6..11 move by 2 over a still ground (backward flow: the opposite)."""
@@ -176,10 +173,6 @@ class TestFlowExtrapolation:
         for name, value in estimated.tensors().items():
             assert torch.equal(value, annotated.tensors()[name])
         assert estimated.flow[0, 0, :, 10:-10, 10:-10].mean(dim=(1, 2)).tolist() == pytest.approx([-3, 2], abs=0.1)
-
-    def test_the_estimate_sees_the_8_bit_picture_itself(self):
-        levels = torch.arange(256.0).view(1, 16, 16).repeat(3, 1, 1)
-        assert np.array_equal(_eight_bit(levels / 255), levels.permute(1, 2, 0).numpy().astype(np.uint8))
 
     def test_beats_repeat_at_the_next_frame_of_a_real_drive(self, shared):
         paths = sorted((shared / "data/kitti_raw").rglob("*.png"))[:4]

@@ -41,13 +41,13 @@ def metric_of(request, monkeypatch):
 def score(metric, comparison):
     rows = [value for clip in metric.measure(comparison) for value in clip]
     values = [row.value if isinstance(row, Value) else row for row in rows if not isinstance(row, Undefined)]
-    found = metric.finalise(values)
-    return found["score"] if isinstance(found, dict) else found
+    scores = metric.finalise(values)
+    return scores["score"] if isinstance(scores, dict) else scores
 
 
-def check(name, case, found):
+def check(name, case, value):
     sources = GOLDEN[name]["values"][case]
-    assert sources == {source: pytest.approx(found, abs=GOLDEN[name]["tolerance"], rel=0) for source in sources}
+    assert sources == {source: pytest.approx(value, abs=GOLDEN[name]["tolerance"], rel=0) for source in sources}
 
 
 def test_every_metric_has_golden_values_of_two_sources():

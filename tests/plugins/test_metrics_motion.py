@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from vpbench.errors import MetricError
 from vpbench.plugin.clip import Comparison, Future, LabelSpace, Prediction
 from vpbench.plugin.metric import Setting, Undefined
 from vpbench.toolkit.labels import MOVING
@@ -20,7 +19,7 @@ from vpbench_metrics.motion import (
     EndPointError,
     near_boundary,
 )
-from vpbench_metrics.semantic import MIoU, MovingMIoU
+from vpbench_metrics.semantic import MovingMIoU
 
 
 def rand(*shape, seed=0):
@@ -43,16 +42,6 @@ class TestEndPointError:
     def measure(self, predicted, true):
         return EndPointError().measure(Comparison(Prediction(flow=predicted), future(flow=true)))
 
-    def test_truth_shifted_truth_and_noise(self):
-        true = 4 * rand(2, 3, 2, 8, 10) - 2
-        assert self.measure(true, true) == [[0.0] * 3] * 2
-        shifted = true + torch.tensor([3.0, -4.0])[:, None, None]
-        np.testing.assert_allclose(self.measure(shifted, true), 5.0, rtol=1e-6)
-        noise = 4 * rand(2, 3, 2, 8, 10, seed=1) - 2
-        p, t = noise.numpy().astype(np.float64), true.numpy().astype(np.float64)
-        expected = np.hypot(*np.moveaxis(p - t, 2, 0)).mean(axis=(2, 3))
-        np.testing.assert_allclose(self.measure(noise, true), expected, rtol=1e-12)
-
     def test_unknown_flow_is_left_out(self):
         true = torch.zeros(2, 3, 2, 8, 10)
         predicted = torch.zeros(2, 3, 2, 8, 10)
@@ -61,20 +50,6 @@ class TestEndPointError:
         true[1, 2] = float("inf")
         rows = self.measure(predicted, true)
         assert rows == [[1.0, 0.0, 1.0], [1.0, 1.0, Undefined("no pixel's true flow is known")]]
-
-    def test_bad_flow(self):
-        true = torch.zeros(2, 3, 2, 8, 10)
-        wrong = true.clone()
-        wrong[1, 1, 0, 2, 2] = float("nan")
-        for predicted, message in (
-            (wrong, "epe: the predicted flow of clip 'clip1@0', step 2 holds NaN"),
-            (true[:1], r"epe: the predicted flow must be \[2, 3, 2, 8, 10\]; it is \[1"),
-            (true.double(), "epe: the predicted flow must be torch.float32"),
-            (true[..., :4], r"epe: the predicted flow must be \[2, 3, 2, 8, 10\]; it is \[2, 3, 2, 8, 4\]"),
-            (None, "epe: there is no predicted flow"),
-        ):
-            with pytest.raises(MetricError, match=message):
-                self.measure(predicted, true)
 
 
 class TestBoundaryEndPointError:
@@ -117,18 +92,16 @@ class TestBoundaryEndPointError:
     def test_needs_labels(self):
         setting = Setting(None, frozenset({"flow"}), frozenset({"flow"}))
         assert BoundaryEndPointError().why_not(setting) == "the dataset has no semantics"
-        with pytest.raises(MetricError, match="epe/boundary: the truth has no labels"):
-            self.measure(torch.zeros(1, 1, 2, 8, 20), None)
 
 
 class TestDisocclusion:
     def scores(self, predicted, true):
         comparison = Comparison(Prediction(disocclusion=predicted), future(disocclusion=true))
-        found = []
+        scores = []
         for metric in (DisocclusionPrecision(), DisocclusionRecall()):
             rows = metric.measure(comparison)
-            found.append(metric.finalise([counts for clip in rows for counts in clip])["score"])
-        return found
+            scores.append(metric.finalise([counts for clip in rows for counts in clip])["score"])
+        return scores
 
     def test_truth_shifted_truth_noise_and_nothing(self):
         true = torch.zeros(2, 3, 8, 10, dtype=torch.bool)
@@ -142,24 +115,6 @@ class TestDisocclusion:
         noise = rand(2, 3, 8, 10) > 0.5
         hits = (noise & true).sum().item()
         assert self.scores(noise, true) == pytest.approx([hits / noise.sum().item(), hits / true.sum().item()])
-
-    def test_bad_masks(self):
-        true = torch.zeros(2, 3, 8, 10, dtype=torch.bool)
-        for predicted, real, message in (
-            (None, true, "disocclusion-precision: there is no predicted disocclusion"),
-            (true, None, "disocclusion-precision: there is no true disocclusion"),
-            (true[:, :2], true, r"the predicted disocclusion must be \[2, 3, 8, 10\]; it is \[2, 2, 8, 10\]"),
-            (true, true.byte(), "the true disocclusion must be torch.bool; it is torch.uint8"),
-        ):
-            with pytest.raises(MetricError, match=message):
-                self.scores(predicted, real)
-
-    def test_needs_masks(self):
-        true = torch.zeros(2, 3, 8, 10, dtype=torch.bool)
-        with pytest.raises(MetricError, match=r"-precision: the predicted disocclusion must be torch\.bool"):
-            self.scores(true.float(), true)
-        both = frozenset({"disocclusion"})
-        assert DisocclusionRecall().why_not(Setting(None, both, frozenset())) == "the predictor gives no disocclusion"
 
 
 class TestCopyIndex:
@@ -178,24 +133,6 @@ class TestCopyIndex:
         for value, expected in ((0.2, 1 / 3), (0.4, 1.0), (0.6, 3.0)):
             rows = self.measure(torch.full_like(true, value), true, last)
             assert rows[0][0] == pytest.approx(expected, rel=1e-6)
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            (
-                lambda last: last[..., :4],
-                r"the last context frames must be torch.float32 \[2, 3, 8, 10\]; they are .*4\]",
-            ),
-            (lambda last: last[:1], r"they are torch.float32 \[1, 3, 8, 10\]"),
-            (lambda last: last.double(), "they are torch.float64"),
-            (lambda last: last + torch.tensor([0.0, 2.0])[:, None, None, None], "frame of clip 'clip1@0' must lie in"),
-            (lambda last: last * torch.tensor([1.0, math.nan])[:, None, None, None], "'clip1@0' must .* without NaN"),
-        ],
-    )
-    def test_a_bad_last_frame(self, change, message):
-        true = rand(2, 3, 3, 8, 10)
-        with pytest.raises(MetricError, match=f"copy-index: .*{message}"):
-            self.measure(true, true, change(rand(2, 3, 8, 10, seed=1)))
 
 
 def space(name, *names):
@@ -256,34 +193,3 @@ class TestMovingClasses:
         assert MovingMIoU().why_not(Setting(None, both, both, indoor)) == reason
         _, rows = self.score(self.labels(2), self.labels(len(FULL)), (indoor, FULL))
         assert rows == [Undefined(reason)] * 4
-
-    @pytest.mark.parametrize(
-        ("predicted", "message"),
-        [
-            (torch.zeros(2, 2, 6, 7, dtype=torch.bool), "miou@moving: the predicted labels must be integers"),
-            (torch.zeros(2, 2, 6, 8, dtype=torch.int64), "miou@moving: the predicted labels must be"),
-            (torch.full((2, 2, 6, 7), 10), "clip 'clip0@0', step 1: the predicted label 10 is not among the 10"),
-            (torch.full((2, 2, 10, 6, 7), math.nan), "miou@moving: the scores of clip 'clip0@0' hold NaN"),
-            (torch.zeros(2, 2, 9, 6, 7), "scores of 9 classes"),
-        ],
-    )
-    def test_bad_labels(self, predicted, message):
-        with pytest.raises(MetricError, match=message):
-            self.score(predicted, self.labels(len(FULL)))
-
-
-def test_miou_of_a_shifted_truth_and_of_noise():
-    true = torch.zeros(1, 1, 4, 8, dtype=torch.int64)
-    true[..., 4:] = 1
-    two = space("two", "left", "right")
-    truth = future(frames=torch.zeros(1, 1, 3, 4, 8), semantics=true, label_space=two)
-    scores = []
-    for predicted in (
-        true,
-        true.roll(1, -1),
-        torch.randint(0, 2, true.shape, generator=torch.Generator().manual_seed(0)),
-    ):
-        rows = MIoU().measure(Comparison(Prediction(semantics=predicted), truth))
-        scores.append(MIoU().finalise(rows[0])["score"])
-    assert scores[:2] == [1.0, pytest.approx(3 / 5)]
-    assert scores[2] < 1

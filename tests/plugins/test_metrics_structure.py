@@ -12,16 +12,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from golden.sources import C1, WINDOW, ms_ssim_by_scipy, ssim_by_scikit_image, ssim_window_by_window
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from skimage import data
-from skimage.metrics import structural_similarity
+from golden.sources import WINDOW, ms_ssim_by_scipy, ssim_by_scikit_image, ssim_window_by_window
 from torch.overrides import TorchFunctionMode
 
 from vpbench.plugin.metric import Setting, Undefined
 from vpbench_metrics import engines, moments
-from vpbench_metrics.structure import MSSSIM, SSIM, MSSSIMofPNG, OpenSTLSSIM, Uint8SSIM, UniformSSIM
+from vpbench_metrics.structure import MSSSIM, SSIM, OpenSTLSSIM, Uint8SSIM, UniformSSIM
 
 
 def textured(height, width, seed=0):
@@ -39,34 +35,11 @@ def by_channel(function, predicted, true):
     return np.mean([function(p, t) for p, t in channels])
 
 
-@pytest.mark.parametrize("size", [(11, 11), (16, 19)])
-def test_ssim_equals_the_formula_window_by_window(compare, size):
-    pair = textured(*size)
+def test_ssim_of_a_single_window_equals_the_formula(compare):
+    pair = textured(11, 11)
     assert SSIM().measure(compare(*pair))[0][0] == pytest.approx(
         by_channel(partial(ssim_window_by_window, window=WINDOW), *pair), abs=1e-7
     )
-
-
-def test_ssim_on_flat_bright_frames_has_no_float32_bias(compare):
-    """Where pytorch-msssim's float32 window is 1.3e-4 off. Constant frames leave the luminance term alone."""
-    a, b = np.float64(np.float32(0.99)), np.float64(np.float32(0.98))
-    expected = (2 * a * b + C1) / (a**2 + b**2 + C1)
-    frames = compare(torch.full((1, 1, 3, 32, 32), 0.99), torch.full((1, 1, 3, 32, 32), 0.98))
-    assert SSIM().measure(frames)[0][0] == pytest.approx(expected, abs=1e-10)
-
-
-@pytest.mark.parametrize("size", [(161, 161), (176, 184), (163, 190)])
-def test_ms_ssim_equals_the_tensorflow_convention(compare, size):
-    pair = textured(*size)
-    assert MSSSIM().measure(compare(*pair))[0][0] == pytest.approx(by_channel(ms_ssim_by_scipy, *pair), abs=1e-6)
-
-
-def test_ms_ssim_agrees_with_pytorch_msssim_where_no_side_is_odd(compare):
-    from pytorch_msssim import ms_ssim
-
-    pair = textured(176, 192)
-    theirs = ms_ssim(pair[0][0].double(), pair[1][0].double(), data_range=1.0).item()
-    assert MSSSIM().measure(compare(*pair))[0][0] == pytest.approx(theirs, abs=1e-5)  # its window is float32
 
 
 def test_ms_ssim_of_opposite_contrast_is_zero_not_nan(compare):
@@ -91,34 +64,6 @@ def test_ssim_of_known_pictures(shared, compare, names, expected):
         assert SSIM().measure(compare(*halves))[0][0] == pytest.approx(0.8202, abs=2e-4)
 
 
-def test_identical_frames_give_exactly_one(compare):
-    frames = torch.rand(1, 2, 3, 161, 170, generator=torch.Generator().manual_seed(0))
-    for metric in (SSIM(), MSSSIM()):
-        assert metric.measure(compare(frames, frames.clone())) == [[1.0, 1.0]]
-
-
-@settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_what_must_not_change_an_ssim(compare, seed):
-    generator = torch.Generator().manual_seed(seed)
-    predicted, true = torch.rand(2, 2, 2, 3, 13, 15, generator=generator)
-    metric = SSIM()
-    rows = metric.measure(compare(predicted, true))
-    np.testing.assert_allclose(metric.measure(compare(true, predicted)), rows, atol=1e-14)
-    for axis in (-1, -2):
-        np.testing.assert_allclose(metric.measure(compare(predicted.flip(axis), true.flip(axis))), rows, atol=2e-7)
-    assert metric.measure(compare(predicted[1:], true[1:])) == rows[1:]
-    assert metric.measure(compare(predicted.flip(0), true.flip(0))) == rows[::-1]
-    assert all(-1 <= value < 1 for value in np.ravel(rows))
-
-
-def test_ms_ssim_is_symmetric_and_the_same_alone(compare):
-    (p, t), (q, u) = textured(161, 161, seed=1), textured(161, 161, seed=2)
-    rows = MSSSIM().measure(compare(torch.cat([p, q]), torch.cat([t, u])))
-    assert MSSSIM().measure(compare(q, u)) == rows[1:]
-    np.testing.assert_allclose(MSSSIM().measure(compare(torch.cat([t, u]), torch.cat([p, q]))), rows, atol=1e-14)
-
-
 @pytest.mark.parametrize(("metric", "side"), [(SSIM, 11), (MSSSIM, 161)])
 def test_smallest_frames(compare, metric, side):
     frames = frozenset({"frames"})
@@ -133,10 +78,7 @@ def test_smallest_frames(compare, metric, side):
     assert metric().measure(compare(fits, fits)) == [[1.0]]
 
 
-ENGINES = ("numba", "opencv", "torch")
-
-
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=("numba", "opencv", "torch"))
 def word(request, monkeypatch):
     """Each engine in turn; torch's on the CPU."""
     if request.param == "numba":
@@ -145,40 +87,23 @@ def word(request, monkeypatch):
     return request.param
 
 
-def photographs():
-    rng = np.random.default_rng(0)
-    for name in ("astronaut", "coffee", "chelsea"):
-        picture = cv2.resize(getattr(data, name)(), (120, 97), interpolation=cv2.INTER_AREA) / 255
-        yield (
-            name,
-            np.clip(cv2.GaussianBlur(np.roll(picture, 2, 1), (0, 0), 0.7) + rng.normal(0, 0.02, picture.shape), 0, 1),
-            picture,
-        )
-        yield f"{name}, negative", 1 - picture, picture
-
-
 def drawn():
-    """What float32 is bad at: flat areas, far from the mean of their plane."""
+    """What float32 is bad at, besides the golden cases: flat areas, far from the mean of their plane."""
     rng = np.random.default_rng(1)
     shape = (97, 120, 3)
     ramp = np.linspace(0, 1, 120)[None, :, None] * np.ones(shape)
     halves = np.zeros(shape)
     halves[:, 60:] = 1
     noise = rng.normal(0, 1, shape)
-    yield "noise", rng.random(shape), rng.random(shape)
-    yield "ramp", ramp, np.clip(ramp + 0.02 * noise, 0, 1)
     yield "ramps", ramp, ramp[:, ::-1]
-    yield "flat .99, flat .98", np.full(shape, 0.99), np.full(shape, 0.98)
-    yield "flat .99, flat .2", np.full(shape, 0.99), np.full(shape, 0.2)
     yield "flat and noisy", np.full(shape, 0.97), 0.97 + 0.001 * np.clip(noise, -3, 3)
-    yield "half black, half white", np.clip(halves + 0.01 * noise, 0, 1), halves
     yield "half black, half white, grey", 0.1 + 0.8 * halves + 0.02 * np.clip(noise, -3, 3), 0.1 + 0.8 * halves
     yield "halves swapped", 1 - halves, halves
     yield "half against grey", halves, np.full(shape, 0.5)
     yield "dark", 0.01 * rng.random(shape), 0.01 * rng.random(shape)
 
 
-CASES = {name: (p, t) for name, p, t in [*photographs(), *drawn()]}
+CASES = {name: (p, t) for name, p, t in drawn()}
 
 
 def as_frames(picture):
@@ -188,26 +113,15 @@ def as_frames(picture):
 @pytest.mark.parametrize("case", CASES)
 def test_ssim_is_within_1e_5_of_float64_on_every_picture(compare, word, case):
     pair = tuple(as_frames(picture) for picture in CASES[case])
-    x, y = (frames[0, 0].numpy().astype(np.float64) for frames in pair)
-    expected = np.mean([ssim_by_scikit_image(*planes) for planes in zip(x, y, strict=True)])
+    expected = by_channel(ssim_by_scikit_image, *pair)
     assert SSIM().measure(compare(*pair))[0][0] == pytest.approx(expected, abs=3e-6)
 
 
-@pytest.mark.parametrize(
-    "case", ["astronaut", "half black, half white", "halves swapped", "ramps", "flat .99, flat .2"]
-)
-@pytest.mark.parametrize("size", [(161, 161), (176, 184)])
-def test_ms_ssim_is_within_1e_5_of_float64(compare, word, case, size):
-    pair = tuple(as_frames(cv2.resize(picture, size[::-1])) for picture in CASES[case])
+@pytest.mark.parametrize("case", ["halves swapped", "ramps"])
+def test_ms_ssim_is_within_1e_5_of_float64(compare, word, case):
+    pair = tuple(as_frames(cv2.resize(picture, (190, 163))) for picture in CASES[case])
     expected = by_channel(ms_ssim_by_scipy, *pair)
     assert MSSSIM().measure(compare(*pair))[0][0] == pytest.approx(expected, abs=3e-6)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_ms_ssim_of_noise_against_noise(compare, word, seed):
-    pair = tuple(as_frames(picture) for picture in np.random.default_rng(seed).random((2, 161, 161, 3)))
-    expected = by_channel(ms_ssim_by_scipy, *pair)
-    assert MSSSIM().measure(compare(*pair))[0][0] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -229,23 +143,6 @@ def test_ms_ssim_where_structure_nearly_cancels(compare, word, sign):
     assert (expected > 0.1) == (sign > 0)
 
 
-def test_terms_near_zero_are_computed_in_float64(compare, word):
-    """What the pass is off by, 1e-6 here, would be 1e-4 of the score."""
-    pair = textured(161, 161)
-    first = engines.one_pass(compare(*pair), "ssim", "cpu")
-    exact = MSSSIM().measure(compare(*pair))[0][0]
-    zero = engines.Pass(first.mse, first.mae, np.full_like(first.structure, 1 - 1e-6))
-    comparison = compare(*pair)
-    comparison.cached("vpbench_metrics.pass", lambda: zero)
-    assert MSSSIM().measure(comparison)[0][0] == pytest.approx(exact, abs=1e-7)
-
-
-def test_ms_ssim_of_large_frames(compare, word):
-    pair = textured(512, 1024)
-    expected = by_channel(ms_ssim_by_scipy, *pair)
-    assert MSSSIM().measure(compare(*pair))[0][0] == pytest.approx(expected, abs=3e-6)
-
-
 def test_identical_frames_give_exactly_one_with_every_engine(compare, word):
     frames = torch.rand(1, 2, 3, 161, 163, generator=torch.Generator().manual_seed(0))
     frames[0, 1] = 0.99
@@ -254,7 +151,7 @@ def test_identical_frames_give_exactly_one_with_every_engine(compare, word):
 
 
 def test_doubtful_planes_are_done_again_in_float64(compare, word, monkeypatch):
-    pair = tuple(as_frames(picture) for picture in CASES["astronaut"])
+    pair = textured(40, 44)
     monkeypatch.setattr(moments, "DOUBTFUL", -1.0)
     monkeypatch.setattr(engines, "DOUBTFUL", -1.0)
     expected = by_channel(ssim_by_scikit_image, *pair)
@@ -264,14 +161,14 @@ def test_doubtful_planes_are_done_again_in_float64(compare, word, monkeypatch):
 def test_no_number_depends_on_the_number_of_threads(compare):
     pair = tuple(torch.rand(2, 3, 3, 161, 170, generator=torch.Generator().manual_seed(i)) for i in range(2))
     before = torch.get_num_threads()
-    found = []
+    scores = []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append([m.measure(compare(*pair)) for m in (SSIM(), MSSSIM())])
+            scores.append([m.measure(compare(*pair)) for m in (SSIM(), MSSSIM())])
     finally:
         torch.set_num_threads(before)
-    assert found[0] == found[1] == found[2]
+    assert scores[0] == scores[1] == scores[2]
 
 
 class Called(TorchFunctionMode):
@@ -303,67 +200,16 @@ def test_ms_ssim_takes_its_first_scale_from_ssims_pass(compare, monkeypatch):
     comparison = compare(*textured(161, 163))
     SSIM().measure(comparison)
     expected = MSSSIM().measure(compare(*textured(161, 163)))
-    monkeypatch.setattr(engines, "_PASSES", {})  # a second pass would have nothing to call
+    for function in ("_numba_pass", "_plain_pass"):
+        monkeypatch.setattr(engines, function, lambda *a: pytest.fail("a second pass"))
     assert MSSSIM().measure(comparison) == expected
-    with pytest.raises(KeyError):
-        MSSSIM().measure(compare(*textured(161, 163)))
 
 
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_more_noise_is_less_similar(compare, seed):
-    generator = torch.Generator().manual_seed(seed)
-    true = 0.3 + 0.4 * torch.rand(1, 1, 3, 24, 24, generator=generator)
-    noise = torch.randn(true.shape, generator=generator).clamp(-3, 3)
-    for metric in (SSIM(), UniformSSIM()):
-        values = [metric.measure(compare(true + size * noise, true))[0][0] for size in (0.0, 0.02, 0.05, 0.1)]
-        assert values == sorted(values, reverse=True)
-        assert values[0] == 1.0
-
-
-class TestConventions:
-    def skimage(self, pair, data_range):
-        x, y = (frames[0, 0].numpy() for frames in pair)
-        return structural_similarity(x.astype(np.float64), y.astype(np.float64), channel_axis=0, data_range=data_range)
-
-    @pytest.mark.parametrize("case", ["astronaut", "noise", "halves swapped", "flat .99, flat .98"])
-    @pytest.mark.parametrize(("metric", "data_range"), [(UniformSSIM, 1.0), (OpenSTLSSIM, 2.0)])
-    def test_uniform_windows_are_scikit_images(self, compare, word, case, metric, data_range):
-        pair = tuple(as_frames(picture) for picture in CASES[case])
-        expected = self.skimage(pair, data_range)
-        assert metric().measure(compare(*pair))[0][0] == pytest.approx(expected, abs=3e-6)
-
-    def test_they_share_one_pass(self, compare, monkeypatch):
-        comparison = compare(*textured(20, 20))
-        UniformSSIM().measure(comparison)
-        monkeypatch.setattr("vpbench_metrics.structure.windowed", lambda *a: pytest.fail("a second pass"))
-        OpenSTLSSIM().measure(comparison)
-
-    def test_predrnn_truncates_to_bytes(self, compare):
-        pair = tuple(as_frames(picture) for picture in CASES["coffee"])
-        x, y = (np.uint8(frames[0, 0].numpy() * 255) for frames in pair)
-        expected = structural_similarity(x, y, channel_axis=0)
-        assert Uint8SSIM().measure(compare(*pair))[0][0] == pytest.approx(expected, abs=3e-6)
-
-    def test_fvs_rounds_predictions_to_bytes(self, compare):
-        predicted, true = textured(161, 170)
-        saved = torch.from_numpy(np.rint(predicted.numpy() * 255).astype(np.uint8)).float() / 255
-        assert MSSSIMofPNG().measure(compare(predicted, true)) == MSSSIM().measure(compare(saved, true))
-        assert MSSSIMofPNG().measure(compare(predicted, true)) != MSSSIM().measure(compare(predicted, true))
-
-    def test_their_smallest_frames(self, compare):
-        small = torch.rand(1, 1, 3, 6, 9)
-        assert UniformSSIM().measure(compare(small, small)) == [
-            [Undefined("needs at least 7 pixels per side; these frames are 6x9")]
-        ]
-
-
-def test_piqa_agrees(compare):
-    piqa = pytest.importorskip("piqa")
-    pair = textured(176, 192)
-    assert SSIM().measure(compare(*pair))[0][0] == pytest.approx(piqa.SSIM()(pair[0][0], pair[1][0]).item(), abs=1e-5)
-    theirs = piqa.MS_SSIM()(pair[0][0], pair[1][0]).item()
-    assert MSSSIM().measure(compare(*pair))[0][0] == pytest.approx(theirs, abs=1e-5)
+def test_uniform_windows_of_two_ranges_share_one_pass(compare, monkeypatch):
+    comparison = compare(*textured(20, 20))
+    UniformSSIM().measure(comparison)
+    monkeypatch.setattr("vpbench_metrics.structure.windowed", lambda *a: pytest.fail("a second pass"))
+    OpenSTLSSIM().measure(comparison)
 
 
 def test_the_kernel_needs_no_place_to_be_kept(tmp_path):
@@ -378,5 +224,5 @@ def test_the_kernel_needs_no_place_to_be_kept(tmp_path):
     nowhere.write_text("")
     folders = {name: str(nowhere / "x") for name in ("VPBENCH_CACHE", "HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR")}
     environment = os.environ | folders | {"PYTHONPATH": os.pathsep.join(map(str, (root, root / "plugins")))}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout == "[0.0, 0.0, 0.0, 0.0, 0.0]\n", done.stderr
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert process.stdout == "[0.0, 0.0, 0.0, 0.0, 0.0]\n", process.stderr
