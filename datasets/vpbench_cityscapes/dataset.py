@@ -100,7 +100,7 @@ class Cityscapes:
         if not self._split_of:
             raise DataError(self._nothing_found())
         frames, annotated = self._numbers(_FRAMES, split), self._numbers(_LABELS, split)
-        found = []
+        snippets = []
         stamps: dict[str, str] = {}
         for drive in frames.keys() | annotated.keys():
             labelled, city = set(annotated.get(drive, ())), drive.rpartition("_")[0]
@@ -112,8 +112,10 @@ class Cityscapes:
                     problem = self._unclear(split, drive, *unclear[first])
                 else:
                     problem = self._problem(split, drive, first, numbers, first + ANCHOR in labelled)
-                found.append(SequenceInfo(f"{city}/{drive}_{first:06d}", evenly(numbers), problem, stamps[city], drive))
-        return sorted(found, key=lambda sequence: sequence.name)
+                snippets.append(
+                    SequenceInfo(f"{city}/{drive}_{first:06d}", evenly(numbers), problem, stamps[city], drive)
+                )
+        return sorted(snippets, key=lambda sequence: sequence.name)
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         """Read frames as uint8 RGB [N,1024,2048,3], or the labels of the annotated frame as uint8 [1,1024,2048].
@@ -147,8 +149,8 @@ class Cityscapes:
         """Compare the numbers of snippets, and with the option ``labels`` of annotations, with the official ones."""
         findings = []
         for split, expected in _SNIPPETS.items():
-            whole = sum(not s.problem for s in self.sequences(split))
-            findings.append(Finding(f"{split}: complete snippets", str(whole), str(expected), whole == expected))
+            complete = sum(not s.problem for s in self.sequences(split))
+            findings.append(Finding(f"{split}: complete snippets", str(complete), str(expected), complete == expected))
             if self._labels:
                 count = sum(map(len, self._numbers(_LABELS, split).values()))
                 findings.append(Finding(f"{split}: annotated frames", str(count), str(expected), count == expected))
@@ -159,30 +161,30 @@ class Cityscapes:
         """The split that each city lies in."""
         return {
             city: split
-            for part in (_LABELS, _FRAMES)
+            for folder in (_LABELS, _FRAMES)
             for split in INFO.splits
-            for city in list_folder(self._root / part / split, self._root).folders
+            for city in list_folder(self._root / folder / split, self._root).folders
         }
 
-    def _numbers(self, part: str, split: str) -> dict[str, list[int]]:
+    def _numbers(self, folder: str, split: str) -> dict[str, list[int]]:
         """Return the frame numbers of each drive, ``<city>_<drive>``, by the names of files."""
-        found: dict[str, list[int]] = {}
-        for city in list_folder(self._root / part / split, self._root).folders:
-            listing = list_folder(self._root / part / split / city, self._root)
-            for drive, number in _parse(listing.files, city, _suffix(part)):
-                found.setdefault(drive, []).append(number)
-        return found
+        numbers: dict[str, list[int]] = {}
+        for city in list_folder(self._root / folder / split, self._root).folders:
+            listing = list_folder(self._root / folder / split / city, self._root)
+            for drive, number in _parse(listing.files, city, _suffix(folder)):
+                numbers.setdefault(drive, []).append(number)
+        return numbers
 
     def _stamp(self, split: str, city: str) -> str:
-        folders = [self._root / part / split / city for part in (_FRAMES, _LABELS)]
+        folders = [self._root / folder / split / city for folder in (_FRAMES, _LABELS)]
         return " ".join(file_stamp(folder) for folder in folders if folder.is_dir())
 
-    def _path(self, part: str, split: str, drive: str, number: int) -> Path:
-        return self._root / part / split / drive.rpartition("_")[0] / f"{drive}_{number:06d}{_suffix(part)}"
+    def _path(self, folder: str, split: str, drive: str, number: int) -> Path:
+        return self._root / folder / split / drive.rpartition("_")[0] / f"{drive}_{number:06d}{_suffix(folder)}"
 
     def _problem(self, split: str, drive: str, first: int, numbers: list[int], labelled: bool) -> str:
-        there = set(numbers)
-        missing = [number for number in range(first, first + LENGTH) if number not in there]
+        present = set(numbers)
+        missing = [number for number in range(first, first + LENGTH) if number not in present]
         if missing:
             path = self._path(_FRAMES, split, drive, missing[0])
             return f"{path}: is missing ({len(numbers)} of the snippet's {LENGTH} frames are there); {_AGAIN[_FRAMES]}"
@@ -206,8 +208,8 @@ class Cityscapes:
         )
 
 
-def _suffix(part: str) -> str:
-    return "_leftImg8bit.png" if part == _FRAMES else "_gtFine_labelIds.png"
+def _suffix(folder: str) -> str:
+    return "_leftImg8bit.png" if folder == _FRAMES else "_gtFine_labelIds.png"
 
 
 def _parse(names: Iterable[str], city: str, suffix: str) -> Iterable[tuple[str, int]]:

@@ -28,12 +28,12 @@ def cut(frames: Collection[int], annotated: Collection[int]) -> dict[int, list[i
     Returns:
         For each snippet's first number the numbers that are there, both ascending; 30 of them if it is complete.
     """
-    there = set(frames)
+    present = set(frames)
     firsts = [number - ANCHOR for number in annotated]
-    for start, end, leads in _chains(there, annotated):
+    for start, end, leads in _chains(present, annotated):
         lead = leads[0] if len(leads) == 1 else 0
         firsts += range(start - lead, end - lead, LENGTH)
-    return {first: [n for n in range(first, first + LENGTH) if n in there] for first in sorted(firsts)}
+    return {first: [n for n in range(first, first + LENGTH) if n in present] for first in sorted(firsts)}
 
 
 def find_unclear(frames: Collection[int], annotated: Collection[int]) -> dict[int, tuple[int, int]]:
@@ -56,9 +56,9 @@ def _chains(frames: set[int], annotated: Iterable[int]) -> Iterator[tuple[int, i
     A lead is how many frames may be missing before the first number that is there, instead of at the end. The numbers
     of other snippets leave no room for some leads; the first snippet of a drive begins at 0 wherever it can.
     """
-    known = {number for anchor in annotated for number in range(anchor - ANCHOR, anchor - ANCHOR + LENGTH)}
+    of_annotations = {number for anchor in annotated for number in range(anchor - ANCHOR, anchor - ANCHOR + LENGTH)}
     bounds: list[tuple[int, int]] = []
-    for number in sorted(frames - known):
+    for number in sorted(frames - of_annotations):
         if bounds and number < bounds[-1][1]:
             continue
         if bounds and number == bounds[-1][1]:
@@ -66,14 +66,14 @@ def _chains(frames: set[int], annotated: Iterable[int]) -> Iterator[tuple[int, i
         else:
             bounds.append((number, number + LENGTH))
     for start, end in bounds:
-        missing = next(k for k in range(LENGTH) if end - 1 - k in frames and end - 1 - k not in known)
+        missing = next(k for k in range(LENGTH) if end - 1 - k in frames and end - 1 - k not in of_annotations)
         if not missing:
             yield start, end, [0]
             continue
-        others = known | {number for number in frames if not start <= number < end}
+        taken_numbers = of_annotations | {number for number in frames if not start <= number < end}
         leads = [
             lead
             for lead in range(min(missing, start) + 1)
-            if not others & {*range(start - lead, start), *range(end - missing, end - lead)}
+            if not taken_numbers & {*range(start - lead, start), *range(end - missing, end - lead)}
         ]
         yield start, end, [start] if start in leads else leads or [0]

@@ -104,22 +104,22 @@ class Folder:
     @cached_property
     def _sources(self) -> dict[str, Path | _Pictures]:
         """What each sequence is read from: a video, or pictures in their order."""
-        found: dict[str, Path | _Pictures] = {}
+        sources: dict[str, Path | _Pictures] = {}
         if self._root.is_file() and _suffix(self._root.name) in VIDEO_SUFFIXES:
-            found[self._root.name] = self._root
+            sources[self._root.name] = self._root
         for folder, listing in walk_folders(self._root) if self._root.is_dir() else ():
             files = [(name, _suffix(name)) for name in listing.files]
             for video in (folder / name for name, suffix in files if suffix in VIDEO_SUFFIXES):
-                _add(found, video.relative_to(self._root).as_posix(), video)
+                _add(sources, video.relative_to(self._root).as_posix(), video)
             if pictures := [name for name, suffix in files if suffix in IMAGE_SUFFIXES]:
                 name = self._root.name if folder == self._root else folder.relative_to(self._root).as_posix()
-                _add(found, name, _ordered(folder, pictures))
-        if not found:
+                _add(sources, name, _ordered(folder, pictures))
+        if not sources:
             raise DataError(
                 f"{self._root}: no video ({' '.join(sorted(VIDEO_SUFFIXES))}) and no folder of pictures "
                 f"({' '.join(sorted(IMAGE_SUFFIXES))}) found there; hidden files and links out of it are passed over"
             )
-        return found
+        return sources
 
     def _describe(self, name: str) -> SequenceInfo:
         source = self._sources[name]
@@ -151,8 +151,8 @@ def _suffix(name: str) -> str:
     return f".{name.rpartition('.')[2].lower()}"
 
 
-def _add(found: dict[str, Path | _Pictures], name: str, source: Path | _Pictures) -> None:
-    if name in found:
-        where = source if isinstance(source, Path) else source.folder
-        raise DataError(f"{where}: a second sequence named {name!r}; pass the folder above the data root instead")
-    found[name] = source
+def _add(sources: dict[str, Path | _Pictures], name: str, source: Path | _Pictures) -> None:
+    if name in sources:
+        path = source if isinstance(source, Path) else source.folder
+        raise DataError(f"{path}: a second sequence named {name!r}; pass the folder above the data root instead")
+    sources[name] = source

@@ -95,9 +95,9 @@ class Human36M:
         test: tuple[str, ...] = Field(default=("S9", "S11"), min_length=1, description="Subjects to test on.")
 
         @model_validator(mode="after")
-        def _apart(self) -> Human36M.Options:
-            if both := set(self.train) & set(self.test):
-                raise ValueError(f"subject {min(both)} stands in train and in test")
+        def _check_subjects(self) -> Human36M.Options:
+            if shared := set(self.train) & set(self.test):
+                raise ValueError(f"subject {min(shared)} stands in train and in test")
             return self
 
     info: ClassVar[DatasetInfo] = INFO
@@ -124,17 +124,17 @@ class Human36M:
                 f"{self._root}: holds nothing of Human3.6M: no S11_Walking_1.54138969_000471.jpg, no "
                 f"S11/Videos/Walking 1.54138969.mp4. {self.info.obtain}"
             )
-        found = []
+        videos = []
         self._stamps = {}
         for subject in self._options.train if split == "train" else self._options.test:
             for scenario in self._options.scenarios:
                 names = self._of(subject, scenario)
-                found += [self._describe(name) for name in names]
+                videos += [self._describe(name) for name in names]
                 expected = _VIDEOS_EACH.get(scenario, 1)
                 if len(names) < expected:
                     problem = f"{self._root}: {len(names)} videos of {subject} {scenario}, expected {expected}"
-                    found.append(SequenceInfo(f"{subject}_{scenario}", range(0), f"{problem}; get the others"))
-        return sorted(found, key=lambda sequence: sequence.name)
+                    videos.append(SequenceInfo(f"{subject}_{scenario}", range(0), f"{problem}; get the others"))
+        return sorted(videos, key=lambda sequence: sequence.name)
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         """Read frames as uint8 RGB [N,H,W,3], 1000x1000 or 1002x1000.
@@ -161,9 +161,9 @@ class Human36M:
         """Compare the numbers of videos of each split with two trials by four cameras per subject, for Walking."""
         findings = []
         for split, subjects in (("train", self._options.train), ("test", self._options.test)):
-            for scenario, each in _VIDEOS_EACH.items():
+            for scenario, videos in _VIDEOS_EACH.items():
                 if scenario in self._options.scenarios:
-                    count, expected = sum(len(self._of(s, scenario)) for s in subjects), each * len(subjects)
+                    count, expected = sum(len(self._of(s, scenario)) for s in subjects), videos * len(subjects)
                     name = f"{split}: videos of {scenario}"
                     findings.append(Finding(name, str(count), str(expected), count == expected))
             gaps = sum(isinstance(s.frames, tuple) for s in self.sequences(split))
@@ -200,8 +200,8 @@ class Human36M:
         except DataError as error:
             return SequenceInfo(name, range(0), str(error), source=act)
         if facts.rate is None or abs(facts.rate - RATE) > RATE / 100:
-            found = "an unknown frame rate" if facts.rate is None else f"{float(facts.rate):g} frames per second"
-            problem = f"{source.path}: has {found}, the original videos have {RATE}; get the original video"
+            rate = "an unknown frame rate" if facts.rate is None else f"{float(facts.rate):g} frames per second"
+            problem = f"{source.path}: has {rate}, the original videos have {RATE}; get the original video"
             return SequenceInfo(name, range(0), problem, source=act, rate=facts.rate)
         numbers = range(1, facts.frames + 1, STEP)
         return SequenceInfo(name, numbers, stamp=file_stamp(source.path), source=act, rate=facts.rate)
@@ -215,15 +215,15 @@ class Human36M:
 
 def _images(files: Sequence[str]) -> dict[tuple[str, str], list[int]]:
     """Return the frame numbers of each sequence and spelling of the suffix among sorted names of files."""
-    found: dict[tuple[str, str], list[int]] = {}
+    numbers: dict[tuple[str, str], list[int]] = {}
     for match in map(_IMAGE.fullmatch, files):
         if match is not None:
-            found.setdefault((match[1], match[5]), []).append(int(match[4]))
-    return found
+            numbers.setdefault((match[1], match[5]), []).append(int(match[4]))
+    return numbers
 
 
-def _add(found: dict[str, _Source], name: str, source: _Source) -> None:
-    if name in found:
-        both = f"{found[name].path} and {source.path}"
-        source = replace(source, problem=f"{name} lies in two places, {both}; remove one")
-    found[name] = source
+def _add(sources: dict[str, _Source], name: str, source: _Source) -> None:
+    if name in sources:
+        places = f"{sources[name].path} and {source.path}"
+        source = replace(source, problem=f"{name} lies in two places, {places}; remove one")
+    sources[name] = source

@@ -61,8 +61,8 @@ class KittiFlow:
         """
         if split not in self.info.splits:
             raise DataError(f"kitti-flow has no split {split!r}; it has {' and '.join(self.info.splits)}")
-        found = self._numbers(split)
-        if not found and not any(map(self._numbers, self.info.splits)):
+        numbers = self._numbers(split)
+        if not numbers and not any(map(self._numbers, self.info.splits)):
             raise DataError(
                 f"{self._root}: holds no frame of KITTI scene flow 2015, ROOT/testing/{_CAMERA}/000000_00.png. "
                 f"{self.info.obtain}"
@@ -70,7 +70,7 @@ class KittiFlow:
         folder = self._root / _FOLDER[split] / _CAMERA
         stamp = file_stamp(folder) if folder.is_dir() else ""
         scenes = [f"{scene:06d}" for scene in range(_SCENES)]
-        return [self._describe(split, scene, found.get(scene, []), stamp) for scene in scenes]
+        return [self._describe(split, scene, numbers.get(scene, []), stamp) for scene in scenes]
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         """Read frames as uint8 RGB [N,H,W,3], 375x1242 or a few pixels less.
@@ -91,8 +91,8 @@ class KittiFlow:
         """Compare the numbers of scenes and frames of each split with the official ones."""
         findings = []
         for split in self.info.splits:
-            found = self._numbers(split)
-            counts = (len(found), sum(map(len, found.values())))
+            numbers = self._numbers(split)
+            counts = (len(numbers), sum(map(len, numbers.values())))
             expected = (_SCENES, _SCENES * _LENGTH)
             found_text, expected_text = (f"{scenes} scenes, {frames} frames" for scenes, frames in (counts, expected))
             findings.append(Finding(f"{split}: all there", found_text, expected_text, counts == expected))
@@ -100,12 +100,12 @@ class KittiFlow:
 
     def _numbers(self, split: str) -> dict[str, list[int]]:
         """Return the frame numbers of each scene, ascending."""
-        found: dict[str, list[int]] = {}
+        numbers: dict[str, list[int]] = {}
         listing = list_folder(self._root / _FOLDER[split] / _CAMERA, self._root)
         for match in map(_FRAME.fullmatch, listing.files):
             if match is not None and int(match[2]) < _LENGTH:
-                found.setdefault(match[1], []).append(int(match[2]))
-        return found
+                numbers.setdefault(match[1], []).append(int(match[2]))
+        return numbers
 
     def _path(self, folder: str, scene: str, number: int) -> Path:
         return self._root / folder / _CAMERA / f"{scene}_{number:02d}.png"

@@ -98,8 +98,8 @@ class KittiRaw:
         if split == "test":
             drives, cameras = TEST, ["image_02"]
         else:
-            every = [drive for drive in present if drive not in TEST]
-            drives = FVS24 if self._options.train_drives == "fvs24" else tuple(every)
+            present_drives = [drive for drive in present if drive not in TEST]
+            drives = FVS24 if self._options.train_drives == "fvs24" else tuple(present_drives)
             cameras = sorted(set(self._options.train_cameras))
         return [self._describe(f"{drive}/{camera}") for drive in sorted(drives) for camera in cameras]
 
@@ -115,8 +115,8 @@ class KittiRaw:
         if not _NAME.fullmatch(sequence):
             raise DataError(f"{sequence!r} is not the name of a drive's camera, <date>/<date>_drive_<id>_sync/image_02")
         paths = [self._root / sequence / "data" / f"{number:010d}.png" for number in frames]
-        again = "get the drive's [synced+rectified data] again"
-        return stack([read_image(data_file(path, self._root, again)) for path in paths], sequence)
+        advice = "get the drive's [synced+rectified data] again"
+        return stack([read_image(data_file(path, self._root, advice)) for path in paths], sequence)
 
     def check(self) -> Sequence[Finding]:
         """Compare the frames of the four test drives with the official number."""

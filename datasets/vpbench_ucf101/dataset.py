@@ -76,8 +76,8 @@ class UCF101:
         self._root = Path(root).resolve()
         self._rule: SplitRule = (options or self.Options()).split_rule
         if self._rule == "frnn-seed0":
-            why = "FRNN divides clips at random, so that those of one source video lie on both sides"
-            self.info = replace(INFO, shared_recordings=why)
+            reason = "FRNN divides clips at random, so that those of one source video lie on both sides"
+            self.info = replace(INFO, shared_recordings=reason)
         self._reader: VideoReader | None = None
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
@@ -118,8 +118,8 @@ class UCF101:
         """Compare the numbers of clips of each split with the official ones."""
         findings = []
         for split, expected in CLIPS[self._rule].items():
-            found = sum(not s.problem for s in self.sequences(split))
-            findings.append(Finding(f"{split}: clips", str(found), str(expected), found == expected))
+            count = sum(not s.problem for s in self.sequences(split))
+            findings.append(Finding(f"{split}: clips", str(count), str(expected), count == expected))
         return findings
 
     def _read_pictures(self, folder: Path, frames: Sequence[int]) -> NDArray[Any]:

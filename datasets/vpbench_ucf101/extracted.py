@@ -25,7 +25,7 @@ def find_extracted(root: Path) -> dict[str, Path]:
     Raises:
         DataError: a folder cannot be listed, or a clip has two.
     """
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     level = [root]
     for _ in range(_DEPTH):
         below = [folder / name for folder in level for name in list_folder(folder, root).folders]
@@ -35,10 +35,10 @@ def find_extracted(root: Path) -> dict[str, Path]:
             if name is None:
                 level.append(folder)
                 continue
-            if name in found:
-                raise DataError(f"{folder}: holds frames of a clip that {found[name]} holds too; remove one")
-            found[name] = folder
-    return found
+            if name in folders:
+                raise DataError(f"{folder}: holds frames of a clip that {folders[name]} holds too; remove one")
+            folders[name] = folder
+    return folders
 
 
 def frame_files(folder: Path, root: Path) -> list[str]:
