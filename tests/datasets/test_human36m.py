@@ -213,16 +213,6 @@ class TestProtocol:
         assert len(found.clips) == 16
         assert found.clips[0].frames == tuple(range(1, 72, 10))
 
-    def test_the_same_clips_from_videos(self, tmp_path: Path, protocol: Protocol) -> None:
-        for length in (70, 71, 95, 96, 101):
-            numbers = range(1, length + 1, 5)
-            human36m_images(tmp_path / f"i{length}", NAME, numbers)
-            human36m_video(tmp_path / f"v{length}", "S11", "Walking 1.54138969", known_frames(length, 2, 2))
-            forms = [Human36M(tmp_path / f"{form}{length}", options=ONE).sequences("test") for form in "iv"]
-            clips = [sample(protocol.sampling, [s for s in form if not s.problem]).clips for form in forms]
-            assert clips[0] == clips[1]
-            assert len(clips[0]) == {70: 0, 71: 1, 95: 1, 96: 2, 101: 2}[length]
-
     def test_an_incomplete_set_is_partial(self, tmp_path: Path, protocol: Protocol) -> None:
         human36m_images(tmp_path, NAME, range(1, 92, 5))
         with pytest.raises(DataError, match=r"1 videos of S11 Walking, expected 8; get the others .and 1 more"):

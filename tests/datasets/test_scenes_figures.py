@@ -138,22 +138,6 @@ def test_meetings_of_known_tracks(one, two, opposite, cross):
     assert found["clips in which such two cross"].value == cross
 
 
-def test_holes_are_regions_and_their_classes():
-    hidden = np.zeros((8, 12), dtype=bool)
-    hidden[1:3, 1:4] = hidden[5:7, 6:10] = True
-    hidden[0, 11] = True  # too small to count
-    labels = np.zeros((8, 12), dtype=np.uint8)
-    labels[:, 8:] = 2
-    assert observe._holes(hidden, labels) == (1, 2)
-
-
-@pytest.mark.parametrize(("wavelength", "share"), [(4, 0.0), (16, 1.0)])
-def test_energy_of_a_wave_is_on_its_side_of_six_pixels(wavelength, share):
-    wave = 128 + 90 * np.sin(2 * np.pi * np.arange(96) / wavelength)
-    frame = np.repeat(np.tile(wave, (64, 1))[..., None], 3, axis=-1).astype(np.uint8)
-    assert observe._coarse(frame) == pytest.approx(share, abs=0.02)
-
-
 def test_a_wrong_flow_is_caught_by_the_warp_error():
     dataset = Scenes(options=Options(size=(96, 128), variant="static"))
     one, two = dataset.read("test-000001", [3, 4], "frames")

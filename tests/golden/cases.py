@@ -61,6 +61,17 @@ class Case:
         )
 
 
+def rand(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def truth_of(frames: torch.Tensor, **fields: object) -> Future:
+    """Return a truth of frames [B,S,3,H,W] and other fields; by default the first is the last context frame, too."""
+    clips, steps = frames.shape[:2]
+    defaults = {"steps": tuple(range(1, steps + 1)), "last": frames[:, 0]}
+    return Future(frames=frames, clips=tuple(f"clip{i}@0" for i in range(clips)), **defaults | fields)
+
+
 def crop(name: str, height: int, width: int, top: int = 0, left: int = 0) -> np.ndarray:
     """Return a piece of one of scikit-image's photographs, [3,H,W] in [0,1]."""
     picture = getattr(data, name)()[top : top + height, left : left + width]

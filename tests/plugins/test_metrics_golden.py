@@ -23,7 +23,8 @@ VALUES = [(metric, case) for metric, entry in GOLDEN.items() for case in entry["
 OF_PASS = ("mse", "mae", "psnr", "psnr@pooled", "copy-index", "ssim", "ms-ssim", "ms-ssim@fvs")
 UNIFORM = ("ssim@uniform7", "ssim@openstl", "ssim@uint8")
 NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
-ENGINES = [pytest.param("numba", marks=NUMBA), "opencv", "torch"]
+THROUGH = [pytest.param(n, c, "numba", marks=NUMBA) for n, c in VALUES if n in OF_PASS]
+THROUGH += [(n, c, word) for word in ("opencv", "torch") for n, c in VALUES if n in (*OF_PASS, *UNIFORM)]
 
 
 @pytest.fixture
@@ -67,16 +68,9 @@ def test_values_are_those_of_every_source(metric_of, name, case):
     check(name, case, score(metric_of(name), table.METRICS[name][2][case].comparison()))
 
 
-@pytest.mark.parametrize("word", ENGINES)
-@pytest.mark.parametrize(("name", "case"), [(n, c) for n, c in VALUES if n in OF_PASS])
-def test_values_of_each_engine(monkeypatch, metric_of, word, name, case):
+@pytest.mark.parametrize(("name", "case", "word"), THROUGH)
+def test_values_of_each_engine(monkeypatch, metric_of, name, case, word):
     monkeypatch.setattr(engines, "engine", lambda device: word)
-    check(name, case, score(metric_of(name), table.METRICS[name][2][case].comparison()))
-
-
-@pytest.mark.parametrize(("name", "case"), [(n, c) for n, c in VALUES if n in UNIFORM])
-def test_values_of_uniform_windows_through_torch(monkeypatch, metric_of, name, case):
-    monkeypatch.setattr(engines, "engine", lambda device: "torch")
     check(name, case, score(metric_of(name), table.METRICS[name][2][case].comparison()))
 
 

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from golden.cases import rand, truth_of
 
-from vpbench.plugin.clip import Comparison, Future, LabelSpace, Prediction
+from vpbench.plugin.clip import Comparison, LabelSpace, Prediction
 from vpbench.plugin.metric import Setting, Undefined
 from vpbench.toolkit.labels import MOVING
 from vpbench_metrics.motion import (
@@ -22,25 +23,11 @@ from vpbench_metrics.motion import (
 from vpbench_metrics.semantic import MovingMIoU
 
 
-def rand(*shape, seed=0):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def future(shape=(2, 3, 3, 8, 10), **truth):
-    frames = truth.pop("frames", rand(*shape, seed=9))
-    clips, steps = frames.shape[:2]
-    return Future(
-        frames=frames,
-        steps=truth.pop("steps", tuple(range(1, steps + 1))),
-        clips=tuple(f"clip{i}@0" for i in range(clips)),
-        last=truth.pop("last", frames[:, 0]),
-        **truth,
-    )
-
-
 class TestEndPointError:
     def measure(self, predicted, true):
-        return EndPointError().measure(Comparison(Prediction(flow=predicted), future(flow=true)))
+        return EndPointError().measure(
+            Comparison(Prediction(flow=predicted), truth_of(rand(2, 3, 3, 8, 10), flow=true))
+        )
 
     def test_unknown_flow_is_left_out(self):
         true = torch.zeros(2, 3, 2, 8, 10)
@@ -58,7 +45,7 @@ class TestBoundaryEndPointError:
     def measure(self, predicted, labels, known=slice(None)):
         true = torch.full_like(predicted, math.nan)
         true[..., known] = 0.0
-        truth = future((1, 1, 3, 8, 20), flow=true, semantics=labels, label_space=self.space)
+        truth = truth_of(rand(1, 1, 3, 8, 20), flow=true, semantics=labels, label_space=self.space)
         return BoundaryEndPointError().measure(Comparison(Prediction(flow=predicted), truth))
 
     def test_pixels_up_to_three_from_the_pair_of_pixels_that_differ_are_counted(self):
@@ -96,7 +83,7 @@ class TestBoundaryEndPointError:
 
 class TestDisocclusion:
     def scores(self, predicted, true):
-        comparison = Comparison(Prediction(disocclusion=predicted), future(disocclusion=true))
+        comparison = Comparison(Prediction(disocclusion=predicted), truth_of(rand(2, 3, 3, 8, 10), disocclusion=true))
         scores = []
         for metric in (DisocclusionPrecision(), DisocclusionRecall()):
             rows = metric.measure(comparison)
@@ -119,7 +106,7 @@ class TestDisocclusion:
 
 class TestCopyIndex:
     def measure(self, predicted, true, last):
-        return CopyIndex().measure(Comparison(Prediction(frames=predicted), future(frames=true, last=last)))
+        return CopyIndex().measure(Comparison(Prediction(frames=predicted), truth_of(frames=true, last=last)))
 
     def test_repeating_is_zero_and_the_truth_is_undefined(self):
         true, last = rand(2, 3, 3, 8, 10), rand(2, 3, 8, 10, seed=1)
@@ -146,7 +133,7 @@ MERGED = space("merged", "static", *MOVING)
 class TestMovingClasses:
     def score(self, predicted, true, spaces=(None, FULL)):
         frames = torch.zeros(*true.shape[:2], 3, *true.shape[2:])
-        truth = future(frames=frames, semantics=true, label_space=spaces[1])
+        truth = truth_of(frames=frames, semantics=true, label_space=spaces[1])
         prediction = Prediction(semantics=predicted, label_space=spaces[0])
         metric = MovingMIoU()
         rows = [value for clip in metric.measure(Comparison(prediction, truth)) for value in clip]

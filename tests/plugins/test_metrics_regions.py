@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from golden.cases import rand, truth_of
 
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import Comparison, Future, LabelSpace, Prediction
@@ -17,28 +18,13 @@ from vpbench_metrics.regions import region
 EMPTY = Undefined("the region is empty")
 
 
-def rand(*shape, seed=0):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def future(frames, **truth):
-    clips, steps = frames.shape[:2]
-    return Future(
-        frames=frames,
-        steps=truth.pop("steps", tuple(range(1, steps + 1))),
-        clips=tuple(f"clip{i}@0" for i in range(clips)),
-        last=truth.pop("last", frames[:, 0]),
-        **truth,
-    )
-
-
 def sliding(steps=3, height=4, width=8, speed=1):
     """A world that moves to the right: what enters at the left is new."""
     flow = torch.zeros(1, steps, 2, height, width)
     flow[:, :, 0] = -speed
     hidden = torch.zeros(1, steps, height, width, dtype=torch.bool)
     hidden[..., :speed] = True
-    return future(rand(1, steps, 3, height, width), flow=flow, disocclusion=hidden)
+    return truth_of(rand(1, steps, 3, height, width), flow=flow, disocclusion=hidden)
 
 
 def test_what_the_last_context_frame_did_not_show_accumulates():
@@ -64,7 +50,7 @@ def test_a_pixel_uncovered_once_stays_new_where_it_goes():
     hidden[0, 0, 0, 2] = True  # uncovered at step 1, then moves right by 1.4, then by 1
     flow[0, 1, 0, 0, 3] = -1.4
     flow[0, 2, 0, 0, 4] = -1.0
-    truth = future(rand(1, 3, 3, 1, 6), flow=flow, disocclusion=hidden)
+    truth = truth_of(rand(1, 3, 3, 1, 6), flow=flow, disocclusion=hidden)
     columns = [mask[0].nonzero().flatten().tolist() for mask in region(truth, "disoccluded", "m")[0]]
     assert columns == [[2], [2, 3], [2, 3, 4]]
 
@@ -84,7 +70,7 @@ def test_moving_is_what_differs_from_the_camera():
     flow = camera.clone()
     flow[0, 0, 0, 0, 0] += 1.01
     flow[0, 0, 1, 1, 2] -= 0.99
-    truth = future(frames, flow=flow, camera_flow=camera)
+    truth = truth_of(frames, flow=flow, camera_flow=camera)
     assert region(truth, "moving", "m")[0][0].nonzero().tolist() == [[0, 0]]
     assert int(region(truth, "static", "m")[0][0].sum()) == 5
 
@@ -94,18 +80,18 @@ def test_moving_without_the_cameras_flow_is_a_difference_of_frames():
     frames = last[:, None].repeat(1, 2, 1, 1, 1)
     frames[0, 0, 2, 0, 1] = 0.56
     frames[0, 1, :, 1, 0] = 0.54
-    truth = future(frames, last=last)
+    truth = truth_of(frames, last=last)
     first, second = region(truth, "moving", "m")[0]
     assert first.nonzero().tolist() == [[0, 1]]
     assert second.nonzero().tolist() == [[0, 1]]  # it moved back
-    gap = future(frames, last=last, steps=(2, 3))
+    gap = truth_of(frames, last=last, steps=(2, 3))
     values = region(gap, "static", "m")[0]
     assert isinstance(values[0], Undefined) and values[1].sum() == 5
 
 
 def test_an_empty_region_is_undefined_and_the_truth_is_perfect_elsewhere():
     frames = torch.full((1, 2, 3, 4, 5), 0.3)
-    comparison = Comparison(Prediction(frames=frames.clone()), future(frames))
+    comparison = Comparison(Prediction(frames=frames.clone()), truth_of(frames))
     assert regional.MSEMoving().measure(comparison) == [[EMPTY, EMPTY]]
     assert regional.PSNRStatic().measure(comparison) == [[Value(100.0, note="floored")] * 2]
     assert regional.MAEStatic().measure(comparison) == [[0.0, 0.0]]
@@ -120,7 +106,7 @@ def test_errors_by_class_are_means_over_the_frames_that_show_it():
     predicted = frames.clone()
     predicted[0, 0, :, 0] = torch.tensor([0.1, 0.3, 0.5, 1.0])
     predicted[1, 0, :, 0, 0] = 0.4
-    truth = future(frames, semantics=labels, label_space=SPACE)
+    truth = truth_of(frames, semantics=labels, label_space=SPACE)
     metric = regional.MAEByClass()
     rows = [clip[0] for clip in metric.measure(Comparison(Prediction(frames=predicted), truth))]
     assert rows == [pytest.approx([0.2, 0.5, 0, 1, 1, 0]), pytest.approx([0.4, 0, 0, 1, 0, 0])]
@@ -134,7 +120,7 @@ def test_errors_by_class_are_means_over_the_frames_that_show_it():
 
 def test_a_frame_without_labels_is_undefined():
     frames = torch.zeros(1, 1, 3, 1, 2)
-    truth = future(frames, semantics=torch.full((1, 1, 1, 2), 255), label_space=SPACE)
+    truth = truth_of(frames, semantics=torch.full((1, 1, 1, 2), 255), label_space=SPACE)
     rows = regional.MSEByClass().measure(Comparison(Prediction(frames=frames), truth))
     assert rows == [[Undefined("no pixel of the true frame is labelled")]]
 
@@ -145,7 +131,7 @@ def test_floored_frames_are_counted_by_class_too():
     predicted = frames.clone()
     predicted[0, 0, :, 0, 2:] = 0.6
     predicted[1, 0, :, 0, 0] = 0.6
-    truth = future(frames, semantics=labels, label_space=SPACE)
+    truth = truth_of(frames, semantics=labels, label_space=SPACE)
     metric = regional.PSNRByClass()
     rows = [clip[0] for clip in metric.measure(Comparison(Prediction(frames=predicted), truth))]
     third = -10 * math.log10(0.01 / 3)
@@ -175,7 +161,7 @@ def test_where_they_cannot_apply():
 
 def test_true_flow_of_another_size_than_the_frames_is_named():
     truth = sliding()
-    small = future(truth.frames, flow=truth.flow[..., :4], disocclusion=truth.disocclusion)
+    small = truth_of(truth.frames, flow=truth.flow[..., :4], disocclusion=truth.disocclusion)
     with pytest.raises(MetricError, match=r"mae/disoccluded: the true flow must be of the frames' size, .4, 8.; it is"):
         regional.MAEDisoccluded().measure(Comparison(Prediction(frames=truth.frames), small))
 
