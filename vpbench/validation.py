@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, wraps
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
@@ -23,12 +23,14 @@ __all__ = [
     "Strict",
     "Text",
     "checked_arguments",
+    "parse_document",
     "validation_errors",
     "validation_line",
 ]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+M = TypeVar("M", bound=BaseModel)
 
 
 def _name(text: str) -> str:
@@ -131,6 +133,20 @@ def validation_errors(kind: type[VpbenchError], where: str, advice: str = "") ->
         yield
     except ValidationError as error:
         raise kind(f"{where}: {line(validation_line(error), 500)}{advice and f'; {advice}'}") from error
+
+
+def parse_document(model: type[M], value: Mapping[str, Any], where: str, kind: type[VpbenchError]) -> M:
+    """Validate a TOML value of schema 1 as a model.
+
+    Raises:
+        VpbenchError: it is invalid, or of a newer schema. An error of this kind, in one line that names the field.
+    """
+    if isinstance(schema := value.get("schema"), int) and schema > 1:
+        raise kind(f"{where}: schema {schema} is newer than this vpbench reads (schema 1); upgrade vpbench")
+    try:
+        return model.model_validate(dict(value))
+    except ValidationError as error:
+        raise kind(f"{where}: {validation_line(error)}") from error
 
 
 def validation_line(error: ValidationError) -> str:

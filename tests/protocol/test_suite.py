@@ -63,7 +63,7 @@ entries = st.fixed_dictionaries(
 @settings(max_examples=50, deadline=None)
 @given(st.lists(entries, min_size=1, max_size=4), st.sets(names), st.sets(st.sampled_from(["x", "x:big", "y"])))
 def test_a_narrowed_suite_has_just_those_jobs_that_are_named(predictors, protocols, wanted):
-    whole = Suite.parse({"schema": 1, "name": "table", "protocols": ["a", "b", "c"], "predictors": predictors}, "suite")
+    whole = Suite.model_validate({"schema": 1, "name": "table", "protocols": ["a", "b", "c"], "predictors": predictors})
     forms = {form for entry in predictors for form in (entry["name"], Selector.parse(entry["name"]).name)}
     named = wanted & forms
     expected = [

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.clips.prepare import by_sequence, store_folder, store_key
-from vpbench.clips.prepared import Key, PreparedDataset, cut, open_store
+from vpbench.clips.prepare import store_contents, store_folder, store_key
+from vpbench.clips.prepared import Key, PreparedDataset, open_store
 from vpbench.clips.store_making import make_store
-from vpbench.errors import DataError, VpbenchError, describe
+from vpbench.errors import DataError
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.dataset import Dataset, check_array
-from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.modality import Modality, ModalitySpec
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
@@ -33,13 +33,13 @@ _BLOCK = 4  # a network may need half a minute for each
 def annotate(
     annotator: Annotator, window: Mapping[str, NDArray[Any]], sequence: str, key: Key, place: str
 ) -> NDArray[Any]:
-    """Return the annotation of one frame, or of one pair of frames.
+    """Return the annotation of the frame or the pair of frames ``key``.
 
     Args:
         annotator: the annotator.
-        window: the dataset's arrays for the frames of ``key``, at the protocol's size.
+        window: the dataset's arrays for these frames, at the protocol's size.
         sequence: the sequence of these frames.
-        key: the frame, or the frames.
+        key: the frame numbers.
         place: names dataset and clip in messages.
 
     Raises:
@@ -49,11 +49,7 @@ def annotate(
     if lacks := [m for m in annotator.info.needs if m not in window]:
         raise DataError(f"the annotator of {spec.name} needs {lacks[0]}, which {place} lacks")
     source = f"annotator of {spec.name}, {place}"
-
-    def fail(error: BaseException) -> VpbenchError:
-        return error if isinstance(error, VpbenchError) else DataError(f"{source}: {describe(error)}")
-
-    with plugin_errors(fail):
+    with plugin_errors(failed_as(DataError, source)):
         needed = {m: window[m] for m in annotator.info.needs}
         array = annotator.annotate(needed, f"{sequence}@{'-'.join(map(str, key))}")
     check_array(array, spec, len(key), source)
@@ -110,10 +106,7 @@ def prepare_annotations(
     spec = maker.info.spec
     if protocol.sampling.context == 1 and spec.pairwise:
         raise DataError(f"protocol {protocol.name}: a context of one frame has no {spec.name} to prepare")
-    contents = {
-        sequence: {spec: cut((ref.frames[: ref.context] for ref in refs), spec)}
-        for sequence, refs in by_sequence(manifest).items()
-    }
+    contents = store_contents(manifest, [spec], lambda ref, spec: ref.frames[: ref.context])
     return make_store(_folder(prepared.folder, annotator), prepared, contents, read, progress, _BLOCK)
 
 

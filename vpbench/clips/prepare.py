@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.clips.prepared import Key, PreparedDataset, cut, open_store
+from vpbench.clips.prepared import Contents, Key, PreparedDataset, cut, open_store
 from vpbench.clips.store_making import make_store
 from vpbench.paths import cache_dir
 from vpbench.plugin.dataset import Dataset, check_array
@@ -26,7 +26,7 @@ from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import Manifest
 
-__all__ = ["by_sequence", "find_prepared", "prepare", "store_folder", "store_key"]
+__all__ = ["find_prepared", "prepare", "store_contents", "store_folder", "store_key"]
 
 _REVISION = "4"  # part of every key; raised when the format changes, or the harness's pixel operations
 
@@ -70,25 +70,27 @@ def prepare(
             arrays.append(transform(array, protocol.operations(spec.name), spec))
         return np.concatenate(arrays)
 
-    def keys(refs: Sequence[ClipRef], spec: ModalitySpec) -> list[Key]:
+    def window(ref: ClipRef, spec: ModalitySpec) -> Sequence[int]:
         if spec.name in dataset.info.truth_only and not spec.pairwise:
-            return cut(([ref.frames[ref.context + step - 1] for step in ref.steps] for ref in refs), spec)
-        return cut((ref.frames for ref in refs), spec)
+            return [ref.frames[ref.context + step - 1] for step in ref.steps]
+        return ref.frames
 
     declared = merge_declarations({f"dataset {protocol.dataset.name!r}": dataset.info.declares})
-    specs = [declared[modality] for modality in modalities]
-    contents = {
-        sequence: {spec: keys(refs, spec) for spec in specs} for sequence, refs in by_sequence(manifest).items()
-    }
+    contents = store_contents(manifest, [declared[modality] for modality in modalities], window)
     return make_store(store_folder(protocol, dataset, manifest), dataset, contents, read, progress)
 
 
-def by_sequence(manifest: Manifest) -> dict[str, list[ClipRef]]:
-    """Return the clips of each sequence."""
+def store_contents(
+    manifest: Manifest, specs: Sequence[ModalitySpec], window: Callable[[ClipRef, ModalitySpec], Sequence[int]]
+) -> Contents:
+    """Return the keys of every modality; ``window`` returns the frames of a clip that need entries."""
     clips: dict[str, list[ClipRef]] = {}
     for clip in manifest.clips:
         clips.setdefault(clip.sequence, []).append(clip)
-    return clips
+    return {
+        sequence: {spec: cut((window(ref, spec) for ref in refs), spec) for spec in specs}
+        for sequence, refs in clips.items()
+    }
 
 
 def _code(maker: object) -> str:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
-from numpy.typing import NDArray
 
 from vpbench.errors import text_of, type_name
-from vpbench.plugin.clip import Modality
-from vpbench.plugin.dataset import Dataset, DatasetInfo, SequenceInfo
+from vpbench.plugin.dataset import Dataset
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.units import Manifest, build_manifest
@@ -37,7 +32,7 @@ def readable_manifest(
     damaged = dict(_damaged.get(key, {}))
     intact: set[str] = {clip.id for clip in manifest.clips} if key in _damaged else set()
     while True:
-        manifest = build_manifest(protocol, _Without(dataset, damaged), limit=limit, allow_partial=True)
+        manifest = build_manifest(protocol, dataset, limit=limit, allow_partial=True, problems=damaged)
         problems = _find_damaged(dataset, [clip for clip in manifest.clips if clip.id not in intact])
         if not problems:
             _damaged[key] = damaged
@@ -57,23 +52,3 @@ def _find_damaged(dataset: Dataset, clips: Sequence[ClipRef]) -> dict[str, str]:
         except Exception as error:  # a plugin's reader may raise anything
             damaged[clip.sequence] = text_of(error) or type_name(error)
     return damaged
-
-
-@dataclass(frozen=True)
-class _Without:
-    """A dataset as :func:`build_manifest` sees it, with some sequences marked as damaged."""
-
-    dataset: Dataset
-    damaged: Mapping[str, str]
-
-    @property
-    def info(self) -> DatasetInfo:
-        return self.dataset.info
-
-    def sequences(self, split: str) -> Sequence[SequenceInfo]:
-        """Return all sequences; those that are damaged have a problem."""
-        sequences = self.dataset.sequences(split)
-        return [replace(s, problem=self.damaged[s.name]) if s.name in self.damaged else s for s in sequences]
-
-    def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
-        return self.dataset.read(sequence, frames, modality)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,17 +18,17 @@ from torch.utils.data import Dataset as TorchDataset
 from vpbench.clips.annotations import annotate
 from vpbench.clips.digest import digest_arrays
 from vpbench.clips.prepared import Key, PreparedDataset, keys_of
-from vpbench.errors import DataError, VpbenchError, describe
+from vpbench.errors import DataError, VpbenchError
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import LabelSpace
 from vpbench.plugin.dataset import Dataset, check_array
-from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
 from vpbench.protocol.protocol import PixelOp
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 
-__all__ = ["ClipArrays", "ClipSource", "batches"]
+__all__ = ["ClipArrays", "ClipSource", "GroupReader", "as_read", "batches"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -91,14 +91,11 @@ class ClipSource:
         Raises:
             DataError: as the dataset's reader, an array that breaks the contract, or any exception of either plugin.
         """
-
-        def fail(error: BaseException) -> VpbenchError:
-            if isinstance(error, VpbenchError):
-                return error
-            return DataError(f"dataset {self.name!r}, clip {ref.id!r}: {describe(error)}")
-
-        with plugin_errors(fail):
+        with plugin_errors(failed_as(DataError, self._place(ref))):
             return self._read_clip(ref)
+
+    def _place(self, ref: ClipRef) -> str:
+        return f"dataset {self.name!r}, clip {ref.id!r}"
 
     def _read_clip(self, ref: ClipRef) -> ClipArrays:
         scored = [ref.frames[ref.context + step - 1] for step in ref.steps]
@@ -124,7 +121,7 @@ class ClipSource:
 
     def _read(self, ref: ClipRef, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         array, spec = self.dataset.read(ref.sequence, frames, modality), self.specs[modality]
-        check_array(array, spec, len(frames), f"dataset {self.name!r}, clip {ref.id!r}")
+        check_array(array, spec, len(frames), self._place(ref))
         has_own_size = modality == "semantics" and self.label_pixels is not None
         return transform(array, self.label_pixels or () if has_own_size else self.pixels, spec)
 
@@ -147,24 +144,28 @@ class ClipSource:
         for i, key in enumerate(keys):
             if key not in arrays:
                 window = {m: a[i : i + self.specs[m].count(len(key))] for m, a in context.items()}
-                place = f"dataset {self.name!r}, clip {ref.id!r}"
-                arrays[key] = annotate(self.annotators[modality], window, ref.sequence, key, place)
+                arrays[key] = annotate(self.annotators[modality], window, ref.sequence, key, self._place(ref))
         self._latest[modality] = ref.sequence, {key: arrays[key] for key in keys}
         return np.concatenate([arrays[key] for key in keys])
 
 
-class _Reads(TorchDataset[list[ClipArrays] | VpbenchError]):
-    """Batches of references as a torch dataset. An error is an item: it reaches the user as one line."""
+T = TypeVar("T")
 
-    def __init__(self, source: ClipSource, groups: Sequence[Sequence[ClipRef]]) -> None:
-        self.source, self.groups = source, groups
+
+class GroupReader(TorchDataset[T | VpbenchError]):
+    """Groups of clips as a torch dataset. An error is an item: it reaches the user as one line."""
+
+    def __init__(
+        self, source: ClipSource, groups: Sequence[Sequence[ClipRef]], assemble: Callable[[list[ClipArrays]], T]
+    ) -> None:
+        self.source, self.groups, self.assemble = source, groups, assemble
 
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __getitem__(self, index: int) -> list[ClipArrays] | VpbenchError:
+    def __getitem__(self, index: int) -> T | VpbenchError:
         try:
-            return [self.source.read(ref) for ref in self.groups[index]]
+            return self.assemble([self.source.read(ref) for ref in self.groups[index]])
         except VpbenchError as error:
             if get_worker_info() is not None:  # a traceback does not travel between processes
                 error.add_note("".join(traceback.format_exception(error)))
@@ -179,10 +180,10 @@ def batches(
     A group that cannot be read is yielded as its error. At most ``2 * workers`` groups are in memory.
     """
     yield from DataLoader(
-        _Reads(source, groups),
+        GroupReader(source, groups, list),
         batch_size=None,
         num_workers=workers,
-        collate_fn=_as_read,
+        collate_fn=as_read,
         generator=torch.Generator(),  # else it draws from the global random state
         worker_init_fn=_end_at_once,
     )
@@ -193,5 +194,6 @@ def _end_at_once(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _as_read(item: Any) -> Any:
+def as_read(item: T) -> T:
+    """Return an item of a reader as it is: the ``collate_fn`` of a DataLoader."""
     return item

@@ -33,10 +33,10 @@ from vpbench.clips.prepared import (
     seal,
     stored_bytes,
 )
-from vpbench.errors import DataError, ResultError, VpbenchError, describe
+from vpbench.errors import DataError, ResultError
 from vpbench.files import canonical, write_atomic
 from vpbench.plugin.dataset import Dataset
-from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.modality import ModalitySpec
 
 __all__ = ["make_store"]
@@ -159,12 +159,8 @@ def _claim(path: Path) -> Path | None:
 
 def _read(read: Read, block: _Block) -> NDArray[Any]:
     keys = block.keys
-    place = f"sequence {block.sequence!r}, {block.spec.name} from {keys[0][0]} to {keys[-1][-1]}"
-
-    def fail(error: BaseException) -> VpbenchError:
-        return error if isinstance(error, VpbenchError) else DataError(f"{place}: {describe(error)}")
-
-    with plugin_errors(fail):
+    source = f"sequence {block.sequence!r}, {block.spec.name} from {keys[0][0]} to {keys[-1][-1]}"
+    with plugin_errors(failed_as(DataError, source)):
         return read(block.sequence, keys, block.spec)
 
 

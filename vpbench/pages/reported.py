@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from vpbench.errors import DataError
 from vpbench.files import TOML, parse_toml, read_text
 from vpbench.plugin.metric import Better
-from vpbench.validation import Strict, validation_line
+from vpbench.validation import Strict, parse_document
 
-__all__ = ["HORIZON", "SCHEMA", "Cell", "Column", "PrintedTable", "Score", "load_reported", "parse_table"]
+__all__ = ["HORIZON", "Cell", "Column", "PrintedTable", "Score", "load_reported", "parse_table"]
 
-SCHEMA = 1
 HORIZON = re.compile(r"(at|mean_to|at_or_mean_to)\(([1-9][0-9]*)\)")
 """What a number is of: step k, the mean over steps 1 to k, or one of the two where the paper does not say which."""
 ROUNDING = 1e-6  # relative: natural values are written with seven digits
@@ -150,14 +149,9 @@ def parse_table(text: str, where: str) -> PrintedTable:
     """
     try:
         value = parse_toml(text)
-    except ValueError as error:  # a method that stands there twice is one
+    except ValueError as error:  # such as a method that stands there twice
         raise DataError(f"{where} is not valid TOML: {error}") from error
-    if isinstance(schema := value.get("schema"), int) and schema > SCHEMA:
-        raise DataError(f"{where}: schema {schema} is newer than this vpbench reads (schema {SCHEMA}); upgrade vpbench")
-    try:
-        return PrintedTable.model_validate(value)
-    except ValidationError as error:
-        raise DataError(f"{where}: {validation_line(error)}") from error
+    return parse_document(PrintedTable, value, where, DataError)
 
 
 def load_reported(root: Path) -> list[PrintedTable]:

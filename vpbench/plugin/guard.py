@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from vpbench.errors import VpbenchError
+from vpbench.errors import VpbenchError, describe
 
-__all__ = ["plugin_errors"]
+__all__ = ["failed_as", "plugin_errors"]
 
 
 @contextmanager
@@ -33,6 +33,11 @@ def plugin_errors(fail: Callable[[BaseException], VpbenchError]) -> Iterator[Non
         raise stops[0]
     if failure is not None:
         raise failure from (None if failure is cause else cause)
+
+
+def failed_as(kind: type[VpbenchError], source: str) -> Callable[[BaseException], VpbenchError]:
+    """Return a ``fail`` that keeps errors of vpbench and describes any other one after its source."""
+    return lambda error: error if isinstance(error, VpbenchError) else kind(f"{source}: {describe(error)}")
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from vpbench.errors import UsageError
 from vpbench.files import read_toml
-from vpbench.validation import Strict, validation_line
+from vpbench.validation import Strict, parse_document
 
 __all__ = [
     "MAX_SAMPLES",
@@ -33,9 +33,6 @@ __all__ = [
     "Sliding",
     "Training",
 ]
-
-SCHEMA = 1
-
 
 MAX_STEPS = 10_000
 """The most frames of a context and steps of a horizon."""
@@ -268,14 +265,7 @@ class Protocol(Strict):
         Raises:
             UsageError: it is not a valid protocol; names the field.
         """
-        if isinstance(schema := value.get("schema"), int) and schema > SCHEMA:
-            raise UsageError(
-                f"{source}: schema {schema} is newer than this vpbench reads (schema {SCHEMA}); upgrade vpbench"
-            )
-        try:
-            return cls.model_validate(dict(value))
-        except ValidationError as error:
-            raise UsageError(f"{source}: {validation_line(error)}") from error
+        return parse_document(cls, value, source, UsageError)
 
     @classmethod
     def read(cls, path: Path | Any) -> Protocol:
@@ -284,5 +274,4 @@ class Protocol(Strict):
         Raises:
             UsageError: it cannot be read, is not TOML or not a protocol.
         """
-        value = read_toml(path, "protocol file")
-        return cls.parse(value, f"protocol file {path}")
+        return cls.parse(read_toml(path, "protocol file"), f"protocol file {path}")

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, TypeAdapter, model_validator
 
 from vpbench.errors import UsageError, did_you_mean
 from vpbench.files import read_toml
 from vpbench.names import Selector
 from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import MAX_SAMPLES, ProtocolName, Seed
-from vpbench.validation import Strict, validation_line
+from vpbench.validation import Strict, parse_document
 
 __all__ = ["Entry", "Job", "Suite"]
 
-SCHEMA = 1
 _RECIPE = {
     name: TypeAdapter[Any](annotation, config=ConfigDict(strict=True))
     for name, annotation in get_type_hints(Recipe).items()
@@ -122,30 +121,13 @@ class Suite(Strict):
         return self
 
     @classmethod
-    def parse(cls, value: Mapping[str, Any], where: str) -> Suite:
-        """Validate a value as read from TOML.
-
-        Raises:
-            UsageError: it is not a valid suite; names the field.
-        """
-        if isinstance(schema := value.get("schema"), int) and schema > SCHEMA:
-            raise UsageError(
-                f"{where}: schema {schema} is newer than this vpbench reads (schema {SCHEMA}); upgrade vpbench"
-            )
-        try:
-            return cls.model_validate(dict(value))
-        except ValidationError as error:
-            raise UsageError(f"{where}: {validation_line(error)}") from error
-
-    @classmethod
     def read(cls, path: Path) -> Suite:
         """Read a TOML file.
 
         Raises:
             UsageError: it cannot be read, is not TOML or not a suite.
         """
-        value = read_toml(path, "suite file")
-        suite = cls.parse(value, f"suite file {path}")
+        suite = parse_document(cls, read_toml(path, "suite file"), f"suite file {path}", UsageError)
         suite._folder = path.parent
         return suite
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, NamedTuple
 
@@ -84,7 +84,12 @@ class Manifest:
 
 
 def build_manifest(
-    protocol: Protocol, dataset: Dataset, *, limit: int | None = None, allow_partial: bool = False
+    protocol: Protocol,
+    dataset: Dataset,
+    *,
+    limit: int | None = None,
+    allow_partial: bool = False,
+    problems: Mapping[str, str] | None = None,
 ) -> Manifest:
     """List the clips of a protocol's test split.
 
@@ -93,13 +98,15 @@ def build_manifest(
         dataset: its dataset, opened.
         limit: take that many clips, spread evenly over all: a look, not a result.
         allow_partial: leave out what is missing or unreadable and say so, instead of failing.
+        problems: sequences that turned out to be unreadable, each with its problem.
 
     Raises:
         DataError: sequences that cannot be read, a clip count other than the protocol's, no clip at all, two clips
             with one id.
     """
     reasons: list[str] = []
-    sequences = [_named(sequence) for sequence in dataset.sequences(protocol.dataset.split)]
+    listed = dataset.sequences(protocol.dataset.split)
+    sequences = [_named(replace(s, problem=problems[s.name]) if problems and s.name in problems else s) for s in listed]
     broken = [s for s in sequences if s.problem]
     if broken and not allow_partial:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""

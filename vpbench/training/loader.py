@@ -1,7 +1,7 @@
 """Batches for training: read ahead by workers, in an order that follows from (seed, stage, epoch), resumable anywhere.
 
 The loader counts the batches that it has *served*, not those that its workers have read; what is drawn for a clip
-follows from (seed, stage, step, clip). So a training that was killed goes on as if it had not been.
+follows from (seed, stage, step, clip). So a training that was killed resumes as if it had run through.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from vpbench.clips.batch import as_batched, stack_arrays
-from vpbench.clips.source import ClipSource
+from vpbench.clips.source import ClipArrays, ClipSource, GroupReader, as_read
 from vpbench.errors import DataError, UsageError, VpbenchError
 from vpbench.plugin.clip import Context, Future, Text, with_arrays
 from vpbench.plugin.training import TrainingBatch
@@ -78,7 +77,7 @@ class TrainingLoader:
         return {"served": self.served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from a position."""
+        """Restore a position."""
         self.served = state["served"]
 
     def __iter__(self) -> Iterator[TrainingBatch]:
@@ -89,10 +88,10 @@ class TrainingLoader:
         cuda = self._device.type == "cuda"
         reads = iter(
             DataLoader(
-                _Windows(self._source, groups),
+                GroupReader(self._source, groups, _stacked),
                 batch_size=None,
                 num_workers=self._workers,
-                collate_fn=_as_read,
+                collate_fn=as_read,
                 pin_memory=cuda,
             )
         )
@@ -132,29 +131,14 @@ def _split(entries: Tensor | Text, place: int) -> tuple[Any, Any]:
     return tuple(clip[:place] for clip in entries), tuple(clip[place:] for clip in entries)
 
 
-class _Windows(TorchDataset[dict[str, Any] | VpbenchError]):
-    """Groups of clips as a torch dataset: arrays stacked by modality, as stored. An error is an item."""
-
-    def __init__(self, source: ClipSource, groups: Sequence[Sequence[ClipRef]]) -> None:
-        self.source, self.groups = source, groups
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitem__(self, index: int) -> dict[str, Any] | VpbenchError:
-        try:
-            clips = [self.source.read(ref).context for ref in self.groups[index]]
-        except VpbenchError as error:
-            return error
-        sizes = {clip["frames"].shape[1:3] for clip in clips}
-        if len(sizes) > 1:
-            (h, w), (other_h, other_w) = sorted(sizes)[:2]
-            return DataError(
-                f"clips of {h}x{w} and of {other_h}x{other_w} cannot be in one batch: give the protocol a resize or a "
-                f"crop, or say --batch-size 1"
-            )
-        return {m: stack_arrays([clip[m] for clip in clips]) for m in clips[0]}
-
-
-def _as_read(item: Any) -> Any:
-    return item
+def _stacked(clips: Sequence[ClipArrays]) -> dict[str, Any]:
+    """Stack the arrays of whole windows by modality, as stored."""
+    windows = [clip.context for clip in clips]
+    sizes = {window["frames"].shape[1:3] for window in windows}
+    if len(sizes) > 1:
+        (h, w), (other_h, other_w) = sorted(sizes)[:2]
+        raise DataError(
+            f"clips of {h}x{w} and of {other_h}x{other_w} cannot be in one batch: give the protocol a resize or a "
+            f"crop, or train with one clip per batch"
+        )
+    return {modality: stack_arrays([window[modality] for window in windows]) for modality in windows[0]}

@@ -12,13 +12,13 @@ import torch
 
 from vpbench.clips.probe import Probe
 from vpbench.clips.source import ClipSource
-from vpbench.errors import PluginError, UsageError, VpbenchError, describe, did_you_mean
+from vpbench.errors import PluginError, UsageError, did_you_mean
 from vpbench.evaluation.cell import Cell, plan_cell
 from vpbench.evaluation.launch import Shard, choose_device, find_launch
 from vpbench.evaluation.plan import Run, Settings, add_annotators, open_run
 from vpbench.evaluation.source import open_source
 from vpbench.names import below
-from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.training import Recipe, Stage, Trainer
 from vpbench.protocol.protocol import Protocol
@@ -204,12 +204,7 @@ def _hash(lines: Sequence[str]) -> str:
 
 def _stages(trainer: Trainer, chosen: Component, protocol: Protocol) -> list[Stage]:
     """Return the stages of a training; an exception of the trainer names the predictor."""
-
-    def fail(error: BaseException) -> VpbenchError:
-        name = f"the trainer of predictor {chosen.name!r}"
-        return error if isinstance(error, VpbenchError) else PluginError(f"{name} failed: {describe(error)}")
-
-    with plugin_errors(fail):
+    with plugin_errors(failed_as(PluginError, f"the trainer of predictor {chosen.name!r} failed")):
         return list(trainer(chosen.value, protocol))
 
 
