@@ -86,7 +86,7 @@ def test_a_signal_ends_it_in_one_line_and_it_goes_on(vpbench, run_args, undistur
     _, err = process.communicate()
     assert process.returncode == code
     (line,) = err.strip().splitlines()
-    assert "run the same command again to go on" in line
+    assert "run the same command again to resume" in line
     assert units(tmp_path / "r") == ["000000.jsonl"]
     assert not list((tmp_path / "r").glob("**/*.tmp"))
     assert vpbench(*args).code == 0

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import click
 import pytest
 
-from vpbench.cli.train import _train_apart, _train_launched
+from vpbench.cli.train import _train_in_child, _train_launched
 from vpbench.errors import PredictorError, UsageError
 from vpbench.protocol.suite import Suite
 
@@ -76,7 +76,7 @@ def apart(suite, monkeypatch):
 
         monkeypatch.setattr(sys, "argv", ["vpbench", "train", "x.toml"])
         monkeypatch.setattr(subprocess, "Popen", popen)
-        return _train_apart(1, Suite.read(suite).jobs()[1])
+        return _train_in_child(1, Suite.read(suite).jobs()[1])
 
     return call
 

@@ -232,7 +232,7 @@ def test_a_finished_training_is_not_repeated(train):
     before = {p: p.stat().st_mtime_ns for p in weights.parent.rglob("*")}
     assert train() == weights
     assert {p: p.stat().st_mtime_ns for p in weights.parent.rglob("*")} == before
-    with pytest.raises(vpbench.UsageError, match=f"--no-resume: there is a training in {weights.parent} already"):
+    with pytest.raises(vpbench.UsageError, match=f"there is a training in {weights.parent} already"):
         train(resume=False)
 
 
@@ -459,7 +459,7 @@ def test_weights_that_are_not_finite_are_never_saved(train, tmp_path, monkeypatc
 
 
 def test_no_memory_says_what_to_lower(train):
-    with pytest.raises(vpbench.PredictorError, match="out of memory with 4 clips per batch: lower --batch-size"):
+    with pytest.raises(vpbench.PredictorError, match="out of memory with 4 clips per batch: use a smaller batch"):
         train("out-of-memory")
 
 
@@ -467,10 +467,10 @@ def test_no_memory_says_what_to_lower(train):
     ("settings", "words"),
     [
         ({"predictor": "fails"}, "the trainer of predictor 'fails' failed: RuntimeError: no stages on toy"),
-        ({"keep": "psnr"}, "--keep psnr: is not measured; known: last, mse, ssim"),
+        ({"keep": "psnr"}, "no metric 'psnr' to keep weights by; known: last, mse, ssim"),
         ({"recipe": {"batch_size": 25}}, "an epoch of 24 clips does not hold one step of 25 clips"),
         ({"recipe": {"epoch": 2}}, "train has no argument 'epoch'; did you mean 'epochs'"),
-        ({"predictor": "two-stages"}, "stage 2 optimises by hand: --accumulate means nothing to it"),
+        ({"predictor": "two-stages"}, "stage 2 has manual optimization, and accumulates no batches"),
         ({"strategy": "quantum"}, "quantum"),
     ],
 )

@@ -88,7 +88,9 @@ class _Diverted:
     def __init__(self) -> None:
         _flush(sys.stdout)
         self._python = sys.stdout
-        self._saved = self._duplicate()
+        self._saved: int | None = None
+        with suppress(OSError):  # the process was started without standard output
+            self._saved = os.dup(1)
         self._divert()
 
     def print(self, text: str) -> None:
@@ -110,12 +112,6 @@ class _Diverted:
         self.restore()
         if self._saved is not None:
             os.close(self._saved)
-
-    def _duplicate(self) -> int | None:
-        try:
-            return os.dup(1)
-        except OSError:  # the process was started without
-            return None
 
     def _divert(self) -> None:
         if self._saved is not None:
@@ -270,27 +266,15 @@ def busy(title: str) -> Iterator[None]:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on standard error, where that is a terminal."""
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda done, total: None
+        yield lambda count, total: None
         return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
+    times = progress.TimeElapsedColumn(), progress.TimeRemainingColumn()
+    columns = progress.TextColumn("{task.description}", markup=False), progress.BarColumn()
+    with progress.Progress(*columns, progress.MofNCompleteColumn(), *times, console=console, transient=True) as bar:
         task = bar.add_task(line(title), total=None)
         yield lambda count, total: bar.update(task, completed=count, total=total)

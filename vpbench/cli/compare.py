@@ -39,33 +39,34 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
     from vpbench.results.verify import check_result
 
     store = Store.open(first)
-    one, other = Result(store), Result(Store.open(second))
+    results = Result(store), Result(Store.open(second))
+    run = results[0].run
     with busy("comparing"):
-        partial = check_comparable(one, other)
-        names = shared_metrics(one, other, metric)
+        partial = check_comparable(*results)
+        names = shared_metrics(*results, metric)
         metrics = metrics_of(store, state.plugins)
-        for result in (one, other):
+        for result in results:
             check_result(result, state.plugins)
-        tallies = Tally(one.rows()), Tally(other.rows())
-        inputs = check_data(one, other, tallies, names)
-        steps, recordings = one.summary.steps, one.recordings()
+        tallies = Tally(results[0].rows()), Tally(results[1].rows())
+        inputs = check_data(*results, tallies, names)
+        steps, recordings = results[0].summary.steps, results[0].recordings()
         compared = [compare_rows(tallies, metrics[name], steps, recordings) for name in names]
     if as_json:
         print_json(
             {
                 "schema": 1,
-                "protocol": one.run.protocol.name,
-                "first": {"path": str(first), "label": one.label},
-                "second": {"path": str(second), "label": other.label},
+                "protocol": run.protocol.name,
+                "first": {"path": str(first), "label": results[0].label},
+                "second": {"path": str(second), "label": results[1].label},
                 "partial": partial,
                 "inputs": inputs,
                 "metrics": {c.metric: asdict(c) for c in compared},
             }
         )
         return
-    say(f"{one.run.protocol.name}: {one.label} (first) and {other.label} (second)")
+    say(f"{run.protocol.name}: {results[0].label} (first) and {results[1].label} (second)")
     for comparison in compared:
-        _print(comparison, one.run.protocol.report, metrics[comparison.metric].info.decimals)
+        _print(comparison, run.protocol.report, metrics[comparison.metric].info.decimals)
     if inputs:
         say(inputs)
     if partial:

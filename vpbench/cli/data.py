@@ -70,17 +70,17 @@ def check(
             raise UsageError(f"-o: the protocol {text!r} fixes the options of its dataset")
         protocol = open_protocol(state.plugins, text)
         opened, split = open_protocol_dataset(state.plugins, protocol, roots(data_roots)), protocol.dataset.split
-        shown, clips = _clips(protocol, opened)
+        frames, clips = _clips(protocol, opened)
         findings = [*_sequences(opened, [split]), clips]
     else:
-        if strange := [other for other in values if other != text]:
-            raise UsageError(f"-o {strange[0]}....: this checks {text!r}; write -o {text}.OPTION=VALUE")
-        opened, split, shown = open_dataset(state.plugins, text, values.get(text, {}), roots(data_roots)), "", {}
+        if strangers := [key for key in values if key != text]:
+            raise UsageError(f"-o {strangers[0]}....: this checks {text!r}; write -o {text}.OPTION=VALUE")
+        opened, split, frames = open_dataset(state.plugins, text, values.get(text, {}), roots(data_roots)), "", {}
         findings = [*_sequences(opened, opened.info.splits), *member(opened, BaseDataset, "check")()]
     incomplete = any(finding.holds is False for finding in findings)
     if leaks:
         with progress_bar(f"reading {text}") as progress:
-            findings += find_leaks(opened, progress, split=split, clips=shown if split else None)
+            findings += find_leaks(opened, progress, split=split, clips=frames if split else None)
     if as_json:
         print_json([vars(finding) for finding in findings])
     else:
@@ -129,14 +129,14 @@ def prepare(
     from vpbench.select.options import check_used
     from vpbench.training.clips import training_manifest, training_protocol
 
-    wanted = pairs(annotate, "--annotate")
-    names = [Selector.parse(text).name for text in wanted.values()]
+    names_by_kind = pairs(annotate, "--annotate")
+    names = [Selector.parse(text).name for text in names_by_kind.values()]
     if weights and not names:
         raise UsageError(f"--weights {weights[0]}: add the annotator that they are for with --annotate")
-    own = parse_options(options, weights, names)
-    check_used(own, names)
+    values = parse_options(options, weights, names)
+    check_used(values, names)
     chosen = open_protocol(state.plugins, protocol)
-    annotators = choose_annotators(state.plugins, wanted, own)
+    annotators = choose_annotators(state.plugins, names_by_kind, values)
     opened = open_protocol_dataset(state.plugins, chosen, roots(data_roots))
     if training:
         manifest, chosen = training_manifest(chosen, opened), training_protocol(chosen)
@@ -147,13 +147,13 @@ def prepare(
     with progress_bar(f"preparing {chosen.name}") as progress:
         prepared = make(chosen, opened, manifest, modalities, progress)
     stores = [prepared]
-    for kind, annotator in annotators.items():
-        with progress_bar(f"{kind} by {annotator.name}") as progress:
+    for modality, annotator in annotators.items():
+        with progress_bar(f"{modality} by {annotator.name}") as progress:
             stores.append(prepare_annotations(chosen, prepared, manifest, annotator, progress))
     for store in stores:
         size = sum(path.stat().st_size for path in store.folder.iterdir())
-        what = f"{len(manifest.clips)} {'sequences' if training else 'clips'}"
-        say(f"{store.folder}: {what}, {size / 2**20:.0f} MiB")
+        kind = "sequences" if training else "clips"
+        say(f"{store.folder}: {len(manifest.clips)} {kind}, {size / 2**20:.0f} MiB")
 
 
 def _kind(plugins: Plugins, text: str) -> tuple[str, str]:
@@ -184,9 +184,9 @@ def _clips(protocol: Protocol, dataset: Dataset) -> tuple[dict[str, list[int]], 
     frames: dict[str, set[int]] = {}
     for clip in manifest.clips:
         frames.setdefault(clip.sequence, set()).update(clip.frames)
-    found = f"{count} ({short} sequences too short)" if short else str(count)
-    shown = {sequence: sorted(numbers) for sequence, numbers in frames.items()}
-    return shown, Finding(name, found, expected, protocol.clips in (None, count))
+    counted = f"{count} ({short} sequences too short)" if short else str(count)
+    shown_frames = {sequence: sorted(numbers) for sequence, numbers in frames.items()}
+    return shown_frames, Finding(name, counted, expected, protocol.clips in (None, count))
 
 
 def _sequences(dataset: Dataset, splits: Sequence[str]) -> list[Finding]:
@@ -196,22 +196,21 @@ def _sequences(dataset: Dataset, splits: Sequence[str]) -> list[Finding]:
     for split in splits:
         sequences = dataset.sequences(split)
         good, broken = ([s for s in sequences if bool(s.problem) is bad] for bad in (False, True))
-        found = f"{len(good)} ({sum(len(s.frames) for s in good)} frames)"
-        findings.append(Finding(f"{split}: sequences", found, "some", bool(good)))
+        counted = f"{len(good)} ({sum(len(s.frames) for s in good)} frames)"
+        findings.append(Finding(f"{split}: sequences", counted, "some", bool(good)))
         rates = Counter(f"{float(s.rate):.5g}" for s in sequences if s.rate)
         if rates:
             listed = ", ".join(f"{rate} ({count})" for rate, count in rates.most_common(_NAMED))
-            others = ", ..." if len(rates) > _NAMED else ""
-            findings.append(Finding(f"{split}: frames per second (videos)", listed + others, "-", None))
+            ellipsis = ", ..." if len(rates) > _NAMED else ""
+            findings.append(Finding(f"{split}: frames per second (videos)", listed + ellipsis, "-", None))
         if broken:
-            more = [f"and {len(broken) - _NAMED} more"] if len(broken) > _NAMED else []
-            named = (*(s.problem for s in broken[:_NAMED]), *more)
+            summary = [f"and {len(broken) - _NAMED} more"] if len(broken) > _NAMED else []
+            named = (*(s.problem for s in broken[:_NAMED]), *summary)
             findings.append(Finding(f"{split}: missing or unreadable", str(len(broken)), "0", False, named))
     return findings
 
 
 def _print(findings: list[Finding]) -> None:
-
     words = {True: "yes", False: "NO", None: "-"}
     rows = [[f.name, f.found, f.expected, words[f.holds]] for f in findings]
     say_table(rows, ["what", "found", "expected", "holds"])

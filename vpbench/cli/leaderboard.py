@@ -44,4 +44,4 @@ def command(state: State, results: tuple[Path, ...], out: Path, reported: Path |
             say(str(path))
         return
     if stale := stale_pages(pages, out):
-        raise ResultError(f"stale in {out}: {', '.join(stale)}; `vpbench leaderboard --out {out}` makes them anew")
+        raise ResultError(f"stale in {out}: {', '.join(stale)}; `vpbench leaderboard --out {out}` updates them")

@@ -40,7 +40,7 @@ class _Commands(click.Group):
     """First-party commands by name, then those that plugins add."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        self._let_plugins_add(ctx)
+        ctx.ensure_object(State).plugins.add_commands(self)
         return [*_COMMANDS, *sorted(set(self.commands) - set(_COMMANDS))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -48,13 +48,13 @@ class _Commands(click.Group):
             module, _ = _COMMANDS[cmd_name]
             command: click.Command = importlib.import_module(module).command
             return command
-        self._let_plugins_add(ctx)
+        ctx.ensure_object(State).plugins.add_commands(self)
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError as error:  # click would end without a word, whosever pipe it is
+        except BrokenPipeError as error:  # click would end silently, whichever pipe broke
             raise RuntimeError("broken pipe") from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -70,10 +70,6 @@ class _Commands(click.Group):
         rows += [(name, self.commands[name].get_short_help_str()) for name in added]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-    def _let_plugins_add(self, ctx: click.Context) -> None:
-        plugins = ctx.ensure_object(State).plugins
-        plugins.add_commands(self)
 
 
 def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -128,9 +124,9 @@ def _run(args: list[str]) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; what is published stays: run the same command again to go on", 130)
+        return _fail("interrupted; what is published stays: run the same command again to resume", 130)
     except _Terminated:
-        return _fail("terminated; what is published stays: run the same command again to go on", 143)
+        return _fail("terminated; what is published stays: run the same command again to resume", 143)
     except Exception as error:
         if isinstance(error.__cause__, BrokenPipeError):
             if stdout_is_closed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -55,19 +56,19 @@ def _predictor(plugins: Plugins, entry: Entry, preset: str, protocol: str | None
     members = members_of(target, f"predictor {entry.name!r}")
     presets = {key: dict(options) for key, options in members.presets.items()}
     if members.argument and not preset:  # it is built from its argument only
-        shown: dict[str, Any] = {"argument": members.argument}
+        content: dict[str, Any] = {"argument": members.argument}
     else:
         followed = open_protocol(plugins, protocol) if protocol else None
         chosen = choose_predictor(plugins, str(Selector(entry.name, preset)), {}, followed)
-        parts = count_parameters(chosen.value)
-        shown = {
+        counts = count_parameters(chosen.value)
+        content = {
             "preset": chosen.preset,
-            "parameters": sum(parts.values()),
-            "parts": parts,
+            "parameters": sum(counts.values()),
+            "parts": counts,
             "options": {k: {"value": v, "source": chosen.sources[k]} for k, v in chosen.options.items()},
             "info": asdict(chosen.info),
         }
-    return shown | {"presets": presets, "doc": _doc(target)}
+    return content | {"presets": presets, "doc": _doc(target)}
 
 
 def _dataset(plugins: Plugins, entry: Entry) -> dict[str, Any]:
@@ -126,8 +127,6 @@ def _result(path: Path) -> dict[str, Any]:
 
 
 def _doc(target: Any) -> str:
-    import inspect
-
     return inspect.getdoc(target) or ""
 
 

@@ -96,16 +96,16 @@ def command(
         raise UsageError("--epochs and --max-steps: one says how long to train")
     if suite_file is None and not len(protocols) == len(predictors) == 1:
         raise UsageError("say what to train with one -p and one -m, or name a SUITE.toml")
-    given = parse_assignments(options, "-o")
+    values_by_name = parse_assignments(options, "-o")
     if weights is not None:
         if len(predictors) != 1:
             raise UsageError(f"--weights {weights}: name the one predictor that they are for with -m")
         name = Selector.parse(predictors[0]).name
-        given.setdefault(name, {})["weights"] = str(weights)
+        values_by_name.setdefault(name, {})["weights"] = str(weights)
     recipe = {key: value for key in _RECIPE if (value := values.pop(key)) is not None}
     settings = TrainSettings(
         data_roots=roots(data_roots),
-        options=given,
+        options=values_by_name,
         annotate=pairs(annotate, "--annotate"),
         recipe=recipe,
         seed=seed or 0,
@@ -119,9 +119,9 @@ def command(
     if suite_file is not None:
         _train_suite(suite_file, protocols, predictors, seed, state.plugins, settings, pictures, only_job)
         return
-    check_used(given, [Selector.parse(text).name for text in (*predictors, *settings.annotate.values())])
+    check_used(values_by_name, [Selector.parse(text).name for text in (*predictors, *settings.annotate.values())])
     chosen = open_protocol(state.plugins, protocols[0])
-    import vpbench.training.train  # noqa: F401  (tells of a missing Lightning)
+    import vpbench.training.train  # noqa: F401  (reports a missing Lightning)
     from vpbench.training.plan import make_training_plan
 
     with busy(f"{chosen.name}: looking at data and weights"):
@@ -139,7 +139,7 @@ def _train_suite(
     pictures: int,
     only: int | None,
 ) -> None:
-    """Train what a suite's entries want and lack; one that fails does not stop the others."""
+    """Train every entry that needs weights and has none; one that fails does not stop the others."""
     from vpbench.evaluation.launch import is_first_process
     from vpbench.protocol.suite import Suite
     from vpbench.select.options import check_used
@@ -173,7 +173,7 @@ def _train_suite(
                 elif plan.resources.launched:
                     _train_launched(plan, job.protocol, pictures)
                 else:
-                    _train_apart(number, job)
+                    _train_in_child(number, job)
 
 
 def _train_launched(plan: TrainingPlan, protocol: str, pictures: int) -> None:
@@ -181,17 +181,17 @@ def _train_launched(plan: TrainingPlan, protocol: str, pictures: int) -> None:
     try:
         _train(plan, protocol, pictures)
     except VpbenchError as error:
-        rest = "; here the suite ends, with the launcher's processes: train the others with -p and -m"
-        raise click.ClickException(f"{error}{rest}") from error
+        advice = "; here the suite ends, with the launcher's processes: train the others with -p and -m"
+        raise click.ClickException(f"{error}{advice}") from error
 
 
-def _train_apart(number: int, job: Job) -> None:
-    """Train a suite's job on several processes, none of which has trained before or trains afterwards.
+def _train_in_child(number: int, job: Job) -> None:
+    """Train a suite's job on several processes below a new child process.
 
-    Of one that did, Lightning's environment, torch's process group and what failed in it would be in the way.
+    Lightning's environment, torch's process group and errors of an earlier training would break the next one.
 
     Raises:
-        PredictorError: it failed (and has said why).
+        PredictorError: the training failed; the child process has printed why.
     """
     command = [sys.executable, "-m", "vpbench", *sys.argv[1:], "--only-job", str(number)]
     # In a session of its own, so that Ctrl-C reaches it once: twice means "at once".
@@ -205,8 +205,8 @@ def _train_apart(number: int, job: Job) -> None:
     if code in (130, 143) or -code in _SIGNALS:
         raise click.exceptions.Exit(code if code > 0 else 128 - code)
     if code:
-        how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-        raise PredictorError(f"{job.protocol}, {job.label}: not trained; its processes ended with {how}")
+        ending = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+        raise PredictorError(f"{job.protocol}, {job.label}: not trained; its processes ended with {ending}")
 
 
 def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
@@ -221,9 +221,9 @@ def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
     try:
         train_plan(plan, say, (lambda manifest: PictureKeeper(manifest, pictures)) if pictures else None)
     except Stopped as stopped:
-        what = f"vpbench: stopped by {signal.Signals(stopped.number).name}; "
-        what += "saved: " if stopped.saved else "what was saved before stays: "
-        say(f"{what}the same command resumes in {plan.folder}", err=True)
+        state = "saved" if stopped.saved else "what was saved before stays"
+        name = signal.Signals(stopped.number).name
+        say(f"vpbench: stopped by {name}; {state}: the same command resumes in {plan.folder}", err=True)
         raise click.exceptions.Exit(130 if stopped.number == signal.SIGINT else 143) from None
     if main:
         _conclude(plan, protocol)
@@ -256,7 +256,7 @@ def _conclude(plan: TrainingPlan, protocol: str) -> None:
 
 
 def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
-    """Submit this very command, without what says so."""
+    """Submit this command, without its ``--submit`` and ``--job``."""
     from vpbench.select.options import parse_value
     from vpbench.training.submit import submit
 
@@ -275,11 +275,11 @@ def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
 
 def _without(args: list[str], flags: set[str]) -> list[str]:
     """Return arguments without some flags and the value of each."""
-    kept: list[str] = []
-    rest = iter(args)
-    for arg in rest:
-        if arg in flags:
-            next(rest)
-        elif arg.partition("=")[0] not in flags:
-            kept.append(arg)
-    return kept
+    remaining: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word in flags:
+            next(words)
+        elif word.partition("=")[0] not in flags:
+            remaining.append(word)
+    return remaining

@@ -1,4 +1,4 @@
-"""Say in one line what went wrong where no code of vpbench saw it coming: the system, memory, a plugin, or a bug."""
+"""Explain an unexpected exception in one line: an error of the system, no memory, a plugin's error, or a bug."""
 
 from __future__ import annotations
 
@@ -28,12 +28,7 @@ _MEMORY = ("can't allocate memory", "out of memory")
 
 
 def explain(error: Exception, plugins: Plugins | None) -> str:
-    """Return the line for an exception that is no :class:`vpbench.VpbenchError`.
-
-    Args:
-        error: the exception, with its traceback.
-        plugins: those that are loaded; None where loading failed.
-    """
+    """Return the line for an exception that is no :class:`vpbench.VpbenchError`; ``plugins`` are the loaded ones."""
     name = _plugin_of(error, plugins)
     origin = f"plugin {name}: " if name else ""
     if isinstance(error, OSError) and error.errno is not None:

@@ -97,6 +97,6 @@ def _report(file: Path, content: Any, network: Network) -> list[str]:
     from vpbench.select.checkpoint_names import listed
 
     lines = list(network.listing())
-    more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    summary = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     left_out = [f"left out: {listed(network.left_out)}"] if network.left_out else []
-    return [f"{file}: {listed(content)}", network.summary(), *lines[:_LISTED], *more, *left_out]
+    return [f"{file}: {listed(content)}", network.summary(), *lines[:_LISTED], *summary, *left_out]

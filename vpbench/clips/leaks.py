@@ -36,12 +36,12 @@ def find_leaks(
 ) -> list[Finding]:
     """Compare each split with those before it, ``train`` first.
 
-    Frames of a single colour are left out of the comparison of pixels: they say nothing of where they come from.
+    Frames of a single colour are left out of the comparison of pixels, since unrelated videos share them.
 
     Args:
         dataset: the dataset, opened.
         progress: called with (frames read, frames to read).
-        split: compare this split with all others, and not the others among themselves.
+        split: compare only this split with all others.
         clips: the frames of ``split`` that count, by sequence; by default all.
 
     Returns:
@@ -53,7 +53,7 @@ def find_leaks(
     """
     splits = sorted(dataset.info.splits, key=lambda name: (name == split, name != _TRAIN))
     if len(splits) < 2:
-        raise UsageError(f"--leaks compares splits, and this dataset has {splits[0]!r} alone")
+        raise UsageError(f"leaks are searched between splits, and this dataset has {splits[0]!r} alone")
     pairs = [(a, b) for a, b in combinations(splits, 2) if split in ("", b)]
     listed = {name: dataset.sequences(name) for name in splits}
     frames = {name: {s.name: s.frames for s in listed[name] if not s.problem} for name in splits}

@@ -70,9 +70,9 @@ def make_store(
         folder: the store's folder.
         dataset: the dataset that it is made from.
         contents: the keys that it holds.
-        read: gives its arrays, at most ``size`` entries at a time.
+        read: called for the keys of one block at a time.
         progress: called with (keys done, keys to do).
-        size: the entries of a block; a stop costs no more than these.
+        size: the entries of a block.
 
     Raises:
         DataError: ``read`` fails, or a sequence changes its size.

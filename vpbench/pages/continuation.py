@@ -2,15 +2,15 @@
 
 ::
 
-    strip.png             a column per frame: the context, then the prediction; below, what the video itself shows
+    strip.png             a column per frame: the context, then the prediction; below, the true frames of the video
     prediction.gif, .mp4  the context in a grey frame, then the prediction in an orange one
     frames/0001.png       the predicted frame of step 1, in the size that the predictor worked in
     semantics/0001.png    predicted labels in their palette, where predicted
     flow/0001.png         predicted flow in the usual colour wheel, where predicted
-    disocclusion/0001.png what the predictor holds to be newly visible, white on black, where predicted
-    prediction.json       what was predicted by what from what, and all these files
+    disocclusion/0001.png pixels that are newly visible, white on black, where predicted
+    prediction.json       the predictor, its options and its context, and the names of all these files
 
-Of several samples, each has its own ``sample0/``, ``sample1/``, ... for all but the strip and ``prediction.json``.
+Several samples lie in folders ``sample0/``, ``sample1/``, ..., but share the strip and ``prediction.json``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from PIL import Image
 from vpbench.errors import ResultError
 from vpbench.evaluation.continuation import Continuation
 from vpbench.files import RECORD, parse_json, read_text, write_errors
-from vpbench.pages.strips import Row, flow_row, frames_row, labels_row, mask_row, strip
+from vpbench.pages.strips import Row, column_heads, flow_row, frames_row, labels_row, mask_row, strip
 from vpbench.plugin.clip import Context, Prediction
 
 __all__ = ["check_out", "continuation_strip", "write_continuation"]
@@ -49,7 +49,7 @@ Picture = NDArray[np.uint8]
 
 
 def check_out(out: Path) -> None:
-    """Check that predictions may go to a folder: it is not there, empty, or holds only what was predicted before.
+    """Check that predictions may go to a folder: it is missing, empty, or holds only an earlier prediction.
 
     Raises:
         ResultError: it is a file, holds anything else, or cannot be written; nothing of it was touched.
@@ -59,14 +59,14 @@ def check_out(out: Path) -> None:
         place = next(path for path in (*folder.parents, folder) if path.exists())
         for path in (folder, place):
             if path.exists() and not path.is_dir():
-                raise ResultError(f"{path} is a file: choose another folder with --out")
+                raise ResultError(f"{path} is a file: choose another output folder")
         if not os.access(place, os.W_OK | os.X_OK):
-            raise ResultError(f"{place} may not be written: choose another folder with --out")
+            raise ResultError(f"{place} may not be written: choose another output folder")
         written = _written(folder)
         for path in folder.rglob("*"):
             name = path.relative_to(folder).as_posix()
             if name not in written and (path.is_symlink() or not path.is_dir()):
-                raise ResultError(f"{out} holds {name}, which `vpbench predict` did not write: choose another --out")
+                raise ResultError(f"{out} holds {name}, which `vpbench predict` did not write: choose another folder")
 
 
 def write_continuation(continuation: Continuation, out: Path) -> dict[str, Any]:
@@ -97,10 +97,10 @@ def _written(out: Path) -> set[str]:
 
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
-    """Give a new folder beside ``out`` that takes its place at the end, and is removed on any error."""
+    """Yield a new folder next to ``out`` that takes its place at the end, and is removed on any error."""
     out.parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(3)
-    new, old = (out.with_name(f".{out.name}.{token}.{what}") for what in ("new", "old"))
+    new, old = (out.with_name(f".{out.name}.{token}.{suffix}") for suffix in ("new", "old"))
     new.mkdir()
     try:
         yield new
@@ -127,14 +127,14 @@ def _describe(continuation: Continuation) -> dict[str, Any]:
         "preset": chosen.preset,
         "options": dict(chosen.options),
         "fingerprint": chosen.fingerprint,
-        "annotators": {modality: one.describe() for modality, one in continuation.annotators.items()},
+        "annotators": {modality: annotator.describe() for modality, annotator in continuation.annotators.items()},
         "notes": list(continuation.notes),
     }
 
 
 def _write_files(continuation: Continuation, folder: Path) -> list[str]:
     """Write everything but ``prediction.json``; return the names below the folder."""
-    given = len(continuation.frames)
+    count = len(continuation.frames)
     names = ["strip.png"]
     continuation_strip(continuation).save(folder / "strip.png", optimize=True)
     for sample, prediction in enumerate(continuation.predictions):
@@ -142,13 +142,13 @@ def _write_files(continuation: Continuation, folder: Path) -> list[str]:
         rows = _rows(continuation.batch.context, prediction)
         for modality, row in rows.items():
             (folder / below / modality).mkdir(parents=True)
-            for step, picture in enumerate(row.pictures[given:], 1):
+            for step, picture in enumerate(row.pictures[count:], 1):
                 assert picture is not None  # every step is predicted
                 names.append(f"{below}{modality}/{step:04d}.png")
                 Image.fromarray(picture).save(folder / names[-1])
         if "frames" in rows:
-            shown = [picture for picture in rows["frames"].pictures if picture is not None]
-            film = [_bordered(picture, _GREY if i < given else _ORANGE) for i, picture in enumerate(shown)]
+            pictures = [picture for picture in rows["frames"].pictures if picture is not None]
+            film = [_bordered(picture, _GREY if i < count else _ORANGE) for i, picture in enumerate(pictures)]
             names += [f"{below}prediction.gif", f"{below}prediction.mp4"]
             _write_gif(folder / names[-2], film)
             _write_mp4(folder / names[-1], film)
@@ -156,58 +156,56 @@ def _write_files(continuation: Continuation, folder: Path) -> list[str]:
 
 
 def continuation_strip(continuation: Continuation) -> Image.Image:
-    """Draw a row for each thing predicted, the context before the prediction (framed in orange), and a row of what the
-    video itself shows where it goes on.
+    """Draw a row per predicted modality: the context, then the prediction, with predicted frames framed in orange.
 
-    Large pictures are scaled down, so that the strip is about 4000 pixels wide.
+    If the video continues after the context, its true frames and the error follow. Large pictures are scaled down, so
+    that the strip is about 4000 pixels wide.
     """
     context, future = continuation.batch.context, continuation.batch.future
-    given, several = len(continuation.frames), len(continuation.predictions) > 1
-    heads = [*(f"t{k - given + 1:+d}" if k < given - 1 else "t" for k in range(given))]
-    heads += [f"t+{k}" for k in range(1, continuation.batch.horizon + 1)]
+    count, several = len(continuation.frames), len(continuation.predictions) > 1
+    heads = column_heads(count, continuation.batch.horizon)
     width = max(_LEAST_WIDTH, _STRIP_WIDTH // len(heads))
-    pictures: list[Row] = []
-    others: list[Row] = []
+    frame_rows: list[Row] = []
+    modality_rows: list[Row] = []
     for sample, prediction in enumerate(continuation.predictions):
         for modality, row in _rows(context, prediction).items():
             fitted = _fitted(row, width)
-            before = fitted.pictures[:given] if sample == 0 else [None] * given
-            after = [_marked(p) if p is not None and modality == "frames" else p for p in fitted.pictures[given:]]
+            before = fitted.pictures[:count] if sample == 0 else [None] * count
+            after = [_marked(p) if p is not None and modality == "frames" else p for p in fitted.pictures[count:]]
             title = f"{row.title}, sample {sample}" if several else row.title
-            (pictures if modality == "frames" else others).append(Row(title, [*before, *after]))
-    if not pictures:
-        pictures.append(_fitted(frames_row("frames", context.frames[0]), width))
+            (frame_rows if modality == "frames" else modality_rows).append(Row(title, [*before, *after]))
+    if not frame_rows:
+        frame_rows.append(_fitted(frames_row("frames", context.frames[0]), width))
     if future.steps:
-        pictures.append(_fitted(frames_row("the video", future.frames[0], given), width))
+        frame_rows.append(_fitted(frames_row("the video", future.frames[0], count), width))
         if (predicted := continuation.predictions[0].frames) is not None:
             error = (predicted[0, : len(future.steps)] - future.frames[0]).abs()
-            pictures.append(_fitted(frames_row("error", error, given), width))
-    return strip(heads, [*pictures, *others])
+            frame_rows.append(_fitted(frames_row("error", error, count), width))
+    return strip(heads, [*frame_rows, *modality_rows])
 
 
 def _rows(context: Context, prediction: Prediction) -> dict[str, Row]:
-    """Return what was predicted for the one clip, by modality, after what the context has of it."""
-    given = context.frames.shape[1]
+    """Return the context and the prediction of the one clip, by predicted modality."""
+    count = context.frames.shape[1]
     rows: dict[str, Row] = {}
     if prediction.frames is not None:
         rows["frames"] = frames_row("frames", torch.cat([context.frames[0], prediction.frames[0]]))
     if prediction.semantics is not None and prediction.label_space is not None:
-        before: Sequence[Picture | None] = [None] * given
+        before: Sequence[Picture | None] = [None] * count
         if context.semantics is not None and context.label_space is not None:
             before = labels_row("", context.semantics[0], context.label_space).pictures
-        semantics = prediction.semantics[0]
-        labels = semantics.argmax(dim=1) if semantics.ndim == 4 else semantics
-        rows["semantics"] = Row("labels", [*before, *labels_row("", labels, prediction.label_space).pictures])
+        after = labels_row("", prediction.semantics[0], prediction.label_space).pictures
+        rows["semantics"] = Row("labels", [*before, *after])
     if prediction.flow is not None:
-        seen = prediction.flow[0, :0] if context.flow is None else context.flow[0]
-        rows["flow"] = flow_row("flow", torch.cat([seen, prediction.flow[0]]), given - len(seen))
+        past = prediction.flow[0, :0] if context.flow is None else context.flow[0]
+        rows["flow"] = flow_row("flow", torch.cat([past, prediction.flow[0]]), count - len(past))
     if prediction.disocclusion is not None:
-        rows["disocclusion"] = mask_row("new", prediction.disocclusion[0], given)
+        rows["disocclusion"] = mask_row("new", prediction.disocclusion[0], count)
     return rows
 
 
 def _fitted(row: Row, width: int) -> Row:
-    """Scale pictures down to a width, or small ones up by a whole factor: to the size that they are shown in."""
+    """Scale large pictures down to a width, and small ones up by a whole factor."""
     pictures: list[Picture | None] = []
     for picture in row.pictures:
         if picture is not None and picture.shape[1] > width:
@@ -237,8 +235,8 @@ def _bordered(picture: Picture, colour: tuple[int, int, int]) -> Picture:
 
 
 def _write_gif(path: Path, film: Sequence[Picture]) -> None:
-    first, *rest = [Image.fromarray(picture) for picture in film]
-    first.save(path, save_all=True, append_images=rest, duration=1000 // RATE, loop=0)
+    first, *following = [Image.fromarray(picture) for picture in film]
+    first.save(path, save_all=True, append_images=following, duration=1000 // RATE, loop=0)
 
 
 def _write_mp4(path: Path, film: Sequence[Picture]) -> None:

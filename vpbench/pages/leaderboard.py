@@ -23,6 +23,7 @@ from vpbench.pages.standings import (
     Standing,
     Table,
     collect,
+    cost_of,
     equal,
     group_standings,
     make_tables,
@@ -82,27 +83,28 @@ def _page(name: str, standings: Sequence[Standing], reported: str) -> str:
         run = standing.results[0].run
         groups[-run.protocol.version, run.identity.protocol, run.identity.manifest].append(standing)
     partial = [standing for standing in standings if not _complete(standing)]
-    parts = [f"{MARK}\n# {name}\n"]
+    paragraphs = [f"{MARK}\n# {name}\n"]
     if summary := _summary(standings):
-        parts.append(f"{markdown(summary)}\n")
-    parts += [_group(groups[key]) for key in sorted(groups)]
+        paragraphs.append(f"{markdown(summary)}\n")
+    paragraphs += [_group(groups[key]) for key in sorted(groups)]
     if partial:
-        parts.append(_partial(partial))
-    if reported:
-        parts.append(reported)
-    return "\n".join(parts)
+        paragraphs.append(_partial(partial))
+    return "\n".join([*paragraphs, *filter(None, [reported])])
 
 
 def _group(standings: Sequence[Standing]) -> str:
     results = [result for standing in standings for result in standing.results]
-    parts = [_introduction(results[0])]
+    paragraphs = [_introduction(results[0])]
     names = list(dict.fromkeys(metric for result in results for metric in result.summary.scores))
-    parts += [text for metric in names for text in _metric(metric, standings)]
-    if reasons := sorted({(m, why) for r in results for m, why in r.summary.skipped.items() if m not in names}):
-        parts.append("Not measured: " + "; ".join(markdown(f"{metric} ({why})") for metric, why in reasons) + ".\n")
+    paragraphs += [text for metric in names for text in _metric(metric, standings)]
+    if skipped := sorted(
+        {item for result in results for item in result.summary.skipped.items() if item[0] not in names}
+    ):
+        texts = [markdown(f"{metric} ({reason})") for metric, reason in skipped]
+        paragraphs.append(f"Not measured: {'; '.join(texts)}.\n")
     if remarks := list(dict.fromkeys(_remarks([c for standing in standings for c in standing.candidates]))):
-        parts.append("Remarks: " + "; ".join(map(markdown, remarks)) + ".\n")
-    return "\n".join(parts)
+        paragraphs.append("Remarks: " + "; ".join(map(markdown, remarks)) + ".\n")
+    return "\n".join(paragraphs)
 
 
 def _introduction(result: Result) -> str:
@@ -122,19 +124,20 @@ def _remarks(candidates: Sequence[Candidate]) -> Iterable[str]:
     """Yield remarks on single results; each names its result so that no other one of the page can be meant."""
     results = [candidate.result for candidate in candidates]
     names = [_name(result, results, seed=True) for result in results]
-    for name, result in zip(names, results, strict=True):
+    named = list(zip(names, results, strict=True))
+    for name, result in named:
         if mixed := result.mixed():
             yield f"{name}: mixes {'; '.join(mixed)}"
-    for name, result in zip(names, results, strict=True):
+    for name, result in named:
         if result.training == "unknown":
             yield f"{name}: nothing is known of the clips that it was trained on"
-    for name, result in zip(names, results, strict=True):
+    for name, result in named:
         if frames := result.summary.clamped_frames:
             yield f"{name}: {frames} frames clamped to [0,1]"
-    for name, result in zip(names, results, strict=True):
+    for name, result in named:
         for metric, score in result.summary.scores.items():
-            for why, frames in score.undefined.items():
-                yield f"{name}: {metric} undefined for {frames} frames ({why})"
+            for reason, frames in score.undefined.items():
+                yield f"{name}: {metric} undefined for {frames} frames ({reason})"
     for name, candidate in zip(names, candidates, strict=True):
         for metric, doubt in candidate.doubts.items():
             yield f"{name}: {metric} could not be computed again from the rows ({doubt})"
@@ -173,7 +176,7 @@ def _table(title: str, separation: str, lines: Sequence[Line]) -> str:
     for rank, line in ranked:
         cells = [rank, _line_name(line, [other for _, other in ranked])]
         for head, score, factor in columns:
-            bold = line in contenders and equal(_cost(score(line).value, better), best[head])
+            bold = line in contenders and equal(cost_of(score(line).value, better), best[head])
             cells.append(_cell(score(line), factor, spec.decimals, bold=bold))
         if reference is not None:
             cells.append(_skill(line.overall, reference.overall, better))
@@ -203,10 +206,6 @@ def _columns(metric: str, steps: Sequence[int], run: RunRecord) -> list[Column]:
 
 def _best(values: Sequence[float | None], better: Better) -> float | None:
     return min((cost(value, better) for value in values if value is not None), default=None)
-
-
-def _cost(value: float | None, better: Better) -> float | None:
-    return None if value is None else cost(value, better)
 
 
 def _cell(score: Score, factor: float, decimals: int, *, bold: bool) -> str:

@@ -1,5 +1,6 @@
-"""What papers print, on a protocol's page: a section below the measured scores. Its rows are marked *reported*, with
-their source; they have no rank and no bold, and stand in the order of the papers' tables.
+"""Write the section of a protocol's page with the scores that papers report.
+
+Its rows are marked *reported*, with their source. They have no rank and no bold, and keep the order of the papers.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ def section(protocol: str, tables: Sequence[PrintedTable]) -> str:
     if not scores:
         return ""
     marks = _marks(scores)
-    parts = [f"## Reported by papers\n\n{_INTRO}"]
+    sections = [f"## Reported by papers\n\n{_INTRO}"]
     for metric in dict.fromkeys(score.column.metric for score in scores):
-        parts.append(_metric(metric, [s for s in scores if s.column.metric == metric], marks))
+        sections.append(_metric(metric, [s for s in scores if s.column.metric == metric], marks))
     sources = {(score.source, score.table) for score in scores}
-    shown = [table for table in tables if (table.source, table.table) in sources]
+    cited = [table for table in tables if (table.source, table.table) in sources]
     lines = [f"- <sup>{mark}</sup> {markdown(reason)}" for reason, mark in marks.items()]
-    papers = {table.source: table.paper for table in shown}
+    papers = {table.source: table.paper for table in cited}
     lines += [f"- {markdown(source)} is *{markdown(paper)}*." for source, paper in papers.items()]
-    notes = [f"{table.source}, Table {table.table}: {note}" for table in shown for note in table.notes]
+    notes = [f"{table.source}, Table {table.table}: {note}" for table in cited for note in table.notes]
     lines += [f"- {markdown(note)}" for note in notes]
-    return "\n".join([*parts, "\n".join(lines) + "\n"])
+    return "\n".join([*sections, "\n".join(lines) + "\n"])
 
 
 def _scores(protocol: str, tables: Sequence[PrintedTable]) -> list[Score]:
@@ -58,14 +59,14 @@ def _scores(protocol: str, tables: Sequence[PrintedTable]) -> list[Score]:
 
 
 def _marks(scores: Sequence[Score]) -> dict[str, str]:
-    """Return the footnote mark of each reason, numbered as they come, with "?" where it is one to doubt a number."""
+    """Return the footnote mark of each reason, numbered in order; "?" marks a reason to doubt a number."""
     doubts = {reason for score in scores for reason in score.suspect}
     reasons = dict.fromkeys(reason for score in scores for reason in (*score.suspect, *score.remarks))
     return {reason: f"{'?' if reason in doubts else ''}{i}" for i, reason in enumerate(reasons, 1)}
 
 
 def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
-    horizons = sorted({score.column.horizon for score in scores}, key=_order)
+    horizons = sorted({score.column.horizon for score in scores}, key=lambda text: _horizon(text)[::-1])
     printed: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         printed[score.source, score.method, score.table][score.column.horizon] = score
@@ -77,10 +78,10 @@ def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
         [
             "*reported*",
             markdown(method),
-            markdown(f"{source}, Table{'s' * (len(where) > 1)} {', '.join(where)}"),
+            markdown(f"{source}, Table{'s' * (len(numbers) > 1)} {', '.join(numbers)}"),
             *texts,
         ]
-        for (source, method, texts), where in rows.items()
+        for (source, method, texts), numbers in rows.items()
     ]
     heads = ["", "method", "source", *(_title(horizon) for horizon in horizons)]
     table = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
@@ -88,19 +89,14 @@ def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
     return f"### {markdown(metric)}, reported\n\n{arrow}{_units(scores)}\n\n{table}\n"
 
 
-def _order(horizon: str) -> tuple[int, str]:
-    kind, k = _parts(horizon)
-    return k, kind
-
-
-def _parts(horizon: str) -> tuple[str, int]:
+def _horizon(horizon: str) -> tuple[str, int]:
     match = HORIZON.fullmatch(horizon)
     assert match is not None  # the schema says so
     return match[1], int(match[2])
 
 
 def _title(horizon: str) -> str:
-    kind, k = _parts(horizon)
+    kind, k = _horizon(horizon)
     return _STEPS[kind].format(k)
 
 

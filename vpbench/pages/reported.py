@@ -78,7 +78,7 @@ class PrintedTable(Strict):
 
     schema_: Literal[1] = Field(alias="schema")
     kind: Literal["scores", "parameters"]
-    """Tables of parameters are kept beside the scores and are shown on no leaderboard."""
+    """Tables of parameters are shown on no leaderboard."""
     source: Text
     """Short name of the paper."""
     paper: Text
@@ -86,21 +86,21 @@ class PrintedTable(Strict):
     """The table's number in the paper."""
     about: Text
     notes: tuple[Text, ...] = Field(default=(), strict=False)
-    """What holds for the whole table."""
+    """Remarks on the whole table."""
     reasons: dict[str, Text] = Field(default_factory=dict)
     columns: dict[str, Column] = Field(min_length=1)
     rows: dict[Text, dict[str, Cell]] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _complete(self) -> PrintedTable:
-        same: dict[tuple[str, str, str], str] = {}
+        columns: dict[tuple[str, str, str], str] = {}
         for key, column in self.columns.items():
             if (self.kind == "scores") != bool(column.protocol and column.horizon):
                 raise ValueError(f"columns.{key}: tables of scores, and they alone, have a protocol and a horizon")
-            what = (column.protocol, column.metric, column.horizon)
-            if what in same:
-                raise ValueError(f"columns.{key} is a duplicate of columns.{same[what]}")
-            same[what] = key
+            content = (column.protocol, column.metric, column.horizon)
+            if content in columns:
+                raise ValueError(f"columns.{key} is a duplicate of columns.{columns[content]}")
+            columns[content] = key
         return self
 
     @model_validator(mode="after")
@@ -162,7 +162,7 @@ def load_reported(root: Path) -> list[PrintedTable]:
     """
     paths = sorted(root.glob("*.toml"))
     if not paths:
-        raise DataError(f"{root}: there is no table of a paper (*.toml) in it; name another folder with --reported")
+        raise DataError(f"{root}: there is no table of a paper (*.toml) in it; name another folder of published tables")
     tables: dict[tuple[str, str], tuple[Path, PrintedTable]] = {}
     for path in paths:
         try:

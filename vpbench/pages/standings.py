@@ -177,8 +177,10 @@ def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
     for candidate in candidates:
         by_identity[candidate.result.run.identity_hash].append((_units(candidate.result), candidate))
     for copies in by_identity.values():
-        for (units, first), (others, second) in combinations(copies, 2):
-            differing = [number for number in units.keys() & others.keys() if units[number] != others[number]]
+        for (units, first), (twin, second) in combinations(copies, 2):
+            differing = [
+                number for number in units.keys() & copied_units.keys() if units[number] != copied_units[number]
+            ]
             if differing:
                 raise ResultError(
                     f"{first.result.path} and {second.result.path} are results of one identity with other rows (unit "
@@ -266,10 +268,15 @@ def ranks(lines: Sequence[Line], better: Better) -> list[tuple[str, Line]]:
     """
 
     def line_cost(line: Line) -> float | None:
-        return None if line.overall is None else cost(line.overall, better)
+        return cost_of(line.overall, better)
 
     def order(line: Line) -> tuple[bool, bool, float, str]:
-        return bool(line.unranked_because), line.overall is None, line_cost(line) or 0.0, line.standing.label
+        return (
+            bool(line.unranked_because),
+            line.overall is None,
+            line_cost(line) or 0.0,
+            line.standing.label,
+        )
 
     ranked: list[tuple[str, Line]] = []
     for place, line in enumerate(sorted(lines, key=order), 1):
@@ -278,6 +285,11 @@ def ranks(lines: Sequence[Line], better: Better) -> list[tuple[str, Line]]:
             rank = ranked[-1][0]
         ranked.append((rank, line))
     return ranked
+
+
+def cost_of(value: float | None, better: Better) -> float | None:
+    """Return the cost of a score (lower is better); None for an undefined score."""
+    return None if value is None else cost(value, better)
 
 
 def equal(first: float | None, second: float | None) -> bool:

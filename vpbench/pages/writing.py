@@ -23,9 +23,7 @@ def write_pages(pages: Mapping[str, str], folder: Path) -> list[Path]:
     """
     for name in pages:
         if (text := _text(below(folder, name))) and not text.startswith(MARK):
-            raise ResultError(
-                f"{folder / name} was not made by `vpbench leaderboard`: choose another folder with --out"
-            )
+            raise ResultError(f"{folder / name} was not made by `vpbench leaderboard`: choose another output folder")
     for path in _generated(folder):
         if path.name not in pages:
             path.unlink()
@@ -58,4 +56,4 @@ def _text(path: Path) -> str:
     try:
         return read_bytes(path, RUN).decode(errors="replace")
     except (OSError, ValueError) as error:
-        raise ResultError(f"{path} cannot be read: {error}; choose another folder with --out") from error
+        raise ResultError(f"{path} cannot be read: {error}; choose another output folder") from error

@@ -77,8 +77,8 @@ class Sliding(_Window):
     start: Frame = 0
     stride: Count
     pad: Literal["replicate"] | None = None
-    """``"replicate"``: windows may begin before the sequence does, as long as one frame of it is seen; copies of the
-    first that is seen stand for those that do not exist. ``start`` counts from the earliest such window."""
+    """``"replicate"``: windows may begin before the sequence, as long as one frame of their context exists. Copies of
+    the first existing frame fill the gap. ``start`` counts from the earliest such window."""
 
 
 class Random(_Window):
@@ -90,8 +90,9 @@ class Random(_Window):
 
 
 class Anchored(Strict):
-    """The target frame is fixed and the context moves with the step: one window per (sequence, step), of which only
-    the last frame is scored. A mean over steps 1 to k is undefined.
+    """One window per (sequence, step). The target frame is fixed, the context moves, and only the target is scored.
+
+    A mean over steps 1 to k is undefined.
     """
 
     kind: Literal["anchored"]
@@ -135,7 +136,7 @@ class CentreCrop(Strict):
     fraction: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
-    def _one(self) -> CentreCrop:
+    def _size_or_fraction(self) -> CentreCrop:
         if (self.size is None) == (self.fraction is None):
             raise ValueError("centre-crop takes either size or fraction")
         return self

@@ -30,27 +30,27 @@ Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
 
 
 class Entry(Strict):
-    """One predictor of a suite, in one form; what is not said is the suite's."""
+    """One predictor of a suite, in one form; fields that are left out are the suite's."""
 
     name: str = Field(min_length=1)
-    """``NAME`` or ``NAME:PRESET``, as after ``-m``."""
+    """``NAME`` or ``NAME:PRESET``."""
     options: dict[str, Any] = Field(default_factory=dict)
     weights: str = ""
     """A file of weights; another way to set the option of that name."""
     train: bool | dict[str, Any] = False
     """Whether ``vpbench train`` makes the weights, per protocol and seed; or so, with other values of the recipe."""
     protocols: Names | None = None
-    """Those of the suite's that it is evaluated on."""
+    """The protocols of the suite that it is evaluated on."""
     seeds: Seeds | None = None
     samples: Samples | None = None
     annotate: dict[str, str] = Field(default_factory=dict)
-    """Annotators by modality, whatever the dataset has, as after ``--annotate``."""
+    """Annotators by modality, which replace data of the dataset."""
 
     @model_validator(mode="after")
     def _weights_from_one_place(self) -> Entry:
-        given = {"weights": self.weights, "train": self.train is not False, "options": "weights" in self.options}
-        if len(places := [name for name, there in given.items() if there]) > 1:
-            raise ValueError(f"{self.name}: weights come from one place, not from both {places[0]} and {places[1]}")
+        places = {"weights": self.weights, "train": self.train is not False, "options": "weights" in self.options}
+        if len(named := [name for name, value in places.items() if value]) > 1:
+            raise ValueError(f"{self.name}: weights come from one place, not from both {named[0]} and {named[1]}")
         if isinstance(self.train, dict):
             for name, value in self.train.items():
                 if name not in _RECIPE:
@@ -69,10 +69,10 @@ class Entry(Strict):
     @property
     def label(self) -> str:
         """The name and everything that differs from the suite's other entries."""
-        said = {**self.options, **self.annotate}
-        said |= {"weights": self.weights} if self.weights else {}
-        said |= {"samples": self.samples} if self.samples else {}
-        return " ".join([self.name, *(f"{name}={value}" for name, value in said.items())])
+        values = {**self.options, **self.annotate}
+        values |= {"weights": self.weights} if self.weights else {}
+        values |= {"samples": self.samples} if self.samples else {}
+        return " ".join([self.name, *(f"{name}={value}" for name, value in values.items())])
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ class Job:
     seed: int
     samples: int
     folder: Path
-    """What relative paths of the entry start from."""
+    """The folder that relative paths of the entry start from."""
     annotate: Mapping[str, str]
     """The suite's annotators, for what the dataset lacks and the predictor requires."""
 
@@ -132,7 +132,7 @@ class Suite(Strict):
         return suite
 
     def narrowed(self, protocols: Sequence[str], predictors: Sequence[str]) -> Suite:
-        """Return the suite with these protocols and predictors only; none named is all of them.
+        """Return the suite with these protocols and predictors only; an empty sequence selects all.
 
         ``NAME`` takes every entry of that predictor, ``NAME:PRESET`` those of that preset. A protocol's file is named
         by a path that starts here.
@@ -141,7 +141,7 @@ class Suite(Strict):
             UsageError: one that the suite does not have, or nothing is left.
         """
         places = {self._place(text): text for text in self.protocols}
-        kept = {places[_resolved(text)] for text in protocols if _resolved(text) in places}
+        selected = {places[_resolved(text)] for text in protocols if _resolved(text) in places}
         if unknown := [text for text in protocols if _resolved(text) not in places]:
             raise UsageError(f"suite {self.name}: no protocol {unknown[0]!r}{did_you_mean(unknown[0], self.protocols)}")
         forms = {form for entry in self.predictors for form in (entry.name, entry.selector.name)}
@@ -149,7 +149,7 @@ class Suite(Strict):
             raise UsageError(f"suite {self.name}: no predictor {unknown[0]!r}{did_you_mean(unknown[0], forms)}")
         narrow = self.model_copy(
             update={
-                "protocols": tuple(p for p in self.protocols if not protocols or p in kept),
+                "protocols": tuple(p for p in self.protocols if not protocols or p in selected),
                 "predictors": tuple(
                     entry
                     for entry in self.predictors
@@ -162,12 +162,12 @@ class Suite(Strict):
         return narrow
 
     def jobs(self, seed: int | None = None, samples: int | None = None) -> list[Job]:
-        """Return everything to do, protocol by protocol; ``seed`` and ``samples`` replace all that the suite says."""
+        """Return every job, protocol by protocol; ``seed`` and ``samples`` override those of the suite."""
         return [
             Job(
                 _path(self._folder, name),
                 entry,
-                one,
+                entry_seed,
                 samples or entry.samples or self.samples,
                 self._folder,
                 self.annotate,
@@ -175,7 +175,7 @@ class Suite(Strict):
             for name in self.protocols
             for entry in self.predictors
             if entry.protocols is None or name in entry.protocols
-            for one in ((seed,) if seed is not None else entry.seeds or self.seeds)
+            for entry_seed in ((seed,) if seed is not None else entry.seeds or self.seeds)
         ]
 
     def _place(self, protocol: str) -> str:

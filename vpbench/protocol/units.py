@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -95,7 +96,7 @@ def build_manifest(
 
     Args:
         protocol: the protocol.
-        dataset: its dataset, opened.
+        dataset: the opened dataset.
         limit: take that many clips, spread evenly over all: a look, not a result.
         allow_partial: leave out what is missing or unreadable and say so, instead of failing.
         problems: sequences that turned out to be unreadable, each with its problem.
@@ -109,28 +110,27 @@ def build_manifest(
     sequences = [_named(replace(s, problem=problems[s.name]) if problems and s.name in problems else s) for s in listed]
     broken = [s for s in sequences if s.problem]
     if broken and not allow_partial:
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise DataError(f"{broken[0].problem}{more}; --allow-partial leaves it out and marks the result partial")
+        count = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise DataError(f"{broken[0].problem}{count}; --allow-partial leaves it out and marks the result partial")
     if broken:
         reasons.append(f"{len(broken)} unreadable sequences left out")
     sampled = sample(protocol.sampling, [s for s in sequences if not s.problem])
     clips = sampled.clips
     if not clips:
-        found = f"{len(sampled.dropped)} are too short for {_window(protocol)}"
+        reason = f"{len(sampled.dropped)} are too short for {_window(protocol)}"
         if broken:
-            found += f"; {len(broken)} are missing or unreadable: {broken[0].problem}"
+            reason += f"; {len(broken)} are missing or unreadable: {broken[0].problem}"
         raise DataError(
             f"protocol {protocol.name}: no clip in {len(sequences)} sequences of {protocol.dataset.name} "
-            f"(split {protocol.dataset.split!r}; {found})"
+            f"(split {protocol.dataset.split!r}; {reason})"
         )
     if protocol.clips is not None and len(clips) != protocol.clips:
-        found = f"{len(clips)} of {protocol.clips} clips"
         if not allow_partial:
             raise DataError(
                 f"protocol {protocol.name} has {protocol.clips} clips, the data give {len(clips)}: complete the data, "
                 f"or say --allow-partial (the result is marked partial and never ranked)"
             )
-        reasons.append(found)
+        reasons.append(f"{len(clips)} of {protocol.clips} clips")
     _check_unique(clips)
     stamps = "".join(f"{sequence.name} {sequence.stamp}\n" for sequence in sequences)
     state = hashlib.sha256(f"{_hash(clips)}\n{stamps}".encode()).hexdigest()
@@ -167,11 +167,9 @@ def _named(sequence: SequenceInfo) -> SequenceInfo:
 
 
 def _check_unique(clips: Sequence[ClipRef]) -> None:
-    seen: set[str] = set()
-    for clip in clips:
-        if clip.id in seen:
-            raise DataError(f"two clips have the id {clip.id!r}: sequence names must be unique")
-        seen.add(clip.id)
+    ids = Counter(clip.id for clip in clips)
+    if duplicates := [clip_id for clip_id, count in ids.items() if count > 1]:
+        raise DataError(f"two clips have the id {duplicates[0]!r}: sequence names must be unique")
 
 
 def _window(protocol: Protocol) -> str:

@@ -24,7 +24,7 @@ def padded(x: Float[Tensor, "*n h w"], stride: int) -> Float[Tensor, "*n i j"]:
 
 
 def tell_padding(name: str, frames: Float[Tensor, "*n h w"], stride: int) -> None:
-    """Warn, where it is so, that a predictor pads what it is given: its prediction is cut to the size again."""
+    """Warn if a predictor pads its frames; its prediction is cropped to their size."""
     height, width = frames.shape[-2:]
     tall, wide = height + -height % stride, width + -width % stride
     if (tall, wide) != (height, width):

@@ -1,7 +1,6 @@
-"""Sampling of pictures along backward flow (the contract of flow stands in :mod:`vpbench.plugin.clip`).
+"""Sample pictures along backward flow (see :mod:`vpbench.plugin.clip` for the contract of flow).
 
-What a predictor or a metric that follows motion needs. Whole-pixel motion is exact; a clip gets the same bits whatever
-else is in its batch; nothing depends on the order of execution, also on a GPU.
+Whole-pixel motion is exact. A clip gets the same bits in any batch, and in any order of execution on a GPU.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def sample(image: Float[Tensor, "b c h w"], at: Float[Tensor, "b 2 h w"]) -> Flo
 
 
 def sample_nearest(image: Shaped[Tensor, "b c h w"], at: Float[Tensor, "b 2 h w"]) -> Shaped[Tensor, "b c h w"]:
-    """Sample the nearest pixel's values; beyond the border, the border's."""
+    """Sample the nearest pixel; beyond the border, the border's value."""
     height, width = image.shape[-2:]
     x, y = (at[:, 0] + 0.5).floor().clamp(0, width - 1), (at[:, 1] + 0.5).floor().clamp(0, height - 1)
     return pick(image, x, y)

@@ -48,7 +48,7 @@ _PROBE_SECONDS = 5.0
 
 
 class MissingWeightsError(DataError):
-    """Weights are neither here nor to be had; the message names the file and where to put it."""
+    """Weights are neither here nor available; the message names the file and where to put it."""
 
 
 def find(*names: str) -> Path | None:
@@ -58,13 +58,13 @@ def find(*names: str) -> Path | None:
 
 
 def obtain(url: str) -> Path:
-    """Return the file that ``url`` names: found, else downloaded into the cache with a progress bar.
+    """Return the file that ``url`` names: a file here, else downloaded into the cache with a progress bar.
 
     A machine without internet learns so within ten seconds, once per process.
 
     Raises:
         MissingWeightsError: it is not here and cannot be downloaded.
-        DataError: the file found is not what its name says.
+        DataError: the file is not what its name says.
     """
     name = Path(url).name
     path = find(name)
@@ -79,10 +79,10 @@ def obtain(url: str) -> Path:
     return path
 
 
-def _missing(url: str, why: str) -> MissingWeightsError:
+def _missing(url: str, reason: str) -> MissingWeightsError:
     return MissingWeightsError(
-        f"the weights {Path(url).name} are not here, and {why}: get {url} elsewhere and put it into $VPBENCH_WEIGHTS "
-        f"or {cache_dir() / 'weights'}"
+        f"the weights {Path(url).name} are not here, and {reason}: get {url} elsewhere and put it into "
+        f"$VPBENCH_WEIGHTS or {cache_dir() / 'weights'}"
     )
 
 
@@ -96,7 +96,7 @@ def reachable(url: str) -> bool:
         try:
             with urllib.request.urlopen(request, timeout=_PROBE_SECONDS) as answer:
                 answers.append(answer.status)
-        except (OSError, ValueError):  # every kind of "no": nothing to do but to say that it cannot be had
+        except (OSError, ValueError):  # every kind of "no": the caller reports that it is not available
             pass
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -115,9 +115,9 @@ def download(url: str) -> Path:
     say(f"downloading {into.name} (once) to {into.parent}", err=True)
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into.parent, prefix=".download-") as folder:
-        part = Path(folder) / into.name
-        torch.hub.download_url_to_file(url, str(part), hash_prefix=_prefix(into), progress=True)
-        part.replace(into)
+        incomplete = Path(folder) / into.name
+        torch.hub.download_url_to_file(url, str(incomplete), hash_prefix=_prefix(into), progress=True)
+        incomplete.replace(into)
     return into
 
 
@@ -210,9 +210,9 @@ def unpickle(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a broken archive or pickle may raise anything
-        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+        if match := re.search(r"GLOBAL (\S+)", str(error)):
             raise DataError(
-                f"{path}: asks for {brief(asked[1])} when loaded, which is not weights; nothing of it was run. If you "
+                f"{path}: asks for {brief(match[1])} when loaded, which is not weights; nothing of it was run. If you "
                 f"trust it, load it in its own program and torch.save(model.state_dict(), FILE)"
             ) from error
         reason = type(error).__name__
@@ -265,8 +265,8 @@ def load_network(network: torch.nn.Module, tensors: Mapping[str, Tensor], path: 
     for name, tensor in expected.items():
         if name not in tensors:
             raise DataError(f"{path}: has no tensor {name!r}: it is of another network")
-        if why := difference(tensor, tensors[name]):
-            raise DataError(f"{path}: {name!r} {why}: it is of another network")
+        if reason := difference(tensor, tensors[name]):
+            raise DataError(f"{path}: {name!r} {reason}: it is of another network")
     if extra := sorted(set(tensors) - set(expected)):
         raise DataError(f"{path}: has a tensor '{brief(extra[0])}' too many: it is of another network")
     cast = {name: tensors[name].to(expected[name].dtype) for name in expected}

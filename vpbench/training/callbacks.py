@@ -219,24 +219,23 @@ class Saver(Checkpoint):
         finite = all(bool(torch.isfinite(p).all()) for p in module.parameters())
         if not trainer.strategy.reduce_boolean_decision(finite, all=True):
             raise NotFiniteError(_broken("weights are not finite", self._loader.served - 1))
-        part = self._path.with_name(f"{self._path.name}.part")
-        trainer.save_checkpoint(part)
-        refused = foreign_object(part) if trainer.is_global_zero and part.is_file() else None
+        unchecked = self._path.with_name(f"{self._path.name}.part")
+        trainer.save_checkpoint(unchecked)
+        refused = foreign_object(unchecked) if trainer.is_global_zero and unchecked.is_file() else None
         if refused := trainer.strategy.broadcast(refused):
-            part.unlink(missing_ok=True)
+            unchecked.unlink(missing_ok=True)
             raise PredictorError(
                 f"stage {type(module).__name__!r} keeps {refused} in its checkpoint, from which no training would "
                 f"resume: keep tensors, numbers, text, lists and dictionaries"
             )
         if trainer.is_global_zero:
-            part.replace(self._path)
+            unchecked.replace(self._path)
         trainer.strategy.barrier()
         self._saved = time.monotonic()
 
     def _stop(self, trainer: Trainer) -> None:
-        asked = torch.tensor([self._asked or 0], device=trainer.strategy.root_device)
-        number = int(trainer.strategy.reduce(asked, reduce_op="max")[0])
-        if number:
+        local = torch.tensor([self._asked or 0], device=trainer.strategy.root_device)
+        if number := int(trainer.strategy.reduce(local, reduce_op="max")[0]):
             _leave(number, first=trainer.is_global_zero)
 
 
@@ -248,8 +247,8 @@ def _leave(number: int, *, first: bool) -> NoReturn:
 
 def _broken(problem: str, batch: int) -> str:
     return (
-        f"{problem} at batch {batch + 1}: training stops, and the last good checkpoint stays. Try a lower --lr, "
-        f"--clip 1 or --precision 32 (a new training)"
+        f"{problem} at batch {batch + 1}: training stops, and the last good checkpoint stays. Try a new training with "
+        f"a lower learning rate, gradients clipped at norm 1, or 32-bit precision"
     )
 
 

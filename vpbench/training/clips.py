@@ -68,8 +68,7 @@ class TrainingClips:
     def draw(self, stage: int, epoch: int) -> list[ClipRef]:
         """Return the clips of an epoch, in order: each slot once, then again where the epoch is longer.
 
-        A clip's ``context`` is the whole window: what is given and what is to be predicted are read, and annotated,
-        together.
+        A clip's ``context`` is the whole window: past and future frames are read, and annotated, together.
         """
         digest = hashlib.sha256(f"{self.seed}/{stage}/{epoch}".encode()).digest()
         bits = np.random.Philox(key=int.from_bytes(digest[:16], "big"))  # raw bits: the same on every numpy
@@ -106,7 +105,7 @@ class Part:
 
     @property
     def info(self) -> DatasetInfo:
-        """The whole dataset's."""
+        """The dataset's."""
         return self.dataset.info
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
@@ -182,17 +181,19 @@ def split_sequences(
         val = _held_out(train, protocol.training.held_out)
         names = {s.name for s in val}
         train = [s for s in train if s.name not in names]
-    good = [[s for s in part if not s.problem] for part in (train, val)]
-    for part, what in zip(good, (f"train on (split {split!r})", f"validate on (split {validation!r})"), strict=True):
-        if not part:
-            raise DataError(f"protocol {protocol.name}: {protocol.dataset.name!r} has no sequence here to {what}")
+    good = [[s for s in sequences if not s.problem] for sequences in (train, val)]
+    for sequences, purpose in zip(
+        good, (f"train on (split {split!r})", f"validate on (split {validation!r})"), strict=True
+    ):
+        if not sequences:
+            raise DataError(f"protocol {protocol.name}: {protocol.dataset.name!r} has no sequence here to {purpose}")
     return good[0], good[1], [s for s in (*train, *val) if s.problem]
 
 
 def _held_out(sequences: Sequence[SequenceInfo], fraction: float) -> list[SequenceInfo]:
-    """Return those whose name's hash is low: whether one is held out does not depend on the others.
+    """Return the sequences whose name hashes below ``fraction``, so adding data never moves one between splits.
 
-    But for the lowest, which always is.
+    The lowest hash is always held out, so the split is never empty.
     """
     low = {s.name: hashlib.sha256(s.name.encode()).digest()[:8] for s in sequences}
     bound = int(fraction * 2**64).to_bytes(8, "big")
@@ -203,7 +204,7 @@ def _held_out(sequences: Sequence[SequenceInfo], fraction: float) -> list[Sequen
 def training_manifest(protocol: Protocol, dataset: Dataset) -> Manifest:
     """Return "clips" that cover every frame, and every pair of sampled frames, of the training sequences.
 
-    What a prepared store for training holds, and what names it: held-out sequences are in it.
+    They are the content of a prepared store for training, which includes held-out sequences.
     """
     sequences = [s for s in dataset.sequences(training_protocol(protocol).dataset.split) if not s.problem]
     step = protocol.sampling.frame_step

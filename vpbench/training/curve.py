@@ -19,10 +19,7 @@ __all__ = ["draw_curve"]
 def draw_curve(folder: Path, stages: Sequence[StageRecord], keep: str) -> None:
     """Draw ``learning-curve.png``: a row per stage; the loss, then each metric's mean over the steps.
 
-    Args:
-        folder: folder of the training.
-        stages: the stages, with their history.
-        keep: the metric that chose the weights; their epoch is marked.
+    The epoch of the weights that the metric ``keep`` chose is marked.
     """
     names = list(dict.fromkeys(name for stage in stages for epoch in stage.history for name in epoch.scores))
     figure = Figure(figsize=(3.2 * (1 + len(names)), 2.6 * len(stages)), layout="constrained")
@@ -33,7 +30,7 @@ def draw_curve(folder: Path, stages: Sequence[StageRecord], keep: str) -> None:
         row[0].plot(list(losses), list(losses.values()), linewidth=0.8)
         scale = "log" if losses and min(losses.values()) > 0 else "linear"  # that of an adversary may be below 0
         row[0].set(title=f"stage {number}: training loss", xlabel="batch", yscale=scale)
-        kept = next(epoch for epoch in stage.history if epoch.epoch + 1 == stage.kept.epoch)
+        best = next(epoch for epoch in stage.history if epoch.epoch + 1 == stage.kept.epoch)
         for axes, name in zip(row[1:], names, strict=True):
             means = {}
             for epoch in stage.history:
@@ -41,7 +38,7 @@ def draw_curve(folder: Path, stages: Sequence[StageRecord], keep: str) -> None:
                 if values and len(values) == len(epoch.scores[name]):
                     means[epoch.batches] = sum(values) / len(values)
             axes.plot(list(means), list(means.values()), marker=".", linewidth=0.8)
-            axes.axvline(kept.batches, color="0.7", linestyle=":")
+            axes.axvline(best.batches, color="0.7", linestyle=":")
             axes.set(title=f"validation {name}" + (" (kept by)" if name == keep else ""), xlabel="batch")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

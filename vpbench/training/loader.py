@@ -61,7 +61,7 @@ class TrainingLoader:
         if not self._length:
             raise UsageError(
                 f"an epoch of {clips.per_epoch} clips does not hold one step of {batch_size} clips x {world} processes "
-                f"x {accumulate} batches: lower --batch-size or --accumulate, or raise `clips` in the protocol's "
+                f"x {accumulate} batches: use smaller or fewer accumulated batches, or raise `clips` in the protocol's "
                 f"[training] table"
             )
 

@@ -45,30 +45,25 @@ LAST = "last"
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train."""
+    """How to train: the arguments of :func:`vpbench.train`, checked."""
 
     out: Path = Path("results")
     data_roots: Mapping[str, Path] = field(default_factory=dict)
     options: Options = field(default_factory=dict)
-    """Options by name; the predictor's ``weights`` is the file to start from."""
     annotate: Mapping[str, str] = field(default_factory=dict)
     metrics: Sequence[str] = ()
-    """Metrics of the validation; by default the protocol's, else every metric registered as a default."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Fields of :class:`Recipe` that override those of every stage."""
     keep: str = ""
-    """The metric that chooses the best weights, or ``last``; by default the first metric."""
     seed: int = 0
     workers: int = 0
     device: str = "auto"
     devices: int | None = None
-    """Processes per node; by default the launcher's, else one per GPU."""
     nodes: int | None = None
     strategy: str = "auto"
     compile: bool = False
     resume: bool = True
     minutes: float = 5.0
-    """Minutes between two checkpoints within an epoch."""
 
 
 @dataclass(frozen=True)
@@ -145,13 +140,13 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         allow_partial=True,
         seed=settings.seed,
     )
-    part = Part(dataset, frozenset(s.name for s in val))
-    watched = validation_protocol(protocol, dataset)
-    validation = open_run(watched, plugins, validation_settings, Probe(watched, part))
+    held_out = Part(dataset, frozenset(s.name for s in val))
+    validated = validation_protocol(protocol, dataset)
+    validation = open_run(validated, plugins, validation_settings, Probe(validated, held_out))
     cell = plan_cell(validation, chosen)
     keep = settings.keep or next(iter(cell.metrics), LAST)
     if keep not in {*cell.metrics, LAST}:
-        raise UsageError(f"--keep {keep}: is not measured{did_you_mean(keep, {*cell.metrics, LAST})}")
+        raise UsageError(f"no metric {keep!r} to keep weights by{did_you_mean(keep, {*cell.metrics, LAST})}")
     stages = _stages(trainer, chosen, protocol)
     info = chosen.info
     recipes = [_recipe(stage, number, settings.recipe) for number, stage in enumerate(stages, 1)]
@@ -209,7 +204,7 @@ def _stages(trainer: Trainer, chosen: Component, protocol: Protocol) -> list[Sta
 
 
 def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:
-    """Return a stage's recipe with what the user names in its place.
+    """Return a stage's recipe with the fields that the user overrides.
 
     Raises:
         PluginError: the stage has no recipe. UsageError: nothing says how long to train; a value out of range.
@@ -217,9 +212,9 @@ def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:
     recipe = getattr(stage, "recipe", None)
     if not isinstance(recipe, Recipe):
         raise PluginError(f"training stage {number}, {type(stage).__name__}: `recipe` must be a vpbench.Recipe")
-    known = {f.name for f in fields(Recipe)}
-    if unknown := set(named) - known:
-        raise UsageError(f"a recipe has no {min(unknown)!r}{did_you_mean(min(unknown), known)}")
+    names = {f.name for f in fields(Recipe)}
+    if unknown := set(named) - names:
+        raise UsageError(f"a recipe has no {min(unknown)!r}{did_you_mean(min(unknown), names)}")
     if not {"epochs", "steps"}.isdisjoint(named):
         recipe = replace(recipe, epochs=None, steps=None)
     try:
@@ -227,9 +222,9 @@ def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:
     except ValueError as error:
         raise UsageError(f"training stage {number}: {error}") from error
     if not stage.automatic_optimization and "accumulate" in named:
-        raise UsageError(f"training stage {number} optimises by hand: --accumulate means nothing to it")
+        raise UsageError(f"training stage {number} has manual optimization, and accumulates no batches")
     if recipe.epochs is None and recipe.steps is None:
-        raise UsageError(f"training stage {number} does not say how long to train: --epochs N or --max-steps N")
+        raise UsageError(f"training stage {number} does not say how long to train: give epochs or steps")
     return recipe
 
 
@@ -240,16 +235,16 @@ def find_resources(settings: TrainSettings) -> Resources:
         UsageError: a GPU is asked for where torch sees none, or more than it sees.
     """
     gpu = choose_device(settings.device, Shard(0, 1)) != "cpu"
-    there = torch.cuda.device_count() if gpu else 0
+    gpus = torch.cuda.device_count() if gpu else 0
     launch = find_launch()
     launched = (launch.world // launch.nodes, launch.nodes) if launch else None
-    devices, nodes = launched or (there if gpu else 1, 1)
+    devices, nodes = launched or (gpus if gpu else 1, 1)
     devices, nodes = settings.devices or devices, settings.nodes or nodes
-    if gpu and devices > there:
-        raise UsageError(f"--devices {devices}: torch sees {there} GPU{'s' if there > 1 else ''} here")
+    if gpu and devices > gpus:
+        raise UsageError(f"{devices} devices per node: torch sees {gpus} GPU{'s' if gpus > 1 else ''} here")
     if launched and launched != (devices, nodes):
         raise UsageError(
-            f"--devices {devices} --nodes {nodes}: the launcher started {launched[0]} processes on each of "
-            f"{launched[1]} nodes; leave both options out"
+            f"{devices} devices on each of {nodes} nodes: the launcher started {launched[0]} processes on each of "
+            f"{launched[1]} nodes; name neither number"
         )
     return Resources("gpu" if gpu else "cpu", devices, nodes, launched is not None)

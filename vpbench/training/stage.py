@@ -37,14 +37,7 @@ Say = Callable[[str], None]
 def run_stage(
     plan: TrainingPlan, number: int, say: Say, make_keeper: Callable[[Manifest], Keeper] | None
 ) -> StageRecord:
-    """Fit a stage, unless it is finished, and leave the weights that it keeps in the predictor.
-
-    Args:
-        plan: the training.
-        number: number of the stage, from 1.
-        say: called with lines about the progress.
-        make_keeper: makes the keeper of validation predictions.
-    """
+    """Fit stage ``number`` (from 1), unless it is finished, and leave the weights that it keeps in the predictor."""
     folder = plan.folder / f"stage{number}"
     finished, last = folder / "weights.safetensors", folder / "last.ckpt"
     if finished.is_file():
@@ -52,7 +45,15 @@ def run_stage(
 
     stage, recipe = plan.stages[number - 1], plan.recipes[number - 1]
     accumulate = recipe.accumulate if stage.automatic_optimization else 1
-    loader = _loader(plan, recipe, number, accumulate)
+    loader = TrainingLoader(
+        plan.source,
+        plan.clips,
+        batch_size=recipe.batch_size,
+        accumulate=accumulate,
+        world=plan.resources.world,
+        workers=plan.settings.workers,
+        stage=number,
+    )
     steps_per_epoch = len(loader) // accumulate
     steps = _total_steps(recipe, steps_per_epoch)
     stage.recipe = recipe = replace(recipe, steps=steps)
@@ -143,18 +144,6 @@ def _load_finished(plan: TrainingPlan, weights: Path) -> StageRecord:
     if trained.record is None or not trained.record.stages:
         raise DataError(f"{weights}: has no record of a stage; remove it, and the stage trains again")
     return trained.record.stages[0]
-
-
-def _loader(plan: TrainingPlan, recipe: Recipe, number: int, accumulate: int) -> TrainingLoader:
-    return TrainingLoader(
-        plan.source,
-        plan.clips,
-        batch_size=recipe.batch_size,
-        accumulate=accumulate,
-        world=plan.resources.world,
-        workers=plan.settings.workers,
-        stage=number,
-    )
 
 
 def _trainer(

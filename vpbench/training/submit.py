@@ -24,7 +24,7 @@ def submit(
     devices: int,
     gpu: bool,
 ) -> Any:
-    """Submit ``vpbench train ARGS`` and return submitit's job: its ``job_id``, ``paths``, ``result()``.
+    """Submit ``vpbench ARGS`` and return submitit's job: its ``job_id``, ``paths``, ``result()``.
 
     Args:
         args: arguments of ``vpbench``.
@@ -32,8 +32,8 @@ def submit(
         folder: folder of the job's script and output.
         parameters: parameters of ``submitit.Executor.update_parameters``; they override the defaults.
         nodes: number of nodes.
-        devices: processes per node.
-        gpu: whether each process needs a GPU.
+        devices: processes per node, each with a GPU if ``gpu`` is set.
+        gpu: whether the job needs GPUs.
 
     Raises:
         VpbenchError: submitit is not installed, or the cluster refuses the job.

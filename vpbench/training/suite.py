@@ -20,7 +20,7 @@ __all__ = ["find_job_weights", "find_weights", "plan_training"]
 
 
 def plan_training(job: Job, plugins: Plugins, settings: TrainSettings) -> TrainingPlan:
-    """Plan the training of a job whose entry is trained; what the settings say goes before what the entry says.
+    """Plan the training of a job whose entry is trained; the settings override the entry.
 
     Raises:
         VpbenchError: as :func:`make_training_plan`; Lightning is not installed.
@@ -30,7 +30,7 @@ def plan_training(job: Job, plugins: Plugins, settings: TrainSettings) -> Traini
     dataset = open_protocol_dataset(plugins, protocol, settings.data_roots)
     chosen = choose_predictor(plugins, text, options, protocol)
     recipe = job.entry.train if isinstance(job.entry.train, dict) else {}
-    own = replace(
+    job_settings = replace(
         settings,
         options=options,
         annotate={**job_annotators(job, chosen.info, protocol, dataset), **settings.annotate},
@@ -38,7 +38,7 @@ def plan_training(job: Job, plugins: Plugins, settings: TrainSettings) -> Traini
         seed=job.seed,
     )
     try:
-        return make_training_plan(protocol, text, plugins, own)
+        return make_training_plan(protocol, text, plugins, job_settings)
     except ModuleNotFoundError as error:
         raise VpbenchError(
             f"{job.label!r} is trained, which needs {error.name}: pip install 'vpbench[train]'"

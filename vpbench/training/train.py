@@ -149,17 +149,11 @@ def train(
 
 
 def train_plan(plan: TrainingPlan, say: Say, make_keeper: Callable[[Manifest], Keeper] | None = None) -> Path:
-    """Carry out a plan (returns and raises as :func:`train`).
-
-    Args:
-        plan: the training.
-        say: called with lines about the progress.
-        make_keeper: makes the keeper of validation predictions, such as pictures.
-    """
+    """Carry out a plan (returns and raises as :func:`train`); ``make_keeper`` keeps validation predictions."""
     main = is_first_process()
     say = say if main else (lambda line: None)
     if main and not plan.settings.resume and plan.folder.exists():
-        raise UsageError(f"--no-resume: there is a training in {plan.folder} already; remove it to start again")
+        raise UsageError(f"there is a training in {plan.folder} already: resume it, or remove it to start again")
     if plan.weights.is_file():
         return plan.weights
     if main:
@@ -189,26 +183,26 @@ def _explained(plan: TrainingPlan, number: int) -> Iterator[None]:
         UsageError: Lightning cannot do what it was asked for.
         PredictorError: no memory, or any error of the plugin.
     """
-    where = f"training stage {number} of {plan.chosen.name!r}"
+    source = f"training stage {number} of {plan.chosen.name!r}"
     try:
         yield
     except VpbenchError:
         raise
     except MisconfigurationException as error:
-        raise UsageError(f"{where}: {error}") from error
+        raise UsageError(f"{source}: {error}") from error
     except Exception as error:
         if no_memory(error):
             raise PredictorError(
-                f"{where}: out of memory with {plan.recipes[number - 1].batch_size} clips per batch: lower "
-                f"--batch-size and raise --accumulate by as much, or say --precision bf16-mixed"
+                f"{source}: out of memory with {plan.recipes[number - 1].batch_size} clips per batch: use "
+                f"a smaller batch size and accumulate as many more batches, or use bf16-mixed precision"
             ) from error
-        raise PredictorError(f"{where} failed: {describe(error)}") from error
+        raise PredictorError(f"{source} failed: {describe(error)}") from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence Lightning's banners, and its warnings about settings that vpbench chose."""
-    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    loggers = [logging.getLogger(f"lightning.{package}") for package in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
