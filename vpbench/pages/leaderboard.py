@@ -97,10 +97,8 @@ def _group(standings: Sequence[Standing]) -> str:
     paragraphs = [_introduction(results[0])]
     names = list(dict.fromkeys(metric for result in results for metric in result.summary.scores))
     paragraphs += [text for metric in names for text in _metric(metric, standings)]
-    if skipped := sorted(
-        {item for result in results for item in result.summary.skipped.items() if item[0] not in names}
-    ):
-        texts = [markdown(f"{metric} ({reason})") for metric, reason in skipped]
+    skipped = sorted({item for result in results for item in result.summary.skipped.items()})
+    if texts := [markdown(f"{metric} ({reason})") for metric, reason in skipped if metric not in names]:
         paragraphs.append(f"Not measured: {'; '.join(texts)}.\n")
     if remarks := list(dict.fromkeys(_remarks([c for standing in standings for c in standing.candidates]))):
         paragraphs.append("Remarks: " + "; ".join(map(markdown, remarks)) + ".\n")

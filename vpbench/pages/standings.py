@@ -178,9 +178,7 @@ def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
         by_identity[candidate.result.run.identity_hash].append((_units(candidate.result), candidate))
     for copies in by_identity.values():
         for (units, first), (twin, second) in combinations(copies, 2):
-            differing = [
-                number for number in units.keys() & copied_units.keys() if units[number] != copied_units[number]
-            ]
+            differing = [number for number in units.keys() & twin.keys() if units[number] != twin[number]]
             if differing:
                 raise ResultError(
                     f"{first.result.path} and {second.result.path} are results of one identity with other rows (unit "
@@ -267,21 +265,15 @@ def ranks(lines: Sequence[Line], better: Better) -> list[tuple[str, Line]]:
     Equal scores share a rank, and the next rank counts them all: 1, 2, 2, 4. An undefined score has none.
     """
 
-    def line_cost(line: Line) -> float | None:
-        return cost_of(line.overall, better)
-
     def order(line: Line) -> tuple[bool, bool, float, str]:
-        return (
-            bool(line.unranked_because),
-            line.overall is None,
-            line_cost(line) or 0.0,
-            line.standing.label,
-        )
+        loss = cost_of(line.overall, better)
+        return bool(line.unranked_because), loss is None, loss or 0.0, line.standing.label
 
     ranked: list[tuple[str, Line]] = []
     for place, line in enumerate(sorted(lines, key=order), 1):
         rank = line.unranked_because or ("—" if line.overall is None else str(place))
-        if ranked and rank == str(place) and equal(line_cost(line), line_cost(ranked[-1][1])):
+        loss = cost_of(line.overall, better)
+        if ranked and rank == str(place) and equal(loss, cost_of(ranked[-1][1].overall, better)):
             rank = ranked[-1][0]
         ranked.append((rank, line))
     return ranked

@@ -182,9 +182,8 @@ def split_sequences(
         names = {s.name for s in val}
         train = [s for s in train if s.name not in names]
     good = [[s for s in sequences if not s.problem] for sequences in (train, val)]
-    for sequences, purpose in zip(
-        good, (f"train on (split {split!r})", f"validate on (split {validation!r})"), strict=True
-    ):
+    purposes = f"train on (split {split!r})", f"validate on (split {validation!r})"
+    for sequences, purpose in zip(good, purposes, strict=True):
         if not sequences:
             raise DataError(f"protocol {protocol.name}: {protocol.dataset.name!r} has no sequence here to {purpose}")
     return good[0], good[1], [s for s in (*train, *val) if s.problem]
