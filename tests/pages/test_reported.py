@@ -249,7 +249,7 @@ def test_one_table_of_a_paper_in_two_files_is_refused(tmp_path):
 
 
 def test_a_folder_without_tables_and_a_file_that_is_no_text(tmp_path):
-    with pytest.raises(DataError, match=r"no table of a paper .*--reported"):
+    with pytest.raises(DataError, match=r"no table of a paper .*another folder of published tables"):
         load_reported(tmp_path)
     (tmp_path / "a.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"a\.toml cannot be read"):
