@@ -212,7 +212,9 @@ def test_pages_of_protocols_that_are_gone_are_removed_and_other_files_are_not(ad
 def test_a_file_that_was_not_generated_is_never_overwritten(add, tmp_path):
     (tmp_path / "README.md").write_text("# My project\n")
     add("last", {"mse": [0.1]})
-    with pytest.raises(ResultError, match=r"README\.md was not made by `vpbench leaderboard`: choose another output folder"):
+    with pytest.raises(
+        ResultError, match=r"README\.md was not made by `vpbench leaderboard`: choose another output folder"
+    ):
         write_pages(pages(tmp_path), tmp_path)
     assert (tmp_path / "README.md").read_text() == "# My project\n"
     assert not (tmp_path / "toy.md").exists()

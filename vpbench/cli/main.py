@@ -130,7 +130,8 @@ def _run(args: list[str]) -> int:
     except Exception as error:
         if isinstance(error.__cause__, BrokenPipeError):
             if stdout_is_closed():
-                return _end_quietly()
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+                return 128 + signal.SIGPIPE  # as shells expect where the reader has gone, as in `list | head`
             error = error.__cause__
         if state.debug:
             raise
@@ -143,12 +144,6 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any, 
         say(f"vpbench: warning: {line(str(message))}", err=True)
     else:
         say_block(warnings.formatwarning(message, category, *place[:2]).rstrip(), err=True)
-
-
-def _end_quietly() -> int:
-    """Return the exit code that shells expect where the reader of standard output has gone, as in ``list | head``."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
-    return 128 + signal.SIGPIPE
 
 
 def _fail(message: str, code: int) -> int:

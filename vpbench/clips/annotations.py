@@ -35,12 +35,8 @@ def annotate(
 ) -> NDArray[Any]:
     """Return the annotation of the frame or the pair of frames ``key``.
 
-    Args:
-        annotator: the annotator.
-        window: the dataset's arrays for these frames, at the protocol's size.
-        sequence: the sequence of these frames.
-        key: the frame numbers.
-        place: names dataset and clip in messages.
+    ``window`` holds the dataset's arrays for these frames, at the protocol's size; ``place`` names dataset and clip
+    in messages.
 
     Raises:
         DataError: the dataset lacks what the annotator needs, or the annotator breaks its contract.

@@ -62,17 +62,10 @@ def make_store(
     progress: Callable[[int, int], None],
     size: int = _BLOCK,
 ) -> PreparedDataset:
-    """Make a store, or finish making it. One block is in memory at a time.
+    """Make a store, or finish making it. One block of at most ``size`` entries is read and in memory at a time.
 
-    Blocks that another process has begun come last, and are made if they are still missing then.
-
-    Args:
-        folder: the store's folder.
-        dataset: the dataset that it is made from.
-        contents: the keys that it holds.
-        read: called for the keys of one block at a time.
-        progress: called with (keys done, keys to do).
-        size: the entries of a block.
+    Blocks that another process has begun come last, and are made if they are still missing then. ``progress`` is
+    called with (keys done, keys to do).
 
     Raises:
         DataError: ``read`` fails, or a sequence changes its size.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from tabulate import tabulate
@@ -168,7 +169,8 @@ def _table(title: str, separation: str, lines: Sequence[Line]) -> str:
     columns = _columns(metric, protocol.report or lines[0].result.summary.steps, run)
     ranked = ranks(lines, better)
     contenders = [line for rank, line in ranked if rank.isdecimal()]
-    best = {head: _best([score(line).value for line in contenders], better) for head, score, _ in columns}
+    costs = {head: [cost_of(score(line).value, better) for line in contenders] for head, score, _ in columns}
+    best = {head: min((c for c in costs[head] if c is not None), default=None) for head in costs}
     reference = next((line for _, line in ranked if line.standing.label == protocol.reference), None)
     rows = []
     for rank, line in ranked:
@@ -186,24 +188,15 @@ def _table(title: str, separation: str, lines: Sequence[Line]) -> str:
 
 
 def _columns(metric: str, steps: Sequence[int], run: RunRecord) -> list[Column]:
-    def at(k: int) -> Callable[[Line], Score]:
-        return lambda line: line.at(k)
-
-    def mean_to(k: int) -> Callable[[Line], Score]:
-        return lambda line: line.mean_to(k)
-
     protocol = run.protocol
-    columns: list[Column] = [(f"t+{k}", at(k), 1.0) for k in steps]
+    columns: list[Column] = [(f"t+{k}", partial(Line.at, step=k), 1.0) for k in steps]
     if run.cumulative:
         last = max(steps)
-        columns += [(f"mean 1-{k}", mean_to(k), 1.0) for k in ([*protocol.report] or [last]) if k > 1]
+        steps_to = [k for k in [*protocol.report] or [last] if k > 1]
+        columns += [(f"mean 1-{k}", partial(Line.mean_to, step=k), 1.0) for k in steps_to]
         if factor := protocol.display.get(metric):
-            columns.append((f"mean 1-{last} as printed (x {factor:g})", mean_to(last), factor))
+            columns.append((f"mean 1-{last} as printed (x {factor:g})", partial(Line.mean_to, step=last), factor))
     return columns
-
-
-def _best(values: Sequence[float | None], better: Better) -> float | None:
-    return min((cost(value, better) for value in values if value is not None), default=None)
 
 
 def _cell(score: Score, factor: float, decimals: int, *, bold: bool) -> str:

@@ -66,7 +66,7 @@ def _marks(scores: Sequence[Score]) -> dict[str, str]:
 
 
 def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
-    horizons = sorted({score.column.horizon for score in scores}, key=lambda text: _horizon(text)[::-1])
+    horizons = sorted({score.column.horizon for score in scores}, key=_horizon)
     printed: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         printed[score.source, score.method, score.table][score.column.horizon] = score
@@ -83,21 +83,16 @@ def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
         ]
         for (source, method, texts), numbers in rows.items()
     ]
-    heads = ["", "method", "source", *(_title(horizon) for horizon in horizons)]
+    heads = ["", "method", "source", *(_STEPS[kind].format(k) for k, kind in map(_horizon, horizons))]
     table = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
     arrow = better_text(scores[0].column.better)
     return f"### {markdown(metric)}, reported\n\n{arrow}{_units(scores)}\n\n{table}\n"
 
 
-def _horizon(horizon: str) -> tuple[str, int]:
-    match = HORIZON.fullmatch(horizon)
+def _horizon(text: str) -> tuple[int, str]:
+    match = HORIZON.fullmatch(text)
     assert match is not None  # the schema says so
-    return match[1], int(match[2])
-
-
-def _title(horizon: str) -> str:
-    kind, k = _horizon(horizon)
-    return _STEPS[kind].format(k)
+    return int(match[2]), match[1]
 
 
 def _units(scores: Sequence[Score]) -> str:

@@ -175,7 +175,9 @@ def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
     """
     by_identity: dict[str, list[tuple[dict[int, str], Candidate]]] = defaultdict(list)
     for candidate in candidates:
-        by_identity[candidate.result.run.identity_hash].append((_units(candidate.result), candidate))
+        store = candidate.result.store
+        units = {number: read_digest(store.unit_path(number)) for number in store.published()}
+        by_identity[candidate.result.run.identity_hash].append((units, candidate))
     for copies in by_identity.values():
         for (units, first), (twin, second) in combinations(copies, 2):
             differing = [number for number in units.keys() & twin.keys() if units[number] != twin[number]]
@@ -185,11 +187,6 @@ def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
                     f"{min(differing)}): find out which of the two is wrong, and remove it"
                 )
     return [max(copies, key=lambda copy: (len(copy[0]), sorted(copy[0])))[1] for copies in by_identity.values()]
-
-
-def _units(result: Result) -> dict[int, str]:
-    store = result.store
-    return {n: read_digest(store.unit_path(n)) for n in store.published()}
 
 
 def group_standings(candidates: Iterable[Candidate]) -> list[Standing]:

@@ -40,7 +40,7 @@ def stale_pages(pages: Mapping[str, str], folder: Path) -> list[str]:
 
 
 def _generated(folder: Path) -> list[Path]:
-    """Return the pages in a folder that were generated."""
+    """Return the generated pages in a folder."""
     return [path for path in folder.glob("*.md") if path.is_file() and _begins(path, MARK.encode())]
 
 

@@ -140,7 +140,7 @@ class Suite(Strict):
         Raises:
             UsageError: one that the suite does not have, or nothing is left.
         """
-        places = {self._place(text): text for text in self.protocols}
+        places = {_resolved(_path(self._folder, text)): text for text in self.protocols}
         selected = {places[_resolved(text)] for text in protocols if _resolved(text) in places}
         if unknown := [text for text in protocols if _resolved(text) not in places]:
             raise UsageError(f"suite {self.name}: no protocol {unknown[0]!r}{did_you_mean(unknown[0], self.protocols)}")
@@ -177,9 +177,6 @@ class Suite(Strict):
             if entry.protocols is None or name in entry.protocols
             for entry_seed in ((seed,) if seed is not None else entry.seeds or self.seeds)
         ]
-
-    def _place(self, protocol: str) -> str:
-        return _resolved(_path(self._folder, protocol))
 
 
 def _path(folder: Path, protocol: str) -> str:

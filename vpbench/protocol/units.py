@@ -117,7 +117,9 @@ def build_manifest(
     sampled = sample(protocol.sampling, [s for s in sequences if not s.problem])
     clips = sampled.clips
     if not clips:
-        reason = f"{len(sampled.dropped)} are too short for {_window(protocol)}"
+        window = protocol.sampling
+        reason = f"{len(sampled.dropped)} are too short for {window.context} + {window.horizon} frames "
+        reason += f"at frame step {window.frame_step}"
         if broken:
             reason += f"; {len(broken)} are missing or unreadable: {broken[0].problem}"
         raise DataError(
@@ -170,8 +172,3 @@ def _check_unique(clips: Sequence[ClipRef]) -> None:
     ids = Counter(clip.id for clip in clips)
     if duplicates := [clip_id for clip_id, count in ids.items() if count > 1]:
         raise DataError(f"two clips have the id {duplicates[0]!r}: sequence names must be unique")
-
-
-def _window(protocol: Protocol) -> str:
-    s = protocol.sampling
-    return f"{s.context} + {s.horizon} frames at frame step {s.frame_step}"

@@ -26,12 +26,9 @@ QUALITIES: Final[Mapping[Quality, int]] = {
 
 
 def dis_flow(frame: NDArray[np.uint8], before: NDArray[np.uint8], quality: Quality = "medium") -> NDArray[np.float32]:
-    """Return the backward flow, float32 [H,W,2]: pixel p of ``frame`` comes from p + flow(p) of ``before``.
+    """Return the backward flow, float32 [H,W,2], of uint8 RGB frames [H,W,3].
 
-    Args:
-        frame: uint8 RGB [H,W,3].
-        before: the frame before it, of the same size.
-        quality: OpenCV's preset.
+    Pixel p of ``frame`` comes from p + flow(p) of ``before``.
 
     Raises:
         DataError: the frames are too small for DIS (about 12 pixels).

@@ -40,11 +40,7 @@ class Listing:
 def list_folder(folder: Path, root: Path) -> Listing:
     """List one folder within a data root, without its hidden files and folders; one that does not exist is empty.
 
-    The kind of an entry comes with its name: no file is looked at, and nothing is opened.
-
-    Args:
-        folder: the folder.
-        root: the data root, resolved.
+    The kind of an entry comes with its name: nothing is opened. ``root`` is the resolved data root.
 
     Raises:
         DataError: the folder cannot be read, or is reached by a symbolic link out of the root.
@@ -147,12 +143,9 @@ def _stamp_line(entry: os.DirEntry[str]) -> str:
 
 
 def data_file(path: Path, root: Path, advice: str) -> Path:
-    """Return the path of a file, checked: it exists, within the data root.
+    """Return the path of a file, checked: it exists, within the resolved data root.
 
-    Args:
-        path: the file.
-        root: the data root, resolved.
-        advice: how to get a missing file: ``"unpack gtFine_trainvaltest.zip"``.
+    The error for a missing file ends in ``advice``, such as ``"unpack gtFine_trainvaltest.zip"``.
 
     Raises:
         DataError: it is missing, no regular file, or a symbolic link out of the root.

@@ -68,7 +68,8 @@ def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
     varying = [
         field for field, digits in enumerate(zip(*(p.digits for p in parsed), strict=True)) if len({*digits}) > 1
     ]
-    signed = [_is_signed([p.signs[field] for p in parsed]) for field in range(len(first.digits))]
+    # Where only some names have a dash before a number, it is a minus sign. Where all do, it is a separator.
+    signed = [len({*signs}) > 1 for signs in zip(*(p.signs for p in parsed), strict=True)]
     fields = [field for field in range(len(first.digits)) if field in varying or signed[field]]
     for field in fields:
         _check_digits(parsed, field, where)
@@ -128,11 +129,6 @@ def _parse(name: str) -> _Name:
     suffix = suffix.lower()
     text += [stem[end:], _SAME_SUFFIX.get(suffix, suffix)]
     return _Name(name, tuple(text), tuple(digits), tuple(signs))
-
-
-def _is_signed(minus: Sequence[bool]) -> bool:
-    """Return whether a dash before a number is a minus sign: some names have it. If all do, it is a separator."""
-    return any(minus) and not all(minus)
 
 
 def _check_digits(parsed: Sequence[_Name], field: int, where: str) -> None:

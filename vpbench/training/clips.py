@@ -65,6 +65,12 @@ class TrainingClips:
             seed,
         )
 
+    @property
+    def hash(self) -> str:
+        """sha256 of the sequences and their windows."""
+        lines = [f"{s.name} {list(starts)}" for s, starts in zip(self.sequences, self.starts, strict=True)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
     def draw(self, stage: int, epoch: int) -> list[ClipRef]:
         """Return the clips of an epoch, in order: each slot once, then again where the epoch is longer.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from vpbench.evaluation.source import open_source
 from vpbench.names import below
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.training import Recipe, Stage, Trainer
+from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.records import TrainingRecord, ValidationRecord, label
 from vpbench.select.component import Component, choose_predictor
@@ -147,13 +146,14 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     keep = settings.keep or next(iter(cell.metrics), LAST)
     if keep not in {*cell.metrics, LAST}:
         raise UsageError(f"no metric {keep!r} to keep weights by{did_you_mean(keep, {*cell.metrics, LAST})}")
-    stages = _stages(trainer, chosen, protocol)
+    with plugin_errors(failed_as(PluginError, f"the trainer of predictor {chosen.name!r} failed")):
+        stages = list(trainer(chosen.value, protocol))
     info = chosen.info
     recipes = [_recipe(stage, number, settings.recipe) for number, stage in enumerate(stages, 1)]
     record = TrainingRecord(
         protocol=protocol.hash,
         training=protocol.training.model_dump(mode="json"),
-        clips=_hash([f"{s.name} {list(starts)}" for s, starts in zip(clips.sequences, clips.starts, strict=True)]),
+        clips=clips.hash,
         validation=ValidationRecord(manifest=validation.manifest.hash, metrics=tuple(cell.metrics)),
         predictor=chosen.name,
         options=dict(chosen.options),
@@ -191,16 +191,6 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         sequence_keys(choice.name, {s.name for s in (*train, *val)}),
         [f"{len(unreadable)} sequences left out; {unreadable[0].problem}"] if unreadable else [],
     )
-
-
-def _hash(lines: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _stages(trainer: Trainer, chosen: Component, protocol: Protocol) -> list[Stage]:
-    """Return the stages of a training; an exception of the trainer names the predictor."""
-    with plugin_errors(failed_as(PluginError, f"the trainer of predictor {chosen.name!r} failed")):
-        return list(trainer(chosen.value, protocol))
 
 
 def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:

@@ -66,7 +66,7 @@ def run_stage(
         batch_size=recipe.batch_size,
         folder=folder,
         keeper=keeper,
-        say=_prefixed(plan, number, say),
+        say=lambda text: say(f"stage {number} of {len(plan.stages)}, {text}"),
     )
     best = Best(folder / "best.ckpt", validation, plan.keep) if plan.keep != LAST else None
     minutes = plan.settings.minutes
@@ -177,10 +177,6 @@ def _total_steps(recipe: Recipe, steps_per_epoch: int) -> int:
     """Return the number of optimizer steps of a recipe: its steps or its epochs, whichever end first."""
     limits = [recipe.steps, None if recipe.epochs is None else recipe.epochs * steps_per_epoch]
     return min(limit for limit in limits if limit is not None)
-
-
-def _prefixed(plan: TrainingPlan, number: int, say: Say) -> Say:
-    return lambda text: say(f"stage {number} of {len(plan.stages)}, {text}")
 
 
 def _strategy(plan: TrainingPlan, stage: Any) -> str:
