@@ -221,9 +221,9 @@ def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
     try:
         train_plan(plan, say, (lambda manifest: PictureKeeper(manifest, pictures)) if pictures else None)
     except Stopped as stopped:
-        state = "saved" if stopped.saved else "what was saved before stays"
+        state = "saved: " if stopped.saved else "what was saved before stays: "
         name = signal.Signals(stopped.number).name
-        say(f"vpbench: stopped by {name}; {state}: the same command resumes in {plan.folder}", err=True)
+        say(f"vpbench: stopped by {name}; {state}the same command resumes in {plan.folder}", err=True)
         raise click.exceptions.Exit(130 if stopped.number == signal.SIGINT else 143) from None
     if main:
         _conclude(plan, protocol)
