@@ -5,6 +5,7 @@ A block after the comment ``<!-- not run: REASON -->`` is only parsed.
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import json
 import re
@@ -16,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy
 import pytest
 
+import vpbench
 from vpbench.cli.main import State, cli
 from vpbench.plugin.loader import load_plugins
 
@@ -98,6 +101,13 @@ def test_python_runs(page, tmp_path, monkeypatch, cache):
             monkeypatch.delitem(sys.modules, name[1], raising=False)
         if not block.reason:
             exec(code, namespace)
+
+
+@pytest.mark.parametrize("page", [p for p in (ROOT / "vpbench").rglob("*.py") if ">>> " in p.read_text()], ids=relative)
+def test_examples_in_docstrings_run(page):
+    module = importlib.import_module(".".join(page.relative_to(ROOT).with_suffix("").parts))
+    failed, _ = doctest.testmod(module, extraglobs={"vpbench": vpbench, "np": numpy}, verbose=False)
+    assert not failed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
