@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 
 from vpbench.errors import UsageError
-from vpbench.validation import checked_arguments
+from vpbench.validation import Strict, checked_arguments, validation_line
 
 
 @checked_arguments
@@ -62,3 +62,20 @@ def test_an_argument_is_missing_or_one_too_many():
         draw()
     with pytest.raises(UsageError, match="draw: too many positional arguments"):
         draw("x", 3)
+
+
+def test_the_first_problem_of_several_is_one_line():
+    class Speeds(Strict):
+        slow: float
+        fast: float
+
+        @field_validator("slow", "fast")
+        @classmethod
+        def positive(cls, value: float) -> float:
+            if value <= 0:
+                raise ValueError("must be above 0")
+            return value
+
+    with pytest.raises(ValidationError) as caught:
+        Speeds(slow=-1.0, fast=0.0)
+    assert validation_line(caught.value) == "slow: must be above 0 (and 1 more)"

@@ -180,6 +180,7 @@ def test_a_result_resumes_with_the_same_identity_only(store):
         ("", "cannot be read as JSON"),
         ("[]", "no schema number"),
         ('{"schema": "3"}', "no schema number"),
+        ('{"schema": true}', "no schema number"),
     ],
 )
 def test_files_of_a_newer_schema_or_none_are_refused(store, name, text, message):
