@@ -219,6 +219,5 @@ def test_a_label_out_of_range_is_named(metrics, name, label):
 
 def test_the_cases_reach_what_metrics_look_at(metrics):
     case = random_case(1, "mse")
-    assert len(NAMES) == 39 and len(OF_FRAMES) == 32
     assert all(np.isfinite(numbers(metrics(n), case)).any() for n in NAMES if kind(n) not in ("ms-ssim", "lpips"))
     assert torch.isfinite(case.comparison().future.flow).all()
