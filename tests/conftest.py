@@ -8,12 +8,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 IMPORTED = pytest.StashKey[dict[str, ModuleType]]()
 
 CHECKED = ["vpbench_metrics", "vpbench_baselines", "vpbench_annotators", "vpbench_sadm", "vpbench.toolkit.warp"]
 install_import_hook(CHECKED, "beartype.beartype")
+settings.register_profile("short", max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("short"), max_examples=50)
+settings.load_profile("short")
 
 
 @pytest.fixture(scope="session")

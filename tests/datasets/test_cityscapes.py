@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from twins import cityscapes_snippet, cityscapes_val, label_ids, picture
@@ -52,7 +52,6 @@ def frame_file(root: Path, name: str, number: int) -> Path:
 
 
 class TestSnippets:
-    @settings(max_examples=60)
     @given(st.lists(st.integers(30, 90), min_size=1, max_size=8), st.integers(0, 400), st.data())
     def test_names_and_annotations_say_the_same(self, gaps: list[int], start: int, data: st.DataObject) -> None:
         firsts = (start + np.cumsum([0, *gaps])).tolist()
@@ -62,7 +61,6 @@ class TestSnippets:
         known = data.draw(st.lists(st.sampled_from(anchors), unique=True))
         assert cut(frames, anchors) == cut(frames, known) == cut(frames[::-1], []) == whole
 
-    @settings(max_examples=60)
     @given(st.lists(st.integers(30, 60), min_size=1, max_size=5), st.data())
     def test_annotations_hold_the_snippets_where_frames_are_missing(self, gaps, data: st.DataObject) -> None:
         firsts = np.cumsum([7, *gaps]).tolist()

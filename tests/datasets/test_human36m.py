@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tiny_video import known_frames, write_video
@@ -191,7 +191,6 @@ class TestProtocol:
         # MSE* and MAE* of CDNet: a frame's sum over H*W*C, divided by 10 and by 100.
         assert protocol.display == {"mse": pytest.approx(4915.2), "mae": pytest.approx(491.52), "lpips": 1000}
 
-    @settings(max_examples=40)
     @given(st.integers(0, 120), st.integers(1, 50))
     def test_windows_of_one_video_are_those_of_mim(self, protocol: Protocol, count: int, first: int) -> None:
         numbers = range(first, first + 5 * count, 5)

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scored_rows import Mean, Ratio
 
@@ -51,7 +51,6 @@ recordings = st.integers(2, 6).flatmap(
 )
 
 
-@settings(max_examples=50)
 @given(recordings)
 def test_a_resample_is_the_score_of_the_recordings_drawn(example):
     """Whole numbers, whose sums are exact: so the scores agree to the bit, however many frames a recording has."""
@@ -64,7 +63,6 @@ def test_a_resample_is_the_score_of_the_recordings_drawn(example):
     assert pooled.tolist() == [Ratio().finalise([c for i in draw for c in counts[i]])["score"] for draw in draws]
 
 
-@settings(max_examples=50)
 @given(st.lists(st.lists(st.floats(0, 1e3), min_size=1, max_size=5), min_size=1, max_size=8))
 def test_the_resample_of_every_recording_once_is_the_score(frames):
     (whole,) = Mean().resample(frames, np.arange(len(frames))[None])

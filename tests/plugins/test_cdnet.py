@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -97,7 +97,6 @@ class TestAutoencoder:
         with pytest.raises(PredictorError, match=rf"multiples of 8, not {size[0]}x{size[1]}: pad"):
             autoencoder((1, 1, 1)).encode(noise(1, 3, 3, *size))
 
-    @settings(max_examples=20, deadline=None)
     @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 5), st.integers(1, 5))
     def test_squeeze_moves_pixels_within_their_frame(self, channels, time, height, width):
         x = torch.arange(2 * channels * time * height * width * 4.0).reshape(2, channels, time, 2 * height, 2 * width)

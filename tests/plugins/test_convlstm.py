@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -188,7 +188,6 @@ class TestPatches:
             pixels = frames[0, 0, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
             assert torch.equal(patches[0, 0, :, row, column], pixels.flatten())
 
-    @settings(max_examples=20, deadline=None)
     @given(side=st.integers(1, 5), height=st.integers(1, 9), width=st.integers(1, 9))
     def test_there_and_back_and_the_border_is_repeated(self, side, height, width):
         frames = noise(2, 3, 3, height, width)
@@ -201,7 +200,6 @@ class TestPatches:
 
 @pytest.mark.parametrize("options", FORMS.values(), ids=list(FORMS))
 class TestPredict:
-    @settings(max_examples=5, deadline=None)
     @given(height=st.integers(1, 11), width=st.integers(1, 11), length=st.integers(1, 4))
     def test_any_size_and_context_alone_or_in_a_batch_for_fewer_steps_or_more(self, options, height, width, length):
         model, frames = small_model(**options), noise(3, length, 3, height, width)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -96,7 +96,6 @@ class TestLoss:
 
 
 class TestSSIM:
-    @settings(max_examples=10, deadline=None)
     @given(seed=st.integers(0, 10**6), contrast=st.sampled_from([1.0, 0.1, 0.0]), noisy=st.sampled_from([0.0, 0.3]))
     def test_is_the_metric(self, seed, contrast, noisy, compare):
         x = 0.5 + contrast * (noise(1, 2, 3, 13, 17, seed=seed) - 0.5)

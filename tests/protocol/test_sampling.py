@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpbench.errors import DataError
@@ -32,7 +32,6 @@ def windows(sampling, frames):
     return [w for w in candidates if set(w) <= set(frames)]
 
 
-@settings(max_examples=80)
 @given(frames, st.integers(0, 5), st.fixed_dictionaries(window))
 def test_first_is_the_one_window_at_start(frames, start, fields):
     sampling = First(kind="first", start=start, short="drop", **fields)
@@ -42,7 +41,6 @@ def test_first_is_the_one_window_at_start(frames, start, fields):
     assert found.dropped == (() if expected else ("s0",))
 
 
-@settings(max_examples=80)
 @given(frames, st.integers(0, 5), st.integers(1, 5), st.fixed_dictionaries(window))
 def test_sliding_is_every_window_on_the_grid(frames, start, stride, fields):
     sampling = Sliding(kind="sliding", start=start, stride=stride, short="drop", **fields)
@@ -54,7 +52,6 @@ def test_sliding_is_every_window_on_the_grid(frames, start, stride, fields):
     assert all(c.steps == tuple(range(1, sampling.horizon + 1)) for c in clips)
 
 
-@settings(max_examples=80)
 @given(frames, st.integers(1, 40), st.integers(0, 3), st.fixed_dictionaries(window))
 def test_random_is_a_draw_without_replacement_from_every_window(frames, count, seed, fields):
     sampling = Random(kind="random", count=count, seed=seed, short="drop", **fields)
@@ -65,7 +62,6 @@ def test_random_is_a_draw_without_replacement_from_every_window(frames, count, s
     assert drawn == sorted(drawn)
 
 
-@settings(max_examples=80)
 @given(
     frames,
     st.integers(1, 12),
@@ -121,7 +117,6 @@ def test_short_sequences_are_an_error_or_dropped_by_name():
     assert found.dropped == ("s1", "s2")
 
 
-@settings(max_examples=80)
 @given(frames, st.integers(0, 5), st.integers(1, 5), st.fixed_dictionaries(window))
 def test_padding_adds_windows_that_begin_before_the_sequence(frames, start, stride, fields):
     sampling = Sliding(kind="sliding", start=start, stride=stride, pad="replicate", short="drop", **fields)

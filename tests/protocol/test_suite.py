@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpbench.errors import UsageError
@@ -60,7 +60,6 @@ entries = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(entries, min_size=1, max_size=4), st.sets(names), st.sets(st.sampled_from(["x", "x:big", "y"])))
 def test_a_narrowed_suite_has_just_those_jobs_that_are_named(predictors, protocols, wanted):
     whole = Suite.model_validate({"schema": 1, "name": "table", "protocols": ["a", "b", "c"], "predictors": predictors})

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scored_rows import Mean, OneEach, Ratio, row, table, undefined
 
@@ -167,7 +167,6 @@ def test_rows_of_other_clips_are_refused():
 numbers = st.floats(-1e3, 1e3, allow_nan=False)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=8), st.randoms(use_true_random=False))
 def test_the_order_of_the_two_turns_signs_and_the_order_of_rows_nothing(pairs, random):
     first, second = table([[a] for a, _ in pairs]), table([[b] for _, b in pairs])

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scored_rows import Mean, OneEach, Ratio, row, table, undefined
 
@@ -121,7 +121,6 @@ def test_anchored_steps_have_no_mean():
 numbers = st.floats(-1e3, 1e3, allow_nan=False)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter_to_the_byte(values, random):
     rows = [*table(values), undefined("z", 1, "flat"), row("z", 2, 0.1)]

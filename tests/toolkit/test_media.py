@@ -12,7 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -150,7 +150,6 @@ class TestVideoReader:
         assert given.dtype == np.uint8
         np.testing.assert_array_equal(given, opencv_frames(path, 60)[5:])
 
-    @settings(max_examples=30, deadline=None)
     @given(
         windows=st.lists(st.lists(st.integers(0, 29), min_size=1, max_size=8, unique=True).map(sorted), max_size=6),
         keep=st.sampled_from([0, 3 * 16 * 24 * 3, 256 << 20]),

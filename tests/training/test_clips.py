@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import folders
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import vpbench
@@ -41,7 +41,6 @@ def clips(sequences, seed=0, training="", **window):
     return TrainingClips.of(protocol(training, **window), sequences, seed)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
     first=st.integers(0, 1000),
