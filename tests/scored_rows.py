@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
+from vpbench.results.summary import Tally, summarise
 
 
 class Mean(ClipMean):
@@ -45,3 +47,12 @@ class OneEach(dict):
 
     def __missing__(self, clip):
         return clip
+
+
+def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, partial="", classes=(), recordings=()):
+    """The summary of rows, without a folder."""
+    run = SimpleNamespace(
+        identity_hash="id", protocol=SimpleNamespace(steps=steps), cumulative=cumulative, skipped=skipped or {},
+        classes=classes, recordings=OneEach(recordings),
+    )  # fmt: skip
+    return summarise(Tally(rows), metrics or {"err": Mean()}, run, partial=partial)

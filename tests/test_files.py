@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -81,13 +82,7 @@ def test_the_limit_is_the_last_size_that_is_read(path):
 def test_a_file_that_grows_while_it_is_read_is_refused():
     """Such as those in /proc, whose size is given as 0."""
     with pytest.raises(ValueError, match="larger than"):
-        read_bytes(_proc(), 10)
-
-
-def _proc():
-    from pathlib import Path
-
-    return Path("/proc/self/status")
+        read_bytes(Path("/proc/self/status"), 10)
 
 
 @pytest.mark.parametrize(

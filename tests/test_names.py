@@ -59,10 +59,8 @@ def test_what_is_a_clip(text):
     assert clip_problem(text) == ""
 
 
-@pytest.mark.parametrize("text", [*NO_NAMES[:-4], "x" * 256])
+@pytest.mark.parametrize("text", [*NO_NAMES[:12], "x" * 256])
 def test_a_folder_never_lies_outside_its_root(tmp_path, text):
-    if is_name(text) or text == "x" * 101:
-        return
     with pytest.raises(VpbenchError, match="cannot name a folder") as error:
         below(tmp_path, "toy", text)
     assert len(str(error.value)) < 500

@@ -1,37 +1,10 @@
-"""What can go wrong, and the exit code of each; and what is only warned of.
-
-::
-
-    VpbenchError            1   one line: what, where, what to type next
-    ├── UsageError          2   an unknown name, an option that does not fit
-    ├── PluginError         1   a plugin that cannot be loaded, a name taken twice
-    ├── DataError           1   a data root, a file or a frame that is not as it should be
-    ├── PredictorError      1   a predictor broke its contract (its cell fails, the others go on)
-    ├── MetricError         1   a metric cannot be computed where it was asked for
-    └── ResultError         1   a result folder that cannot be read, written or trusted
-"""
+"""Errors, which are one line for people with an exit code, and warnings."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable
-
-__all__ = [
-    "DataError",
-    "MetricError",
-    "PluginError",
-    "PredictorError",
-    "ResultError",
-    "UsageError",
-    "VpbenchError",
-    "VpbenchWarning",
-    "describe",
-    "did_you_mean",
-    "one_line",
-    "text_of",
-    "type_name",
-]
 
 _LONGEST = 300
 """Characters of a plugin's exception text that a message quotes."""
@@ -75,15 +48,15 @@ class ResultError(VpbenchError):
     """A result folder cannot be read, written or trusted."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'NAME'?"`` or, without a near name, the list of what is known."""
-    names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return ``"; did you mean 'NAME'?"`` or, without a near name, the list of names."""
+    choices = sorted(set(names))
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
-    if not names:
+    if not choices:
         return "; there are none"
-    return "; known: " + ", ".join(names)
+    return "; known: " + ", ".join(choices)
 
 
 def describe(error: BaseException) -> str:

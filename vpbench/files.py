@@ -22,23 +22,6 @@ from typing import Any
 
 from vpbench.errors import ResultError, UsageError
 
-__all__ = [
-    "RECORD",
-    "RUN",
-    "TOML",
-    "UNIT",
-    "canonical",
-    "kind_of",
-    "parse_json",
-    "parse_toml",
-    "read_bytes",
-    "read_text",
-    "read_toml",
-    "write_atomic",
-    "write_errors",
-    "write_exclusive",
-]
-
 _MIB = 2**20
 TOML = 1 * _MIB
 """The largest TOML file: a protocol, a suite, a table of a paper, the configuration."""
@@ -261,19 +244,19 @@ def write_exclusive(path: Path, text: str) -> bool:
     Raises:
         ResultError: as :func:`write_atomic`.
     """
-    own = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    write_atomic(own, text)
+    unlinked = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    write_atomic(unlinked, text)
     with write_errors(path):
         try:
-            os.link(own, path)  # unlike a rename, it fails where another process was faster
+            os.link(unlinked, path)  # unlike a rename, it fails where another process was faster
         except FileExistsError:
             return False
         except OSError:  # a file system without hard links
             if path.exists():
                 return False
-            own.replace(path)
+            unlinked.replace(path)
         finally:
-            own.unlink(missing_ok=True)
+            unlinked.unlink(missing_ok=True)
     return True
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from vpbench.errors import VpbenchError
 
-__all__ = ["Selector", "below", "clip_problem", "is_metric", "is_name", "slug"]
-
 _LONGEST = 100
 _NAME = re.compile(r"\w[\w.+=@-]*")
 _LONGEST_CLIP = 1000
@@ -62,7 +60,7 @@ def clip_problem(text: str) -> str:
         return "it holds control characters"
     if len(text.encode()) > _LONGEST_CLIP:
         return f"it is longer than {_LONGEST_CLIP} bytes"
-    if not all(part and part != "." and part != ".." for part in text.split("/")):
+    if not all(folder not in ("", ".", "..") for folder in text.split("/")):
         return "it is not a path below a folder"
     return ""
 

@@ -12,8 +12,6 @@ from collections.abc import Iterable
 
 import click
 
-__all__ = ["block", "brief", "line", "link", "markdown", "say", "say_block", "say_table"]
-
 _LONGEST = 2000
 """Characters of one line: an error's message, a cell."""
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -37,7 +35,7 @@ def brief(text: str) -> str:
 
 def block(text: str) -> str:
     """Return printable lines; line breaks and tabs stay."""
-    return "\n".join(_printable(part, keep="\t") for part in text.split("\n"))
+    return "\n".join(_printable(row, keep="\t") for row in text.split("\n"))
 
 
 def markdown(text: str) -> str:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_dir", "config_file", "weights_dirs"]
-
 
 def cache_dir() -> Path:
     """Return the cache folder: ``$VPBENCH_CACHE``, else the user's cache folder of this platform."""

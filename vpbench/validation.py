@@ -14,20 +14,6 @@ from vpbench.errors import UsageError, VpbenchError, did_you_mean, one_line
 from vpbench.names import clip_problem, is_metric, is_name
 from vpbench.output import line
 
-__all__ = [
-    "ClipId",
-    "MetricName",
-    "Name",
-    "Preset",
-    "Record",
-    "Strict",
-    "Text",
-    "checked_arguments",
-    "parse_document",
-    "validation_errors",
-    "validation_line",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 M = TypeVar("M", bound=BaseModel)
@@ -108,8 +94,8 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
             try:
                 adapters[name].validate_python(value)
             except ValidationError as error:
-                where = f"{function.__name__}({name}={one_line(repr(value))})"
-                raise UsageError(f"{where}: {validation_line(error)}") from None
+                call_text = f"{function.__name__}({name}={one_line(repr(value))})"
+                raise UsageError(f"{call_text}: {validation_line(error)}") from None
         return function(*args, **kwargs)
 
     return call
@@ -127,12 +113,12 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 
 @contextmanager
-def validation_errors(kind: type[VpbenchError], where: str, advice: str = "") -> Iterator[None]:
-    """Turn a pydantic error in the block into a vpbench error of one line: where, field, problem, advice."""
+def validation_errors(kind: type[VpbenchError], subject: str, advice: str = "") -> Iterator[None]:
+    """Turn a pydantic error in the block into a vpbench error of one line: subject, field, problem, advice."""
     try:
         yield
     except ValidationError as error:
-        raise kind(f"{where}: {line(validation_line(error), 500)}{advice and f'; {advice}'}") from error
+        raise kind(f"{subject}: {line(validation_line(error), 500)}{advice and f'; {advice}'}") from error
 
 
 def parse_document(model: type[M], value: Mapping[str, Any], where: str, kind: type[VpbenchError]) -> M:
@@ -152,7 +138,7 @@ def parse_document(model: type[M], value: Mapping[str, Any], where: str, kind: t
 def validation_line(error: ValidationError) -> str:
     """Return the first problem of a pydantic error as ``field.path: what is wrong``."""
     first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{path}: {what}{more}" if path else f"{what}{more}"
+    path = ".".join(str(key) for key in first["loc"])
+    count = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    problem = first["msg"].removeprefix("Value error, ")
+    return f"{path}: {problem}{count}" if path else f"{problem}{count}"

@@ -143,7 +143,8 @@ def test_a_metric_measured_with_another_revision_is_refused(vpbench, results, mo
         run = original(self)
         if self.path != old:
             return run
-        return {**run, "metrics": {"mse": {**run["metrics"]["mse"], "revision": 0}}}
+        mse = run.metrics["mse"].model_copy(update={"revision": 0})
+        return run.model_copy(update={"metrics": {"mse": mse}})
 
     monkeypatch.setattr(public.Result, "run", property(run))
     assert "mse was measured with revisions" in vpbench("compare", results["flow"], results["last"]).error

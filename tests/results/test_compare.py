@@ -10,13 +10,13 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from scored_rows import Mean, OneEach, Ratio, row, table, undefined
+from scored_rows import Mean, OneEach, Ratio, row, summarised, table, undefined
 
 from vpbench.errors import ResultError
 from vpbench.plugin.metric import MetricInfo
 from vpbench.results import compare
 from vpbench.results.estimates import EXCHANGES, exchanges
-from vpbench.results.summary import Tally, summarise
+from vpbench.results.summary import Tally
 
 
 class Gain(Mean):
@@ -51,10 +51,7 @@ def test_the_interval_is_the_summarys_interval_of_the_differences(monkeypatch, b
     monkeypatch.setattr("vpbench.results.estimates._BLOCK", block)
     a, b = draw((40, 3), 1), draw((40, 3), 2) + 0.3
     out = compare_rows(table(a.tolist()), table(b.tolist()), Mean(), (1, 2, 3))
-    summary = summarise(
-        Tally(table((a - b).tolist())), {"err": Mean()}, identity="", steps=(1, 2, 3), cumulative=True, skipped={},
-        partial="", recordings=OneEach(),
-    )  # fmt: skip
+    summary = summarised(table((a - b).tolist()), steps=(1, 2, 3))
     assert np.array(out.ci95) == pytest.approx(np.array(summary.scores["err"].ci95), abs=1e-12)
     assert out.difference == pytest.approx((a - b).mean(0), abs=1e-12)
 

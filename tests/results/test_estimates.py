@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from scored_rows import Mean, row, undefined
+from scored_rows import Mean, row, summarised, undefined
 
 from vpbench.errors import MetricError
 from vpbench.results.compare import compare_rows
 from vpbench.results.estimates import draw_recordings, group_frames, interval, p_value
-from vpbench.results.summary import Tally, summarise
+from vpbench.results.summary import Tally
 
 WINDOWS = [37, 37, 37, 37]  # windows of each of four videos, as a sliding protocol cuts them
 
@@ -34,11 +34,7 @@ def recordings_of(sizes):
 
 
 def summary(values, sizes):
-    scores = summarise(
-        Tally(rows(values)), {"err": Mean()}, identity="", steps=(1,), cumulative=True, skipped={}, partial="",
-        recordings=recordings_of(sizes),
-    )  # fmt: skip
-    return scores.scores["err"]
+    return summarised(rows(values), steps=(1,), recordings=recordings_of(sizes)).scores["err"]
 
 
 def windows(rng, sizes, between=1.0, within=0.2):

@@ -9,19 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scored_rows import Mean, OneEach, Ratio, row, table, undefined
+from scored_rows import Mean, Ratio, row, summarised, table, undefined
 
 from vpbench.results import estimates as module
 from vpbench.results.estimates import RESAMPLES
 from vpbench.results.summarise import summary_text
-from vpbench.results.summary import Tally, summarise
-
-
-def summarised(rows, metrics=None, steps=(1, 2), cumulative=True, skipped=None, partial="", classes=(), recordings=()):
-    return summarise(
-        Tally(rows), metrics or {"err": Mean()}, identity="id", steps=steps, cumulative=cumulative,
-        skipped=skipped or {}, partial=partial, classes=classes, recordings=OneEach(recordings),
-    )  # fmt: skip
 
 
 def test_a_summary_by_hand():

@@ -49,7 +49,7 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
             check_result(result, state.plugins)
         tallies = Tally(results[0].rows()), Tally(results[1].rows())
         inputs = check_data(*results, tallies, names)
-        steps, recordings = results[0].summary.steps, results[0].recordings()
+        steps, recordings = results[0].summary.steps, run.recordings
         compared = [compare_rows(tallies, metrics[name], steps, recordings) for name in names]
     if as_json:
         print_json(

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from vpbench.plugin.clip import LabelSpace
 
-__all__ = ["Annotator", "AnnotatorInfo", "BaseAnnotator"]
-
 
 @dataclass(frozen=True)
 class AnnotatorInfo:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from vpbench.plugin.clip import LabelSpace
 
-__all__ = ["BaseDataset", "Dataset", "DatasetInfo", "Finding", "SequenceInfo", "check_array"]
-
 
 @dataclass(frozen=True)
 class DatasetInfo:
@@ -155,7 +153,7 @@ class BaseDataset:
         return ()
 
 
-def check_array(array: NDArray[np.generic], spec: ModalitySpec, frames: int, where: str) -> None:
+def check_array(array: NDArray[np.generic], spec: ModalitySpec, frames: int, place: str) -> None:
     """Check the entries of a modality, of that many frames, against their declaration.
 
     Raises:
@@ -164,7 +162,7 @@ def check_array(array: NDArray[np.generic], spec: ModalitySpec, frames: int, whe
     import numpy as np
 
     count = spec.count(frames)
-    call = f"{where}: read(..., {spec.name!r}) must give {spec.layout} with N = {count}; it gave"
+    call = f"{place}: read(..., {spec.name!r}) must give {spec.layout} with N = {count}; it gave"
     if not isinstance(array, np.ndarray):
         raise DataError(f"{call} {type_name(array)}, which is no numpy array")
     dtype = "text" if array.dtype.kind == "U" else array.dtype.name

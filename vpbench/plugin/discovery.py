@@ -20,8 +20,6 @@ from vpbench.errors import PluginError, UsageError, describe, did_you_mean
 from vpbench.files import parse_json
 from vpbench.plugin.guard import plugin_errors
 
-__all__ = ["GROUP", "extra_error", "import_extra", "installed_plugins", "is_released", "plugin_modules"]
-
 GROUP = "vpbench"
 """The entry-point group of plugins."""
 

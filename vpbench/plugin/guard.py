@@ -11,8 +11,6 @@ from typing import Any
 
 from vpbench.errors import VpbenchError, describe
 
-__all__ = ["failed_as", "plugin_errors"]
-
 
 @contextmanager
 def plugin_errors(fail: Callable[[BaseException], VpbenchError]) -> Iterator[None]:

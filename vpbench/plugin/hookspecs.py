@@ -13,8 +13,6 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-__all__ = ["Register", "hookimpl", "hookspec"]
-
 hookspec = pluggy.HookspecMarker("vpbench")
 hookimpl = pluggy.HookimplMarker("vpbench")
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from vpbench.plugin.training import Trainer
 
-__all__ = ["KINDS", "Entry", "Plugin", "Plugins", "load_plugins"]
-
 KINDS = ("predictor", "dataset", "metric", "protocol", "annotator")
 
 
@@ -68,8 +66,8 @@ class Entry:
 
     def _import(self, label: str, target: str) -> Any:
         module_name, _, attribute = target.partition(":")
-        where = f"{label} of plugin {self.plugin} cannot be imported from {target!r}"
-        with plugin_errors(lambda error: PluginError(f"{where}: {describe(error)}; see `vpbench plugins`")):
+        problem = f"{label} of plugin {self.plugin} cannot be imported from {target!r}"
+        with plugin_errors(lambda error: PluginError(f"{problem}: {describe(error)}; see `vpbench plugins`")):
             module = importlib.import_module(module_name)
             if self.kind == "protocol":
                 return importlib.resources.files(module).joinpath(attribute)
@@ -202,10 +200,10 @@ class Plugins:
                     f"{plugin.distribution}: the {kind} {name!r} is registered by what is not a name; a name "
                     f"holds letters, digits and _ . + = @ - only"
                 )
-            taken = self.entries.get((kind, name))
-            if taken is not None:
+            entry = self.entries.get((kind, name))
+            if entry is not None:
                 raise PluginError(
-                    f"two plugins bring the {kind} {name!r}: {taken.plugin} and {plugin.distribution}; "
+                    f"two plugins bring the {kind} {name!r}: {entry.plugin} and {plugin.distribution}; "
                     f"uninstall one, or choose with VPBENCH_PLUGINS"
                 )
             self.entries[kind, name] = Entry(kind, name, target, summary, default, plugin.distribution, trainer)

@@ -15,8 +15,6 @@ from vpbench.errors import PluginError, did_you_mean, type_name
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Configurable", "Members", "member", "members_of"]
-
 
 class Configurable:
     """Declare the optional members of predictors and annotators. Datasets share ``Options``."""
@@ -49,12 +47,12 @@ class Members:
     training_only: frozenset[str]
 
 
-def members_of(target: Any, where: str) -> Members:
+def members_of(target: Any, subject: str) -> Members:
     """Return the members of a class that decide how it is built.
 
     Args:
         target: a registered class.
-        where: its kind and name, for messages.
+        subject: its kind and name, for messages.
 
     Raises:
         PluginError: a member has another type than declared, or names an option that does not exist.
@@ -63,18 +61,18 @@ def members_of(target: Any, where: str) -> Members:
         member(target, Configurable, name) for name in ("Options", "presets", "argument", "training_only")
     )
     if not (options is None or (isinstance(options, type) and hasattr(options, "model_fields"))):
-        raise PluginError(f"{where}: `Options` must be a pydantic model, not {type_name(options)}")
+        raise PluginError(f"{subject}: `Options` must be a pydantic model, not {type_name(options)}")
     if not isinstance(presets, Mapping) or not all(isinstance(values, Mapping) for values in presets.values()):
-        raise PluginError(f"{where}: `presets` must map names to option values, such as {{'fast': {{'rate': 0.5}}}}")
+        raise PluginError(f"{subject}: `presets` must map names to option values, such as {{'fast': {{'rate': 0.5}}}}")
     if not isinstance(argument, str):
-        raise PluginError(f"{where}: `argument` must be the name of an option, not {type_name(argument)}")
+        raise PluginError(f"{subject}: `argument` must be the name of an option, not {type_name(argument)}")
     if isinstance(training_only, str) or not isinstance(training_only, Collection):
-        raise PluginError(f"{where}: `training_only` must list names of options, not {type_name(training_only)}")
+        raise PluginError(f"{subject}: `training_only` must list names of options, not {type_name(training_only)}")
     fields = {} if options is None else options.model_fields
     named = {"argument": [argument] if argument else [], "training_only": training_only}
     for source, names in named.items():
         if unknown := [name for name in names if name not in fields]:
-            raise PluginError(f"{where}: `{source}` names no option {unknown[0]!r}{did_you_mean(unknown[0], fields)}")
+            raise PluginError(f"{subject}: `{source}` names no option {unknown[0]!r}{did_you_mean(unknown[0], fields)}")
     return Members(options, presets, argument, frozenset(training_only))
 
 

@@ -23,23 +23,6 @@ if TYPE_CHECKING:
 
     from vpbench.plugin.clip import Comparison, LabelSpace, Modality
 
-__all__ = [
-    "BaseMetric",
-    "Better",
-    "ClipMean",
-    "Measurements",
-    "Metric",
-    "MetricInfo",
-    "PooledCounts",
-    "Setting",
-    "Statistic",
-    "Undefined",
-    "Value",
-    "better_text",
-    "cost",
-]
-
-
 Better: TypeAlias = Literal["higher", "lower"] | float
 """Which scores are better: higher ones, lower ones, or those closer to a value (``1.0`` for a ratio)."""
 

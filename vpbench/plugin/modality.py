@@ -13,8 +13,6 @@ from typing import Literal
 
 from vpbench.errors import PluginError
 
-__all__ = ["BUILT_IN", "Modality", "ModalitySpec", "merge_declarations"]
-
 Modality = str
 """The name of a modality."""
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from vpbench.plugin.clip import Context, Prediction
     from vpbench.plugin.modality import Modality, ModalitySpec
 
-__all__ = ["BasePredictor", "Predictor", "PredictorInfo"]
-
 
 @dataclass(frozen=True)
 class PredictorInfo:
@@ -52,9 +50,9 @@ class PredictorInfo:
 
         A size of None is unknown before the run, and fits.
         """
-        least, most = self.context if isinstance(self.context, tuple) else (self.context, self.context)
-        if context < least or (most is not None and context > most):
-            limits = f"{least} or more" if most is None else f"{least} to {most}" if least < most else f"{least}"
+        low, high = self.context if isinstance(self.context, tuple) else (self.context, self.context)
+        if context < low or (high is not None and context > high):
+            limits = f"{low} or more" if high is None else f"{low} to {high}" if low < high else f"{low}"
             return f"it takes {limits} context frames, not {context}"
         if size is None or self.size == "any":
             return ""

@@ -21,8 +21,6 @@ import torch
 
 from vpbench.errors import VpbenchError
 
-__all__ = ["other_randomness", "process_state"]
-
 
 def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
     return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from vpbench.plugin.clip import Context, Future
 
-__all__ = ["Recipe", "Stage", "Trainer", "TrainingBatch"]
-
 Precision = Literal["32", "bf16-mixed"]
 
 

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vpbench.errors import ResultError
-from vpbench.files import canonical
+from vpbench.files import UNIT, canonical
 from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import ManifestEntry, hash_entries
+from vpbench.results.reading import read_text
 from vpbench.results.records import RunRecord
-from vpbench.results.rows import Row, read_unit
+from vpbench.results.rows import Row
 from vpbench.results.store import Store
-
-__all__ = ["audited_rows", "check_files", "check_run"]
 
 _LEFTOVER = re.compile(r".+\.(new|tmp)")  # of a process that was killed while it wrote
 
@@ -62,8 +61,8 @@ def _run_problem(run: RunRecord) -> str:
         return f"{identity.samples} samples of a predictor that is not stochastic"
     if weights and (weights.clips == "overlap") != bool(weights.seen):
         return f"weights say {weights.clips!r}, but {weights.seen} sequences were trained on"
-    if both := run.metrics.keys() & run.skipped.keys():
-        return f"{min(both)} is both measured and skipped"
+    if names := run.metrics.keys() & run.skipped.keys():
+        return f"{min(names)} is both measured and skipped"
     return _manifest_problem(run.manifest, protocol)
 
 
@@ -119,7 +118,7 @@ def audited_rows(store: Store, *, exact: bool) -> Iterator[Row]:
                 problem = "only some rows name a digest of the context"
             if problem:
                 raise ResultError(f"{path}, line {i}: {problem}; remove the file and run again")
-        if exact and read_unit(path) != "".join(canonical(row) + "\n" for row in rows):
+        if exact and read_text(path, UNIT) != "".join(canonical(row) + "\n" for row in rows):
             raise ResultError(f"{path} is not written as vpbench writes it; remove the file and run again")
         yield from rows
 

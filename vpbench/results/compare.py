@@ -18,8 +18,6 @@ from vpbench.results.estimates import Recordings, difference_interval, finalise,
 from vpbench.results.result import Result
 from vpbench.results.summary import Tally
 
-__all__ = ["ClipDifference", "Comparison", "check_comparable", "check_data", "compare_rows", "shared_metrics"]
-
 Frames: TypeAlias = dict[tuple[str, int], Statistic]
 """Defined statistics of one step by (clip, sample)."""
 
@@ -118,10 +116,10 @@ def check_data(first: Result, second: Result, tallies: tuple[Tally, Tally], metr
     """
     for metric in metrics:
         data = [tally.metrics[metric].data for tally in tallies]
-        if other := sorted(clip for clip in data[0].keys() & data[1].keys() if data[0][clip] != data[1][clip]):
+        if clips := sorted(clip for clip in data[0].keys() & data[1].keys() if data[0][clip] != data[1][clip]):
             raise ResultError(
                 f"{first.path} and {second.path} cannot be compared: {metric} scored other data, for example other "
-                f"frames of clip {other[0]!r}; run both on the same data root with the same decoder"
+                f"frames of clip {clips[0]!r}; run both on the same data root with the same decoder"
             )
     contexts = [tally.context for tally in tallies]
     if contexts[0] == contexts[1]:
@@ -139,14 +137,7 @@ def compare_rows(
     recordings: Mapping[str, str],
     worst: int = 5,
 ) -> Comparison:
-    """Compare the rows of two results by one metric.
-
-    Args:
-        tallies: rows of the two results, of the same clips.
-        metric: the metric.
-        steps: the scored steps.
-        recordings: the recording that each clip was cut from.
-        worst: how many of the worst clips are named.
+    """Compare the rows of two results, of the same clips, by one metric; name the ``worst`` clips.
 
     Raises:
         ResultError: the rows are not of the same clips.
@@ -154,8 +145,8 @@ def compare_rows(
     """
     name = metric.info.name
     rows = tallies[0].metrics[name], tallies[1].metrics[name]
-    if other := sorted(rows[0].data.keys() ^ rows[1].data.keys()):
-        raise ResultError(f"the results are not of the same clips: only one of them has {other[0]}, for example")
+    if unpaired := sorted(rows[0].data.keys() ^ rows[1].data.keys()):
+        raise ResultError(f"the results are not of the same clips: only one of them has {unpaired[0]}, for example")
     pairs = [_paired(rows[0].steps.get(step, {}), rows[1].steps.get(step, {})) for step in steps]
     groups = [(group_frames(first, recordings), group_frames(second, recordings)) for first, second in pairs]
     first, second = ([_score(metric, group[side]) for group in groups] for side in (0, 1))
@@ -193,9 +184,9 @@ def _worst(metric: Metric, pairs: Iterable[tuple[Frames, Frames]]) -> tuple[Clip
     """Return the clips where the first is worse, worst first: by the mean over steps of each clip's own scores."""
     scores: dict[str, list[tuple[float, float]]] = {}
     for first, second in pairs:
-        others = _by_clip(second)
+        statistics_of = _by_clip(second)
         for clip, statistics in _by_clip(first).items():
-            a, b = _score(metric, [statistics]), _score(metric, [others[clip]])
+            a, b = _score(metric, [statistics]), _score(metric, [statistics_of[clip]])
             if a is not None and b is not None:
                 scores.setdefault(clip, []).append((a, b))
     differences = [

@@ -13,22 +13,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.errors import MetricError, VpbenchError, describe
-from vpbench.plugin.guard import plugin_errors
+from vpbench.errors import MetricError
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.metric import Metric, Statistic
-
-__all__ = [
-    "EXCHANGES",
-    "RESAMPLES",
-    "Recordings",
-    "difference_interval",
-    "draw_recordings",
-    "exchanges",
-    "finalise",
-    "group_frames",
-    "interval",
-    "p_value",
-]
 
 RESAMPLES = 1000
 EXCHANGES = 10_000
@@ -48,25 +35,14 @@ def finalise(metric: Metric, statistics: Sequence[Statistic]) -> dict[str, float
     Raises:
         MetricError: the metric fails on them; names it.
     """
-
-    def fail(error: BaseException) -> VpbenchError:
-        if isinstance(error, VpbenchError):
-            return error
-        return MetricError(f"metric {metric.info.name!r} makes no score of its statistics: {describe(error)}")
-
-    with plugin_errors(fail):
+    with plugin_errors(failed_as(MetricError, f"metric {metric.info.name!r} makes no score of its statistics")):
         value = metric.finalise(statistics)
         named = dict(value) if isinstance(value, dict) else {"score": value}
         return {key: float(number) for key, number in named.items()} | {"score": float(named["score"])}
 
 
 def group_frames(values: Mapping[tuple[str, int], Statistic], recordings: Mapping[str, str]) -> Recordings:
-    """Group one step's statistics by recording.
-
-    Args:
-        values: statistics by (clip, sample), in any order.
-        recordings: the recording of each clip.
-    """
+    """Group one step's statistics, by (clip, sample) in any order, by the recording of each clip."""
     groups: dict[str, list[Statistic]] = {}
     for clip, sample in sorted(values):
         groups.setdefault(recordings[clip], []).append(values[clip, sample])
@@ -105,14 +81,14 @@ def p_value(metric: Metric, first: Recordings, second: Recordings) -> float | No
     count = len(first)
     if count < 2:
         return None
-    both = [*first, *second]
+    pooled = [*first, *second]
     places = np.arange(count)
 
     def differences(exchanged: NDArray[np.int64]) -> NDArray[np.float64]:
-        left, right = places + count * exchanged, places + count * (1 - exchanged)
-        return _resample(metric, both, left) - _resample(metric, both, right)
+        before, after = places + count * exchanged, places + count * (1 - exchanged)
+        return _resample(metric, pooled, before) - _resample(metric, pooled, after)
 
-    sides = [float(_resample(metric, both, places[None] + side * count)[0]) for side in (0, 1)]
+    sides = [float(_resample(metric, pooled, places[None] + side * count)[0]) for side in (0, 1)]
     observed = abs(sides[0] - sides[1])
     if not math.isfinite(observed):
         return None
@@ -146,12 +122,7 @@ def exchanges(count: int) -> Iterator[NDArray[np.int64]]:
 
 
 def _resample(metric: Metric, recordings: Recordings, draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    def fail(error: BaseException) -> VpbenchError:
-        if isinstance(error, VpbenchError):
-            return error
-        return MetricError(f"metric {metric.info.name!r} cannot be resampled: {describe(error)}")
-
-    with plugin_errors(fail):
+    with plugin_errors(failed_as(MetricError, f"metric {metric.info.name!r} cannot be resampled")):
         scores = np.asarray(metric.resample(recordings, draws), dtype=np.float64)
     if scores.shape != (len(draws),):
         raise MetricError(
@@ -163,13 +134,13 @@ def _resample(metric: Metric, recordings: Recordings, draws: NDArray[np.int64]) 
 def _check_estimator(metric: Metric, recordings: Recordings, resampled: NDArray[np.float64]) -> None:
     """Check that the bootstrap estimates the score itself: the resample of every recording once must equal it."""
     score = finalise(metric, [statistic for frames in recordings for statistic in frames])["score"]
-    whole = float(_resample(metric, recordings, np.arange(len(recordings))[None])[0])
-    known = [abs(number) for number in (score, *resampled.tolist()) if math.isfinite(number)]
-    same = whole == score or abs(whole - score) <= _SAME * max(known, default=0.0)
-    if not same and not (math.isnan(whole) and math.isnan(score)):
+    everything = float(_resample(metric, recordings, np.arange(len(recordings))[None])[0])
+    sizes = [abs(number) for number in (score, *resampled.tolist()) if math.isfinite(number)]
+    same = everything == score or abs(everything - score) <= _SAME * max(sizes, default=0.0)
+    if not same and not (math.isnan(everything) and math.isnan(score)):
         raise MetricError(
-            f"metric {metric.info.name!r}: resample gives {whole:g} for all recordings, finalise gives {score:g}; both "
-            f"must be the same estimator"
+            f"metric {metric.info.name!r}: resample gives {everything:g} for all recordings, finalise gives {score:g}; "
+            f"both must be the same estimator"
         )
 
 

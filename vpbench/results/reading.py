@@ -17,17 +17,6 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.results.records import SCHEMA, AttemptRecord, RunRecord, Summary, TrainingRecord
 from vpbench.validation import Record, validation_errors
 
-__all__ = [
-    "has_text",
-    "read_attempt",
-    "read_digest",
-    "read_json",
-    "read_run",
-    "read_summary",
-    "read_text",
-    "read_training",
-]
-
 _AGAIN = "remove it and run again"
 _Record = TypeVar("_Record", bound=Record)
 

@@ -18,19 +18,6 @@ from vpbench.protocol.units import ManifestEntry
 from vpbench.select.weights_record import WeightsUse
 from vpbench.validation import MetricName, Name, Preset, Record, Text
 
-__all__ = [
-    "SCHEMA",
-    "AttemptRecord",
-    "Identity",
-    "MetricRecord",
-    "RunRecord",
-    "Score",
-    "Summary",
-    "TrainingRecord",
-    "ValidationRecord",
-    "label",
-]
-
 SCHEMA = 3
 """The schema of ``run.json``, ``summary.json`` and ``attempts/*.json``."""
 
@@ -42,7 +29,16 @@ Scores: TypeAlias = Annotated[tuple[float | None, ...], Field(strict=False)]
 Interval: TypeAlias = Annotated[tuple[float, float], Field(strict=False)]
 
 
-class Identity(Record, extra="forbid"):
+class HashedRecord(Record):
+    """A record that its hash names."""
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the canonical JSON."""
+        return hashlib.sha256(canonical(self.to_json()).encode()).hexdigest()
+
+
+class Identity(HashedRecord, extra="forbid"):
     """Every value that decides a number of a result. Equal identities promise equal numbers.
 
     Device, batch size, workers, shards, host, time and data root are not part of it: they must not matter.
@@ -74,11 +70,6 @@ class Identity(Record, extra="forbid"):
     """Why the clips are not the whole test set; "" if they are. Decides no number, but what may be ranked."""
     unproven: Digest
     """A random word if something cannot be fingerprinted, so that the result is never reused; else ""."""
-
-    @property
-    def hash(self) -> str:
-        """sha256 of the canonical JSON."""
-        return hashlib.sha256(canonical(self.to_json()).encode()).hexdigest()
 
 
 class MetricRecord(Record):
@@ -138,6 +129,11 @@ class RunRecord(Record):
     def label(self) -> str:
         """The predictor's name with its preset."""
         return label(self.predictor, self.preset)
+
+    @property
+    def recordings(self) -> dict[str, str]:
+        """The recording that each clip was cut from."""
+        return {entry.clip: entry.recording for entry in self.manifest}
 
     def __repr__(self) -> str:
         return f"RunRecord({self.label} on {self.protocol.name}, {len(self.manifest)} clips)"
@@ -264,7 +260,7 @@ class ValidationRecord(Record):
     """Metrics that are measured."""
 
 
-class TrainingRecord(Record):
+class TrainingRecord(HashedRecord):
     """``training.json``: every value that decides the weights of a training. Its hash names the folder."""
 
     schema_version: int = Field(default=1, alias="schema")
@@ -296,15 +292,10 @@ class TrainingRecord(Record):
     keep: Text
     """Metric that chooses the weights, or ``last``."""
 
-    @property
-    def hash(self) -> str:
-        """sha256 of the canonical JSON."""
-        return hashlib.sha256(canonical(self.to_json()).encode()).hexdigest()
-
-    def same_weights(self, other: TrainingRecord) -> bool:
+    def same_weights(self, training: TrainingRecord) -> bool:
         """Return whether two trainings differ at most in devices, in code, and in how they validate."""
         free = {"world", "validation", "keep", "code"}
-        return self.model_dump(exclude=free) == other.model_dump(exclude=free)
+        return self.model_dump(exclude=free) == training.model_dump(exclude=free)
 
 
 def label(predictor: str, preset: str) -> str:

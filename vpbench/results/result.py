@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["Result", "find_results", "load"]
-
 _DEPTH = 16
 _FOLDERS = 100_000
 
@@ -65,9 +63,9 @@ class Result:
         """
         path = self._summary_path
         if not os.path.lexists(path):
-            done = len(self.store.published())
+            published = len(self.store.published())
             raise ResultError(
-                f"{self.path} has no summary: {done} of {self.store.units} units are there; run the same command "
+                f"{self.path} has no summary: {published} of {self.store.units} units are there; run the same command "
                 f"again, or `vpbench merge --allow-partial {self.path}`"
             )
         summary = read_summary(path)
@@ -153,21 +151,9 @@ class Result:
         """
         return self.run.weights.clips if self.run.weights else ""
 
-    def check(self) -> None:
-        """Check that every unit is what was published. ``vpbench verify`` also computes the summary again.
-
-        Raises:
-            ResultError: names the first file that differs.
-        """
-        self.store.check_claims()
-
     def metric_code(self, metric: str) -> str:
         """Return the fingerprint of a metric; "" if its revision vouches for its code, since its plugin is released."""
         return "" if self.run.metrics[metric].released else self.run.identity.metric_code[metric]
-
-    def recordings(self) -> dict[str, str]:
-        """Return the recording that each clip was cut from."""
-        return {entry.clip: entry.recording for entry in self.run.manifest}
 
     def mixed(self) -> list[str]:
         """Return the engines and devices where they are more than one."""
@@ -189,7 +175,7 @@ def find_results(root: Path) -> list[Path]:
     Raises:
         ResultError: a folder cannot be listed, or there are too many to look through.
     """
-    found: list[Path] = []
+    results: list[Path] = []
     waiting = [(root, 0)]
     looked_at = 0
     while waiting:
@@ -201,10 +187,10 @@ def find_results(root: Path) -> list[Path]:
                 f"name the folder of the results themselves"
             )
         if os.path.lexists(folder / "run.json"):
-            found.append(folder)  # no result lies within another one
+            results.append(folder)  # no result lies within another one
             continue
         waiting += [(inner, depth + 1) for inner in _folders(folder)]
-    return sorted(found)
+    return sorted(results)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -13,8 +13,6 @@ from vpbench.errors import ResultError
 from vpbench.output import line
 from vpbench.results.reading import read_text
 
-__all__ = ["Row", "read_rows", "read_unit"]
-
 _Text = Annotated[str, Field(min_length=1)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 _Vector = Annotated[list[float], Field(min_length=1)]
@@ -57,7 +55,7 @@ def read_rows(path: Path, count: int) -> list[Row]:
     Raises:
         ResultError: names the file, the line and the field.
     """
-    lines = read_unit(path).removesuffix("\n").split("\n")
+    lines = read_text(path, files.UNIT).removesuffix("\n").split("\n")
     if len(lines) != count:  # before anything of that size is made
         raise ResultError(f"{path}: {len(lines)} rows, {count} expected; remove the file and run again")
     rows: list[Row] = []
@@ -75,15 +73,6 @@ def read_rows(path: Path, count: int) -> list[Row]:
         if field := _contradiction(row):
             raise _bad_row(path, number, f"{field} of a row that is {row['status']}")
     return rows
-
-
-def read_unit(path: Path) -> str:
-    """Read the text of a unit.
-
-    Raises:
-        ResultError: names the file and what is wrong with it.
-    """
-    return read_text(path, files.UNIT)
 
 
 def _contradiction(row: Row) -> str:

@@ -15,8 +15,6 @@ from vpbench.results.records import AttemptRecord, RunRecord, Summary, TrainingR
 from vpbench.results.rows import Row
 from vpbench.select.weights_record import WeightsRecord
 
-__all__ = ["FOLDER", "json_schemas", "write_schemas"]
-
 FOLDER = Path("docs/schemas")
 _FILES = {
     "attempt": AttemptRecord,

@@ -22,13 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import ResultError
-from vpbench.files import canonical, write_atomic, write_errors, write_exclusive
+from vpbench.files import UNIT, canonical, write_atomic, write_errors, write_exclusive
 from vpbench.protocol.units import UNIT_CLIPS
-from vpbench.results.reading import read_attempt, read_digest, read_run
+from vpbench.results.reading import read_attempt, read_digest, read_run, read_text
 from vpbench.results.records import AttemptRecord, RunRecord
-from vpbench.results.rows import Row, read_rows, read_unit
-
-__all__ = ["Attempt", "Store"]
+from vpbench.results.rows import Row, read_rows
 
 
 class Store:
@@ -96,14 +94,14 @@ class Store:
         attempt.claim(number, hashlib.sha256(text.encode()).hexdigest(), stamp)
         if write_exclusive(path, text):
             return
-        if (published := read_unit(path)) != text:
-            other = attempt.path.with_name(f"{attempt.path.stem}-unit-{number:06d}.jsonl")
+        if (published := read_text(path, UNIT)) != text:
+            copy = attempt.path.with_name(f"{attempt.path.stem}-unit-{number:06d}.jsonl")
             attempt.withdraw(number)
-            write_atomic(other, text)
+            write_atomic(copy, text)
             lines = zip(published.split("\n"), text.split("\n"), strict=False)
             first = next((i for i, (a, b) in enumerate(lines, 1) if a != b), "the last")
             raise ResultError(
-                f"{path} was published with other rows than this process computed, see {other} (they differ from line "
+                f"{path} was published with other rows than this process computed, see {copy} (they differ from line "
                 f"{first}); one identity must give one result: find out which machine is wrong and remove its unit"
             )
 

@@ -17,8 +17,6 @@ from vpbench.results.store import Store
 from vpbench.results.summary import Tally, summarise
 from vpbench.select.metrics import engines_of, fingerprint_metric
 
-__all__ = ["merge", "metrics_of", "other_code", "summary_of", "summary_text", "write_summary"]
-
 
 def write_summary(store: Store, metrics: Mapping[str, Metric], *, allow_partial: bool) -> bool:
     """Write ``summary.json`` if every unit is published, or if ``allow_partial`` and any is; return whether it was.
@@ -44,18 +42,7 @@ def summary_of(store: Store, tally: Tally, metrics: Mapping[str, Metric | None],
     reasons = [run.partial] if run.partial else []
     if len(published) < store.units:
         reasons.append(f"{len(published)} of {store.units} units")
-    return summarise(
-        tally,
-        metrics,
-        identity=run.identity_hash,
-        steps=run.protocol.steps,
-        cumulative=run.cumulative,
-        skipped=run.skipped,
-        partial="; ".join(reasons),
-        recordings=Result(store).recordings(),
-        classes=run.classes,
-        intervals=intervals,
-    )
+    return summarise(tally, metrics, run, partial="; ".join(reasons), intervals=intervals)
 
 
 def summary_text(summary: Summary) -> str:

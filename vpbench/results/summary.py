@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 
 from vpbench.plugin.metric import Metric, Statistic
 from vpbench.results.estimates import finalise, group_frames, interval
-from vpbench.results.records import Score, Summary
+from vpbench.results.records import RunRecord, Score, Summary
 from vpbench.results.rows import Row
-
-__all__ = ["MetricTally", "Tally", "summarise"]
 
 
 @dataclass
@@ -72,46 +70,33 @@ class Tally:
 def summarise(
     tally: Tally,
     metrics: Mapping[str, Metric | None],
+    run: RunRecord,
     *,
-    identity: str,
-    steps: Sequence[int],
-    cumulative: bool,
-    skipped: Mapping[str, str],
     partial: str,
-    recordings: Mapping[str, str],
-    classes: Sequence[str] = (),
     intervals: bool = True,
 ) -> Summary:
-    """Compute the summary of a result: natural values, in full precision.
+    """Compute the summary of a result from all its rows: natural values, in full precision.
 
-    Args:
-        tally: every row of the result.
-        metrics: metrics to score, by name; for None, rows are only counted.
-        identity: the identity's hash.
-        steps: the scored steps.
-        cumulative: whether a mean over steps 1 to k is defined (not for anchored sampling).
-        skipped: metrics that could not apply at all, with the reason.
-        partial: why this is not the whole protocol, or "".
-        recordings: the recording that each clip was cut from.
-        classes: names of the true labels, for details that a metric calls ``class <id>``.
-        intervals: whether to compute ``ci95``, which takes most of the time; else it is empty.
+    Without its metric (None), rows are only counted. Without ``intervals``, which take most of the time, ``ci95`` is
+    empty. ``partial`` says why this is not the whole protocol.
 
     Raises:
         MetricError: a metric makes no score of its statistics.
     """
-    names = {f"class {i}": name for i, name in enumerate(classes)}
+    names = {f"class {i}": name for i, name in enumerate(run.classes)}
+    steps, recordings = run.protocol.steps, run.recordings
     scores: dict[str, Score] = {}
-    unmeasured = dict(skipped)
+    unmeasured = dict(run.skipped)
     for name, metric in metrics.items():
         rows = tally.metrics[name]
         if rows.only_reason:
             unmeasured[name] = rows.only_reason
         else:
             curve = _curve(metric, rows, steps, recordings, names, intervals=intervals) if metric else _Curve()
-            scores[name] = _score(curve, rows, recordings, cumulative=cumulative)
+            scores[name] = _score(curve, rows, recordings, cumulative=run.cumulative)
     return Summary(
-        identity=identity,
-        steps=tuple(steps),
+        identity=run.identity_hash,
+        steps=steps,
         partial=bool(partial),
         partial_reason=partial,
         clips=len(tally.clips),

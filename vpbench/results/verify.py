@@ -19,8 +19,6 @@ from vpbench.results.store import Store
 from vpbench.results.summarise import metrics_of, other_code, summary_of, summary_text
 from vpbench.results.summary import Tally
 
-__all__ = ["check_result", "verify"]
-
 _VALUES = {"per_step", "mean_to", "mean", "details"}
 """Fields of a score that need the metric: without it, frames are only counted."""
 _CLOSE = 1e-9  # relative: scores of the same rows on another machine
@@ -154,8 +152,8 @@ def _same_score(computed: Score, stored: Score) -> bool:
 
 
 def _unfounded(path: Path, metric: str = "") -> ResultError:
-    part = f" ({metric})" if metric else ""
-    return ResultError(f"{path} does not follow from the rows{part}: `vpbench merge {path.parent}` computes it again")
+    score = f" ({metric})" if metric else ""
+    return ResultError(f"{path} does not follow from the rows{score}: `vpbench merge {path.parent}` computes it again")
 
 
 def _same(expected: Any, stored: Any) -> bool:

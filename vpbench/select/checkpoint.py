@@ -17,8 +17,6 @@ from vpbench.output import brief
 from vpbench.select.checkpoint_names import Names, counted, first_parts, listed, modules, unwrapped, within
 from vpbench.select.checkpoint_tensors import dtype_name
 
-__all__ = ["Network", "find_network"]
-
 _TOP = "."
 """The path of the mapping that is the file itself."""
 _DEPTH = 8

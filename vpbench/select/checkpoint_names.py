@@ -10,8 +10,6 @@ from typing import Any
 from vpbench.errors import UsageError
 from vpbench.output import brief
 
-__all__ = ["Names", "counted", "first_parts", "listed", "modules", "renamed", "unwrapped", "within"]
-
 Names = dict[str, str]
 """The name of each tensor after renaming, by its name before."""
 _WRAPPERS = ("module.", "_orig_mod.")

@@ -15,8 +15,6 @@ from vpbench.output import brief
 from vpbench.select.checkpoint_names import counted
 from vpbench.toolkit.weights import kind
 
-__all__ = ["checked_tensors", "dtype_name", "encoded"]
-
 _PARAMETER = re.compile(r"weight|bias|kernel|packed")
 """Last part of a parameter's name. Integer buffers have others: num_batches_tracked, position_ids."""
 _BYTES = 2**30

@@ -14,8 +14,6 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any
 
-__all__ = ["imported_files", "is_library", "library_version", "module_files", "named_globals"]
-
 _PYTHON = Path(os.__file__).parent
 _TRUSTED = frozenset(
     {"PIL", "av", "beartype", "cv2", "jaxtyping", "numba", "numpy", "pydantic", "pydantic_core", "safetensors"}

@@ -13,20 +13,12 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from vpbench.errors import (
-    PluginError,
-    UsageError,
-    VpbenchError,
-    describe,
-    did_you_mean,
-    text_of,
-    type_name,
-)
+from vpbench.errors import PluginError, UsageError, describe, did_you_mean, text_of, type_name
 from vpbench.files import canonical
 from vpbench.names import Selector, slug
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import Modality
-from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.members import Members, member, members_of
 from vpbench.plugin.predictor import BasePredictor, PredictorInfo
@@ -35,8 +27,6 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.select.fingerprint import fingerprint
 from vpbench.select.options import Options, validate_options
 from vpbench.select.trained import Trained, fit_weights, merge_options, open_trained
-
-__all__ = ["Component", "choose_annotators", "choose_predictor", "wrap_predictor"]
 
 
 @dataclass(frozen=True)
@@ -138,11 +128,8 @@ def wrap_predictor(predictor: Any) -> Component:
     text = slug(re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower())
     options = getattr(predictor, "options", None)
     values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
-
-    def fail(error: BaseException) -> PluginError:
-        return PluginError(f"the `fingerprint()` of predictor {text!r} fails: {describe(error)}")
-
-    with plugin_errors(fail):
+    problem = f"the `fingerprint()` of predictor {text!r} fails"
+    with plugin_errors(lambda error: PluginError(f"{problem}: {describe(error)}")):
         proof = fingerprint(predictor)
     return Component(text, "", predictor, values, fingerprint=proof.sha256, unproven=proof.unproven, info=info)
 
@@ -177,13 +164,7 @@ def _build(
         raise UsageError(f"{subject} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
     _check_argument(members, selector.name, values, subject)
     validated = None if model is None else _validated(model, derived, values, subject)
-
-    def fail(error: BaseException) -> VpbenchError:
-        return (
-            error if isinstance(error, VpbenchError) else PluginError(f"{subject} cannot be built: {describe(error)}")
-        )
-
-    with plugin_errors(fail), process_state():
+    with plugin_errors(failed_as(PluginError, f"{subject} cannot be built")), process_state():
         torch.manual_seed(seed)  # untrained weights are drawn the same in every process: shards must agree
         value = target() if validated is None else target(options=validated)
         if trained is not None:

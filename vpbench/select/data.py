@@ -16,8 +16,6 @@ from vpbench.plugin.members import member
 from vpbench.protocol.protocol import Protocol
 from vpbench.select.options import validate_options
 
-__all__ = ["open_dataset", "open_protocol", "open_protocol_dataset"]
-
 
 def open_protocol(plugins: Plugins, text: str) -> Protocol:
     """Return the protocol of a registered name, or of a path to a TOML file.

@@ -37,8 +37,6 @@ from vpbench.select.members import (
     transparent,
 )
 
-__all__ = ["Fingerprint", "fingerprint", "hash_weights"]
-
 _TEXTS = (PurePath, np.dtype, torch.dtype, torch.Size)
 _SKIPPED_CLASS_MEMBERS = frozenset(
     {"__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__"}

@@ -14,17 +14,6 @@ from pydantic import BaseModel
 
 from vpbench.select.code import is_library, named_globals
 
-__all__ = [
-    "LITERALS",
-    "attributes",
-    "class_annotations",
-    "closure",
-    "is_global_of_library",
-    "is_made_by_a_call",
-    "modules_of",
-    "transparent",
-]
-
 LITERALS = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range, slice)
 _HOOKS = frozenset(name for name in vars(torch.nn.Module()) if name.endswith("hooks"))
 """Their keys are numbers that torch counts per process."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vpbench.errors import PluginError, UsageError, VpbenchError, describe, did_you_mean
-from vpbench.plugin.guard import plugin_errors
+from vpbench.errors import PluginError, UsageError, describe, did_you_mean
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.members import member
 from vpbench.plugin.metric import BaseMetric, Metric, Setting
 from vpbench.select.fingerprint import Fingerprint, fingerprint
-
-__all__ = ["choose_metrics", "engines_of", "fingerprint_metric", "reason_against"]
 
 
 def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: str = "") -> dict[str, Metric]:
@@ -64,14 +62,6 @@ def reason_against(metric: Metric, setting: Setting) -> str:
 def _build_metric(plugins: Plugins, name: str, device: str, engine: str) -> Metric:
     """Build a metric; an exception of its constructor names it."""
     target = plugins.load("metric", name)
-
-    def fail(error: BaseException) -> VpbenchError:
-        return (
-            error
-            if isinstance(error, VpbenchError)
-            else PluginError(f"metric {name!r} cannot be built: {describe(error)}")
-        )
-
-    with plugin_errors(fail):
+    with plugin_errors(failed_as(PluginError, f"metric {name!r} cannot be built")):
         metric: Metric = target(device, engine=engine) if engine in engines_of(target) else target(device)
     return metric

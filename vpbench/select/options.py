@@ -11,8 +11,6 @@ from vpbench.errors import UsageError, did_you_mean
 from vpbench.files import parse_toml
 from vpbench.validation import validation_line
 
-__all__ = ["Options", "check_used", "parse_assignments", "parse_value", "validate_options"]
-
 Options = Mapping[str, Mapping[str, Any]]
 """Option values by the name of a predictor or an annotator."""
 

@@ -9,23 +9,15 @@ import torch
 from vpbench.plugin.members import member
 from vpbench.plugin.predictor import BasePredictor
 
-__all__ = ["count_parameters"]
-
 
 def count_parameters(predictor: Any) -> dict[str, int]:
     """Return the number of parameters of each part that inference uses; ``{}`` for a predictor without parts."""
-    named = member(predictor, BasePredictor, "inference_parts")()
-    if named is not None:
-        parts = dict(named)
-    elif isinstance(predictor, torch.nn.Module):
-        parts = dict(predictor.named_children())
-        own = sum(p.numel() for p in predictor.parameters(recurse=False))
-        if own:
-            return {"own": own, **{name: _count(part) for name, part in parts.items()}}
-    else:
-        return {}
-    return {name: _count(part) for name, part in parts.items()}
-
-
-def _count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    modules = member(predictor, BasePredictor, "inference_parts")()
+    counts: dict[str, int] = {}
+    if modules is None:
+        if not isinstance(predictor, torch.nn.Module):
+            return {}
+        modules = dict(predictor.named_children())
+        if direct := sum(parameter.numel() for parameter in predictor.parameters(recurse=False)):
+            counts["own"] = direct
+    return counts | {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}

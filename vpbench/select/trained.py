@@ -17,15 +17,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vpbench.errors import DataError, PluginError, UsageError
-from vpbench.files import write_atomic
+from vpbench.files import parse_json, write_atomic
 from vpbench.output import brief
 from vpbench.plugin.members import member
 from vpbench.plugin.predictor import BasePredictor
 from vpbench.select.weights_record import SCHEMA, WeightsRecord, WeightsUse
 from vpbench.toolkit import weights
 from vpbench.validation import validation_line
-
-__all__ = ["Trained", "fit_weights", "merge_options", "open_trained", "save_trained", "sequence_keys"]
 
 _KEY = "vpbench"
 
@@ -47,11 +45,11 @@ class Trained:
     def use(self, dataset: str, sequences: Iterable[str]) -> WeightsUse:
         """Say whether training or validation saw these sequences of a dataset."""
         trained_on = self.sequences
-        seen = 0 if trained_on is None else len(trained_on.intersection(sequence_keys(dataset, set(sequences))))
+        shared = 0 if trained_on is None else len(trained_on.intersection(sequence_keys(dataset, set(sequences))))
         state: Literal["unknown", "disjoint", "overlap"]
-        state = "unknown" if trained_on is None else "overlap" if seen else "disjoint"
+        state = "unknown" if trained_on is None else "overlap" if shared else "disjoint"
         protocol = self.record.protocol if self.record else None
-        return WeightsUse(sha256=self.sha256, protocol=protocol.name if protocol else "", clips=state, seen=seen)
+        return WeightsUse(sha256=self.sha256, protocol=protocol.name if protocol else "", clips=state, seen=shared)
 
 
 def sequence_keys(dataset: str, sequences: Iterable[str]) -> list[str]:
@@ -99,9 +97,8 @@ def _parsed(text: str, path: Path) -> WeightsRecord | None:
         DataError: it is not a record of vpbench, or of a newer vpbench.
     """
     try:
-        value = json.loads(text)
-        json.dumps(value, allow_nan=False)  # 1e999 and NaN are no JSON
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise DataError(f"{path}: its metadata {_KEY!r} is not JSON; replace the file") from error
     version = value.get("schema", SCHEMA) if isinstance(value, dict) else SCHEMA
     if isinstance(version, int) and version > SCHEMA:
@@ -166,24 +163,24 @@ def fit_weights(module: Any, trained: Trained, name: str) -> None:
         tensors = _adapted(module, tensors, f"`adapt_state_dict` of predictor {name!r}")
     expected = module.state_dict()
     if differ := list(_differences(expected, tensors)):
-        more = f" (and {len(differ) - 3} more)" if len(differ) > 3 else ""
+        count = f" (and {len(differ) - 3} more)" if len(differ) > 3 else ""
         raise DataError(
-            f"{trained.path}: does not fit predictor {name!r} with these options: {'; '.join(differ[:3])}{more}"
+            f"{trained.path}: does not fit predictor {name!r} with these options: {'; '.join(differ[:3])}{count}"
             f"{'' if trained.record else _advice(expected, tensors, trained.path)}"
         )
     module.load_state_dict(tensors)
 
 
-def _adapted(module: Any, tensors: dict[str, Tensor], where: str) -> dict[str, Tensor]:
+def _adapted(module: Any, tensors: dict[str, Tensor], subject: str) -> dict[str, Tensor]:
     try:
         adapted = member(module, BasePredictor, "adapt_state_dict")(tensors)
     except Exception as error:
         reason = brief(f"{type(error).__name__}: {error}")
-        raise PluginError(f"{where} failed: {reason}; --debug shows where") from error
+        raise PluginError(f"{subject} failed: {reason}; --debug shows where") from error
     if not isinstance(adapted, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in adapted.items()
     ):
-        raise PluginError(f"{where} must return a mapping of names to tensors")
+        raise PluginError(f"{subject} must return a mapping of names to tensors")
     return dict(adapted)
 
 
@@ -193,8 +190,8 @@ def _differences(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) 
             yield f"{name} is missing"
         elif name not in expected:
             yield f"{brief(name)} is one too many"
-        elif why := weights.difference(expected[name], tensors[name]):
-            yield f"{name} {why}"
+        elif difference := weights.difference(expected[name], tensors[name]):
+            yield f"{name} {difference}"
 
 
 def _advice(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> str:

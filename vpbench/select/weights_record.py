@@ -9,17 +9,6 @@ from pydantic import Field
 from vpbench.protocol.protocol import Frame
 from vpbench.validation import Record, Text
 
-__all__ = [
-    "SCHEMA",
-    "EpochRecord",
-    "KeptRecord",
-    "StageRecord",
-    "TrainedClips",
-    "TrainedProtocol",
-    "WeightsRecord",
-    "WeightsUse",
-]
-
 SCHEMA = 1
 """The schema of the metadata."""
 
