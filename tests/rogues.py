@@ -69,25 +69,9 @@ def interrupts(self, context, horizon, generators):
     raise KeyboardInterrupt
 
 
-@rogue("clip 'test/seq000@0': GeneratorExit")
-def generator_exit(self, context, horizon, generators):
-    raise GeneratorExit
-
-
 @rogue("clip 'test/seq000@0': StopIteration")
 def stops(self, context, horizon, generators):
     next(iter(()))
-
-
-@rogue("OddError: (its text cannot be read)")
-def quiet(self, context, horizon, generators):
-    class OddError(Exception):
-        def __str__(self):
-            raise ValueError("no text")
-
-        __repr__ = __str__
-
-    raise OddError
 
 
 @rogue("OddError: (its text cannot be read)")
@@ -172,11 +156,6 @@ def subclass(self, context, horizon, generators):
     return last(context, horizon).as_subclass(Picture)
 
 
-@rogue("must be a torch.Tensor, not ndarray")
-def array(self, context, horizon, generators):
-    return last(context, horizon).numpy()
-
-
 @rogue("label_space must be a vpbench.LabelSpace, not str")
 def space(self, context, horizon, generators):
     return vpbench.Prediction(frames=last(context, horizon), label_space="toy3")
@@ -194,12 +173,6 @@ def too_large_for_float32(self, context, horizon, generators):
 def mixes_batch(self, context, horizon, generators):
     frames = last(context, horizon)
     return (frames - frames.mean() + 0.5).clamp(0, 1)
-
-
-@rogue("the other clips of the batch decide about it")
-def mixes_first(self, context, horizon, generators):
-    frames = last(context, horizon)
-    return 0.9 * frames + 0.1 * frames[:1]
 
 
 @rogue("the other clips of the batch decide about it")
@@ -227,11 +200,6 @@ def numpy_random(self, context, horizon, generators):
 @rogue("it draws from a global random state")
 def python_random(self, context, horizon, generators):
     return 0.9 * last(context, horizon) + 0.1 * random.random()
-
-
-@rogue("it draws from a global random state")
-def drops_always(self, context, horizon, generators):
-    return torch.nn.functional.dropout(last(context, horizon), 0.5).clamp(0, 1)
 
 
 @rogue("it cannot predict one clip alone, or it keeps state from earlier calls")
@@ -441,13 +409,6 @@ IN_PLACE = "changes what it measures in place"
 def metric_writes_numpy(comparison):
     table = brightness(comparison)
     comparison.frames[0].numpy()[:] *= 0.5
-    return table
-
-
-@metric(IN_PLACE)
-def metric_writes_truth(comparison):
-    table = brightness(comparison)
-    comparison.frames[1].data.mul_(0.5)
     return table
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import robots
 import torch
-from robots import ACTIONS, SPECS, BlindRobots, Driver, FlatDepth, GuessDepth, Robots
+from robots import SPECS, Driver, Robots
 
 import vpbench
 from vpbench.clips.batch import join, stack
@@ -233,10 +233,3 @@ def test_entries_of_another_layout_and_ragged_ones_are_refused(made, message):
 def test_declarations_that_cannot_be_carried_are_refused(values):
     with pytest.raises(PluginError, match="modality"):
         ModalitySpec(**values)
-
-
-def test_annotators_declare_what_they_give():
-    assert GuessDepth.info.spec.layout == "float32 [N,H,W]"
-    assert FlatDepth.info.spec.layout == "float32 [N]"
-    assert BlindRobots.info.context_modalities == {"frames", "actions"}
-    assert ACTIONS.count(3) == 3

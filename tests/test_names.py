@@ -59,7 +59,7 @@ def test_what_is_a_clip(text):
     assert clip_problem(text) == ""
 
 
-@pytest.mark.parametrize("text", [*NO_NAMES[:12], "x" * 256])
+@pytest.mark.parametrize("text", [".", "../x", "/x", "a/b", "a\0", "x" * 256])
 def test_a_folder_never_lies_outside_its_root(tmp_path, text):
     with pytest.raises(VpbenchError, match="cannot name a folder") as error:
         below(tmp_path, "toy", text)
@@ -73,7 +73,4 @@ def test_a_folder_is_below_its_root():
 @pytest.mark.parametrize("text", ["../../x", "my net", "\x1b[31m", "", "..", "Prädiktor", "x" * 300])
 def test_a_slug_is_a_name(text):
     assert is_name(slug(text))
-
-
-def test_a_slug_leaves_a_name_as_it_is():
     assert slug("my-net_2.0") == "my-net_2.0"

@@ -17,41 +17,29 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def build_wheel(source: Path, out: Path) -> Path:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(out),
-        str(source),
-    ]
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "-w", str(out), str(source)]
+    command = [sys.executable, "-m", "pip", "wheel", *options]
     subprocess.run(command, check=True, cwd=out)
     (wheel,) = out.glob("*.whl")
     return wheel
+
+
+def tracked(*options: str) -> list[str]:
+    """List the files of the checkout that git tracks."""
+    command = ["git", "ls-files", "--cached", *options]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [name for name in names if (ROOT / name).is_file()]
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
     # Built from a copy of what git would give, so that an ignored file cannot hide in the checkout.
     copy = tmp_path_factory.mktemp("source")
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, files.split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((ROOT / name).read_bytes())
-    ours = build_wheel(copy, tmp_path_factory.mktemp("ours"))
-    theirs = build_wheel(ROOT / "tests" / "third_party", tmp_path_factory.mktemp("theirs"))
-    return ours, theirs
+    for name in tracked("--others", "--exclude-standard"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes((ROOT / name).read_bytes())
+    sources = {"vpbench": copy, "fade": ROOT / "tests" / "third_party"}
+    return [build_wheel(source, tmp_path_factory.mktemp(name)) for name, source in sources.items()]
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +71,8 @@ def test_the_wheel_holds_every_package_and_data_file_and_no_stray_top_level(whee
     names = zipfile.ZipFile(wheels[0]).namelist()
     tops = {name.split("/")[0] for name in names}
     assert not tops & {"plugins", "datasets", "tests", "docs"}
-    tracked = subprocess.run(
-        ["git", "ls-files", "vpbench", "plugins", "datasets"], cwd=ROOT, capture_output=True, text=True
-    )
-    for path in tracked.stdout.splitlines():
-        if (ROOT / path).is_file():
-            assert path.removeprefix("plugins/").removeprefix("datasets/") in names
+    for path in tracked("vpbench", "plugins", "datasets"):
+        assert path.removeprefix("plugins/").removeprefix("datasets/") in names
 
 
 def test_its_names_stand_beside_the_first_party_ones(vpbench_command):
@@ -97,33 +81,22 @@ def test_its_names_stand_beside_the_first_party_ones(vpbench_command):
     assert brought == {("predictor", "fade"), ("dataset", "bars"), ("metric", "brightness"), ("protocol", "bars-2to3")}
     assert any(e["plugin"] == "vpbench" for e in listed)
     plugins = json.loads(vpbench_command("plugins", "--json").stdout)
-    assert {
-        "name": "fade",
-        "distribution": "vpbench-fade",
-        "version": "1.2.3",
-        "module": "vpbench_fade",
-        "error": "",
-        "released": True,
-    } in plugins
+    (fade,) = [plugin for plugin in plugins if plugin["name"] == "fade"]
+    assert (fade["distribution"], fade["version"], fade["released"]) == ("vpbench-fade", "1.2.3", True)
 
 
-def test_it_runs_end_to_end_with_its_preset_and_option(vpbench_command, tmp_path):
+def test_it_runs_end_to_end_with_its_preset(vpbench_command, tmp_path):
     common = ["-p", "bars-2to3", "--metric", "brightness", "--metric", "mse", "--out", str(tmp_path), "--json"]
     done = vpbench_command("run", "-m", "fade:fast", "-m", "repeat", *common)
     assert done.returncode == 0, done.stderr
     fade, repeat = json.loads(done.stdout)["results"]
     assert Path(fade["path"]).parent.name == "fade-fast"
     # A bar is 1 of 32 columns: the frame's mean is 1/32, and the fast fade moves it half way to grey at each step.
-    mean, expected = 1 / 32, []
-    for k in (1, 2, 3):
-        expected.append(abs((0.5**k) * mean + (1 - 0.5**k) * 0.5 - mean))
+    expected = [(1 - 0.5**k) * (0.5 - 1 / 32) for k in (1, 2, 3)]
     assert fade["summary"]["scores"]["brightness"]["per_step"] == pytest.approx(expected, abs=1e-6)
     assert repeat["summary"]["scores"]["brightness"]["per_step"] == pytest.approx([0, 0, 0], abs=1e-6)
     # The bar has moved: two of 32 columns are wrong by 1.
     assert repeat["summary"]["scores"]["mse"]["per_step"] == pytest.approx([2 / 32] * 3, abs=1e-6)
-    changed = vpbench_command("run", "-m", "fade", "-o", "fade.rate=0.5", *common)
-    other = json.loads(changed.stdout)["results"][0]["summary"]["scores"]
-    assert other["brightness"] == fade["summary"]["scores"]["brightness"]
 
 
 def test_its_command_is_added(vpbench_command):

@@ -38,7 +38,6 @@ def register_predictors(register):
         "with-options": "WithOptions",
         "killed": "Killed",
         "wrong-type": "WrongType",
-        "meddles": "Meddles",
     }.items():
         register(name, f"toys:{target}", summary=f"toy {target}")
 
@@ -240,14 +239,6 @@ class Still:
     def annotate(self, window, clip):
         n, h, w, _ = window["frames"].shape
         return np.zeros((n - 1, h, w, 2), np.float32)
-
-
-class Meddles:
-    info = vpbench.PredictorInfo()
-
-    def predict(self, context, horizon, generators):
-        context.frames.mul_(0.5)
-        return vpbench.Prediction(frames=repeat(context, horizon))
 
 
 class Spoils(vpbench.ClipMean):

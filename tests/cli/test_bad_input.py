@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -32,7 +31,6 @@ MSE = ["--metric", "mse"]
         (["-m", "last", "--shard", "4/3"], ["--shard 4/3", "0 to 2"]),
         (["-m", "last", "--shard", "one"], ["--shard one", "I/N"]),
         (["-m", "last", "--annotate", "flwo=still"], ["flwo=still: the annotator 'still' gives flow"]),
-        (["-m", "last", "--annotate", "semantics=still"], ["'still' gives flow"]),
         (["-m", "last", "--annotate", "flow"], ["--annotate flow", "NAME=VALUE"]),
         (["-m", "short"], ["'short' predicts at most 1 steps", "4"]),
         (["-m", "last", "--clips", "0"], ["--clips", "x>=1"]),
@@ -63,14 +61,6 @@ def test_unknown_protocol_and_command(vpbench, tmp_path):
     assert "did you mean 'run'?" in vpbench("rum").error
 
 
-def test_a_protocol_file_that_is_wrong_names_the_field(vpbench, toy, tmp_path):
-    args = toy(sampling='kind = "first"\ncontext = 0\nhorizon = 4\n')
-    done = vpbench("run", *args, "-m", "last", "--out", tmp_path / "r")
-    assert done.code == 2
-    assert "sampling.first.context" in done.error
-    assert "toy.toml" in done.error
-
-
 # --- data ---
 
 
@@ -92,14 +82,6 @@ def test_no_data_root_says_what_to_type_and_where_to_get_it(vpbench, tmp_path, m
     assert "crcv.ucf.edu" in done.error
 
 
-def test_an_empty_data_root_shows_the_expected_tree(vpbench, tmp_path):
-    (tmp_path / "data").mkdir()
-    done = vpbench(*UCF, "--data-root", tmp_path / "data", "--out", tmp_path / "r")
-    assert done.code == 1
-    assert "UCF-101/<Class>/v_<Class>_gXX_cYY.avi" in done.error
-    assert not (tmp_path / "r").exists()
-
-
 def test_a_data_root_with_some_of_the_clips_needs_allow_partial(vpbench, tmp_path):
     root = ucf(tmp_path / "data", "v_Archery_g21_c01", "v_Archery_g22_c01")
     done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r")
@@ -111,11 +93,10 @@ def test_a_data_root_with_some_of_the_clips_needs_allow_partial(vpbench, tmp_pat
     assert done.json["results"][0]["summary"]["partial_reason"] == "2 of 3160 clips"
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated in the header"])
-def test_a_video_that_does_not_open_is_named_before_any_work(vpbench, tmp_path, damage):
+def test_a_video_that_does_not_open_is_named_before_any_work(vpbench, tmp_path):
     root = ucf(tmp_path / "data", "v_Archery_g21_c01", "v_Archery_g22_c01")
     broken = root / "UCF-101" / "Archery" / "v_Archery_g21_c01.avi"
-    broken.write_bytes(b"" if damage == "empty" else broken.read_bytes()[:40])
+    broken.write_bytes(b"")
     done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r")
     assert done.code == 1
     assert "v_Archery_g21_c01.avi" in done.error
@@ -125,22 +106,6 @@ def test_a_video_that_does_not_open_is_named_before_any_work(vpbench, tmp_path, 
     summary = done.json["results"][0]["summary"]
     assert summary["clips"] == 1
     assert "1 unreadable sequences left out" in summary["partial_reason"]
-
-
-def test_a_video_that_is_cut_off_in_the_middle_is_named(vpbench, tmp_path):
-    path = write_video(tmp_path / "one.avi", known_frames(60, 64, 64))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    done = vpbench("run", "-p", "folder-4to10", "-m", "repeat", *MSE, "--data-root", path, "--out", tmp_path / "r")
-    assert done.code == 1
-    assert "one.avi" in done.error
-
-
-def test_a_header_that_claims_more_frames_than_decode(vpbench, shared, tmp_path):
-    tree = shared / "data" / "video" / "tree.avi"  # claims 444 frames, 68 decode
-    args = ["run", "-p", "folder-4to10", "-m", "repeat", *MSE, "--data-root", tree, "--out", tmp_path / "r", "--json"]
-    done = vpbench(*args)
-    assert done.code == 0
-    assert done.json["results"][0]["summary"]["clips"] == 4
 
 
 def test_unreadable_clips_can_be_left_out(vpbench, toy, tmp_path):
@@ -156,14 +121,7 @@ def test_unreadable_clips_can_be_left_out(vpbench, toy, tmp_path):
     assert (summary["clips"], summary["partial_reason"]) == (24, "2 of 3 units")
 
 
-def test_sequences_too_short_are_dropped_and_counted_or_an_error_as_the_protocol_says(vpbench, toy, tmp_path):
-    sampling = 'kind = "first"\ncontext = 3\nhorizon = 9\nshort = "{}"\n'
-    done = vpbench("run", *toy(sampling=sampling.format("error")), "-m", "last", *MSE, "--out", tmp_path / "r")
-    assert done.code == 1
-    assert "'test/seq000' has 8 frames and holds no window" in done.error
-    done = vpbench("run", *toy(sampling=sampling.format("drop")), "-m", "last", *MSE, "--out", tmp_path / "r")
-    assert done.code == 1
-    assert "no clip in 20 sequences" in done.error
+def test_sequences_too_short_are_dropped_by_name(vpbench, tmp_path):
     root = ucf(tmp_path / "data", "v_Archery_g21_c01")
     ucf(root, "v_Archery_g22_c01", frames=10)
     done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
@@ -193,18 +151,11 @@ def test_a_result_of_a_newer_schema_is_refused_and_kept(vpbench, result):
     assert json.loads((folder / "run.json").read_text())["schema"] == 99
 
 
-@pytest.mark.parametrize("damage", ["half-written", "tampered", "rows removed"])
-def test_a_unit_that_is_not_what_was_published(vpbench, result, damage):
+def test_a_unit_that_is_not_what_was_published(vpbench, result):
     args, folder = result
     path = folder / "units" / "000001.jsonl"
     good = path.read_text()
-    lines = good.splitlines(keepends=True)
-    bad = {
-        "half-written": good[: len(good) // 2],
-        "tampered": good.replace('"value":0.', '"value":0.0', 1),
-        "rows removed": "".join(lines[1:]),
-    }
-    path.write_text(bad[damage])
+    path.write_text(good.replace('"value":0.', '"value":0.0', 1))
     for command in (args, ["verify", folder], ["merge", folder]):
         done = vpbench(*command)
         assert done.code == 1
@@ -216,34 +167,12 @@ def test_a_unit_that_is_not_what_was_published(vpbench, result, damage):
     assert vpbench("verify", folder).code == 0
 
 
-def test_a_summary_that_does_not_follow_from_the_rows(vpbench, result):
-    _, folder = result
-    path = folder / "summary.json"
-    good = path.read_text()
-    summary = json.loads(good)
-    summary["scores"]["mse"]["mean"] /= 2
-    path.write_text(json.dumps(summary))
-    done = vpbench("verify", folder)
-    assert done.code == 1
-    assert "does not follow from the rows" in done.error
-    assert vpbench("merge", folder).code == 0
-    assert path.read_text() == good
-
-
 def test_a_folder_that_cannot_be_written(vpbench, toy, tmp_path):
     (tmp_path / "file").write_text("")
     done = vpbench("run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "file" / "r")
     assert done.code == 1
     assert "cannot write" in done.error
     assert "--out" in done.error
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_write_permission(vpbench, toy, tmp_path):
-    (tmp_path / "r").mkdir(mode=0o555)
-    done = vpbench("run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "r")
-    assert done.code == 1
-    assert "Permission denied" in done.error
 
 
 def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_space(vpbench, toy, tmp_path):
@@ -288,42 +217,23 @@ def test_a_stale_leaderboard_page_fails_the_check(vpbench, result, tmp_path):
 
 # --- plugins ---
 
+REGISTER = (
+    "import vpbench\n@vpbench.hookimpl\ndef register_predictors(register):\n    register('{}', 'no_such:Thing')\n"
+)
 
-def test_a_plugin_file_that_fails_to_import_is_an_error_at_once(vpbench, tmp_path):
+
+@pytest.mark.parametrize(
+    ("text", "command", "words"),
+    [
+        ("import no_such_module\n", ["list"], ["broken_plugin.py", "no_such_module"]),
+        (REGISTER.format("repeat"), ["list"], ["'repeat'", "vpbench", "broken_plugin.py", "VPBENCH_PLUGINS"]),
+        (REGISTER.format("ghost"), ["show", "ghost"], ["'ghost'", "no_such"]),
+    ],
+)
+def test_a_plugin_that_is_broken_is_named(vpbench, tmp_path, monkeypatch, text, command, words):
+    monkeypatch.delitem(sys.modules, "broken_plugin", raising=False)
     path = tmp_path / "broken_plugin.py"
-    path.write_text("import no_such_module\n")
-    done = vpbench("list", "--plugin", path)
+    path.write_text(text)
+    done = vpbench(*command, "--plugin", path)
     assert done.code == 1
-    assert "broken_plugin.py" in done.error
-    assert "no_such_module" in done.error
-
-
-def test_two_plugins_with_one_name(vpbench, tmp_path):
-    path = tmp_path / "second_repeat.py"
-    path.write_text(
-        "import vpbench\n@vpbench.hookimpl\ndef register_predictors(register):\n    register('repeat', 'x:Y')\n"
-    )
-    done = vpbench("list", "--plugin", path)
-    assert done.code == 1
-    for word in ("'repeat'", "vpbench", "second_repeat.py", "VPBENCH_PLUGINS"):
-        assert word in done.error
-
-
-def test_a_name_whose_code_is_broken_is_an_error_only_when_it_is_used(vpbench, tmp_path):
-    path = tmp_path / "half_broken.py"
-    path.write_text(
-        "import vpbench\n@vpbench.hookimpl\n"
-        "def register_predictors(register):\n    register('ghost', 'no_such:Thing')\n"
-    )
-    assert "ghost" in vpbench("list", "predictors", "--plugin", path).out
-    done = vpbench("show", "ghost", "--plugin", path)
-    assert done.code == 1
-    assert "'ghost'" in done.error
-    assert "no_such" in done.error
-
-
-def test_debug_shows_the_traceback(toy, tmp_path):
-    args = ["run", *toy(), "-m", "lats", "--debug"]
-    done = subprocess.run([sys.executable, "-m", "vpbench", *args], capture_output=True, text=True, check=False)
-    assert "Traceback" in done.stderr
-    assert "did you mean 'last'?" in done.stderr
+    assert all(word in done.error for word in words)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -14,18 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from vpbench.plugin.loader import load_plugins
+
 ROGUES = str(Path(__file__).resolve().parent.parent / "rogues.py")
 MSE = ["--metric", "mse"]
 
 
-def load_rogues():
-    from vpbench.plugin.loader import load_plugins
-
-    load_plugins([ROGUES])
-    return sys.modules["rogues"]
-
-
-rogues = load_rogues()
+load_plugins([ROGUES])
+rogues = sys.modules["rogues"]
 
 
 @pytest.fixture
@@ -54,12 +49,10 @@ def state_of_the_process() -> list[object]:
     return [*numbers, *settings]
 
 
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["before", "after"])
 @pytest.mark.parametrize("name", sorted(rogues.WORDS))
-def test_a_predictor_that_breaks_the_contract_fails_by_name_and_alone(run, undisturbed, name, order):
-    names = [(name, "last")[i] for i in order]
+def test_a_predictor_that_breaks_the_contract_fails_by_name_and_alone(run, undisturbed, name):
     before = state_of_the_process()
-    done = run(*[text for n in names for text in ("-m", n)], *MSE)
+    done = run("-m", name, "-m", "last", *MSE)
     assert state_of_the_process() == before
     assert done.code == 1
     assert f"predictor '{name}'" in done.error
@@ -84,8 +77,8 @@ def test_what_a_predictor_writes_reaches_nobody(run, undisturbed, name):
     assert first["summary"]["scores"] == second["summary"]["scores"]
 
 
-@pytest.mark.parametrize("name", ["mixes-batch", "mixes-first", "remembers", "torch-random", "counts"])
-@pytest.mark.parametrize("size", ["1", "2", "3"])
+@pytest.mark.parametrize("name", ["mixes-batch", "remembers", "torch-random"])
+@pytest.mark.parametrize("size", ["1", "3"])
 def test_the_check_does_not_depend_on_the_size_of_a_batch(run, name, size):
     done = run("-m", name, *MSE, "--batch-size", size)
     assert done.code == 1
@@ -172,11 +165,6 @@ def test_debug_shows_the_traceback_of_the_plugin(run, vpbench, toy):
     assert "Traceback" not in run("-m", "dislikes-one-clip", *MSE).err
 
 
-def test_debug_shows_the_traceback_of_a_metric(run):
-    done = run("-m", "last", *MSE, "--metric", "metric-exits", "--debug")
-    assert "sys.exit(3)" in done.err
-
-
 def test_ctrl_c_stops_a_predictor_that_swallows_it(toy, tmp_path):
     done = process(toy, tmp_path, "-m", "swallows", "-m", "last", *MSE)
     assert done.returncode == 130, done.stderr
@@ -202,10 +190,3 @@ def test_json_is_one_document_whatever_a_plugin_prints(toy, tmp_path):
     )  # fmt: skip
     assert json.loads(listed.stdout)["name"] == "prints"
     assert "built" in listed.stderr
-
-
-def test_json_without_standard_output_or_error(toy, tmp_path):
-    command = f"{sys.executable} -m vpbench list predictors --json"
-    assert subprocess.run(f"{command} >&-", shell=True, check=False, capture_output=True).returncode in (0, 1)
-    done = subprocess.run(f"{command} 2>&-", shell=True, check=False, capture_output=True, text=True, env=os.environ)
-    assert json.loads(done.stdout)

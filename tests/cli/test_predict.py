@@ -36,15 +36,9 @@ def test_repeat_gives_the_last_frame_to_the_byte(vpbench, video, tmp_path):
     done = vpbench("predict", "-m", "repeat", video, "--out", tmp_path / "out", "--horizon", "3")
     assert done.code == 0
     assert "repeat: 3 steps after frames 4 to 7 of film.mkv (15x25)" in done.out
-    assert files(tmp_path / "out") == [
-        "frames/0001.png",
-        "frames/0002.png",
-        "frames/0003.png",
-        "prediction.gif",
-        "prediction.json",
-        "prediction.mp4",
-        "strip.png",
-    ]
+    frames = [f"frames/000{step}.png" for step in (1, 2, 3)]
+    others = ["prediction.gif", "prediction.json", "prediction.mp4", "strip.png"]
+    assert files(tmp_path / "out") == [*frames, *others]
     for step in (1, 2, 3):
         assert np.array_equal(read_image(tmp_path / f"out/frames/000{step}.png"), known_frames(8, 15, 25)[-1])
 
@@ -112,37 +106,6 @@ def test_flow_and_what_it_reveals_are_drawn(vpbench, tmp_path):
     assert set(np.unique(read_image(tmp_path / "b" / "disocclusion" / "0001.png"))) <= {0, 255}
 
 
-LABELS = """
-import numpy as np, vpbench
-
-SPACE = vpbench.LabelSpace("two", ("dark", "bright"), ((0, 0, 90), (250, 200, 0)))
-
-@vpbench.hookimpl
-def register_annotators(register):
-    register("halves", f"{__name__}:Halves", summary="left is dark, right is bright")
-
-class Halves:
-    info = vpbench.AnnotatorInfo(gives="semantics", label_space=SPACE)
-    def annotate(self, window, clip):
-        labels = np.zeros(window["frames"].shape[:3], np.uint8)
-        labels[:, :, labels.shape[2] // 2 :] = 1
-        return labels
-"""
-
-
-def test_labels_are_drawn_in_their_palette(vpbench, video, tmp_path):
-    plugin = tmp_path / "halves_of_pictures.py"
-    plugin.write_text(LABELS)
-    out = tmp_path / "out"
-    args = ["--plugin", plugin, "-m", "repeat", "--annotate", "semantics=halves", "--horizon", "1"]
-    assert vpbench("predict", *args, video, "--out", out).code == 0
-    picture = read_image(out / "semantics" / "0001.png")
-    assert (picture[:, :12] == (0, 0, 90)).all()
-    assert (picture[:, 12:] == (250, 200, 0)).all()
-    strip = Image.open(out / "strip.png")
-    assert at(strip, 0, 1, 5, 2) == at(strip, 4, 1, 5, 2) == (250, 200, 0), "of the context and of the prediction"
-
-
 def test_large_pictures_make_a_strip_of_bearable_size(vpbench, tmp_path):
     folder = tmp_path / "large"
     for i in range(4):
@@ -160,11 +123,8 @@ def test_large_pictures_make_a_strip_of_bearable_size(vpbench, tmp_path):
 def test_warnings_for_users_are_one_line_each(vpbench, video, tmp_path):
     args = ["predict", "-m", "cdnet:tiny", video, "--context", 3, "--size", "18x30", "--horizon", 1]
     lines = vpbench(*args, "--out", tmp_path / "out").err.splitlines()
-    assert sum(line.startswith("vpbench: warning: cdnet: frames of 18x30 are padded to 20x32") for line in lines) == 1
-    assert (
-        sum(line.startswith("vpbench: warning: cdnet: the global information needs 4 context frames") for line in lines)
-        == 1
-    )
+    for words in ("frames of 18x30 are padded to 20x32", "the global information needs 4 context frames"):
+        assert sum(line.startswith(f"vpbench: warning: cdnet: {words}") for line in lines) == 1
     assert not any("predictor.py" in line or "warn(" in line for line in lines)
 
 
@@ -194,11 +154,9 @@ def test_a_file_in_the_way_and_a_folder_that_may_not_be_written(vpbench, video, 
     assert "/proc" in vpbench("predict", "-m", "repeat", video, "--out", "/proc/out").error
 
 
-@pytest.mark.parametrize("earlier", [False, True])
-def test_an_error_while_writing_leaves_what_was_there(vpbench, video, tmp_path, monkeypatch, earlier):
+def test_an_error_while_writing_leaves_what_was_there(vpbench, video, tmp_path, monkeypatch):
     out = tmp_path / "deep" / "out"
-    if earlier:
-        vpbench("predict", "-m", "repeat", video, "--out", out, "--horizon", "3")
+    vpbench("predict", "-m", "repeat", video, "--out", out, "--horizon", "3")
     before = files(tmp_path)
 
     def full(path, film):
@@ -206,15 +164,14 @@ def test_an_error_while_writing_leaves_what_was_there(vpbench, video, tmp_path, 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("vpbench.pages.continuation._write_mp4", full)
-    done = vpbench("predict", "-m", "repeat", video, "--out", out)
-    assert done.code == 1
-    assert "No space left on device; free some space" in done.error
-    assert files(tmp_path) == before
+    for folder in (out, tmp_path / "other"):
+        done = vpbench("predict", "-m", "repeat", video, "--out", folder)
+        assert done.code == 1
+        assert "No space left on device; free some space" in done.error
+        assert files(tmp_path) == before
 
 
-def test_an_earlier_prediction_comes_back_where_the_new_one_cannot_take_its_place(
-    vpbench, video, tmp_path, monkeypatch
-):
+def test_an_earlier_prediction_comes_back_if_the_rename_fails(vpbench, video, tmp_path, monkeypatch):
     out = tmp_path / "out"
     vpbench("predict", "-m", "repeat", video, "--out", out, "--horizon", "3")
     before = {name: (out / name).read_bytes() for name in files(out)}
@@ -231,27 +188,15 @@ def test_an_earlier_prediction_comes_back_where_the_new_one_cannot_take_its_plac
     assert sorted(p.name for p in tmp_path.iterdir()) == ["film.mkv", "out"]
 
 
-def test_a_predictor_that_fails_writes_nothing(vpbench, video, tmp_path):
-    done = vpbench("predict", *TOYS, "-m", "raises", video, "--out", tmp_path / "out")
-    assert (done.code, "no idea" in done.error) == (1, True)
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["-m", "repat"], 2, ["no predictor 'repat'", "did you mean 'repeat'?"]),
         (["-m", "repeat", "--size", "64"], 2, ["'64' is no size", "HEIGHTxWIDTH"]),
-        (["-m", "repeat", "--size", "0x8"], 2, ["'0x8' is no size"]),
         (["-m", "repeat", "--horizon", "0"], 2, ["--horizon", "range 1<=x<=10000"]),
-        (["-m", "repeat", "--start", "-1"], 2, ["--start", "x>=0"]),
-        (["-m", "repeat", "--context", "9"], 1, ["8 frames found, 9 needed"]),
         (["-m", "repeat", "--weights", "nothing.safetensors"], 1, ["there is no such file"]),
         (["-m", "repeat", "-o", "raft.x=1"], 2, ["raft.x", "'raft' does not take part"]),
-        (["-m", "repeat", "--annotate", "flow"], 2, ["NAME=VALUE"]),
-        (["-m", "needs-flow"], 2, ["add --annotate flow=NAME"]),
+        (["-m", "raises"], 1, ["no idea"]),
         (["-m", "sadm:tiny"], 2, ["semantics and flow", "add --annotate semantics=NAME --annotate flow=NAME (`"]),
-        (["-m", "seer"], 2, ["is shown the truth"]),
         (["-m", "short", "--horizon", "2"], 2, ["predicts at most 1 steps, not 2"]),
         ([], 2, ["Missing option '-m'"]),
     ],
@@ -271,11 +216,8 @@ def test_saved_predictions_are_of_clips_that_a_video_is_not(vpbench, video, tmp_
     assert "clip film.mkv@4: there is no" in done.error
 
 
-@pytest.mark.parametrize("clip", ["ucf101/UCF-101/SoccerJuggling/v_SoccerJuggling_g23_c01.avi", "kitti_raw"])
-def test_real_clips(vpbench, shared, tmp_path, clip):
-    path = shared / "data" / clip
-    if path.is_dir():
-        path = next(path.glob("*/*/image_02/data"))
+def test_a_real_folder_of_pictures(vpbench, shared, tmp_path):
+    path = next((shared / "data" / "kitti_raw").glob("*/*/image_02/data"))
     done = vpbench("predict", "-m", "flow-extrapolation", path, "--out", tmp_path / "out", "--size", "96x128", "--json")
     assert done.code == 0
     assert len([name for name in done.json["files"] if "/frames/" in name]) == 10

@@ -62,21 +62,8 @@ def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
 def test_batch_workers_shards_and_order_change_no_byte(vpbench, toy, tmp_path):
     args = ["run", *toy(sequences=40), *MSE, "--metric", "psnr", "--samples", "2"]
     vpbench(*args, "-m", "noisy", "-m", "needs-flow", "--out", tmp_path / "a")
-    vpbench(
-        *args,
-        "-m",
-        "needs-flow",
-        "-m",
-        "last",
-        "-m",
-        "noisy",
-        "--batch-size",
-        "3",
-        "--workers",
-        "2",
-        "--out",
-        tmp_path / "b",
-    )
+    more = ["-m", "last", "--batch-size", "3", "--workers", "2"]
+    vpbench(*args, "-m", "needs-flow", *more, "-m", "noisy", "--out", tmp_path / "b")
     for shard in ("2/3", "0/3", "1/3"):
         vpbench(*args, "-m", "noisy", "-m", "needs-flow", "--shard", shard, "--out", tmp_path / "c")
     for label in ("noisy", "needs-flow"):
@@ -121,10 +108,9 @@ def test_a_failing_predictor_fails_alone(vpbench, toy, tmp_path):
 
 def test_values_barely_beyond_the_range_are_clamped_and_counted(vpbench, toy, tmp_path):
     done = vpbench("run", *toy(), "-m", "slightly-bright", *MSE, "--out", tmp_path, "--json")
-    summary = done.json["results"][0]["summary"]
-    assert summary["clamped_frames"] == 20 * 4
-    rows = list(api.load(done.json["results"][0]["path"]).rows())
-    assert all(row["clamped"] for row in rows)
+    (result,) = done.json["results"]
+    assert result["summary"]["clamped_frames"] == 20 * 4
+    assert all(row["clamped"] for row in api.load(result["path"]).rows())
 
 
 def test_an_oracle_sees_the_truth_and_is_marked(vpbench, toy, tmp_path):
@@ -142,24 +128,16 @@ def test_a_predictor_gets_what_it_declares_from_the_dataset_or_an_annotator(vpbe
     assert refused.code == 1
     assert "--annotate flow=" in refused.error
     still = ["--annotate", "flow=still"]
-    filled = vpbench("run", *frames_only, "-m", "needs-flow", *still, *MSE, "--out", tmp_path, "--json").json[
-        "results"
-    ][0]
-    last = vpbench("run", *frames_only, "-m", "last", *still, *MSE, "--out", tmp_path, "--json").json["results"][0]
+    both = vpbench("run", *frames_only, "-m", "needs-flow", "-m", "last", *still, *MSE, "--out", tmp_path, "--json")
+    filled, last = both.json["results"]
+    named = vpbench("run", *toy(), "-m", "needs-flow", *still, *MSE, "--out", tmp_path, "--json").json["results"][0]
+    assert true["summary"]["scores"]["mse"]["mean"] < named["summary"]["scores"]["mse"]["mean"], "it replaces the own"
     # Zero flow makes it repeat the last frame; the true flow does better.
     assert filled["summary"]["scores"]["mse"]["per_step"] == last["summary"]["scores"]["mse"]["per_step"]
     assert true["summary"]["scores"]["mse"]["mean"] < 0.2 * filled["summary"]["scores"]["mse"]["mean"]
     # It is part of the identity of the one that looks at flow, and of no other.
     assert "flow" in api.load(filled["path"]).run.identity.annotators
     assert api.load(last["path"]).run.identity.annotators == {}
-
-
-def test_an_annotator_named_by_the_user_replaces_the_datasets_own(vpbench, toy, tmp_path):
-    args = ["run", *toy(), "-m", "needs-flow", *MSE, "--out", tmp_path, "--json"]
-    true = vpbench(*args).json["results"][0]
-    still = vpbench(*args, "--annotate", "flow=still").json["results"][0]
-    assert true["path"] != still["path"]
-    assert true["summary"]["scores"]["mse"]["mean"] < still["summary"]["scores"]["mse"]["mean"]
 
 
 def test_saved_predictions_score_the_same_rows(vpbench, toy, tmp_path):
@@ -175,19 +153,14 @@ def test_saved_predictions_score_the_same_rows(vpbench, toy, tmp_path):
 
 
 def test_saved_predictions_are_made_for_a_result_that_is_already_there(vpbench, toy, tmp_path):
-    args = ["run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "r", "--json"]
-    folder = Path(vpbench(*args).json["results"][0]["path"])
+    args = ["run", *toy(), "-m", "last", *MSE, "--out", tmp_path]
+    assert vpbench(*args).code == 0
+    folder = only(tmp_path, "last")
+    before = tree(folder)
     assert not (folder / "predictions").exists()
-    assert vpbench(*args, "--save-predictions").code == 0
+    assert vpbench(*args, "--batch-size", "3", "--save-predictions").code == 0
     assert len(list((folder / "predictions").rglob("*.npy"))) == 20
-
-
-def test_clips_takes_a_few_and_the_result_is_never_ranked(vpbench, toy, tmp_path):
-    done = vpbench("run", *toy(), "-m", "last", *MSE, "--clips", "4", "--out", tmp_path, "--json")
-    summary = done.json["results"][0]["summary"]
-    assert (summary["clips"], summary["partial"], summary["partial_reason"]) == (4, True, "--clips 4 of 20")
-    clips = {row["clip"] for row in api.load(done.json["results"][0]["path"]).rows()}
-    assert clips == {"test/seq000@0", "test/seq005@0", "test/seq010@0", "test/seq015@0"}
+    assert tree(folder) == before
 
 
 def test_anchored_clips_score_their_last_frame_only_and_have_no_mean(vpbench, toy, tmp_path):
@@ -244,20 +217,6 @@ def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, ca
     made = api.evaluate(Last(), args[3], **common)
     assert named.summary.scores == made.summary.scores
     assert api.evaluate(Last(), args[3], **common).path == made.path
-    assert named.mean_to("mse", 4) == pytest.approx(np.mean([named.at("mse", k) for k in (1, 2, 3, 4)]))
-    frame = named.to_dataframe()
-    assert len(frame) == 20 * 4 * 2
-    assert frame[(frame.metric == "psnr") & (frame.step == 1)].value.mean() == pytest.approx(named.at("psnr", 1))
-    with pytest.raises(api.VpbenchError, match="no ssim: it was not measured"):
-        named.at("ssim", 1)
-    with pytest.raises(api.VpbenchError, match="no step 5"):
-        named.at("mse", 5)
-
-
-def test_a_metric_that_writes_into_what_it_measures_is_named(vpbench, toy, tmp_path):
-    done = vpbench("run", *toy(), "-m", "last", "--metric", "spoils", *MSE, "--out", tmp_path)
-    assert done.code == 1
-    assert "metric 'spoils' changes what it measures in place" in done.error
 
 
 @pytest.mark.parametrize(
@@ -271,16 +230,7 @@ def test_a_metric_that_breaks_its_contract_is_named_and_fails_the_cell(vpbench, 
     assert words in done.error
 
 
-def test_pictures_and_predictions_of_a_published_result_may_come_from_another_batch_size(vpbench, toy, tmp_path):
-    args = ["run", *toy(), "-m", "last", *MSE, "--out", tmp_path]
-    assert vpbench(*args).code == 0
-    before = tree(only(tmp_path, "last"))
-    assert vpbench(*args, "--batch-size", "3", "--save-predictions").code == 0
-    assert tree(only(tmp_path, "last")) == before
-
-
-@pytest.mark.parametrize("written", [3, 9, 17])
-def test_predictions_that_a_stop_left_incomplete_are_made_again(vpbench, toy, tmp_path, monkeypatch, written):
+def test_predictions_that_a_stop_left_incomplete_are_made_again(vpbench, toy, tmp_path, monkeypatch):
     """A published unit, of which only some files of predictions were written."""
     args = ["run", *toy(sequences=10), "-m", "needs-flow", *MSE, "--batch-size", "10"]
     assert vpbench(*args, "--save-predictions", "--out", tmp_path / "whole").code == 0
@@ -288,7 +238,7 @@ def test_predictions_that_a_stop_left_incomplete_are_made_again(vpbench, toy, tm
     write, paths = save.write_atomic, []
 
     def stopped(path, data):
-        if len(paths) == written:
+        if len(paths) == 9:
             raise KeyboardInterrupt
         paths.append(path)
         write(path, data)

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import click
 import pytest
 
-from vpbench.cli.train import _train_in_child, _train_launched
-from vpbench.errors import PredictorError, UsageError
+from vpbench.cli.train import _train_in_child
+from vpbench.errors import PredictorError
 from vpbench.protocol.suite import Suite
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -101,14 +101,3 @@ def test_a_signal_reaches_it_and_stops_the_suite(apart, name, code):
         apart(f"import os, signal, sys, time\n{listens}\ntime.sleep(0.5)\n{tells}\ntime.sleep(60)")
     assert stopped.value.exit_code == code
     assert signal.getsignal(getattr(signal, name)) == handler
-
-
-def test_of_a_launchers_processes_one_that_fails_ends_the_suite_in_one_line(monkeypatch):
-    def fail(*_):
-        raise UsageError("it failed")
-
-    monkeypatch.setattr("vpbench.cli.train._train", fail)
-    with pytest.raises(
-        click.ClickException, match=r"^it failed; here the suite ends, .* train the others with -p and -m$"
-    ):
-        _train_launched(None, "toy", 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pickle
 import zipfile
@@ -16,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from vpbench.cli.main import _run
 
 TESTS = Path(__file__).resolve().parents[1]
-TOYS, TRAINABLE = str(TESTS / "toys.py"), str(TESTS / "toy_trainable.py")
 
 TENSORS = {
     "conv.weight": torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0)),
@@ -27,6 +25,10 @@ TENSORS = {
 
 def prefixed(prefix: str) -> dict[str, torch.Tensor]:
     return {prefix + name: tensor for name, tensor in TENSORS.items()}
+
+
+def names(tmp_path, out="net.safetensors"):
+    return set(load_file(tmp_path / out))
 
 
 @pytest.fixture
@@ -45,18 +47,13 @@ def convert(vpbench, tmp_path):
         {"state_dict": TENSORS, "epoch": 3, "best": 0.5},
         {"model": TENSORS, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.1}]}},
         {"model": TENSORS, "optim": {"state": {"conv.weight": {"exp_avg": torch.ones(2)}}, "param_groups": [{}]}},
-        {"model_state_dict": TENSORS},
         {"model": {"state_dict": TENSORS}},
-        {"net": TENSORS},
         {"checkpoint": {"weights": {"generator": TENSORS}}},
         {"state_dict": TENSORS, "copy": {"loss": torch.tensor(1.0), "best_score": torch.tensor(2.0)}},
         prefixed("module."),
         {"n_averaged": torch.tensor(3), **prefixed("module.")},
         {"state_dict": prefixed("module._orig_mod.")},
-        {"model": prefixed("_orig_mod.module.")},
-        prefixed("predictor."),
         {"state_dict": prefixed("predictor._orig_mod.")},
-        {"state_dict": prefixed("model.module.")},
         {"state_dict": prefixed("_orig_mod.net."), "pytorch-lightning_version": "2.6"},
         {"model": prefixed("network."), "pytorch-lightning_version": "2.6"},
         {
@@ -78,11 +75,6 @@ def test_the_state_dict_is_found_and_comes_out_as_it_was(convert, tmp_path, cont
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pth", "net.safetensors"]
 
 
-def test_a_prefix_that_only_some_names_have_stays(convert, tmp_path):
-    assert convert({"module.a": torch.ones(1), "b": torch.ones(1)}).code == 0
-    assert load_file(tmp_path / "net.safetensors").keys() == {"module.a", "b"}
-
-
 def test_shared_tensors_and_views_are_written_each_by_itself(convert, tmp_path):
     whole = torch.arange(1000.0).view(10, 100)
     assert convert({"a": whole, "tied": whole, "part": whole[0], "turned": whole.T}).code == 0
@@ -102,7 +94,7 @@ def test_nothing_is_overwritten(convert, tmp_path):
     assert f"{out}: is there already" in done.error
     assert out.read_bytes() == b"precious"
     assert convert(TENSORS, "--out", tmp_path / "new" / "other.safetensors").code == 0
-    assert load_file(tmp_path / "new" / "other.safetensors").keys() == TENSORS.keys()
+    assert names(tmp_path, "new/other.safetensors") == set(TENSORS)
 
 
 class Hostile:
@@ -136,11 +128,8 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(vpbench, tmp_path, 
         (torch.nn.Linear(2, 2), "asks for torch.nn.modules.linear.Linear when loaded"),
         ({**TENSORS, "epoch": 3}, "'epoch' is of type int, not a tensor: save the weights alone, with torch.save(mod"),
         ({1: torch.ones(1)}, "a int stands where a tensor's name belongs"),
-        ({"": torch.ones(1)}, "a str stands where a tensor's name belongs"),
         ([torch.ones(1)], "holds a list, not a state dict"),
-        (torch.ones(3), "holds a Tensor, not a state dict"),
         ({}, "holds no state dict, only nothing: save"),
-        ({"state_dict": {}, "epoch": 1}, "holds no state dict, only state_dict, epoch: save"),
         ({"shadow": [torch.ones(2)], "epoch": 1}, "the tensors of shadow have no names"),
         ({"w": torch.eye(3).to_sparse()}, "'w' is a tensor that safetensors cannot hold (sparse or nested)"),
         ({"w": torch.ones(3, device="meta")}, "'w' has no values (device meta)"),
@@ -175,17 +164,6 @@ def test_files_that_are_not_there_or_broken(vpbench, tmp_path, damage):
     assert not (tmp_path / "net.safetensors").exists()
 
 
-def test_safetensors_need_no_conversion(vpbench, tmp_path):
-    (tmp_path / "net.safetensors").touch()
-    done = vpbench("weights", "convert", tmp_path / "net.safetensors")
-    assert done.code == 2
-    assert "is safetensors already; to rename its tensors, name a new file with --out" in done.error
-
-
-def names(tmp_path, out="net.safetensors"):
-    return set(load_file(tmp_path / out))
-
-
 def test_the_file_and_its_tensors_are_listed(convert, tmp_path):
     done = convert({"epoch": 3, "\x1b[2J": 1, "state_dict": {**prefixed("module."), "module.\x1b[1m": torch.ones(2)}})
     assert done.out.splitlines()[:-1] == [
@@ -211,9 +189,7 @@ EMA = {name: tensor * 2 for name, tensor in TENSORS.items()}
     ("content", "choices"),
     [
         ({"state_dict": TENSORS, "state_dict_ema": EMA}, "state_dict (3 tensors), state_dict_ema (3 tensors)"),
-        ({"params": TENSORS, "params_ema": EMA, "epoch": 1}, "params (3 tensors), params_ema (3 tensors)"),
         ({"model": TENSORS, "ema": {"decay": 0.9, "shadow": EMA}}, "model (3 tensors), ema.shadow (3 tensors)"),
-        ({"model": TENSORS, "ema": {"decay": 0.9, "shadow": [torch.ones(2)]}}, "model (3 tensors), ema.shadow (1 te"),
         ({"state_dict": TENSORS, "callbacks": {"EMA": {"weights": EMA}}}, "state_dict (3 tensors), callbacks.EMA.wei"),
         (
             {"model": TENSORS, "$(ema)": EMA},
@@ -291,32 +267,28 @@ def test_a_module_of_a_lightning_checkpoint(convert, tmp_path):
     assert names(tmp_path, "all.safetensors") == {"critic.weight", *prefixed("model.")}
 
 
-def test_a_lightning_module_that_is_the_network_stays_as_it_is(convert, tmp_path):
-    assert convert({**LIGHTNING, "state_dict": TENSORS}).code == 0
-    assert names(tmp_path) == set(TENSORS)
-
-
 @pytest.mark.parametrize(
-    "content", [prefixed("net."), {"model": prefixed("net.")}, {"a": torch.ones(1), "net": torch.ones(1)}]
+    "content",
+    [
+        {**LIGHTNING, "state_dict": TENSORS},
+        {"state_dict": prefixed("net.")},
+        {"state_dict": {"a": torch.ones(1), "net": torch.ones(1)}},
+        {"state_dict": {"module.a": torch.ones(1), "b": torch.ones(1)}},
+    ],
 )
-def test_a_network_within_a_module_of_the_users_own_keeps_its_names(convert, tmp_path, content):
+def test_names_without_a_known_wrapper_stay(convert, tmp_path, content):
     assert convert(content).code == 0
-    assert names(tmp_path) == set(content.get("model", content))
+    assert names(tmp_path) == set(content["state_dict"])
 
 
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
         (["--strip", "enc."], {"a.w", "a.b", "head.w", "enc_ema.w"}),
-        (["--strip", "enc"], {"a.w", "a.b", "head.w", "enc_ema.w"}),
         (["--strip", "module.enc.a"], {"w", "b", "head.w", "enc_ema.w"}),
-        (["--strip", "module."], {"enc.a.w", "enc.a.b", "head.w", "enc_ema.w"}),
         (["--strip", "enc_", "--strip", "enc"], {"a.w", "a.b", "head.w", "ema.w"}),
-        (["--add", "net."], {"net.enc.a.w", "net.enc.a.b", "net.head.w", "net.enc_ema.w"}),
         (["--add", "x.", "--add", "y."], {"x.y.enc.a.w", "x.y.enc.a.b", "x.y.head.w", "x.y.enc_ema.w"}),
         (["--rename", "enc=dec"], {"dec.a.w", "dec.a.b", "head.w", "enc_ema.w"}),
-        (["--rename", "module.enc.=dec."], {"dec.a.w", "dec.a.b", "head.w", "enc_ema.w"}),
-        (["--rename", "enc.a.w=first"], {"first", "enc.a.b", "head.w", "enc_ema.w"}),
         (["--rename", "enc=head", "--rename", "head=enc"], {"head.a.w", "head.a.b", "enc.w", "enc_ema.w"}),
         (["--rename", "enc=dec", "--rename", "enc.a.b=b"], {"dec.a.w", "b", "head.w", "enc_ema.w"}),
         (["--strip", "enc", "--rename", "a=c", "--add", "net."], {"net.c.w", "net.c.b", "net.head.w", "net.enc_ema.w"}),
@@ -336,10 +308,7 @@ def test_renaming(convert, tmp_path, args, expected):
     assert head == 2
 
 
-@pytest.mark.parametrize(
-    ("before", "prefix"),
-    [("model.net.", "model.net"), ("model.net.", "model.net."), ("model.net.", "net"), ("module.model.", "module")],
-)
+@pytest.mark.parametrize(("before", "prefix"), [("model.net.", "model.net."), ("module.model.", "module")])
 def test_a_prefix_to_strip_may_be_the_one_in_the_file(convert, tmp_path, before, prefix):
     assert convert({"state_dict": prefixed(before)}, "--strip", prefix).code == 0
     assert names(tmp_path) == set(TENSORS)
@@ -350,13 +319,10 @@ def test_a_prefix_to_strip_may_be_the_one_in_the_file(convert, tmp_path, before,
     [
         ({"a.x": 0, "x": 0}, ["--strip", "a"], "a.x and x would both be named 'x'"),
         ({"a": 0, "b": 0}, ["--rename", "a=b"], "a and b would both be named 'b'"),
-        ({"a.x": 0, "b.x": 0}, ["--rename", "a=c", "--rename", "b=c"], "a.x and b.x would both be named 'c.x'"),
         ({"a.x": 0, "b.x": 0}, ["--strip", "c"], "--strip c: no tensor's name in "),
         ({"a.x": 0, "b.x": 0}, ["--rename", "x=y"], "begins so; names begin with a, b"),
         ({"a.x": 0}, ["--rename", "a"], "--rename a: write it as NAME=VALUE"),
         ({"a.x": 0}, ["--strip", ""], "--strip needs a name"),
-        ({"a.x": 0}, ["--add", ""], "--add needs a name"),
-        ({"a.x": 0}, ["--take", ""], "--take needs a name"),
         ({"a.x": 0}, ["--out", "weights.pth"], "--out weights.pth: must end in .safetensors"),
     ],
 )
@@ -372,12 +338,10 @@ def test_names_that_collide_and_flags_that_fit_nothing(convert, tmp_path, conten
     [
         ("conv.weight", torch.int8),
         ("anything", torch.int8),
-        ("conv.weight", torch.uint8),
         ("qweight", torch.int32),
         ("conv.bias", torch.int64),
         ("dense.kernel", torch.int16),
         ("conv.weight", torch.float8_e4m3fn),
-        ("conv.weight", torch.bool),
     ],
 )
 def test_integer_weights_are_refused_by_name(convert, tmp_path, name, dtype):
@@ -413,6 +377,9 @@ def test_integer_buffers_stay(convert, tmp_path):
 
 def test_safetensors_are_renamed_into_a_new_file(vpbench, tmp_path):
     save_file(prefixed("module."), tmp_path / "net.safetensors")
+    done = vpbench("weights", "convert", tmp_path / "net.safetensors")
+    assert done.code == 2
+    assert "is safetensors already; to rename its tensors, name a new file with --out" in done.error
     assert vpbench("weights", "convert", tmp_path / "net.safetensors", "--out", tmp_path / "b.safetensors").code == 0
     assert names(tmp_path, "b.safetensors") == set(TENSORS)
 
@@ -467,38 +434,28 @@ def test_structures_that_are_deep_wide_or_circular_end(vpbench, convert, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
-    """The last checkpoints of both stages of a training."""
-    out = tmp_path_factory.mktemp("training")
-    train = [
-        "train",
-        "--plugin",
-        TOYS,
-        "--plugin",
-        TRAINABLE,
-        "-p",
-        protocol(out),
-        "-m",
-        "two-stages",
-        "--metric",
-        "mse",
-    ]
-    short = ["--max-steps", "2", "--batch-size", "4", "--device", "cpu", "--workers", "0", "--pictures", "0"]
-    assert _run([*map(str, train), *short, "--out", str(out)]) == 0
-    return sorted(out.rglob("last.ckpt"))
-
-
-def protocol(folder):
-    path = folder / "toy.toml"
+def common(tmp_path_factory):
+    """Arguments of a training and an evaluation of the toy with two stages."""
+    path = tmp_path_factory.mktemp("protocol") / "toy.toml"
     path.write_text(
         'schema = 1\nname = "toy"\nversion = 1\nreference = "last"\n[dataset]\nname = "toy-frames"\n'
         '[dataset.options]\nsequences = 8\n[sampling]\nkind = "first"\ncontext = 3\nhorizon = 4\n'
     )
-    return path
+    plugins = ["--plugin", str(TESTS / "toys.py"), "--plugin", str(TESTS / "toy_trainable.py")]
+    return [*plugins, "-p", str(path), "-m", "two-stages", "--metric", "mse"]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(common, tmp_path_factory):
+    """The last checkpoints of both stages of a training."""
+    out = tmp_path_factory.mktemp("training")
+    short = ["--max-steps", "2", "--batch-size", "4", "--device", "cpu", "--workers", "0", "--pictures", "0"]
+    assert _run(["train", *common, *short, "--out", str(out)]) == 0
+    return sorted(out.rglob("last.ckpt"))
 
 
 @pytest.mark.parametrize("stage", [0, 1])
-def test_a_checkpoint_of_a_training_converts_and_is_evaluated(vpbench, checkpoints, tmp_path, stage):
+def test_a_checkpoint_of_a_training_converts_and_is_evaluated(vpbench, common, checkpoints, tmp_path, stage):
     out = tmp_path / "net.safetensors"
     done = vpbench("weights", "convert", checkpoints[stage], "--out", out)
     assert done.code == 0, done.err
@@ -507,30 +464,5 @@ def test_a_checkpoint_of_a_training_converts_and_is_evaluated(vpbench, checkpoin
     tensors = load_file(out)
     assert tensors.keys() == {"net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"}
     assert all(torch.equal(tensor, state_dict[f"model.{name}"]) for name, tensor in tensors.items())
-    run = [
-        "run",
-        "--plugin",
-        TOYS,
-        "--plugin",
-        TRAINABLE,
-        "-p",
-        protocol(tmp_path),
-        "-m",
-        "two-stages",
-        "--metric",
-        "mse",
-    ]
-    done = vpbench(*run, "--weights", out, "--out", tmp_path / "results")
+    done = vpbench("run", *common, "--weights", out, "--out", tmp_path / "results")
     assert done.code == 0, done.err
-
-
-@pytest.mark.parametrize("preset", ["/../../x", "../../../x", "a/b", "\x1b[31m"])
-def test_a_record_never_leads_out_of_the_results(vpbench, tmp_path, preset):
-    about = {"predictor": "learner", "preset": preset, "options": {"hidden": 4}}
-    save_file(TENSORS, tmp_path / "forged.safetensors", metadata={"vpbench": json.dumps(about)})
-    before = {tmp_path / "forged.safetensors", protocol(tmp_path)}
-    run = ["run", "--plugin", TOYS, "--plugin", TRAINABLE, "-p", protocol(tmp_path), "-m", "learner", "--metric", "mse"]
-    done = vpbench(*run, "--weights", tmp_path / "forged.safetensors", "--out", tmp_path / "a" / "b" / "results")
-    assert done.code == 1
-    assert "forged.safetensors: its metadata 'vpbench' is not a record of vpbench (preset" in done.error
-    assert set(tmp_path.iterdir()) == before
