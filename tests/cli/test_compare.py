@@ -142,7 +142,7 @@ UNRELEASED = {"metrics": {"mse": {"released": False}}}
         (
             {},
             {"data": "other pixels"},
-            "cannot be compared: mse scored other data, for example other frames of clip 's",
+            "cannot be compared: mse scored other data, for example other frames of clip",
         ),
     ],
 )
