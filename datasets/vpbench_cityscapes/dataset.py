@@ -20,8 +20,6 @@ from vpbench.toolkit.labels import CITYSCAPES19
 from vpbench.toolkit.media import file_stamp, read_image, stack
 from vpbench_cityscapes.snippets import ANCHOR, LENGTH, cut, find_unclear
 
-__all__ = ["TRAIN_IDS", "Cityscapes"]
-
 _FRAMES, _LABELS = "leftImg8bit_sequence", "gtFine"
 _AGAIN = {
     _FRAMES: "unpack leftImg8bit_sequence_trainvaltest.zip again",

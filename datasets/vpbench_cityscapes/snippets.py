@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-__all__ = ["ANCHOR", "LENGTH", "cut", "find_unclear"]
-
 LENGTH = 30
 ANCHOR = 19
 """Index of the annotated frame within its snippet."""

@@ -26,8 +26,6 @@ from vpbench.toolkit.media import (
     stack,
 )
 
-__all__ = ["Folder"]
-
 INFO = DatasetInfo(
     modalities=("frames",),
     splits=("test",),

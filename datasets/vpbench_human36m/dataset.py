@@ -18,8 +18,6 @@ from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.toolkit.folders import data_file, evenly, walk_folders
 from vpbench.toolkit.media import VideoReader, file_stamp, probe_video, read_image, stack
 
-__all__ = ["RATE", "STEP", "Human36M"]
-
 RATE = 50
 """Frames per second of the original videos."""
 

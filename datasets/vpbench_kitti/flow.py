@@ -15,8 +15,6 @@ from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.toolkit.folders import data_file, evenly, list_folder
 from vpbench.toolkit.media import file_stamp, read_image, stack
 
-__all__ = ["KittiFlow"]
-
 _FOLDER = {"train": "training", "test": "testing"}
 _CAMERA = "image_2"
 _SCENES, _LENGTH = 200, 21

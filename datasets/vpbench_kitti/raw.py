@@ -16,8 +16,6 @@ from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.toolkit.folders import data_file, evenly, list_folder
 from vpbench.toolkit.media import file_stamp, read_image, stack
 
-__all__ = ["FVS24", "TEST", "KittiRaw"]
-
 Camera = Literal["image_02", "image_03"]
 
 

@@ -11,8 +11,6 @@ from vpbench_scenes.canvas import SAMPLES, Canvas, as_mask
 from vpbench_scenes.surfaces import Placed
 from vpbench_scenes.texture import Tile, bilinear, fraction
 
-__all__ = ["BoardDrawer", "covered"]
-
 _AT_ONCE = 1 << 14
 """Pixels that are worked out at once."""
 

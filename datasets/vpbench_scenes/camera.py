@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from vpbench_scenes.rng import Stream
 
-__all__ = ["Camera", "drive", "still"]
-
 HEIGHT = 1.8
 """Metres above the ground."""
 HORIZON = 0.42

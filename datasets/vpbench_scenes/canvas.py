@@ -7,8 +7,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SAMPLES", "Box", "Canvas", "as_mask"]
-
 SAMPLES: Final = np.array([(1, -3), (-1, 3), (5, 1), (-3, -5), (-5, 5), (-7, -1), (3, 7), (7, -7)]) / 16.0
 """Where in a pixel the coverage is decided: (dx, dy) from its centre; no two in one row or column."""
 

@@ -22,8 +22,6 @@ from vpbench_scenes.surfaces import World
 from vpbench_scenes.truth import Points, disocclusion_kinds, source, visible
 from vpbench_scenes.world import Variant, make_world
 
-__all__ = ["Options", "Scenes"]
-
 _KEPT: Final = 4
 """Drawn clips that an instance keeps: one modality is read after another."""
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from vpbench_scenes.rng import TURN, Stream, sine
 
-__all__ = ["DYNAMICS", "Motion", "simulate"]
-
 DYNAMICS: Final = ("car", "truck", "bus", "person", "bicycle")
 """Classes with their own dynamics (a rider goes with the bicycle)."""
 GAIT: Final = 5

@@ -19,8 +19,6 @@ from vpbench.plugin.dataset import Finding
 from vpbench_scenes.dataset import Options, Scenes
 from vpbench_scenes.observe import CONTEXT, HORIZON, Observation, Track, changing, observe
 
-__all__ = ["FRAMES", "Figure", "branching", "changing_area", "class_dynamics", "figures_of", "table"]
-
 _SENSE: Final[dict[str, Callable[[float, float], bool]]] = {">=": operator.ge, "<=": operator.le}
 FRAMES: Final = CONTEXT + HORIZON
 """Frames of a clip that are looked at."""

@@ -9,8 +9,6 @@ from vpbench_scenes.canvas import SAMPLES, Canvas, as_mask
 from vpbench_scenes.surfaces import World
 from vpbench_scenes.texture import pack, sample, scaled_down
 
-__all__ = ["draw_ground"]
-
 _PAINT = pack(np.array((226, 226, 218)))
 _TEXELS = 16.0
 """Texels per metre of ground."""

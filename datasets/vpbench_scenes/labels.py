@@ -6,6 +6,4 @@ from typing import Final
 
 from vpbench.toolkit.labels import CITYSCAPES19
 
-__all__ = ["TRAIN_ID"]
-
 TRAIN_ID: Final[dict[str, int]] = {name: i for i, name in enumerate(CITYSCAPES19.names)}

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from vpbench_scenes.rng import Stream
 from vpbench_scenes.texture import Picture, Tile, noise_tile, pack
 
-__all__ = ["NOISES", "Colours", "asphalt", "clothes", "facade", "foliage", "noise", "pavement", "sky", "vehicle"]
-
 Colour = Sequence[int]
 Colours = Mapping[str, Colour]
 NOISES: Final = 6

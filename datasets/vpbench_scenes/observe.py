@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from vpbench.plugin.dataset import Dataset
 from vpbench_scenes.truth import SEEN_EARLIER
 
-__all__ = ["CONTEXT", "HORIZON", "Observation", "Track", "changing", "observe"]
-
 CONTEXT: Final = 4
 HORIZON: Final = 5
 _LEAST: Final = 24

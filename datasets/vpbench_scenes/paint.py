@@ -8,8 +8,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PAINTS", "PAINT_ID", "Painter", "Sprite"]
-
 PAINTS: Final = (
     "empty", "body", "body2", "glass", "tyre", "hub", "lamp", "tail", "trim", "skin", "hair", "shirt", "trousers",
     "shoe", "frame", "leaf", "trunk", "metal", "sign", "red", "amber", "green",

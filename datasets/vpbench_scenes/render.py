@@ -21,8 +21,6 @@ from vpbench_scenes.surfaces import World
 from vpbench_scenes.texture import scaled_down, unpack
 from vpbench_scenes.walls import draw_walls
 
-__all__ = ["Pictures", "render"]
-
 
 @dataclass(frozen=True)
 class Pictures:

@@ -14,8 +14,6 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TURN", "VERSION", "Stream", "sine"]
-
 VERSION: Final = 1
 """Part of every key: raised whenever any pixel of any clip may change."""
 

@@ -18,8 +18,6 @@ from vpbench_scenes.rng import Stream
 from vpbench_scenes.texture import Picture, pack, shaded
 from vpbench_scenes.vehicles import VEHICLES
 
-__all__ = ["VARIANTS", "coloured", "sprite"]
-
 VARIANTS: Final = 12
 """Shapes per kind and split."""
 

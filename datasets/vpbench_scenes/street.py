@@ -13,8 +13,6 @@ from vpbench_scenes.sprites import VARIANTS, coloured, sprite
 from vpbench_scenes.surfaces import Board, Ground, Look, Wall
 from vpbench_scenes.texture import Picture, Tile
 
-__all__ = ["Street", "build", "shaped", "standing"]
-
 END = 60.0
 """Metres to the end of the street."""
 TEXELS = 10.0

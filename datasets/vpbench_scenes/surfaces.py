@@ -17,8 +17,6 @@ from vpbench_scenes.camera import Camera
 from vpbench_scenes.paint import Sprite
 from vpbench_scenes.texture import Picture, Tile
 
-__all__ = ["NEAR", "Board", "Ground", "Look", "Placed", "Wall", "World", "place", "place_sky"]
-
 NEAR = 1.0
 """Metres before the camera: nearer boards are not seen."""
 

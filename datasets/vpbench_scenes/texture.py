@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from vpbench_scenes.rng import Stream
 
-__all__ = ["Picture", "Tile", "bilinear", "fraction", "noise_tile", "pack", "sample", "scaled_down", "shaded", "unpack"]
-
 _LANE: Final = 21
 _ONES: Final = 1 | (1 << _LANE) | (1 << 2 * _LANE)
 _BYTE: Final = 255 * _ONES

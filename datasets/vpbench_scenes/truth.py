@@ -12,8 +12,6 @@ from vpbench_scenes.boards import covered
 from vpbench_scenes.render import Pictures
 from vpbench_scenes.surfaces import NEAR, Placed, World
 
-__all__ = ["ENTERING", "NEVER_SEEN", "SEEN_EARLIER", "Points", "disocclusion_kinds", "source", "visible"]
-
 ENTERING, SEEN_EARLIER, NEVER_SEEN = 1, 2, 3
 """Kinds of dis-occlusion, relative to a context; 0 is what its last frame shows."""
 

@@ -15,8 +15,6 @@ from vpbench_scenes.rng import Stream
 from vpbench_scenes.street import Street, shaped
 from vpbench_scenes.surfaces import Board
 
-__all__ = ["REFERENCE", "Casting", "populate"]
-
 REFERENCE: Final = 3
 """The frame around which objects are put into view: the last of a context of four."""
 

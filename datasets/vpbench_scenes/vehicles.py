@@ -9,8 +9,6 @@ from typing import Final
 from vpbench_scenes.paint import Painter, Sprite
 from vpbench_scenes.rng import Stream
 
-__all__ = ["VEHICLES"]
-
 
 def _car_side(s: Stream) -> Sprite:
     c = Painter(80, 176)

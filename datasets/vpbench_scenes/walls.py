@@ -9,8 +9,6 @@ from vpbench_scenes.canvas import SAMPLES, Canvas, as_mask
 from vpbench_scenes.surfaces import World
 from vpbench_scenes.texture import sample
 
-__all__ = ["draw_walls"]
-
 _TEXELS = 10.0
 """Texels per metre."""
 _FRONT = 12.8

@@ -11,8 +11,6 @@ from vpbench_scenes.street import END, build
 from vpbench_scenes.surfaces import World, place, place_sky
 from vpbench_scenes.users import Casting, populate
 
-__all__ = ["VARIANTS", "Variant", "make_world"]
-
 Variant = Literal["street", "static", "same-look", "shuffled"]
 VARIANTS: Final = ("street", "static", "same-look", "shuffled")
 

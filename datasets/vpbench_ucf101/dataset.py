@@ -19,8 +19,6 @@ from vpbench.toolkit.media import VideoReader, count_frames, file_stamp, read_im
 from vpbench_ucf101.extracted import find_extracted, frame_files
 from vpbench_ucf101.splits import CLIPS, SplitRule, clip_id, frnn_test, is_test, source_video
 
-__all__ = ["UCF101"]
-
 _FOLDER = "UCF-101"
 
 INFO = DatasetInfo(

@@ -10,8 +10,6 @@ from vpbench.toolkit.folders import list_folder
 from vpbench.toolkit.media import IMAGE_SUFFIXES
 from vpbench_ucf101.splits import clip_id
 
-__all__ = ["find_extracted", "frame_files"]
-
 _PICTURE = re.compile(rf"(?:[^.].*?)??(\d+)(?:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})", re.IGNORECASE)
 _DEPTH = 3
 

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["CLIPS", "SplitRule", "clip_id", "draw_frnn_test", "frnn_test", "is_test", "source_video"]
-
 SplitRule = Literal["groups-19", "frnn-seed0"]
 
 _STEM = re.compile(r"v_(?P<label>\w+)_g(?P<group>0[1-9]|1\d|2[0-5])_c(?P<clip>\d\d)", re.IGNORECASE)

@@ -32,8 +32,6 @@ from vpbench.toolkit import weights
 from vpbench.toolkit.labels import CITYSCAPES19, LABEL_SPACES, VOC21
 from vpbench_annotators.inference import inference
 
-__all__ = ["NETWORKS", "DeepLabV3"]
-
 NETWORKS: Final = {
     "resnet50": (deeplabv3_resnet50, DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.url),
     "resnet101": (deeplabv3_resnet101, DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1.url),

@@ -16,8 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.toolkit.flow import QUALITIES, Quality, dis_flow
 
-__all__ = ["Dis"]
-
 
 class Dis:
     """Backward flow by DIS on 8-bit gray, from each sampled frame to the one before."""

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["inference"]
-
 
 @contextmanager
 def inference() -> Iterator[None]:

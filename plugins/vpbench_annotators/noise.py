@@ -16,8 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.toolkit.labels import CITYSCAPES19, MOVING
 
-__all__ = ["FlowNoise", "LabelNoise"]
-
 _GRID: Final = 8
 """Pixels between the nodes of a noise field: errors of real estimators are smooth, too."""
 

@@ -25,8 +25,6 @@ from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.toolkit import weights
 from vpbench_annotators.inference import inference
 
-__all__ = ["NETWORKS", "Raft", "enlargement"]
-
 NETWORKS: Final = {
     "large": (raft_large, Raft_Large_Weights.C_T_SKHT_V2.url),
     "small": (raft_small, Raft_Small_Weights.C_T_V2.url),

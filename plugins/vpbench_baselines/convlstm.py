@@ -21,8 +21,6 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.padding import padded
 
-__all__ = ["Cell", "ConvLSTM", "Network", "Options", "Stack", "from_patches", "to_patches"]
-
 State = tuple[Float[Tensor, "b _ h w"], Float[Tensor, "b _ h w"]]
 """The hidden state H and the cell output C of a layer; None stands for zeros."""
 

@@ -17,8 +17,6 @@ from vpbench.toolkit.schedules import cosine_with_warm_up
 from vpbench.toolkit.windows import GAUSSIAN, K1, K2
 from vpbench_baselines.convlstm import ConvLSTM, from_patches, to_patches
 
-__all__ = ["Forecasting", "ssim", "stages"]
-
 
 def stages(predictor: ConvLSTM, protocol: Any) -> Sequence[LightningModule]:
     """Return the single training stage."""

@@ -16,8 +16,6 @@ from vpbench.toolkit.flow import dis_flow
 from vpbench.toolkit.warp import grid, sample, sample_nearest
 from vpbench_baselines.warp import extrapolate
 
-__all__ = ["FlowExtrapolation"]
-
 
 class FlowExtrapolation:
     """Moves the last context frame, and its labels if there are any, at the velocity of its backward flow.

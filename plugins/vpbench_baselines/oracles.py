@@ -12,8 +12,6 @@ from vpbench.plugin.clip import Context, Future, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.warp import grid, sample, sample_nearest
 
-__all__ = ["Oracle", "OracleFlow"]
-
 
 class Oracle:
     """Predicts the truth: every modality that the dataset has."""

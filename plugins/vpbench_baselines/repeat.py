@@ -9,8 +9,6 @@ import torch
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 
-__all__ = ["Repeat"]
-
 
 class Repeat:
     """Predicts the last context frame and, if the context has labels, its labels at every step."""

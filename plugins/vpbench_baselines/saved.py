@@ -20,8 +20,6 @@ from vpbench.toolkit.file_names import file_stem
 from vpbench.toolkit.folders import is_hidden
 from vpbench.toolkit.media import order_pictures, read_image, stack
 
-__all__ = ["Saved"]
-
 
 class _Layout(NamedTuple):
     suffix: str

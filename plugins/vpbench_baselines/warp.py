@@ -12,8 +12,6 @@ from torch import Tensor
 
 from vpbench.toolkit.warp import grid, pick, sample
 
-__all__ = ["extrapolate"]
-
 _ITERATIONS = 5
 _UNIT = 2**16  # splatted weights are summed as integers in this unit: their order does not matter
 

@@ -17,8 +17,6 @@ from torch.nn import functional
 
 from vpbench.errors import PredictorError
 
-__all__ = ["Autoencoder", "Norm", "Statistics", "channels_last", "squeeze", "unsqueeze"]
-
 NormKind = Literal["batch", "group"]
 Statistics = dict[nn.Module, tuple[Tensor, Tensor]]
 """Mean and variance that each batch normalisation of an encoding used; empty if there is nothing to keep."""

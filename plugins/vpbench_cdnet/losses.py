@@ -5,8 +5,6 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["area", "area_loss", "pixel_loss", "soft_area"]
-
 _PIXELS = 128 * 128
 
 

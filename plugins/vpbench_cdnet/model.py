@@ -23,18 +23,6 @@ from torch.nn import functional
 from vpbench_cdnet.autoencoder import Autoencoder, Statistics, channels_last
 from vpbench_cdnet.options import Options
 
-__all__ = [
-    "MOTION",
-    "FusedRefinement",
-    "Integrator",
-    "MotionCell",
-    "MotionState",
-    "Network",
-    "RefineCell",
-    "RefineState",
-    "windows_of",
-]
-
 MOTION = 0
 """The stage that decodes the motion features; stages 1 to L are the iterations of the refinement."""
 _WINDOW = 3

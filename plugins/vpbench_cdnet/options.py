@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from vpbench.plugin.training import Recipe
 
-__all__ = ["PRESETS", "TRAINING_ONLY", "Options"]
-
 
 def _stated(place: str, value: Any, description: str, **bounds: Any) -> Any:
     """Return a field with a default from the paper. The JSON schema keeps the place in it as ``paper``."""

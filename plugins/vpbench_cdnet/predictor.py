@@ -16,8 +16,6 @@ from vpbench.toolkit.padding import padded, tell_padding
 from vpbench_cdnet.model import MOTION, Network
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
 
-__all__ = ["CDNet"]
-
 
 class CDNet(nn.Module):
     """The cascaded decoupling network (CDNet, submitted to ICLR 2022): first motion, then appearance.

@@ -18,8 +18,6 @@ from vpbench_cdnet.losses import area, area_loss, pixel_loss, soft_area
 from vpbench_cdnet.model import MOTION, windows_of
 from vpbench_cdnet.predictor import CDNet
 
-__all__ = ["Forecasting", "stages"]
-
 
 def stages(predictor: CDNet, protocol: Any) -> Sequence[LightningModule]:
     """Return the single training stage.

@@ -18,8 +18,6 @@ from vpbench.toolkit.windows import GAUSSIAN, Window
 from vpbench_metrics import moments
 from vpbench_metrics.moments import DOUBTFUL
 
-__all__ = ["Pass", "engine", "one_pass", "scales", "windowed"]
-
 Array = NDArray[np.float64]
 
 

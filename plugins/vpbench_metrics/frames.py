@@ -6,8 +6,6 @@ from typing import TypeVar
 
 from vpbench.plugin.clip import Comparison
 
-__all__ = ["everywhere", "too_small"]
-
 T = TypeVar("T")
 
 

@@ -25,8 +25,6 @@ from numpy.typing import NDArray
 from vpbench.paths import cache_dir
 from vpbench_metrics.moments import GAUSSIAN, K1, K2
 
-__all__ = ["coarser", "fused"]
-
 _W0, _W1, _W2, _W3, _W4, _W5 = (np.float32(w) for w in GAUSSIAN.weights[:6])
 _C1, _C2 = np.float32(K1**2), np.float32(K2**2)
 _ZERO, _HALF, _ONE, _TWO = (np.float32(v) for v in (0, 0.5, 1, 2))

@@ -14,8 +14,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["pytorch_msssim_ms_ssim", "pytorch_msssim_ssim", "scikit_image_ssim"]
-
 
 def scikit_image_ssim(
     predicted: Float[Tensor, "b s 3 h w"], true: Float[Tensor, "b s 3 h w"], **options: Any

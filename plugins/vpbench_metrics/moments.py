@@ -21,8 +21,6 @@ from torch import Tensor
 
 from vpbench.toolkit.windows import GAUSSIAN, K1, K2, Window
 
-__all__ = ["DOUBTFUL", "errors", "halve", "structure_opencv", "structure_torch"]
-
 DOUBTFUL = 2e-5
 """Estimated error of a plane's mean SSIM in float32 above which it is computed again in float64.
 

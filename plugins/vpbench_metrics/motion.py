@@ -22,16 +22,6 @@ from vpbench_metrics.pixels import OfPass
 from vpbench_metrics.regions import check_size
 from vpbench_metrics.semantic import checked_labels
 
-__all__ = [
-    "BOUNDARY",
-    "BoundaryEndPointError",
-    "CopyIndex",
-    "DisocclusionPrecision",
-    "DisocclusionRecall",
-    "EndPointError",
-    "near_boundary",
-]
-
 BOUNDARY = 3
 """Pixels (the larger of dx and dy) to a class boundary within which a pixel is near it."""
 

@@ -21,8 +21,6 @@ from vpbench.toolkit.lpips_network import lpips_network
 from vpbench.toolkit.weights import MissingWeightsError
 from vpbench_metrics.frames import everywhere, too_small
 
-__all__ = ["LPIPS", "SMALLEST", "PredRNNLPIPS"]
-
 SMALLEST = 31
 """Pixels per side below which AlexNet's second pooling has nothing left to pool."""
 _PIXELS_AT_ONCE = 2**19  # 32 frames of 128x128: fewer would wait for the weights, more would leave the cache

@@ -14,8 +14,6 @@ from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Statistic, Value
 from vpbench_metrics.engines import engine, one_pass
 
-__all__ = ["MAE", "MSE", "PSNR", "PSNR_FLOOR", "OfPass", "PooledPSNR", "decibels"]
-
 PSNR_FLOOR = 1e-10
 """The smallest MSE that PSNR tells apart from none: 100 dB."""
 

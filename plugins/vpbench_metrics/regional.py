@@ -21,29 +21,6 @@ from vpbench_metrics.pixels import MAE, MSE, PSNR, decibels
 from vpbench_metrics.regions import NEEDS, USES, region
 from vpbench_metrics.semantic import checked_labels, over_classes
 
-__all__ = [
-    "LPIPSByClass",
-    "LPIPSCovisible",
-    "LPIPSDisoccluded",
-    "LPIPSMoving",
-    "LPIPSStatic",
-    "MAEByClass",
-    "MAECovisible",
-    "MAEDisoccluded",
-    "MAEMoving",
-    "MAEStatic",
-    "MSEByClass",
-    "MSECovisible",
-    "MSEDisoccluded",
-    "MSEMoving",
-    "MSEStatic",
-    "PSNRByClass",
-    "PSNRCovisible",
-    "PSNRDisoccluded",
-    "PSNRMoving",
-    "PSNRStatic",
-]
-
 _EMPTY = Undefined("the region is empty")
 _WHERE = {
     "disoccluded": "pixels that show what the last context frame does not",

@@ -12,17 +12,6 @@ from vpbench.errors import MetricError
 from vpbench.plugin.clip import Future, Modality
 from vpbench.plugin.metric import Undefined
 
-__all__ = [
-    "FRAME_DIFFERENCE",
-    "FRAME_MOTION",
-    "NEEDS",
-    "REGIONS",
-    "USES",
-    "Masks",
-    "check_size",
-    "region",
-]
-
 FRAME_MOTION = 1.0
 """Pixels between a pixel's flow and the camera's above which what it shows moves."""
 FRAME_DIFFERENCE = 0.05

@@ -16,8 +16,6 @@ from vpbench.plugin.metric import Measurements, MetricInfo, PooledCounts, Settin
 from vpbench.toolkit.labels import MOVING
 from vpbench_metrics.frames import everywhere
 
-__all__ = ["MIoU", "MovingMIoU", "checked_labels", "over_classes"]
-
 Labels = NDArray[np.integer]
 
 

@@ -23,18 +23,6 @@ from vpbench_metrics.libraries import pytorch_msssim_ms_ssim, pytorch_msssim_ssi
 from vpbench_metrics.moments import halve, structure_torch
 from vpbench_metrics.pixels import OfPass
 
-__all__ = [
-    "MSSSIM",
-    "MSSSIM_WEIGHTS",
-    "SSIM",
-    "MSSSIMofPNG",
-    "OpenSTLSSIM",
-    "PytorchMSSSIM",
-    "PytorchSSIM",
-    "Uint8SSIM",
-    "UniformSSIM",
-]
-
 MSSSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """The exponent of each scale, finest first (Wang et al. 2003, section 3.2)."""
 _HALVED = 2 ** (len(MSSSIM_WEIGHTS) - 1)

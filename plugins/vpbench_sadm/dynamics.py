@@ -19,8 +19,6 @@ from vpbench_sadm.labels import one_hot
 from vpbench_sadm.options import Options
 from vpbench_sadm.residuals import CERTAIN, carried_masks, last_flow
 
-__all__ = ["Encoder", "GroupedConvLSTM", "Posterior", "SADMDynamics", "State", "prior"]
-
 _WIDE = 32
 """Channels per class from which channels-last weights are faster on a CPU (``benchmarks/sadm.py``)."""
 

@@ -12,8 +12,6 @@ from torch.nn import functional
 from vpbench.toolkit.padding import padded
 from vpbench_sadm.options import Options
 
-__all__ = ["Inpainter", "PartialConv"]
-
 _GREY = 0.5
 """The value that the hole is filled with before the residual is added."""
 

@@ -13,8 +13,6 @@ from vpbench.errors import PredictorError
 from vpbench.plugin.clip import IGNORE, LabelSpace
 from vpbench.toolkit.labels import LABEL_SPACES
 
-__all__ = ["exchange", "into_model", "model_space", "one_hot"]
-
 
 def model_space(source: LabelSpace | None, space: str, classes: int) -> LabelSpace:
     """Return the label space of the model's classes.

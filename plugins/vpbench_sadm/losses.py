@@ -18,18 +18,6 @@ from vpbench.plugin.clip import IGNORE
 from vpbench.toolkit.labels import boundaries
 from vpbench_sadm.options import Options
 
-__all__ = [
-    "FrameDiscriminator",
-    "VideoDiscriminator",
-    "boundary_weights",
-    "covisible_loss",
-    "discriminator_loss",
-    "flow_loss",
-    "generator_loss",
-    "kl_divergence",
-    "label_loss",
-]
-
 
 def flow_loss(predicted: Float[Tensor, "b k 2 h w"], true: Float[Tensor, "b k 2 h w"]) -> Float[Tensor, ""]:
     """Return L_f (equation 6) in pixels: the mean absolute difference of a component, summed over steps."""

@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.labels import LABEL_SPACES
 
-__all__ = ["PRESETS", "TRAINING_ONLY", "Options"]
-
 Width = Annotated[int, Field(ge=1)]
 
 

@@ -18,8 +18,6 @@ from vpbench.errors import DataError
 from vpbench.toolkit.lpips_network import lpips_network
 from vpbench.toolkit.weights import MissingWeightsError, obtain, read
 
-__all__ = ["LPIPSLoss", "PixelLoss", "VGGLoss", "perceptual_loss"]
-
 Kind = Literal["pixel", "vgg19", "lpips", "none"]
 
 _SCALES = 3

@@ -22,8 +22,6 @@ from vpbench_sadm.labels import exchange, into_model, model_space
 from vpbench_sadm.options import PRESETS, TRAINING_ONLY, Options
 from vpbench_sadm.rendering import Rendered, render
 
-__all__ = ["SADM", "flow_complaint"]
-
 _FACTORS = (-1.0, 0.5, 2.0, 0.1, 10.0)
 """Multiples of the context's flow that :func:`flow_complaint` compares with it."""
 _BETTER, _CHANGE = 0.85, 2 / 255

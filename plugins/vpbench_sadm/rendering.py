@@ -19,8 +19,6 @@ from vpbench.toolkit.warp import grid, sample, sample_nearest
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.options import Options
 
-__all__ = ["Rendered", "entering", "inconsistent", "overoccupied", "render", "uncovered"]
-
 _STEPS_PER_PIXEL = 2**10
 """Motions that differ by less than one of these steps are equal to the order of claimants."""
 _FAR = 2**28

@@ -11,8 +11,6 @@ from vpbench.toolkit.warp import grid
 from vpbench_sadm.labels import one_hot
 from vpbench_sadm.options import Options
 
-__all__ = ["CERTAIN", "carried_masks", "class_flow", "last_flow"]
-
 CERTAIN = 5.0
 """The logit that a carried mask adds to its class: a probability of 0.89 among 19 classes."""
 

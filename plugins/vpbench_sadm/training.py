@@ -32,8 +32,6 @@ from vpbench_sadm.perceptual import perceptual_loss
 from vpbench_sadm.predictor import SADM
 from vpbench_sadm.rendering import Rendered
 
-__all__ = ["Dynamics", "Rendering", "stages"]
-
 _DECAY, _EPOCHS = 0.8, 20
 """The learning rate is multiplied by this factor after every so many epochs (section 4)."""
 _BETAS = (0.5, 0.999)

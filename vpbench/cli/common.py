@@ -22,23 +22,6 @@ from vpbench.plugin.loader import Plugins, load_plugins
 if TYPE_CHECKING:
     from vpbench.results.store import Store
 
-__all__ = [
-    "LENGTH",
-    "SEED",
-    "State",
-    "attempts",
-    "busy",
-    "common_options",
-    "for_each_result",
-    "json_option",
-    "leave_stdout",
-    "pairs",
-    "parse_options",
-    "print_json",
-    "progress_bar",
-    "roots",
-]
-
 LENGTH = click.IntRange(1, 10_000)
 """Samples, and frames of a context or a horizon."""
 SEED = click.IntRange(min=0, max=2**63 - 1)

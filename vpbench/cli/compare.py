@@ -15,8 +15,6 @@ from vpbench.output import say, say_table
 if TYPE_CHECKING:
     from vpbench.results.compare import Comparison
 
-__all__ = ["command"]
-
 
 @click.command("compare")
 @click.argument("first", type=click.Path(path_type=Path), metavar="RESULT")

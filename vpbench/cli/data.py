@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from vpbench.plugin.loader import Plugins
     from vpbench.protocol.protocol import Protocol
 
-__all__ = ["command"]
-
 _NAMED = 3  # offenders that are named
 
 

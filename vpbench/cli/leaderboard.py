@@ -9,8 +9,6 @@ import click
 from vpbench.cli.common import State, common_options
 from vpbench.output import say
 
-__all__ = ["command"]
-
 REPORTED = Path("leaderboards/reported")
 
 

@@ -9,8 +9,6 @@ from vpbench.errors import UsageError, did_you_mean
 from vpbench.output import say
 from vpbench.plugin.loader import KINDS
 
-__all__ = ["command"]
-
 
 @click.command("list")
 @click.argument("kind", required=False, metavar="[predictors|datasets|metrics|protocols|annotators]")

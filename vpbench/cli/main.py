@@ -18,8 +18,6 @@ from vpbench.cli.trouble import explain, stdout_is_closed
 from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, did_you_mean
 from vpbench.output import line, say, say_block
 
-__all__ = ["cli", "main"]
-
 _COMMANDS = {
     "run": ("vpbench.cli.run", "Evaluate predictors on protocols."),
     "predict": ("vpbench.cli.predict", "Predict the future of any video, as pictures."),

@@ -13,8 +13,6 @@ from vpbench.output import say
 if TYPE_CHECKING:
     from vpbench.results.store import Store
 
-__all__ = ["command"]
-
 
 @click.command("merge")
 @click.argument("result", type=click.Path(path_type=Path))

@@ -7,8 +7,6 @@ import click
 from vpbench.cli.common import State, common_options, json_option, print_json
 from vpbench.output import say
 
-__all__ = ["command"]
-
 
 @click.command("plugins")
 @json_option

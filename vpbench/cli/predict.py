@@ -12,8 +12,6 @@ from vpbench.cli.common import LENGTH, SEED, State, busy, common_options, json_o
 from vpbench.names import Selector
 from vpbench.output import say
 
-__all__ = ["command"]
-
 
 def _size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text or "1x1")

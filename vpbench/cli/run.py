@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from vpbench.protocol.suite import Job, Suite
     from vpbench.results.result import Result
 
-__all__ = ["command"]
-
 
 @click.command("run")
 @click.argument("suite_file", metavar="[SUITE.toml]", required=False, type=click.Path(path_type=Path))

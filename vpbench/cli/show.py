@@ -18,8 +18,6 @@ from vpbench.output import say
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Entry, Plugins
 
-__all__ = ["command"]
-
 
 @click.command("show")
 @click.argument("name", metavar="[KIND/]NAME[:PRESET]|RESULT")

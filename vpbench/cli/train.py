@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from vpbench.protocol.suite import Job
     from vpbench.training.plan import TrainingPlan, TrainSettings
 
-__all__ = ["command"]
-
 _RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accumulate", "clip")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 

@@ -13,8 +13,6 @@ from vpbench.errors import describe, text_of
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Plugins
 
-__all__ = ["explain", "stdout_is_closed"]
-
 _ADVICE = {
     errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`), or lower --workers",
     errno.ENFILE: "close other programs: the system has too many files open",

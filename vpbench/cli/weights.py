@@ -16,8 +16,6 @@ from vpbench.output import say
 if TYPE_CHECKING:
     from vpbench.select.checkpoint import Network
 
-__all__ = ["command"]
-
 _LISTED = 40
 """Tensors that are printed, of those converted."""
 

@@ -25,8 +25,6 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.select.component import Component
 
-__all__ = ["annotate", "find_annotations", "flags", "prepare_annotations"]
-
 _BLOCK = 4  # a network may need half a minute for each
 
 

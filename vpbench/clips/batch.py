@@ -17,8 +17,6 @@ from vpbench.plugin.clip import Context, Future, Text, arrays_of, with_arrays
 from vpbench.plugin.modality import ModalitySpec
 from vpbench.protocol.sampling import ClipRef
 
-__all__ = ["Batch", "as_batched", "join", "stack", "stack_arrays"]
-
 Arrays = Mapping[str, Tensor | Text]
 
 

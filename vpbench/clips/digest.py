@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["combine", "digest_arrays"]
-
 
 def digest_arrays(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
     """Return the sha256 of each array's dtype, shape and bytes, under ``<prefix> <modality>``."""

@@ -19,8 +19,6 @@ from vpbench.errors import DataError, UsageError, describe
 from vpbench.plugin.dataset import Dataset, Finding, SequenceInfo, check_array
 from vpbench.plugin.modality import BUILT_IN
 
-__all__ = ["find_leaks"]
-
 _CHUNK = 8  # frames in memory at a time
 _NAMED = 3  # offenders that are named
 _TRAIN = "train"

@@ -26,8 +26,6 @@ from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import Manifest
 
-__all__ = ["find_prepared", "prepare", "store_contents", "store_folder", "store_key"]
-
 _REVISION = "4"  # part of every key; raised when the format changes, or the harness's pixel operations
 
 

@@ -26,21 +26,6 @@ from vpbench.files import RUN, canonical, parse_json, read_text
 from vpbench.plugin.dataset import Dataset, SequenceInfo
 from vpbench.plugin.modality import Modality, ModalitySpec
 
-__all__ = [
-    "INDEX",
-    "Contents",
-    "Key",
-    "PreparedDataset",
-    "block_path",
-    "checksum",
-    "cut",
-    "keys_of",
-    "load_block",
-    "open_store",
-    "seal",
-    "stored_bytes",
-]
-
 INDEX = "index.json"
 Key = tuple[int, ...]
 """A frame, or (frame before, frame)."""

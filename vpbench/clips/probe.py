@@ -19,8 +19,6 @@ from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.units import Manifest, Unit
 from vpbench.select.fingerprint import fingerprint
 
-__all__ = ["PROBED", "Probe"]
-
 PROBED = 4
 """Clips that are looked at, the first and the last among them."""
 

@@ -10,8 +10,6 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.units import Manifest, build_manifest
 
-__all__ = ["readable_manifest"]
-
 _damaged: dict[tuple[str, str, int | None], Mapping[str, str]] = {}
 """Damaged sequences and their problems by protocol, state of the data and limit, so that each is read once."""
 

@@ -28,8 +28,6 @@ from vpbench.protocol.protocol import PixelOp
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 
-__all__ = ["ClipArrays", "ClipSource", "GroupReader", "as_read", "batches"]
-
 Arrays = dict[str, NDArray[Any]]
 
 

@@ -39,8 +39,6 @@ from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.modality import ModalitySpec
 
-__all__ = ["make_store"]
-
 _BLOCK = 32
 Read = Callable[[str, Sequence[Key], ModalitySpec], NDArray[Any]]
 """Called with a sequence, some of its keys and a modality; returns an entry for each key."""

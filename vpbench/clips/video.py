@@ -24,8 +24,6 @@ from vpbench.toolkit.media import (
     read_image,
 )
 
-__all__ = ["Video"]
-
 
 class Video:
     """Frames of a video file by number from 0, or the pictures of a folder in the order of the numbers in their names.

@@ -43,8 +43,6 @@ from vpbench.select.fingerprint import Fingerprint
 from vpbench.select.metrics import fingerprint_metric, reason_against
 from vpbench.validation import validation_errors
 
-__all__ = ["Cell", "plan_cell"]
-
 
 @dataclass
 class Cell:

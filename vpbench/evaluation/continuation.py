@@ -28,8 +28,6 @@ from vpbench.protocol.transforms import transform
 from vpbench.select.component import Component, choose_annotators, choose_predictor, wrap_predictor
 from vpbench.validation import checked_arguments
 
-__all__ = ["CONTEXT", "HORIZON", "Continuation", "predict_video"]
-
 CONTEXT = 4
 """Default number of context frames."""
 HORIZON = 10

@@ -28,8 +28,6 @@ from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.select.options import check_used
 from vpbench.validation import checked_arguments
 
-__all__ = ["Outcome", "Progress", "evaluate", "run_cells"]
-
 
 class Outcome(NamedTuple):
     """What became of a cell."""

@@ -22,8 +22,6 @@ from vpbench.plugin.clip import Prediction
 from vpbench.protocol.units import Unit
 from vpbench.toolkit.file_names import file_stem
 
-__all__ = ["Keeper", "PredictionKeeper"]
-
 
 class Keeper(Protocol):
     """Keeps something of each prediction in a result's folder; an incomplete unit is predicted again."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from vpbench.errors import UsageError
 
-__all__ = ["Launch", "Shard", "choose_device", "find_launch", "find_shard", "is_first_process"]
-
 
 @dataclass(frozen=True)
 class Launch:

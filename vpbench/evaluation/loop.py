@@ -26,8 +26,6 @@ from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.units import Unit
 from vpbench.results.rows import Row
 
-__all__ = ["Loop", "Progress"]
-
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips to do); a clip counts once per predictor."""
 

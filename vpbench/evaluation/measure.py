@@ -29,8 +29,6 @@ from vpbench.plugin.process_state import process_state
 from vpbench.results.estimates import finalise
 from vpbench.results.rows import Row
 
-__all__ = ["SpoiledError", "check_axes", "data_fields", "measure"]
-
 
 class SpoiledError(MetricError):
     """A metric wrote into its input: its cell fails, and the batch is read again for other cells."""

@@ -20,8 +20,6 @@ from vpbench.select.component import Component, choose_annotators
 from vpbench.select.metrics import choose_metrics
 from vpbench.select.options import Options
 
-__all__ = ["Run", "Settings", "add_annotators", "open_run"]
-
 
 @dataclass(frozen=True)
 class Settings:

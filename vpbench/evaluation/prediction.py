@@ -24,8 +24,6 @@ from vpbench.plugin.predictor import Predictor, PredictorInfo
 from vpbench.plugin.process_state import process_state
 from vpbench.select.members import modules_of
 
-__all__ = ["Caller", "evaluation_mode", "generators", "no_memory"]
-
 _Shared = TypeVar("_Shared", Context, Future)
 
 

@@ -17,8 +17,6 @@ from vpbench.evaluation.cell import Cell
 from vpbench.evaluation.measure import data_fields
 from vpbench.protocol.units import Manifest, Unit
 
-__all__ = ["Recheck"]
-
 
 @dataclass(frozen=True)
 class Recheck:

@@ -17,8 +17,6 @@ from vpbench.select.component import Component
 from vpbench.select.weights_record import WeightsUse
 from vpbench.validation import validation_errors
 
-__all__ = ["describe_run"]
-
 
 def describe_run(
     chosen: Component,

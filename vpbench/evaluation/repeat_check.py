@@ -20,8 +20,6 @@ from vpbench.plugin.process_state import other_randomness
 from vpbench.protocol.sampling import ClipRef
 from vpbench.select.members import modules_of
 
-__all__ = ["TOLERANCES", "RepeatCheck", "Tolerance", "differences"]
-
 
 @dataclass(frozen=True)
 class Tolerance:

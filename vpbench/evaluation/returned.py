@@ -13,8 +13,6 @@ from vpbench.clips.batch import Batch
 from vpbench.errors import VpbenchError, type_name
 from vpbench.plugin.clip import LabelSpace, Modality, Prediction
 
-__all__ = ["CLAMP", "Checked", "check_prediction"]
-
 CLAMP = 1e-4
 """How far a prediction may leave [0,1]: clamped and counted up to here, an error beyond."""
 

@@ -16,8 +16,6 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.select.component import Component
 
-__all__ = ["open_source", "run_source"]
-
 
 def run_source(run: Run, cells: Sequence[Cell]) -> ClipSource:
     """Return the source of everything that some predictor, metric or picture of a run looks at."""

@@ -25,8 +25,6 @@ from vpbench.select.component import Component, choose_predictor
 from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.select.options import Options
 
-__all__ = ["Errors", "FindWeights", "Group", "group_jobs", "job_annotators", "job_options", "plan_group"]
-
 FindWeights = Callable[[Job, Plugins, Settings], Path | None]
 """Finds the weights that training a job left; None if it is not trained yet."""
 Errors = dict[Job, VpbenchError]

@@ -36,8 +36,6 @@ from vpbench.files import RECORD, parse_json, read_text, write_errors
 from vpbench.pages.strips import Row, column_heads, flow_row, frames_row, labels_row, mask_row, strip
 from vpbench.plugin.clip import Context, Prediction
 
-__all__ = ["check_out", "continuation_strip", "write_continuation"]
-
 RATE = 5
 """Frames per second of the animations: slow enough to see each."""
 _MARK = "prediction.json"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["count_clips", "number"]
-
 
 def number(value: float | None, decimals: int) -> str:
     """Return a number with that many decimals; small ones with two significant digits; "—" for None."""

@@ -15,8 +15,6 @@ from vpbench.output import markdown
 from vpbench.pages.reported import HORIZON, PrintedTable, Score
 from vpbench.plugin.metric import better_text
 
-__all__ = ["count", "protocols", "section"]
-
 _INTRO = (
     "Numbers from papers, on their authors' clips and pixels: *reported*, with source and table, never ranked with what"
     " is measured above. Natural values, and below each what is printed. `?` marks a number in doubt, or not to be"

@@ -20,8 +20,6 @@ from vpbench.files import TOML, parse_toml, read_text
 from vpbench.plugin.metric import Better
 from vpbench.validation import Strict, parse_document
 
-__all__ = ["HORIZON", "Cell", "Column", "PrintedTable", "Score", "load_reported", "parse_table"]
-
 HORIZON = re.compile(r"(at|mean_to|at_or_mean_to)\(([1-9][0-9]*)\)")
 """What a number is of: step k, the mean over steps 1 to k, or one of the two where the paper does not say which."""
 ROUNDING = 1e-6  # relative: natural values are written with seven digits

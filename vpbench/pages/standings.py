@@ -25,8 +25,6 @@ from vpbench.results.reading import read_digest
 from vpbench.results.result import Result, find_results, load
 from vpbench.results.verify import check_result
 
-__all__ = ["Candidate", "Line", "Score", "Standing", "Table", "collect", "group_standings", "make_tables", "ranks"]
-
 _CLOSE = 1e-6
 """How far numbers of one predictor may differ between machines (docs/results.md, "Promises")."""
 _EQUAL = 1e-12  # relative: means over seeds that differ by their rounding alone

@@ -24,18 +24,6 @@ from vpbench.plugin.clip import IGNORE, LabelSpace, Prediction
 from vpbench.protocol.units import Manifest, Unit
 from vpbench.toolkit.file_names import file_stem
 
-__all__ = [
-    "PictureKeeper",
-    "Row",
-    "clip_strip",
-    "column_heads",
-    "flow_row",
-    "frames_row",
-    "labels_row",
-    "mask_row",
-    "strip",
-]
-
 Picture = NDArray[np.uint8]
 _MARGIN, _LINE = 2, 14
 

@@ -8,8 +8,6 @@ from vpbench.output import say, say_table
 from vpbench.pages.numbers import count_clips, number
 from vpbench.results.result import Result
 
-__all__ = ["print_results"]
-
 
 def print_results(results: Sequence[Result]) -> None:
     """Print per-step scores of results of one protocol, one row per metric and predictor, then their folders."""

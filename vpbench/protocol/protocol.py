@@ -14,26 +14,6 @@ from vpbench.errors import UsageError
 from vpbench.files import read_toml
 from vpbench.validation import Strict, parse_document
 
-__all__ = [
-    "MAX_SAMPLES",
-    "MAX_STEPS",
-    "Anchored",
-    "CentreCrop",
-    "Count",
-    "DatasetChoice",
-    "First",
-    "Frame",
-    "Length",
-    "Protocol",
-    "ProtocolName",
-    "Random",
-    "Resize",
-    "Sampling",
-    "Seed",
-    "Sliding",
-    "Training",
-]
-
 MAX_STEPS = 10_000
 """The most frames of a context and steps of a horizon."""
 MAX_SAMPLES = 10_000

@@ -10,8 +10,6 @@ from vpbench.errors import DataError
 from vpbench.plugin.dataset import SequenceInfo
 from vpbench.protocol.protocol import Anchored, First, Random, Sampling, Sliding
 
-__all__ = ["ClipRef", "Sampled", "sample"]
-
 
 @dataclass(frozen=True)
 class ClipRef:

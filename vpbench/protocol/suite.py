@@ -16,8 +16,6 @@ from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import MAX_SAMPLES, ProtocolName, Seed
 from vpbench.validation import Strict, parse_document
 
-__all__ = ["Entry", "Job", "Suite"]
-
 _RECIPE = {
     name: TypeAdapter[Any](annotation, config=ConfigDict(strict=True))
     for name, annotation in get_type_hints(Recipe).items()

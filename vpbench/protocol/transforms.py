@@ -18,8 +18,6 @@ from vpbench.errors import DataError
 from vpbench.plugin.modality import ModalitySpec
 from vpbench.protocol.protocol import CentreCrop, PixelOp, Resize
 
-__all__ = ["transform"]
-
 _CV2 = {"cv2-linear": cv2.INTER_LINEAR, "cv2-area": cv2.INTER_AREA, "cv2-cubic": cv2.INTER_CUBIC}
 _PIL = {"pil-bilinear": Image.Resampling.BILINEAR, "pil-bicubic": Image.Resampling.BICUBIC}
 

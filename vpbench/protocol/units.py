@@ -19,8 +19,6 @@ from vpbench.protocol.protocol import Length, Protocol
 from vpbench.protocol.sampling import ClipRef, sample
 from vpbench.validation import ClipId
 
-__all__ = ["UNIT_CLIPS", "Manifest", "ManifestEntry", "Unit", "build_manifest", "hash_entries"]
-
 
 class ManifestEntry(NamedTuple):
     """A clip of a run, as ``run.json`` lists it."""

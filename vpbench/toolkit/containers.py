@@ -7,8 +7,6 @@ from typing import BinaryIO
 
 from vpbench.errors import DataError
 
-__all__ = ["check_whole"]
-
 _BOXES = 1 << 16
 """Top-level parts looked at, at most: a fragmented MP4 has two for each second or so."""
 _UNKNOWN_RIFF = (0, 0x7FFFFFFF, 0xFFFFFFFF)

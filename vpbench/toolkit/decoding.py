@@ -15,8 +15,6 @@ from vpbench.errors import DataError
 from vpbench.toolkit.containers import check_whole
 from vpbench.toolkit.folders import regular_file
 
-__all__ = ["check_depth", "check_intact", "damaged", "decode", "open_video", "upright", "video_stream"]
-
 _DEMUXERS = (
     "avi,mov,matroska,mpeg,mpegts,mpegvideo,gif,flv,asf,ogg,ivf,nut,dv,mxf,yuv4mpegpipe,h264,hevc,m4v,mjpeg,apng"
 )

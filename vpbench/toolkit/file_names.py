@@ -7,8 +7,6 @@ from pathlib import PurePosixPath
 
 from vpbench.errors import DataError
 
-__all__ = ["file_stem"]
-
 _LONGEST = 200
 """Bytes of a file name that a clip may take; 255 fit, with suffixes and the marks of a temporary file."""
 _KEPT = 180

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from vpbench.errors import DataError
 
-__all__ = ["QUALITIES", "Quality", "dis_flow"]
-
 Quality = Literal["ultrafast", "fast", "medium"]
 QUALITIES: Final[Mapping[Quality, int]] = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,

@@ -12,18 +12,6 @@ from pathlib import Path
 from vpbench.errors import DataError
 from vpbench.files import kind_of
 
-__all__ = [
-    "Listing",
-    "check_regular",
-    "data_file",
-    "evenly",
-    "file_stamp",
-    "is_hidden",
-    "list_folder",
-    "regular_file",
-    "walk_folders",
-]
-
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 

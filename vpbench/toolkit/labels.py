@@ -15,17 +15,6 @@ from torch import Tensor
 
 from vpbench.plugin.clip import IGNORE, LabelSpace
 
-__all__ = [
-    "CITYSCAPES9",
-    "CITYSCAPES19",
-    "CITYSCAPES20",
-    "FOREGROUND2",
-    "LABEL_SPACES",
-    "MOVING",
-    "VOC21",
-    "boundaries",
-]
-
 _DRIVING: Final = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
     "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",

@@ -27,8 +27,6 @@ from vpbench.files import write_atomic
 from vpbench.paths import cache_dir
 from vpbench.toolkit.weights import MissingWeightsError, check_name, download, find, reachable, read
 
-__all__ = ["lpips_network"]
-
 _URL = AlexNet_Weights.IMAGENET1K_V1.url
 _CONVOLUTIONS = "lpips_alexnet_features.safetensors"
 _RAMPS = 0.51094

@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from vpbench.errors import VpbenchWarning
 
-__all__ = ["padded", "tell_padding"]
-
 
 def padded(x: Float[Tensor, "*n h w"], stride: int) -> Float[Tensor, "*n i j"]:
     """Return pictures with their lower and right border repeated up to multiples of the stride."""

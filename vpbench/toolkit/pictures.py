@@ -16,8 +16,6 @@ from PIL import ImageOps
 from vpbench.errors import DataError
 from vpbench.toolkit.folders import regular_file
 
-__all__ = ["IMAGE_SUFFIXES", "check_picture", "read_image", "stack"]
-
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")

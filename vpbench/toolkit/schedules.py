@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["cosine_with_warm_up"]
-
 _WARM_UP = 0.05
 """The share of the steps over which the rate rises."""
 

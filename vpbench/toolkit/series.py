@@ -12,8 +12,6 @@ from statistics import median_low
 
 from vpbench.errors import DataError, VpbenchWarning
 
-__all__ = ["order_pictures"]
-
 _NUMBER = re.compile(r"(?<!\d\.)(?<!\d)(\d+\.\d+)(?!\.?\d)|(\d+)")
 """A decimal (``1.05``), unless it is part of a longer chain (``2024.01.02``), or the digits of an integer."""
 _DIGITS = re.compile(r"(\d+)")

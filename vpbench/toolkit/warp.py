@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-__all__ = ["grid", "pick", "sample", "sample_nearest"]
-
 
 def grid(like: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "2 h w"]:
     """Return each pixel's own position (x, y)."""

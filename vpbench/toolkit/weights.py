@@ -27,23 +27,6 @@ from vpbench.files import kind_of
 from vpbench.output import brief, say
 from vpbench.paths import cache_dir, weights_dirs
 
-__all__ = [
-    "MissingWeightsError",
-    "check_name",
-    "check_regular",
-    "difference",
-    "download",
-    "find",
-    "kind",
-    "load_network",
-    "obtain",
-    "reachable",
-    "read",
-    "read_safetensors",
-    "sha256",
-    "unpickle",
-]
-
 _PROBE_SECONDS = 5.0
 
 

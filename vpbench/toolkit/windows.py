@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["GAUSSIAN", "K1", "K2", "UNIFORM7", "Window"]
-
 K1, K2 = 0.01, 0.03
 
 

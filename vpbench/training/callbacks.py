@@ -24,8 +24,6 @@ from vpbench.training.checkpoint import foreign_object
 from vpbench.training.loader import TrainingLoader, seeded
 from vpbench.training.validation import Validation
 
-__all__ = ["Best", "NotFiniteError", "Saver", "Stopped", "Watch"]
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _CHECK_EVERY = 10  # batches between two checks of the losses: a check waits for the GPU
 

@@ -12,8 +12,6 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from vpbench.errors import DataError
 from vpbench.output import brief
 
-__all__ = ["foreign_object", "read_checkpoint"]
-
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return a checkpoint. Its tensors are memory-mapped: they are read when they are used.

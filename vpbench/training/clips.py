@@ -17,8 +17,6 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.units import Manifest
 
-__all__ = ["Part", "TrainingClips", "split_sequences", "training_manifest", "training_protocol", "validation_protocol"]
-
 
 @dataclass(frozen=True)
 class TrainingClips:

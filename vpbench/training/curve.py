@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 from vpbench.files import write_atomic
 from vpbench.select.weights_record import StageRecord
 
-__all__ = ["draw_curve"]
-
 
 def draw_curve(folder: Path, stages: Sequence[StageRecord], keep: str) -> None:
     """Draw ``learning-curve.png``: a row per stage; the loss, then each metric's mean over the steps.

@@ -23,8 +23,6 @@ from vpbench.plugin.training import TrainingBatch
 from vpbench.protocol.sampling import ClipRef
 from vpbench.training.clips import TrainingClips
 
-__all__ = ["TrainingLoader", "seeded"]
-
 
 def seeded(*values: object) -> int:
     """Return a seed, 63 bits, that follows from the values."""

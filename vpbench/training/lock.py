@@ -10,8 +10,6 @@ from pathlib import Path
 
 from vpbench.errors import UsageError
 
-__all__ = ["locked"]
-
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:

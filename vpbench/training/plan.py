@@ -36,8 +36,6 @@ from vpbench.training.clips import (
     validation_protocol,
 )
 
-__all__ = ["Resources", "TrainSettings", "TrainingPlan", "find_resources", "make_training_plan"]
-
 LAST = "last"
 """The value of ``keep`` for the weights of the last step."""
 

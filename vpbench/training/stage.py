@@ -29,8 +29,6 @@ from vpbench.training.loader import TrainingLoader
 from vpbench.training.plan import LAST, TrainingPlan
 from vpbench.training.validation import Validation
 
-__all__ = ["run_stage", "weights_record"]
-
 Say = Callable[[str], None]
 
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from vpbench.errors import UsageError, VpbenchError
 
-__all__ = ["submit"]
-
 
 def submit(
     args: Sequence[str],

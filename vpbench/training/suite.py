@@ -16,8 +16,6 @@ from vpbench.select.component import choose_predictor
 from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.training.plan import TrainingPlan, TrainSettings, make_training_plan
 
-__all__ = ["find_job_weights", "find_weights", "plan_training"]
-
 
 def plan_training(job: Job, plugins: Plugins, settings: TrainSettings) -> TrainingPlan:
     """Plan the training of a job whose entry is trained; the settings override the entry.

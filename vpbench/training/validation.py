@@ -28,8 +28,6 @@ from vpbench.select.metrics import choose_metrics
 from vpbench.select.weights_record import EpochRecord
 from vpbench.training.loader import TrainingLoader
 
-__all__ = ["Scores", "Validation", "finalise_rows"]
-
 Scores = dict[str, tuple[float | None, ...]]
 """By metric, the score of each scored step; None if it is undefined."""
 
