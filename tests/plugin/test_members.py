@@ -10,8 +10,11 @@ import toys
 from pydantic import BaseModel
 
 import vpbench
+from vpbench.errors import PluginError
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.members import Configurable, member, members_of
+from vpbench.plugin.modality import ModalitySpec
+from vpbench.plugin.predictor import PredictorInfo
 from vpbench.select.component import wrap_predictor
 from vpbench.select.metrics import choose_metrics, fingerprint_metric, reason_against
 
@@ -116,3 +119,31 @@ def test_a_metric_that_fails_before_the_run_is_named(tmp_path, body, call, messa
     )
     with pytest.raises(vpbench.PluginError, match=message):
         call(load_plugins([str(path)]), ["mine"], "cpu")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[
+            (name, value)
+            for name in ("outputs", "requires", "uses", "trained_on")
+            for value in ("flow", ["flow"], (1,))
+        ],
+        ("declares", ("depth",)),
+        *[("context", value) for value in (0, "x", (2,), (4, 2), (0, None), [2, None])],
+        *[("horizon", value) for value in (0, "x", None)],
+        *[("size", value) for value in (0, "x", (64,), (64, 0), [64, 64])],
+    ],
+)
+def test_a_wrong_field_of_a_predictor_is_refused_by_name(field, value):
+    with pytest.raises(PluginError, match=f"^PredictorInfo: {field} must be "):
+        PredictorInfo(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(3, "uint8"), ("d", "uint8", 7), ("d", "uint8", ("a",)), ("d", "uint8", [7]), ("d", "float32", (), "bilinear")],
+)
+def test_a_wrong_declaration_of_a_modality_is_refused(arguments):
+    with pytest.raises(PluginError, match=r"^modality "):
+        ModalitySpec(*arguments)

@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 
 import vpbench
 from vpbench.cli.main import _run
-from vpbench.errors import UsageError
+from vpbench.errors import VpbenchWarning
 from vpbench.plugin.metric import Setting, Undefined
 from vpbench_metrics.structure import (
     MSSSIM,
@@ -108,8 +108,8 @@ def test_a_run_records_its_engine_and_has_a_folder_of_its_own(tmp_path, monkeypa
 def test_an_engine_that_no_metric_has_is_a_usage_error(tmp_path, capsys):
     command = ["run", "-p", "scenes-small", "-m", "repeat", "--clips", "1", "--out", str(tmp_path)]
     assert _run([*command, "--metric", "ssim", "--engine", "librarys"]) == 2
-    assert "no metric of this run has an engine 'librarys'; did you mean 'libraries'?" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="no metric of this run has an engine 'libraries'; there are none"):
+    assert "there is no engine of metrics 'librarys'; did you mean 'libraries'?" in capsys.readouterr().err
+    with pytest.warns(VpbenchWarning, match="engine 'libraries' computes none of mse"):
         vpbench.evaluate("repeat", "scenes-small", out=tmp_path, clips=1, metrics=["mse"], engine="libraries")
 
 

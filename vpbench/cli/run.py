@@ -49,7 +49,13 @@ if TYPE_CHECKING:
 )
 @click.option("--clips", type=click.IntRange(min=1), help="Evaluate N clips, spread evenly; never ranked.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Metric (default: the protocol's).")
-@click.option("--engine", default="", envvar="VPBENCH_ENGINE", metavar="NAME", help="Engine of the metrics.")
+@click.option(
+    "--engine",
+    default="",
+    envvar="VPBENCH_ENGINE",
+    metavar="NAME",
+    help="Engine of the metrics that have it: libraries.",
+)
 @click.option("--samples", type=LENGTH, show_default="1", help="Samples per clip of stochastic predictors.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Clips predicted at once.")

@@ -250,7 +250,10 @@ def _conclude(plan: TrainingPlan, protocol: str) -> None:
     say(f"weights: {plan.weights}")
     root = "".join(f" --data-root {f'{k}=' if k else ''}{v}" for k, v in plan.settings.data_roots.items())
     command = f"vpbench run -p {shlex.quote(protocol)} -m {plan.chosen.name} --weights {shlex.quote(str(plan.weights))}"
-    say(f"evaluate them: {command}{root}")
+    plugins = "".join(
+        f" --plugin {shlex.quote(text)}" for text in click.get_current_context().ensure_object(State).extra
+    )
+    say(f"evaluate them: {command}{root}{plugins}")
 
 
 def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:

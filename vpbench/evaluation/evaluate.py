@@ -98,21 +98,21 @@ def evaluate(
     """
     plugins = plugins or load_plugins()
     settings = Settings(
-        Path(out),
-        {} if data_root is None else {"": Path(data_root)},
-        options or {},
-        annotate or {},
-        clips,
-        metrics,
-        engine,
-        samples,
-        seed,
-        device,
-        batch_size,
-        workers,
-        shard,
-        allow_partial,
-        save_predictions,
+        out=Path(out),
+        data_roots={} if data_root is None else {"": Path(data_root)},
+        options=options or {},
+        annotate=annotate or {},
+        clips=clips,
+        metrics=metrics,
+        engine=engine,
+        samples=samples,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        shard=shard,
+        allow_partial=allow_partial,
+        save_predictions=save_predictions,
     )
     if not isinstance(protocol, Protocol):
         protocol = open_protocol(plugins, str(protocol))

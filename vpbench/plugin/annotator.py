@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vpbench.errors import PluginError
 from vpbench.plugin.members import Configurable
-from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
+from vpbench.plugin.modality import Modality, ModalitySpec, check_modalities, merge_declarations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class AnnotatorInfo:
 
     def __post_init__(self) -> None:
         """Check that the modality is declared."""
+        check_modalities(self, "needs", "declares")
         if self.gives not in merge_declarations({"the annotator": self.declares}):
             raise PluginError(f"the annotator does not declare the modality {self.gives!r}: add a ModalitySpec")
 

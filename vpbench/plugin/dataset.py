@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from vpbench.errors import DataError, PluginError, type_name
-from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
+from vpbench.plugin.modality import Modality, ModalitySpec, check_modalities, merge_declarations
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -53,6 +53,7 @@ class DatasetInfo:
 
     def __post_init__(self) -> None:
         """Check that every modality is declared."""
+        check_modalities(self, "modalities", "declares", "truth_only", "splits")
         specs = merge_declarations({"the dataset": self.declares})
         if unknown := [name for name in self.modalities if name not in specs]:
             raise PluginError(f"the dataset does not declare its modality {unknown[0]!r}: add a ModalitySpec")

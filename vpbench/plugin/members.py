@@ -24,7 +24,7 @@ class Configurable:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Option values by name: users write ``NAME:PRESET``."""
     argument: ClassVar[str] = ""
-    """The option for the text after the colon if it is no preset: ``saved:DIR`` sets ``folder``, for example."""
+    """The option for the text after the colon if it is no preset: ``saved:DIR`` sets ``dir``, for example."""
     training_only: ClassVar[Collection[str]] = ()
     """Options of a trainable predictor that may differ from those of its weights, such as the kind of loss."""
 

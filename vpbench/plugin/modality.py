@@ -52,12 +52,18 @@ class ModalitySpec:
 
     def __post_init__(self) -> None:
         """Check the declaration."""
-        if not _NAME.fullmatch(self.name) or self.name in _RESERVED:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name in _RESERVED:
             raise PluginError(f"modality {self.name!r}: choose another name, of small letters, digits and _")
-        if any(size < 1 for size in self.shape):
-            raise PluginError(f"modality {self.name!r}: every axis of {self.shape} must be 1 or more")
+        if not isinstance(self.shape, tuple) or not all(type(size) is int and size >= 1 for size in self.shape):
+            raise PluginError(
+                f"modality {self.name!r}: shape must be a tuple of numbers of 1 or more, not {self.shape}"
+            )
         if self.dtype not in _DTYPES:
             raise PluginError(f"modality {self.name!r}: dtype {self.dtype!r} is none of {', '.join(_DTYPES)}")
+        if self.pixels not in (None, "frames", "nearest", "flow"):
+            raise PluginError(
+                f"modality {self.name!r}: pixels must be frames, nearest, flow or None, not {self.pixels!r}"
+            )
         resized = _RESIZED.get(self.pixels or "", _DTYPES[:-1] if self.pixels else _DTYPES)
         if self.dtype not in resized or (self.pixels == "flow" and self.shape != (2,)):
             raise PluginError(f"modality {self.name!r}: {self.layout} cannot be resized as {self.pixels!r}")
@@ -84,6 +90,19 @@ BUILT_IN: Mapping[str, ModalitySpec] = {
         ModalitySpec("instances", "int32", pixels="nearest"),
     )
 }
+
+
+def check_modalities(info: object, *fields: str) -> None:
+    """Check that fields of a plugin's info hold tuples of names, and ``declares`` a tuple of declarations.
+
+    Raises:
+        PluginError: names the field and its value; a name alone is no tuple.
+    """
+    for field in fields:
+        value, kind = getattr(info, field), ModalitySpec if field == "declares" else str
+        if not isinstance(value, tuple) or not all(isinstance(item, kind) for item in value):
+            example = "vpbench.ModalitySpec" if field == "declares" else 'names, such as ("frames",)'
+            raise PluginError(f"{type(info).__name__}: {field} must be a tuple of {example}, not {value!r}")
 
 
 def merge_declarations(declarations: Mapping[str, Iterable[ModalitySpec]]) -> dict[str, ModalitySpec]:

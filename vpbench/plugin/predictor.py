@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from vpbench.errors import PluginError
 from vpbench.plugin.members import Configurable
+from vpbench.plugin.modality import Modality, ModalitySpec, check_modalities
 
 if TYPE_CHECKING:
     import torch
 
     from vpbench.plugin.clip import Context, Prediction
-    from vpbench.plugin.modality import Modality, ModalitySpec
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,33 @@ class PredictorInfo:
     licence: str = ""
     trained_on: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Check what runs rely on.
+
+        Raises:
+            PluginError: names the field, what it must be, and its value.
+        """
+        check_modalities(self, "outputs", "requires", "uses", "declares", "trained_on")
+        low, high = self._context_limits()
+        if not _is_count(low) or not (high is None or (_is_count(high) and low <= high)):
+            raise PluginError(f"PredictorInfo: context must be n or (least, most), 1 or more, not {self.context!r}")
+        if self.horizon != "any" and not _is_count(self.horizon):
+            raise PluginError(f'PredictorInfo: horizon must be "any" or 1 or more, not {self.horizon!r}')
+        sides = self.size if isinstance(self.size, tuple) and len(self.size) == 2 else (self.size,)
+        if self.size != "any" and not all(map(_is_count, sides)):
+            raise PluginError(f'PredictorInfo: size must be "any", n or (height, width), not {self.size!r}')
+
+    def _context_limits(self) -> tuple[int, int | None]:
+        if isinstance(self.context, tuple) and len(self.context) == 2:
+            return self.context
+        return self.context, self.context
+
     def misfit(self, context: int, size: tuple[int, int] | None) -> str:
         """Return why it cannot continue clips of ``context`` frames of (height, width), or "" if it can.
 
         A size of None is unknown before the run, and fits.
         """
-        low, high = self.context if isinstance(self.context, tuple) else (self.context, self.context)
+        low, high = self._context_limits()
         if context < low or (high is not None and context > high):
             limits = f"{low} or more" if high is None else f"{low} to {high}" if low < high else f"{low}"
             return f"it takes {limits} context frames, not {context}"
@@ -64,6 +86,10 @@ class PredictorInfo:
     def expected(self, available: Collection[str]) -> tuple[Modality, ...]:
         """Return the outputs that must come where the context may hold the ``available`` modalities."""
         return tuple(m for m in self.outputs if m in available or m not in self.uses)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _text(size: tuple[int, int]) -> str:

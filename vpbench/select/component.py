@@ -86,7 +86,9 @@ def _read_info(predictor: Any, name: str) -> PredictorInfo:
     """
 
     def fail(error: BaseException) -> PluginError:
-        if isinstance(error, AttributeError):
+        if isinstance(error, AttributeError) and not (
+            hasattr(type(predictor), "info") and hasattr(predictor, "predict")
+        ):
             return PluginError(f"the predictor {name!r} lacks `info` or `predict` ({text_of(error)})")
         return PluginError(f"the `info` of predictor {name!r} cannot be read: {describe(error)}")
 

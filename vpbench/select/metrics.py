@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from vpbench.errors import PluginError, UsageError, describe, did_you_mean
+from vpbench.errors import PluginError, UsageError, VpbenchWarning, describe, did_you_mean
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.members import member
@@ -17,13 +18,16 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: 
     """Build metrics by name, in the given order; those that have ``engine`` use it.
 
     Raises:
-        UsageError: an unknown name, or an engine that none of the metrics has.
+        UsageError: an unknown name, or an engine that no registered metric has.
         PluginError: an object that is no metric, or goes by another name.
     """
     engines = {name: engines_of(plugins.load("metric", name)) for name in names}
     if engine and not any(engine in choices for choices in engines.values()):
-        hint = did_you_mean(engine, (choice for choices in engines.values() for choice in choices))
-        raise UsageError(f"no metric of this run has an engine {engine!r}{hint}")
+        known = {choice for entry in plugins.of("metric") for choice in engines_of(entry.load())}
+        if engine not in known:
+            raise UsageError(f"there is no engine of metrics {engine!r}{did_you_mean(engine, known)}")
+        names_listed = ", ".join(names)
+        warnings.warn(f"engine {engine!r} computes none of {names_listed}", VpbenchWarning, stacklevel=2)
     metrics: dict[str, Metric] = {}
     for name in names:
         metric = _build_metric(plugins, name, device, engine)
