@@ -25,6 +25,7 @@ def scores(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())["scores"]
 
 
+@pytest.mark.slow
 def test_the_truth_scores_perfectly(results):
     found = scores(results["oracle"])
     assert found["mse"]["per_step"] == [0] * 5

@@ -86,6 +86,7 @@ def test_commands_parse(page):
                     pytest.fail(f"{relative(page)}:{block.line}: vpbench {shlex.join(arguments)}: {error}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if any(b.language == "python" for b in blocks_of(p))], ids=relative)
 def test_python_runs(page, tmp_path, monkeypatch, cache):
     """The blocks of a page run one after another in one namespace; ``# NAME.py`` as first line also makes that file."""
@@ -146,6 +147,7 @@ def test_every_environment_variable_is_documented():
     assert generator().ENVIRONMENT.keys() == read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_flags_exist(page):
     """Every flag in backquotes is an option of some command, or of a script that the page names."""

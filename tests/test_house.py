@@ -113,6 +113,7 @@ def test_a_plugin_imports_only_itself_and_the_floors_for_plugins(path):
     assert not [name for name in names if name[0] == "vpbench" and name[1] not in FOR_PLUGINS]
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other():
     modules = {module_name(path): path for path in SHIPPED}
     graph = {}
@@ -133,6 +134,7 @@ def test_private_names_stay_in_their_module(path):
     assert not {name for name in private if f"self.{name}" not in source and f"def {name}(" not in source}
 
 
+@pytest.mark.slow
 def test_every_dependency_is_imported():
     """Shipped code imports each run-time dependency of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -158,6 +160,7 @@ def test_no_room_holds_more_than_a_quarter_of_the_harness():
         assert sum(n for path, n in lines.items() if path.is_relative_to(room)) <= sum(lines.values()) / 4, room.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", HARNESS, ids=relative)
 def test_the_harness_knows_no_plugin(path):
     assert not [name for name in imported_modules(path) if name.startswith("vpbench_")]
@@ -192,6 +195,7 @@ def command(*args: str) -> str:
     return f"from vpbench.cli.main import _run; assert _run({list(args)!r}) == 0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -280,6 +284,7 @@ def test_all_that_is_printed_is_escaped(path):
     assert not {"print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write"} & set(calls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [p for p in HARNESS if p.name != "files.py"], ids=relative)
 def test_files_of_other_people_are_parsed_by_one_module(path):
     """Values that this process wrote itself are read back with ``json.loads``; files and TOML are not."""

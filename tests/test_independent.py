@@ -48,6 +48,7 @@ def results(shared, tmp_path_factory):
     return {p.parent.parent.name: api.load(p.parent) for p in out.rglob("run.json")}
 
 
+@pytest.mark.slow
 def test_repeat_equals_an_independent_computation_on_real_clips(shared, results):
     expected: dict[tuple[str, int, str], float] = {}
     for name in CLIPS:

@@ -102,6 +102,7 @@ def run(plugins, tmp_path, name, **settings):
     return vpbench.evaluate("driver", protocol(settings.pop("dataset", "robots")), out=tmp_path / name, **settings)
 
 
+@pytest.mark.slow
 def test_a_run_gives_them_to_predictors_and_metrics(plugins, tmp_path, cache):
     result = run(plugins, tmp_path, "a", batch_size=3)
     rows = [row for row in result.rows() if row["metric"] == "travel"]
@@ -115,6 +116,7 @@ def test_a_run_gives_them_to_predictors_and_metrics(plugins, tmp_path, cache):
     assert list(prepared.rows()) == list(result.rows()), "no predictor writes into what others see"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prepared", [False, True])
 def test_an_annotator_gives_what_a_dataset_lacks(tmp_path, cache, prepared):
     from vpbench.cli.main import _run

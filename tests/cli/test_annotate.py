@@ -31,6 +31,7 @@ def _no_weights(monkeypatch):
     monkeypatch.setattr(weights, "reachable", lambda url: False)
 
 
+@pytest.mark.slow
 def test_flow_that_a_dataset_lacks_is_estimated(vpbench, toy, tmp_path):
     args = ["run", *toy(dataset="toy-frames", **SIZE), "-m", "needs-flow", *MSE]
     done = vpbench(*args, "--out", tmp_path / "none")
@@ -94,6 +95,7 @@ def test_options_of_an_annotator_that_only_the_protocol_names(vpbench, toy, tmp_
 SLIDING = 'kind = "sliding"\ncontext = 3\nhorizon = 1\nstride = 1\n'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("annotator", ["flow=dis:fast", "flow=flow-noise:strong"])
 def test_runs_with_and_without_preparation_are_equal_to_the_byte(vpbench, toy, tmp_path, monkeypatch, annotator):
     protocol = toy(sampling=SLIDING, sequences=3, length=9, size=[32, 48])

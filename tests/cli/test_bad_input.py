@@ -16,6 +16,7 @@ from vpbench.results.result import find_results
 MSE = ["--metric", "mse"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -108,6 +109,7 @@ def test_a_video_that_does_not_open_is_named_before_any_work(vpbench, tmp_path):
     assert "1 unreadable sequences left out" in summary["partial_reason"]
 
 
+@pytest.mark.slow
 def test_unreadable_clips_can_be_left_out(vpbench, toy, tmp_path):
     args = ["run", *toy(sequences=40, broken=20), "-m", "last", *MSE, "--out", tmp_path / "r"]
     done = vpbench(*args)
@@ -151,6 +153,7 @@ def test_a_result_of_a_newer_schema_is_refused_and_kept(vpbench, result):
     assert json.loads((folder / "run.json").read_text())["schema"] == 99
 
 
+@pytest.mark.slow
 def test_a_unit_that_is_not_what_was_published(vpbench, result):
     args, folder = result
     path = folder / "units" / "000001.jsonl"
@@ -175,6 +178,7 @@ def test_a_folder_that_cannot_be_written(vpbench, toy, tmp_path):
     assert "--out" in done.error
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_space(vpbench, toy, tmp_path):
     metrics = ["--metric", "mse", "--metric", "mae", "--metric", "psnr"]
     args = ["run", *toy(sequences=40), "-m", "last", *metrics, "--out", str(tmp_path / "r")]

@@ -42,6 +42,7 @@ def results(tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 def test_one_document_says_it_all(vpbench, results):
     done = vpbench("compare", results["flow"], results["last"], "--json")
     document = done.json

@@ -49,6 +49,7 @@ def state_of_the_process() -> list[object]:
     return [*numbers, *settings]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(rogues.WORDS))
 def test_a_predictor_that_breaks_the_contract_fails_by_name_and_alone(run, undisturbed, name):
     before = state_of_the_process()
@@ -66,6 +67,7 @@ def test_a_predictor_that_breaks_the_contract_fails_by_name_and_alone(run, undis
     assert not list(failed.rglob("*.jsonl")), "nothing of it is published"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["writes-numpy", "writes-later", "oracle-writes", "unsettles"])
 def test_what_a_predictor_writes_reaches_nobody(run, undisturbed, name):
     before = state_of_the_process()
@@ -77,6 +79,7 @@ def test_what_a_predictor_writes_reaches_nobody(run, undisturbed, name):
     assert first["summary"]["scores"] == second["summary"]["scores"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mixes-batch", "remembers", "torch-random"])
 @pytest.mark.parametrize("size", ["1", "3"])
 def test_the_check_does_not_depend_on_the_size_of_a_batch(run, name, size):
@@ -89,6 +92,7 @@ def test_a_batch_of_two_shows_what_the_second_clip_decides(run):
     assert "decide about it" in run("-m", "mixes-last", *MSE, "--batch-size", "2").error
 
 
+@pytest.mark.slow
 def test_every_process_checks(run):
     for shard in ("0/2", "1/2"):
         assert "is refused" in run("-m", "torch-random", *MSE, "--shard", shard).error
@@ -99,6 +103,7 @@ def test_a_single_clip_is_predicted_again_too(run):
     assert "it draws from a global random state" in done.error
 
 
+@pytest.mark.slow
 def test_a_predictor_made_for_one_clip_at_a_time_runs_so(run):
     assert run("-m", "one-at-a-time", *MSE, "--batch-size", "1").code == 0
 
@@ -109,6 +114,7 @@ def test_dropout_in_a_plain_class_is_in_eval_mode(run, undisturbed):
     assert rows(document) == undisturbed
 
 
+@pytest.mark.slow
 def test_info_that_raises_is_one_line(run):
     assert (
         "the `info` of predictor 'info-raises' cannot be read: RuntimeError: no info" in run("-m", "info-raises").error
@@ -120,6 +126,7 @@ def test_info_that_raises_is_one_line(run):
 # --- metrics ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(rogues.METRIC_WORDS))
 def test_a_metric_that_breaks_the_contract_is_named(run, name):
     done = run("-m", "last", "-m", "noisy", *MSE, "--metric", name)
@@ -131,6 +138,7 @@ def test_a_metric_that_breaks_the_contract_is_named(run, name):
         assert rogues.METRIC_WORDS[name] in line
 
 
+@pytest.mark.slow
 def test_a_spoiled_truth_is_read_again_for_the_next_predictor(run, vpbench, toy, tmp_path):
     args = [*toy(), "--plugin", ROGUES, "-m", "needs-flow", "-m", "last", "--json"]
     path = Path(args[3])
@@ -143,6 +151,7 @@ def test_a_spoiled_truth_is_read_again_for_the_next_predictor(run, vpbench, toy,
     assert last["summary"]["scores"]["mse"]["mean"] > 0
 
 
+@pytest.mark.slow
 def test_a_table_with_clips_and_steps_exchanged_is_caught_where_both_numbers_are_equal(run):
     done = run("-m", "last", "--metric", "metric-exchanges", "--batch-size", "4")
     assert "1 x 4 statistics (clips x steps), not 4 x 1" in done.error
@@ -156,6 +165,7 @@ def process(toy, tmp_path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback_of_the_plugin(run, vpbench, toy):
     done = run("-m", "dislikes-one-clip", "-m", "last", *MSE, "--debug")
     assert done.code == 1
@@ -165,6 +175,7 @@ def test_debug_shows_the_traceback_of_the_plugin(run, vpbench, toy):
     assert "Traceback" not in run("-m", "dislikes-one-clip", *MSE).err
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_predictor_that_swallows_it(toy, tmp_path):
     done = process(toy, tmp_path, "-m", "swallows", "-m", "last", *MSE)
     assert done.returncode == 130, done.stderr
@@ -172,12 +183,14 @@ def test_ctrl_c_stops_a_predictor_that_swallows_it(toy, tmp_path):
     assert not list((tmp_path / "r").rglob("*.jsonl"))
 
 
+@pytest.mark.slow
 def test_handlers_of_signals_stay(run):
     before = signal.getsignal(signal.SIGINT)
     run("-m", "last", *MSE)
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 def test_json_is_one_document_whatever_a_plugin_prints(toy, tmp_path):
     done = process(toy, tmp_path, "-m", "prints", *MSE, "--json")
     assert done.returncode == 0, done.stderr

@@ -60,6 +60,7 @@ def official(shared: Path) -> list[str]:
 # --- whole trees, and the same with something missing ---
 
 
+@pytest.mark.slow
 def test_cityscapes(check, tmp_path):
     cityscapes_val(tmp_path)
     code, found, read = check("cityscapes-semantic", tmp_path, data_root="cityscapes")
@@ -89,6 +90,7 @@ def test_cityscapes(check, tmp_path):
     assert found["val: annotated frames"] == ("499", "500", False)
 
 
+@pytest.mark.slow
 def test_kitti_raw(check, tmp_path):
     for number, length in KITTI_TEST.items():
         kitti_drive(tmp_path, number, range(length))
@@ -112,6 +114,7 @@ def test_kitti_raw(check, tmp_path):
     assert "how to get it:\n  Register at https://www.cvlibs.net/datasets/kitti/raw_data.php" in read()
 
 
+@pytest.mark.slow
 def test_kitti_flow(check, tmp_path):
     for folder in ("training", "testing"):
         kitti_scenes(tmp_path, folder, range(200))
@@ -129,6 +132,7 @@ def test_kitti_flow(check, tmp_path):
     assert found["train: all there"][2] is True
 
 
+@pytest.mark.slow
 def test_human36m(check, tmp_path):
     for name in walking(SUBJECTS):
         human36m_images(tmp_path / name.split("_")[0], name, range(1, 92, 5))
@@ -146,6 +150,7 @@ def test_human36m(check, tmp_path):
     assert "how to get it:\n  Register at http://vision.imar.ro/human3.6m" in read()
 
 
+@pytest.mark.slow
 def test_ucf101(check, tmp_path, shared, monkeypatch):
     monkeypatch.setattr("vpbench_ucf101.dataset.count_frames", lambda path: 40)
     for name in official(shared):
@@ -241,6 +246,7 @@ def test_a_training_snippet_copied_into_val(check, tmp_path):
     assert leaks(semantic)[2] == ("0 of 13 (train has 30)", "0", True)
 
 
+@pytest.mark.slow
 def test_the_random_split_of_ucf101_leaks_by_design(check, tmp_path, shared, monkeypatch):
     """Independent count: by the names of the official lists, without the reader."""
     names = official(shared)

@@ -42,6 +42,7 @@ def test_every_frame_that_decodes_is_used(evaluate, cases, name, clips):
     assert summary(evaluate(cases / name))["clips"] == clips
 
 
+@pytest.mark.slow
 def test_a_damaged_video_is_refused_by_name_and_can_be_left_out(evaluate, vpbench, cases, tmp_path):
     root = tmp_path / "videos"
     root.mkdir()
@@ -95,6 +96,7 @@ def test_a_byte_order_mark_is_read_over(vpbench, cases, tmp_path, command):
     assert "not encoded in UTF-8 (probably in UTF-16); save it as UTF-8" in done.error
 
 
+@pytest.mark.slow
 def test_long_names_are_saved_and_read_back(evaluate, cases, tmp_path):
     done = evaluate(cases / "N_long", "--save-predictions", "--pictures", "1")
     score = summary(done)["scores"]["mse"]["mean"]

@@ -491,6 +491,7 @@ def spoil_result(folder, rng):
         sign(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_a_result_spoiled_at_random_is_read_or_refused_in_one_line(commands, result, tmp_path, seed):
     spoil_result(result, random.Random(seed))

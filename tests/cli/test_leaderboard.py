@@ -6,6 +6,8 @@ import re
 import shutil
 import sys
 
+import pytest
+
 from vpbench.results.result import find_results
 
 METRIC = """
@@ -26,6 +28,7 @@ class Error(vpbench.ClipMean):
 """
 
 
+@pytest.mark.slow
 def test_an_edited_metric_leaves_no_mixed_table_and_is_not_merged(vpbench, toy, tmp_path, monkeypatch):
     path = tmp_path / "edited_metric.py"
     args = [*toy(sequences=4), "--plugin", path, "--metric", "error", "--out", tmp_path / "o"]
@@ -44,6 +47,7 @@ def test_an_edited_metric_leaves_no_mixed_table_and_is_not_merged(vpbench, toy, 
         assert "other code of error than that of the plugin now" in refused.error
 
 
+@pytest.mark.slow
 def test_one_bad_result_refuses_the_page_by_name(vpbench, toy, tmp_path):
     assert (
         vpbench("run", *toy(sequences=4), "-m", "last", "-m", "noisy", "--metric", "mse", "--out", tmp_path / "o").code

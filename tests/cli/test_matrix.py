@@ -65,6 +65,7 @@ def small(protocol: Protocol) -> Protocol:
 
 
 # Networks at 512x1024 take minutes on a CPU.
+@pytest.mark.slow
 @pytest.mark.parametrize(("learned", "size"), [(False, official), (True, small)], ids=["rules", "networks"])
 def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path, monkeypatch, learned, size):
     monkeypatch.setattr("vpbench.evaluation.suite.open_protocol", lambda *args: size(open_protocol(*args)))

@@ -96,6 +96,7 @@ def test_the_strip_shows_context_prediction_and_how_the_video_goes_on(vpbench, v
     assert at(strip, 6, 1, 7, 3) == at(strip, 0, 1, 7, 3) == (255, 255, 255), "the video does not go on that far"
 
 
+@pytest.mark.slow
 def test_flow_and_what_it_reveals_are_drawn(vpbench, tmp_path):
     video = write_video(tmp_path / "film.mkv", known_frames(6, 32, 48))
     args = ["-m", "needs-flow", "--annotate", "flow=still", video, "--out", tmp_path / "a", "--horizon", "2"]
@@ -106,6 +107,7 @@ def test_flow_and_what_it_reveals_are_drawn(vpbench, tmp_path):
     assert set(np.unique(read_image(tmp_path / "b" / "disocclusion" / "0001.png"))) <= {0, 255}
 
 
+@pytest.mark.slow
 def test_large_pictures_make_a_strip_of_bearable_size(vpbench, tmp_path):
     folder = tmp_path / "large"
     for i in range(4):
@@ -216,6 +218,7 @@ def test_saved_predictions_are_of_clips_that_a_video_is_not(vpbench, video, tmp_
     assert "clip film.mkv@4: there is no" in done.error
 
 
+@pytest.mark.slow
 def test_a_real_folder_of_pictures(vpbench, shared, tmp_path):
     path = next((shared / "data" / "kitti_raw").glob("*/*/image_02/data"))
     done = vpbench("predict", "-m", "flow-extrapolation", path, "--out", tmp_path / "out", "--size", "96x128", "--json")

@@ -48,6 +48,7 @@ def undisturbed(vpbench, run_args, tmp_path):
     return contents(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_three_shards_of_which_two_are_killed_finished_by_five_then_merged(vpbench, run_args, undisturbed, tmp_path):
     args = [*run_args, "--out", str(tmp_path / "r")]
     killed = [start([*args, "--shard", f"{i}/3"], KILL_AFTER="3") for i in (0, 1)]
@@ -66,6 +67,7 @@ def test_three_shards_of_which_two_are_killed_finished_by_five_then_merged(vpben
     assert contents(tmp_path / "r") == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_ends_it_in_one_line_and_it_goes_on(vpbench, run_args, undisturbed, tmp_path, name, code):
     args = [*run_args, "--out", str(tmp_path / "r")]
@@ -83,6 +85,7 @@ def test_a_signal_ends_it_in_one_line_and_it_goes_on(vpbench, run_args, undistur
     assert unit.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_signal_with_reading_workers_leaves_no_process_behind(run_args, tmp_path):
     args = [*run_args, "--out", str(tmp_path / "r"), "--workers", "2"]
     process = start(args, KILL_AFTER="3", KILL_SIGNAL="SIGTERM")
@@ -90,6 +93,7 @@ def test_signal_with_reading_workers_leaves_no_process_behind(run_args, tmp_path
     assert process.returncode == 143
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_folder_are_harmless(run_args, undisturbed, tmp_path):
     args = [*run_args, "--out", str(tmp_path / "r")]
     both = [start(args), start(args)]
@@ -99,6 +103,7 @@ def test_two_processes_on_one_folder_are_harmless(run_args, undisturbed, tmp_pat
     assert contents(tmp_path / "r") == undisturbed
 
 
+@pytest.mark.slow
 def test_allow_partial_sums_what_is_there_and_says_so(vpbench, run_args, undisturbed, tmp_path):
     assert vpbench(*run_args, "--out", tmp_path / "r", "--shard", "0/3").code == 0
     assert vpbench("merge", tmp_path / "r", "--allow-partial").code == 0
@@ -110,6 +115,7 @@ def test_allow_partial_sums_what_is_there_and_says_so(vpbench, run_args, undistu
     assert "Partial results, not ranked" in (tmp_path / "boards" / "toy.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_complete_result_is_not_computed_again(vpbench, run_args, tmp_path, monkeypatch):
     args = [*run_args, "--out", tmp_path / "r"]
     assert vpbench(*args).code == 0

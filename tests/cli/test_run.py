@@ -59,6 +59,7 @@ def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
     assert {"host", "versions", "git", "device", "engine", "seconds", "peak_memory_bytes", "units"} <= set(record)
 
 
+@pytest.mark.slow
 def test_batch_workers_shards_and_order_change_no_byte(vpbench, toy, tmp_path):
     args = ["run", *toy(sequences=40), *MSE, "--metric", "psnr", "--samples", "2"]
     vpbench(*args, "-m", "noisy", "-m", "needs-flow", "--out", tmp_path / "a")
@@ -72,6 +73,7 @@ def test_batch_workers_shards_and_order_change_no_byte(vpbench, toy, tmp_path):
         assert tree(only(tmp_path / "c", label)) == undisturbed
 
 
+@pytest.mark.slow
 def test_the_seed_and_the_samples_decide_what_a_stochastic_predictor_draws(vpbench, toy, tmp_path):
     args = ["run", *toy(), *MSE, "-m", "noisy", "--json"]
     once = vpbench(*args, "--out", tmp_path / "a").json["results"][0]
@@ -85,6 +87,7 @@ def test_the_seed_and_the_samples_decide_what_a_stochastic_predictor_draws(vpben
     assert len(set(of_one.values())) == 3
 
 
+@pytest.mark.slow
 def test_a_failing_predictor_fails_alone(vpbench, toy, tmp_path):
     bad = ["raises", "not-a-number", "wrong-shape", "wrong-type", "too-bright"]
     flags = [flag for name in bad for flag in ("-m", name)]
@@ -106,6 +109,7 @@ def test_a_failing_predictor_fails_alone(vpbench, toy, tmp_path):
         assert not (only(tmp_path / "r", name) / "summary.json").exists()
 
 
+@pytest.mark.slow
 def test_values_barely_beyond_the_range_are_clamped_and_counted(vpbench, toy, tmp_path):
     done = vpbench("run", *toy(), "-m", "slightly-bright", *MSE, "--out", tmp_path, "--json")
     (result,) = done.json["results"]
@@ -113,6 +117,7 @@ def test_values_barely_beyond_the_range_are_clamped_and_counted(vpbench, toy, tm
     assert all(row["clamped"] for row in api.load(result["path"]).rows())
 
 
+@pytest.mark.slow
 def test_an_oracle_sees_the_truth_and_is_marked(vpbench, toy, tmp_path):
     done = vpbench("run", *toy(), "-m", "seer", *MSE, "--metric", "miou", "--out", tmp_path, "--json")
     scores = done.json["results"][0]["summary"]["scores"]
@@ -121,6 +126,7 @@ def test_an_oracle_sees_the_truth_and_is_marked(vpbench, toy, tmp_path):
     assert api.load(done.json["results"][0]["path"]).run.sees_truth is True
 
 
+@pytest.mark.slow
 def test_a_predictor_gets_what_it_declares_from_the_dataset_or_an_annotator(vpbench, toy, tmp_path):
     true = vpbench("run", *toy(), "-m", "needs-flow", *MSE, "--out", tmp_path, "--json").json["results"][0]
     frames_only = toy("bare", dataset="toy-frames")
@@ -140,6 +146,7 @@ def test_a_predictor_gets_what_it_declares_from_the_dataset_or_an_annotator(vpbe
     assert api.load(last["path"]).run.identity.annotators == {}
 
 
+@pytest.mark.slow
 def test_saved_predictions_score_the_same_rows(vpbench, toy, tmp_path):
     args = ["run", *toy(), "--metric", "mse", "--metric", "ssim", "--out", tmp_path / "r", "--json"]
     first = vpbench(*args, "-m", "needs-flow", "--save-predictions").json["results"][0]
@@ -152,6 +159,7 @@ def test_saved_predictions_score_the_same_rows(vpbench, toy, tmp_path):
     assert again["summary"]["scores"] == first["summary"]["scores"]
 
 
+@pytest.mark.slow
 def test_saved_predictions_are_made_for_a_result_that_is_already_there(vpbench, toy, tmp_path):
     args = ["run", *toy(), "-m", "last", *MSE, "--out", tmp_path]
     assert vpbench(*args).code == 0
@@ -177,6 +185,7 @@ def test_anchored_clips_score_their_last_frame_only_and_have_no_mean(vpbench, to
     assert result.summary.scores["mse"].mean is None
 
 
+@pytest.mark.slow
 def test_a_metric_that_cannot_apply_is_skipped_by_default_and_an_error_when_named(vpbench, toy, tmp_path):
     done = vpbench("run", *toy(dataset="toy-frames"), "-m", "last", "--out", tmp_path, "--json")
     skipped = done.json["results"][0]["summary"]["skipped"]
@@ -196,6 +205,7 @@ def test_the_table_on_the_terminal_shows_every_step_and_where_the_result_lies(vp
     assert shown["summary"]["clips"] == 20
 
 
+@pytest.mark.slow
 def test_a_predictor_is_shown_with_all_that_its_presets_set(vpbench):
     lines = vpbench("show", "cdnet:without-mask").out.splitlines()
     assert "  mask: None  (preset without-mask)" in lines
@@ -205,6 +215,7 @@ def test_a_predictor_is_shown_with_all_that_its_presets_set(vpbench):
     assert "  context: 10  (protocol)" in vpbench("show", "cdnet", "-p", "ucf101-64x88-10to10").out
 
 
+@pytest.mark.slow
 def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, cache):
     from toys import Last
 
@@ -219,6 +230,7 @@ def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, ca
     assert api.evaluate(Last(), args[3], **common).path == made.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "words"),
     [("nothing", "'nothing' failed on 'last'"), ("words", "a statistic is numbers"), ("vectors", "makes no score")],
@@ -230,6 +242,7 @@ def test_a_metric_that_breaks_its_contract_is_named_and_fails_the_cell(vpbench, 
     assert words in done.error
 
 
+@pytest.mark.slow
 def test_predictions_that_a_stop_left_incomplete_are_made_again(vpbench, toy, tmp_path, monkeypatch):
     """A published unit, of which only some files of predictions were written."""
     args = ["run", *toy(sequences=10), "-m", "needs-flow", *MSE, "--batch-size", "10"]

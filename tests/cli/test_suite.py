@@ -36,6 +36,7 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
+@pytest.mark.slow
 def test_a_suite_gives_what_its_runs_give_one_by_one(vpbench, suite, toy, tmp_path):
     args = suite('name = "last"', 'name = "noisy"\nseeds = [0, 2]\nsamples = 3', 'name = "with-options:wide"')
     done = vpbench(*args)
@@ -49,6 +50,7 @@ def test_a_suite_gives_what_its_runs_give_one_by_one(vpbench, suite, toy, tmp_pa
     assert tree(tmp_path / "r") == tree(tmp_path / "single")
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_fails_alone_and_is_told_at_the_end(vpbench, suite, tmp_path):
     bad = ["needs-flow", "short", "raises", "lats", "with-options:wid"]
     entries = [f'name = "{name}"' for name in bad]
@@ -77,6 +79,7 @@ def test_what_does_not_fit_fails_alone_and_is_told_at_the_end(vpbench, suite, tm
     assert sorted(done) == ["last", "last", "needs-flow", "noisy", "noisy"]
 
 
+@pytest.mark.slow
 def test_json_is_one_document_with_an_entry_for_each_job(vpbench, suite):
     done = vpbench(*suite('name = "last"', 'name = "short"\nseeds = [1]'), "--json")
     assert done.code == 1
@@ -92,6 +95,7 @@ def test_json_is_one_document_with_an_entry_for_each_job(vpbench, suite):
     assert len(done.json["failures"]) == 2
 
 
+@pytest.mark.slow
 def test_a_suite_goes_on_where_it_stopped(vpbench, suite, tmp_path):
     args = suite('name = "last"', 'name = "noisy"')
     assert vpbench(*args).code == 0
@@ -104,6 +108,7 @@ def test_a_suite_goes_on_where_it_stopped(vpbench, suite, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+@pytest.mark.slow
 def test_a_result_that_was_spoiled_fails_alone(vpbench, suite, tmp_path):
     args = suite('name = "last"', 'name = "noisy"', protocols='"toy.toml"')
     assert vpbench(*args).code == 0
@@ -118,6 +123,7 @@ def test_a_result_that_was_spoiled_fails_alone(vpbench, suite, tmp_path):
     assert len(list((tmp_path / "r" / "toy" / "noisy").rglob("units/*"))) == 2
 
 
+@pytest.mark.slow
 def test_data_that_cannot_be_read_fail_their_protocol_in_one_line(vpbench, suite, toy):
     toy("torn", broken=18)
     done = vpbench(*suite('name = "last"', 'name = "noisy"', protocols='"torn.toml", "bare.toml"'))
@@ -129,6 +135,7 @@ def test_data_that_cannot_be_read_fail_their_protocol_in_one_line(vpbench, suite
     ]
 
 
+@pytest.mark.slow
 def test_one_entry_twice_is_told_and_the_first_evaluated(vpbench, suite):
     same = 'name = "with-options:wide"\noptions = { width = 8 }'
     done = vpbench(*suite('name = "with-options:wide"', same, 'name = "last"', protocols='"toy.toml"'), "--json")
@@ -136,6 +143,7 @@ def test_one_entry_twice_is_told_and_the_first_evaluated(vpbench, suite):
     assert "asked for twice" in done.json["results"][1]["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
@@ -166,6 +174,7 @@ def test_a_flag_that_is_wrong_stops_the_suite_before_any_work(vpbench, suite, tm
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_flags_hold_for_all_entries_and_go_before_what_the_suite_says(vpbench, suite):
     args = suite('name = "with-options"\noptions = { width = 2, mode = "suite" }\nseeds = [5]', 'name = "noisy"')
     done = vpbench(*args, "-o", "with-options.width=3", "--seed", "7", "--samples", "2", "--clips", "2", "--json")
@@ -176,6 +185,7 @@ def test_flags_hold_for_all_entries_and_go_before_what_the_suite_says(vpbench, s
     assert {r["summary"]["clips"] for r in done.json["results"]} == {2}
 
 
+@pytest.mark.slow
 def test_shards_wait_for_one_another(vpbench, suite):
     args = suite('name = "last"', protocols='"toy.toml"')
     assert vpbench(*args, "--shard", "0/2").out.splitlines()[-1].split() == ["toy", "waiting"]
@@ -190,6 +200,7 @@ def identities(done) -> dict[tuple[str, str], dict[str, str]]:
     return {(r["protocol"], r["predictor"]): run["identity"]["annotators"] for r, run in found}
 
 
+@pytest.mark.slow
 def test_the_suites_annotators_fill_in_what_is_lacking_and_required_and_nothing_else(vpbench, suite):
     args = suite('name = "needs-flow"', 'name = "looks"', more='[annotate]\nflow = "still"')
     given = identities(vpbench(*args, "--json"))
@@ -201,6 +212,7 @@ def test_the_suites_annotators_fill_in_what_is_lacking_and_required_and_nothing_
     }
 
 
+@pytest.mark.slow
 def test_an_entrys_annotators_hold_for_it_whatever_the_dataset_has(vpbench, suite):
     args = suite('name = "needs-flow"\nannotate = { flow = "still" }', 'name = "looks"')
     given = identities(vpbench(*args, "--json"))
@@ -212,6 +224,7 @@ def test_an_entrys_annotators_hold_for_it_whatever_the_dataset_has(vpbench, suit
 # --- learned predictors ---
 
 
+@pytest.mark.slow
 def test_weights_and_other_paths_start_from_the_suites_file(vpbench, suite, tmp_path, monkeypatch):
     save_file({"gain": torch.full((1,), 0.5)}, tmp_path / "half.safetensors")
     args = suite('name = "learned"', 'name = "learned"\nweights = "half.safetensors"', 'name = "last"')
@@ -234,6 +247,7 @@ def test_weights_that_are_not_there(vpbench, suite, tmp_path):
     assert done.out.splitlines()[-1].split() == ["toy", "failed", "done"]
 
 
+@pytest.mark.slow
 def test_an_entry_that_is_trained_gets_the_weights_of_its_own_training(vpbench, suite, tmp_path):
     pytest.importorskip("lightning")
     entry = 'name = "convlstm:tiny"\nseeds = [0, 1]\ntrain = { steps = %d, batch_size = 2 }'

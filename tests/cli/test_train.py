@@ -33,6 +33,7 @@ def trained(vpbench, args, tmp_path):
     return weights
 
 
+@pytest.mark.slow
 def test_it_ends_with_the_command_that_uses_the_weights(vpbench, args, tmp_path):
     command = ["train", *args, "-m", "learner", *SHORT, "--out", tmp_path / "out"]
     first, second = vpbench(*command), vpbench(*command)
@@ -50,6 +51,7 @@ def test_it_ends_with_the_command_that_uses_the_weights(vpbench, args, tmp_path)
     assert load(folder).training == "disjoint"
 
 
+@pytest.mark.slow
 def test_a_model_trained_on_the_scored_clips_is_not_ranked(vpbench, args, trained, tmp_path):
     protocol = Path(args[3])
     text = protocol.read_text().replace("[dataset.options]", 'split = "train"\n[dataset.options]')
@@ -74,6 +76,7 @@ def test_a_model_trained_on_the_scored_clips_is_not_ranked(vpbench, args, traine
     assert re.search(r"toy-on-train.*\|\s*2\s*\|\s*1\s*\|", index), index
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 143)])
 def test_a_signal_stops_it_saved_and_slurm_is_asked_to_start_it_again(vpbench, args, tmp_path, name, code):
     scontrol = tmp_path / "bin" / "scontrol"
@@ -101,6 +104,7 @@ def test_a_signal_stops_it_saved_and_slurm_is_asked_to_start_it_again(vpbench, a
     assert (folder / "stage1" / "logs" / "attempt2").is_dir()
 
 
+@pytest.mark.slow
 def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
     command = ["train", *args, "-m", "learner", *SHORT, "--out", tmp_path / "out", "--submit", "local"]
     command += ["--job", "timeout_min=5"]
@@ -142,6 +146,7 @@ def test_of_a_suite_that_trains_nothing(vpbench, tmp_path):
     assert "one -p and one -m, or name a SUITE.toml" in vpbench("train", "-m", "learner").error
 
 
+@pytest.mark.slow
 def test_a_predictor_that_was_not_trained_is_not_ranked(vpbench, args, tmp_path):
     done = vpbench("run", *args, "-m", "learner", "-m", "last", "--out", tmp_path / "results")
     assert done.code == 0, done.err
@@ -151,6 +156,7 @@ def test_a_predictor_that_was_not_trained_is_not_ranked(vpbench, args, tmp_path)
     assert rows and all("learner" in row for row in rows)
 
 
+@pytest.mark.slow
 def test_without_lightning_it_says_what_to_install(toy, tmp_path):
     code = "import sys; sys.modules['lightning'] = None; from vpbench.cli.main import main; main()"
     command = ["train", *toy(), "-m", "last", *SHORT, "--out", str(tmp_path)]

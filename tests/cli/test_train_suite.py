@@ -35,6 +35,7 @@ def train(vpbench, suite, tmp_path):
     return lambda *args: vpbench("train", suite, *common, "--out", tmp_path / "out", *args)
 
 
+@pytest.mark.slow
 def test_each_is_trained_by_processes_of_its_own_though_another_failed(train, monkeypatch):
     codes, started = [1, 0], []
 
@@ -54,6 +55,7 @@ def test_each_is_trained_by_processes_of_its_own_though_another_failed(train, mo
     assert [line.rpartition(" ")[2] for line in done.out.splitlines()] == ["breaks:", "learner:"]
 
 
+@pytest.mark.slow
 def test_such_processes_train_one_only(train, tmp_path, monkeypatch):
     monkeypatch.setenv("NAN_AT", "0")
     assert train("--only-job", "1").code == 0

@@ -454,6 +454,7 @@ def checkpoints(common, tmp_path_factory):
     return sorted(out.rglob("last.ckpt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [0, 1])
 def test_a_checkpoint_of_a_training_converts_and_is_evaluated(vpbench, common, checkpoints, tmp_path, stage):
     out = tmp_path / "net.safetensors"

@@ -52,6 +52,7 @@ def _fresh(cache):
     Counting.reads, Counting.fail_at = 0, -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sampling",
     [

@@ -219,6 +219,7 @@ for version in range(1, 6):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_share_the_work_and_spoil_nothing(cache, tmp_path):
     code = TWO.format(tests=str(ROOT / "tests"), own=str(Path(__file__).parent))
     ready = tmp_path / "ready"

@@ -105,6 +105,7 @@ class TestSequences:
         ]
         assert [s.name for s in Cityscapes(twin).sequences("train")] == ["aachen/aachen_000003_000000"]
 
+    @pytest.mark.slow
     def test_500_snippets_in_val(self, tmp_path: Path, plugins) -> None:
         drives = cityscapes_val(tmp_path)
         found = Cityscapes(tmp_path, options=LABELS).sequences("val")
@@ -305,6 +306,7 @@ class TestProtocols:
         assert manifest.clips[1].frames == tuple(range(305, 319))
         assert manifest.clips[1].context == 4
 
+    @pytest.mark.slow
     def test_video_frames_at_the_official_size(self, plugins, tmp_path: Path) -> None:
         cityscapes_snippet(tmp_path, "val", "lindau_000012", 0, labels=False)
         protocol, data = opened(plugins, "cityscapes-video", tmp_path)

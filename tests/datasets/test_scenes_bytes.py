@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from vpbench_scenes.dataset import Options, Scenes
 
 CLIPS = {
@@ -48,6 +50,7 @@ def test_eight_clips_have_the_pinned_hashes():
     assert hashes() == PINNED
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_vector_units():
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 

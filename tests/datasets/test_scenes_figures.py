@@ -49,6 +49,7 @@ def frozen():
 
 
 # With ten clips the shares near their threshold are left out: `vpbench data check scenes` measures 64.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -91,6 +92,7 @@ def test_a_frozen_world_fails(frozen, name):
     assert not frozen[name].holds, str(frozen[name])
 
 
+@pytest.mark.slow
 def test_a_world_whose_dynamics_do_not_follow_the_class_fails():
     dataset = Scenes(options=Options(size=(96, 128), variant="shuffled"))
     found = figures_of([observe.observe(dataset, clip) for clip in CLIPS])
@@ -149,6 +151,7 @@ def test_a_wrong_flow_is_caught_by_the_warp_error():
     assert wrong[0] / wrong[1] > 1.0
 
 
+@pytest.mark.slow
 def test_changing_area_of_the_fixed_camera_and_of_none():
     static = Scenes(options=Options(size=(64, 96), variant="static"))
     low, high = changing_area(static, CLIPS)
@@ -159,6 +162,7 @@ def test_changing_area_of_the_fixed_camera_and_of_none():
     assert not changing_area(driving, CLIPS)[1].holds
 
 
+@pytest.mark.slow
 def test_four_branches_and_a_dataset_that_knows_only_one(monkeypatch):
     dataset = Scenes(options=Options(size=(48, 64)))
     assert branching(dataset, CLIPS[:3]).holds
@@ -167,6 +171,7 @@ def test_four_branches_and_a_dataset_that_knows_only_one(monkeypatch):
     assert branching(dataset, CLIPS[:1]).value == 1
 
 
+@pytest.mark.slow
 def test_the_check_holds_every_figure_once():
     found = Scenes(options=Options(size=(64, 96), test=2)).check()
     names = [finding.name for finding in found]

@@ -65,6 +65,7 @@ def rank(world, layer, depth, k):
     return (3 if k >= world.road else 1, k, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "index", "variant"), CASES)
 def test_a_mixed_pixel_belongs_to_what_covers_most_of_it(split, index, variant):
     world = make_world(split, index, 3, SIZE, variant)
@@ -83,6 +84,7 @@ def test_a_mixed_pixel_belongs_to_what_covers_most_of_it(split, index, variant):
     assert wrong <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("split", "index", "variant"), CASES)
 @pytest.mark.parametrize(("a", "b"), [(4, 5), (1, 5)])
 def test_masks_equal_brute_force_and_flow_points_to_the_hidden_place(split, index, variant, a, b):
@@ -171,6 +173,7 @@ def test_labels_and_instances_move_with_the_flow():
             assert same[inner].mean() > 0.999
 
 
+@pytest.mark.slow
 def test_warping_by_the_flow_reproduces_the_next_frame():
     dataset = Scenes()
     seen = [observe(dataset, f"test-{k:06d}") for k in (0, 2)]

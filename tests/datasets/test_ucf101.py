@@ -111,6 +111,7 @@ class TestSequences:
             shutil.copy(clip, twin / "UCF-101" / stray)
         assert names(UCF101(twin), "train") + names(UCF101(twin), "test") == before
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("spelled", ["HandStandPushups", "handstandpushups", "HANDSTANDPUSHUPS"])
     def test_a_clip_has_one_id_however_its_folder_and_file_are_spelled(self, twin: Path, spelled: str) -> None:
         before = {split: names(UCF101(twin, options=FRNN), split) for split in ("train", "test")}
@@ -160,6 +161,7 @@ class TestSequences:
         (tmp_path / "link").symlink_to(twin, target_is_directory=True)
         assert not any(s.problem for s in UCF101(tmp_path / "link").sequences("test"))
 
+    @pytest.mark.slow
     def test_the_whole_tree(self, official: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # 13,320 official names; the lengths are the business of other tests.
         clip = write_video(tmp_path / "clip.avi", known_frames(3))
@@ -184,6 +186,7 @@ class TestRead:
         check_array(array, BUILT_IN["frames"], 3, "ucf101")
         np.testing.assert_array_equal(array, known_frames(8)[[1, 3, 7]])
 
+    @pytest.mark.slow
     def test_real_clips_equal_opencv(self, shared: Path) -> None:
         root = shared / "data/ucf101"
         data = UCF101(root)

@@ -128,6 +128,7 @@ def test_annotators_supply_what_the_predictor_looks_at(video, plugins):
     assert torch.equal(out.predictions[0].flow, torch.zeros(1, 10, 2, 16, 24))
 
 
+@pytest.mark.slow
 def test_samples_differ_and_follow_from_the_seed_alone(video, plugins):
     a, b, other = (predict_video("noisy", video, samples=2, seed=s, plugins=plugins).predictions for s in (0, 0, 1))
     assert len(a) == 2
@@ -142,6 +143,7 @@ def test_what_is_not_stochastic_has_one_sample_and_says_so(video):
     assert out.notes == ("repeat is not stochastic: one sample of 3 is made",)
 
 
+@pytest.mark.slow
 def test_a_fixed_horizon_bounds_the_default_and_refuses_more(video, plugins):
     assert predict_video("short", video, plugins=plugins).batch.horizon == 1
     with pytest.raises(vpbench.UsageError, match="'short' predicts at most 1 steps, not 2: --horizon 1"):
@@ -228,6 +230,7 @@ def test_weights_that_say_nothing_leave_the_video_as_it_is(trainable, video, tmp
     assert out.notes == ()
 
 
+@pytest.mark.slow
 def test_an_untrained_predictor_says_so(trainable, video):
     assert "given no weights" in predict_video("learner", video, plugins=trainable[0]).notes[0]
 

@@ -59,6 +59,7 @@ def forged_times(root, like):
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
+@pytest.mark.slow
 def test_other_pixels_under_the_same_names_sizes_and_times_are_another_result(root, tmp_path):
     first = run(root, tmp_path / "out")
     other = tmp_path / "other"
@@ -74,6 +75,7 @@ def test_other_pixels_under_the_same_names_sizes_and_times_are_another_result(ro
     assert run(root, tmp_path / "out").path == first.path
 
 
+@pytest.mark.slow
 def test_a_clip_that_was_replaced_is_evaluated_again_and_no_other_unit(root, tmp_path):
     first = run(root, tmp_path / "out")
     before, summary = units(first), first.summary
@@ -129,6 +131,7 @@ def test_every_process_looks_at_its_own_units_only(root, tmp_path, monkeypatch):
     assert len(sequences) <= 16 + 4
 
 
+@pytest.mark.slow
 def test_rows_of_one_clip_and_metric_carry_one_digest_whoever_predicts(tmp_path):
     def rows(out, *predictors, **settings):
         digests = {}

@@ -93,6 +93,7 @@ def counts(predicted: np.ndarray, true: np.ndarray) -> list[int]:
     return tp + [int((p & ~t).sum()) for p, t in both] + [int((~p & t).sum()) for p, t in both]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["scores", "labels"])
 def test_predictions_are_brought_to_the_labels_size_before_they_are_measured(twin, kind):
     guess = Guess(kind)
@@ -116,6 +117,7 @@ def test_an_oracle_predicts_at_the_labels_size(twin):
     assert result.summary.scores["miou"].per_step == (1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_prepared_labels_keep_their_size_and_give_the_same_rows(twin, monkeypatch):
     plain = run(twin, Guess("scores"), "plain")
     dataset = Cityscapes(twin / "data", options=Cityscapes.Options(labels=True))
@@ -132,6 +134,7 @@ def test_prepared_labels_keep_their_size_and_give_the_same_rows(twin, monkeypatc
     assert len(reads) <= 3 * PROBED, "only the probed clips are read from the dataset"
 
 
+@pytest.mark.slow
 def test_metrics_of_pixels_and_their_labels_say_why_they_do_not_apply(twin):
     class Both(Guess):
         info = vpbench.PredictorInfo(outputs=("frames", "semantics"))

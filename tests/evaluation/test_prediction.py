@@ -78,6 +78,7 @@ def modes(net: Net) -> list[bool]:
     return [net.training, net.drop.training, net.norm.training, net.hidden[0].training]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [lambda net: net, Plain], ids=["module", "plain"])
 @pytest.mark.parametrize("error", [None, ValueError("no")], ids=["good", "raises"])
 def test_every_module_is_in_the_mode_it_was_in(evaluate, wrap, error):
@@ -97,6 +98,7 @@ def test_the_mode_comes_back_where_nothing_can_be_evaluated(evaluate):
     assert modes(net) == [True, True, False, True]
 
 
+@pytest.mark.slow
 def test_the_exception_of_the_plugin_is_the_cause(evaluate):
     error = ValueError("no")
     with pytest.raises(vpbench.PredictorError, match=r"predictor 'net' failed on clip 'test/seq000@0'") as caught:
@@ -167,6 +169,7 @@ def test_the_guard_catches_whatever_is_raised(error):
     assert caught.value.__cause__ is error
 
 
+@pytest.mark.slow
 def test_a_closed_output_is_opened_again(tmp_path):
     code = (
         "import sys; from vpbench.plugin.process_state import process_state\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from toys import SPACE
@@ -39,6 +40,7 @@ def test_labels_have_their_spaces_colours_and_ignored_pixels_are_black():
     assert picture.tolist() == [[[255, 0, 0], [128, 128, 128]], [[0, 0, 0], [0, 0, 0]]]
 
 
+@pytest.mark.slow
 def test_pictures_are_of_the_same_clips_for_any_shards_and_come_later_if_asked_later(tmp_path):
     from toys import __file__ as toys
 

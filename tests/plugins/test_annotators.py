@@ -174,6 +174,7 @@ def annotator(request, here):
     return {"dis": dis, "raft": raft_of, "deeplabv3": deeplab_of}[request.param]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("size", [(64, 96), (45, 70)])
 def test_the_contract_of_an_annotator(annotator, count, size):
@@ -184,6 +185,7 @@ def test_the_contract_of_an_annotator(annotator, count, size):
     assert np.array_equal(window["frames"], noise(count, *size)), "the frames are not changed"
 
 
+@pytest.mark.slow
 def test_the_same_alone_and_among_others_in_any_process(annotator):
     windows = [{"frames": noise(3, 64, 96, seed=seed)} for seed in range(3)]
     arrays = [annotator.annotate(window, f"clip@{i}") for i, window in enumerate(windows)]
@@ -194,6 +196,7 @@ def test_the_same_alone_and_among_others_in_any_process(annotator):
     assert not np.array_equal(arrays[0], arrays[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [raft_of, deeplab_of])
 def test_the_threads_of_the_process_do_not_matter_and_stay(make, here):
     """Processes that read ahead have one."""
@@ -329,6 +332,7 @@ def checkpoint(published, tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_19_classes_gives_cityscapes_labels(checkpoint, published):
     one = DeepLabV3(DeepLabV3.Options(weights=(path := checkpoint(19))))
     assert one.info.label_space.name == "cityscapes19"
@@ -357,6 +361,7 @@ def test_voc_labels_as_foreground(here, monkeypatch):
     assert one.fingerprint() == deeplab_of().fingerprint()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("into", ["cityscapes9", "cityscapes20"])
 def test_cityscapes_labels_in_the_spaces_of_sadm(checkpoint, into):
     path, frames = checkpoint(19), {"frames": noise(1, 48, 60)}

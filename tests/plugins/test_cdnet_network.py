@@ -297,6 +297,7 @@ class TestOptions:
         for fitting in ({"context": 10}, {"global_information": False}):
             assert len(stages(small_model(**fitting), protocol)) == 1
 
+    @pytest.mark.slow
     def test_predicting_needs_no_lightning(self):
         code = "import sys, vpbench_cdnet.predictor; assert not [m for m in sys.modules if m.startswith('lightning')]"
         subprocess.run([sys.executable, "-c", code], check=True)

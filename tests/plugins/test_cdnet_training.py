@@ -205,6 +205,7 @@ def test_cosine_rises_and_falls():
     assert 0 < rates[-1] < 1e-6  # the last step still learns
 
 
+@pytest.mark.slow
 def test_trains_and_is_scored_through_the_harness(tmp_path, cache):
     """After a few training steps, `run` scores three stages of the same weights, which carry their options."""
     plugins = load_plugins([str(Path(__file__).resolve().parents[1] / "toys.py")])
@@ -247,6 +248,7 @@ def fit(stage, batch, steps):
     return losses
 
 
+@pytest.mark.slow
 def test_fit_to_a_moving_square():
     """Motion features learn the area that changes, and refinement the appearance, better in later stages (figure 5)."""
     stage, clip = small_stage(hidden=4, sampling_start=0.0), torch.stack([square(3 + 3 * k)[:, 8:20] for k in range(5)])
@@ -269,6 +271,7 @@ def test_fit_to_a_moving_square():
     assert errors[5] < 0.2 * (clip[4] - clip[3]).square().mean()
 
 
+@pytest.mark.slow
 def test_running_statistics_serve_as_well_as_those_of_the_batch():
     """After a short training with batch norm, the loss of other clips in evaluation is within 10 % of training's."""
     stage = small_stage(norm="batch", sampling_start=0.0, iterations=2)

@@ -288,6 +288,7 @@ def test_wrong_options_are_refused(options, message):
         Options(**options)
 
 
+@pytest.mark.slow
 def test_predicting_needs_no_lightning():
     code = "import sys, vpbench_baselines.convlstm; assert 'lightning' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

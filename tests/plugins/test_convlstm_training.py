@@ -152,6 +152,7 @@ class TestScheduledSampling:
 
 
 class TestLearning:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "options",
         [{}, {"residual": True, "l1": 1.0, "ssim": 0.3}, {"own_forecaster": True, "peepholes": True}],
@@ -192,6 +193,7 @@ class TestLearning:
         assert rates == pytest.approx([0.5 * cosine_with_warm_up(k, steps) for k in range(steps)])
 
 
+@pytest.mark.slow
 def test_in_bfloat16_it_learns_nearly_the_same(tmp_path, cache):
     """Products are rounded to 8 bits; weights, their sums and the loss's SSIM are not."""
     protocol = tmp_path / "toy.toml"

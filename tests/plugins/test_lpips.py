@@ -86,6 +86,7 @@ def test_features_of_the_truth_are_kept_up_to_a_bound(metric, compare, monkeypat
     assert len(kept.features) == 2
 
 
+@pytest.mark.slow
 def test_autocast_changes_nothing(metric, compare):
     comparison = [compare(noise(1, 1, 3, 40, 40), noise(1, 1, 3, 40, 40, seed=1)) for _ in range(2)]
     expected = metric.measure(comparison[0])

@@ -41,6 +41,7 @@ def pair(request, compare):
     return compare((true + 0.05 * torch.randn(true.shape, generator=draw)).clamp(0, 1), true)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "tolerance"),
     [
@@ -90,6 +91,7 @@ def evaluated(out: Path, *args: str) -> vpbench.Result:
     return vpbench.load(path)
 
 
+@pytest.mark.slow
 def test_a_run_records_its_engine_and_has_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
     fast = evaluated(tmp_path / "fast", "--engine", "fast")
     default = evaluated(tmp_path / "default")

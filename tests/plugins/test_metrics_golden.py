@@ -63,11 +63,13 @@ def test_every_metric_has_golden_values_of_two_sources():
         assert len(sources) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "case"), VALUES)
 def test_values_are_those_of_every_source(metric_of, name, case):
     check(name, case, score(metric_of(name), table.METRICS[name][2][case].comparison()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "case", "word"), THROUGH)
 def test_values_of_each_engine(monkeypatch, metric_of, name, case, word):
     monkeypatch.setattr(engines, "engine", lambda device: word)
@@ -97,6 +99,7 @@ QUICK = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "case", "source"), QUICK)
 def test_sources_still_say_so(request, monkeypatch, name, case, source):
     if name.startswith("lpips"):

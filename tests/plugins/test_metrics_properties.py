@@ -81,6 +81,7 @@ def changed(case: Case, change) -> Case:
     return replace(case, **arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @EVERY_SEED
 @given(seed=SEEDS)

@@ -166,6 +166,7 @@ def test_true_flow_of_another_size_than_the_frames_is_named():
         regional.MAEDisoccluded().measure(Comparison(Prediction(frames=truth.frames), small))
 
 
+@pytest.mark.slow
 def test_regions_of_a_run(tmp_path):
     """The toy's pictures slide by one pixel: what a repeated frame cannot know is one more column per step."""
     import vpbench as api

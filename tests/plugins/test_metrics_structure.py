@@ -212,6 +212,7 @@ def test_uniform_windows_of_two_ranges_share_one_pass(compare, monkeypatch):
     OpenSTLSSIM().measure(comparison)
 
 
+@pytest.mark.slow
 def test_the_kernel_needs_no_place_to_be_kept(tmp_path):
     """In a process of its own, where neither the cache nor the package's folder nor the home can be written to."""
     pytest.importorskip("numba")

@@ -200,6 +200,7 @@ class TestDynamics:
         with pytest.raises(DataError, match="no labels or no flow; annotate"):
             dynamics().training_step(blind, 0)
 
+    @pytest.mark.slow
     def test_learns_two_classes_that_move_apart(self):
         """Figure 6: with exchanged labels the same pixels move differently, but not as the other class does."""
         stage, batch, losses = (
@@ -374,6 +375,7 @@ class TestRendering:
         assert torch.equal(rendered.frames, prediction.frames)
         assert torch.equal(rendered.disocclusion, prediction.disocclusion)
 
+    @pytest.mark.slow
     def test_learns_what_a_class_looks_like(self):
         """A picture that drifts in from the left: what enters is red where it is of class 1 and blue elsewhere."""
         stage = rendering(steps=60, frame_weight=0.0, video_weight=0.0, composite=True)
@@ -427,6 +429,7 @@ validation_clips = 2
 """
 
 
+@pytest.mark.slow
 def test_both_stages_train_in_two_processes(tmp_path):
     """Each leaves a part of the model alone; the second one has two backward passes, each without a part."""
     (tmp_path / "small.toml").write_text(PROTOCOL)

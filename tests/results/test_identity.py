@@ -60,6 +60,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), json_values, max_size=4), st.randoms(use_true_random=False))
 def test_the_text_is_lossless_and_does_not_know_the_order_of_keys(value, random):
     shuffled = dict(random.sample(list(value.items()), len(value)))

@@ -112,6 +112,7 @@ def protocol(name="toy", protocol_name="p", context=2, **dataset):
 # predictors
 
 
+@pytest.mark.slow
 def test_options_come_from_defaults_presets_and_the_user(plugins):
     def chosen(text, **options):
         one = choose_predictor(plugins, text, {"with-options": options})

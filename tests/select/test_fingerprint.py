@@ -211,6 +211,7 @@ HIDING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", HIDING.values(), ids=HIDING)
 def test_a_difference_shows_wherever_it_hides(make):
     one, again, other = fingerprint(make(1.0)), fingerprint(make(1.0)), fingerprint(make(0.2))
@@ -344,6 +345,7 @@ def printed(tmp_path, monkeypatch):
     forget()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugin", ["edited_model.py", "edited_model"])
 @pytest.mark.parametrize("case", IMPORTED.values(), ids=IMPORTED)
 def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tmp_path, printed, plugin, case):
@@ -363,6 +365,7 @@ def test_an_edited_plugin_and_the_files_that_it_imports_are_another_predictor(tm
         assert printed(plugin) != prints[0]
 
 
+@pytest.mark.slow
 def test_a_plugin_named_like_a_module_of_python_is_no_library(tmp_path):
     prints = set()
     for gain in (1, 0.2):
@@ -381,6 +384,7 @@ def plugins():
     return load_plugins()
 
 
+@pytest.mark.slow
 def test_every_first_party_predictor_and_metric_is_proven_and_the_same_in_every_process(plugins):
     names = [entry.name for entry in plugins.of("predictor") if entry.name != "saved"]
     chosen = {name: choose_predictor(plugins, name, {}) for name in names}
@@ -391,6 +395,7 @@ def test_every_first_party_predictor_and_metric_is_proven_and_the_same_in_every_
     assert len({one.sha256 for one in prints.values()}) == len(prints)
 
 
+@pytest.mark.slow
 def test_another_process_with_other_hashes_agrees(plugins, monkeypatch):
     monkeypatch.setenv("VPBENCH_PLUGINS", "vpbench")
     code = (

@@ -44,6 +44,7 @@ def load(plugins, path, text="learner", name="learner", **options):
     return choose_predictor(plugins, text, {name: {"weights": str(path), **options}})
 
 
+@pytest.mark.slow
 def test_the_options_recorded_hold_where_none_are_named(plugins, weights):
     chosen = load(plugins, weights)
     assert chosen.options == {"hidden": 8, "loss": "l1"}
@@ -55,12 +56,14 @@ def test_the_options_recorded_hold_where_none_are_named(plugins, weights):
     assert choose_predictor(plugins, "learner:wide", {}).fingerprint != chosen.fingerprint
 
 
+@pytest.mark.slow
 def test_what_is_only_for_training_may_differ(plugins, weights):
     chosen = load(plugins, weights, loss="l2", hidden=8)
     assert chosen.options == {"hidden": 8, "loss": "l2"}
     assert load(plugins, weights, text="learner:wide").options["loss"] == "l1"
 
 
+@pytest.mark.slow
 def test_weights_override_the_protocol_with_a_preset_too(plugins, tmp_path):
     six, two = (SimpleNamespace(name="p", sampling=SimpleNamespace(context=n)) for n in (6, 2))
     trained = choose_predictor(plugins, "other:plain", {}, six)
@@ -70,6 +73,7 @@ def test_weights_override_the_protocol_with_a_preset_too(plugins, tmp_path):
     assert (loaded.options["hidden"], loaded.sources["hidden"]) == (6, "weights")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "options", "width"),
     [("learner", {"hidden": 16}, 16), ("learner:wide", {"hidden": 16}, 16), ("learner:plain", {}, 4)],
@@ -80,6 +84,7 @@ def test_options_and_presets_that_differ_are_named(plugins, weights, text, optio
     assert load(plugins, weights, "learner:plain", hidden=8).options["hidden"] == 8
 
 
+@pytest.mark.slow
 def test_a_preset_that_says_nothing_of_the_network_goes_with_any(plugins, weights):
     chosen = load(plugins, weights, "learner:by-l1")
     assert (chosen.preset, chosen.options) == ("by-l1", {"hidden": 8, "loss": "l1"})
@@ -90,6 +95,7 @@ def test_weights_of_another_predictor(plugins, weights):
         choose_predictor(plugins, "other", {"other": {"weights": str(weights)}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -181,6 +187,7 @@ def foreign(tensors, path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after", "flag"),
     [("model.net.", "net.", "--strip model."), ("", "net.", "--add net."), ("$x_", "", "--strip '$x_'")],
@@ -214,6 +221,7 @@ class TestAdaptStateDict:
         chosen, stored = load(plugins, published, text="adapts:wide", name="adapts"), load_file(weights)
         assert all(torch.equal(tensor, stored[name]) for name, tensor in chosen.value.state_dict().items())
 
+    @pytest.mark.slow
     def test_those_that_vpbench_wrote_are_not(self, plugins, published, tmp_path):
         record = WeightsRecord(predictor="adapts", options={"hidden": 8})
         chosen = load(plugins, published, text="adapts:wide", name="adapts")

@@ -40,6 +40,7 @@ def whole(tensors, tmp_path, monkeypatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_of_another_network_is_an_error(folder, tensors):
     path = folder / CONVOLUTIONS
     save_file({name: tensor for name, tensor in tensors.items() if name != "features.8.bias"}, path)
@@ -62,6 +63,7 @@ def test_torchvisions_file_is_read_if_its_hash_fits(folder, whole):
     lpips_network()
 
 
+@pytest.mark.slow
 def test_a_download_keeps_the_convolutions_in_the_cache(cache, whole, tensors, monkeypatch):
     monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
     monkeypatch.setattr(module, "reachable", lambda url: True)

@@ -143,6 +143,7 @@ class TestCountFrames:
 
 
 class TestVideoReader:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", REAL_COUNTS)
     def test_equals_opencv_on_real_videos(self, shared: Path, name: str) -> None:
         path = shared / "data" / name
@@ -204,6 +205,7 @@ class TestVideoReader:
         reader.read([0, 4])
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader)).read([3, 8]), frames[[3, 8]])
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
     def test_goes_on_in_a_fork_and_in_its_parent(self, shared: Path) -> None:
         # A worker of a DataLoader inherits the open video: without care both lose frames, or the worker never ends.

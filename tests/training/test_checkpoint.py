@@ -117,6 +117,7 @@ def refused(train, path, mark):
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LAST)
 @pytest.mark.parametrize("harm", [Hostile, lambda mark: Innocent()], ids=["hostile", "innocent"])
 def test_resuming_runs_nothing_of_the_checkpoint(train, stopped, tmp_path, kind, harm):
@@ -128,6 +129,7 @@ def test_resuming_runs_nothing_of_the_checkpoint(train, stopped, tmp_path, kind,
         assert f"{name} when loaded, and a checkpoint holds data only; nothing of it was run" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CHANGES)
 def test_neither_do_the_best_weights(train, stopped, tmp_path, kind):
     (path,), mark = tmp_path.glob("out/**/best.ckpt"), tmp_path / "mark"
@@ -213,6 +215,7 @@ def test_a_stage_that_keeps_objects_is_refused_when_it_is_first_saved(train, tmp
     assert not list(tmp_path.glob("out/**/*.ckpt*"))
 
 
+@pytest.mark.slow
 def test_a_stage_may_keep_data(train, tmp_path, monkeypatch):
     from toy_trainable import Fit
 

@@ -39,6 +39,7 @@ def prints(batches):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_any_position_can_be_gone_on_from(workers):
     undisturbed = prints(served(loader(), 2))

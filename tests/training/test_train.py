@@ -79,6 +79,7 @@ def files(weights, *, of_stages=True):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "after"),
     [(0, 9), (2, 12)],
@@ -98,12 +99,14 @@ def test_killed_with_9_and_resumed_it_ends_in_the_same_bits(train, protocol, tmp
     assert stages[0][0].steps == 9
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_weights(train):
     weights = [files(train(seed=seed, out=f"out{i}"), of_stages=False) for i, seed in enumerate((0, 0, 1))]
     assert weights[0] == weights[1]
     assert all(weights[0][name] != weights[2][name] for name in weights[0])
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path, monkeypatch):
     monkeypatch.setenv("DROPOUT", "0")  # drawn by each process
     script = tmp_path / "two.py"  # Lightning starts the second process by running the first one's script again
@@ -130,6 +133,7 @@ def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path,
         assert (one[name] - two[name]).abs().max() < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["mse", "last"])
 def test_stopped_and_moved_it_goes_on_where_it_lies(train, tmp_path, monkeypatch, keep):
     """The first epoch is the best: of the moved training too, wherever it began."""
@@ -149,6 +153,7 @@ def test_stopped_and_moved_it_goes_on_where_it_lies(train, tmp_path, monkeypatch
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "at"), [(12, 5), (4, 3)], ids=["at an epoch's end", "at the last step, within one"])
 @pytest.mark.parametrize("validating", [False, True], ids=["in the step", "in the validation"])
 def test_stopped_before_the_end_of_a_validation_it_is_validated_again(
@@ -178,6 +183,7 @@ def test_stopped_before_the_end_of_a_validation_it_is_validated_again(
     assert stages[0] == stages[1], "the same validations, of the same epochs"
 
 
+@pytest.mark.slow
 def test_one_process_trains_in_a_folder(train, protocol, tmp_path):
     """Another is refused while the first one trains, and is not once that was killed, though its workers still live."""
     code = (
@@ -213,6 +219,7 @@ def test_where_the_file_system_has_no_locks_it_trains(train, monkeypatch):
         train("out-of-memory")
 
 
+@pytest.mark.slow
 def test_two_stages_one_after_another_and_resumed_within_the_second(train, protocol, tmp_path):
     undisturbed = train("two-stages", recipe={}, out="undisturbed")
     killed = start(protocol, tmp_path / "out", "two-stages", env={"KILL_AFTER": "2", "KILL_IN": "ByHand"}, recipe={})
@@ -227,6 +234,7 @@ def test_two_stages_one_after_another_and_resumed_within_the_second(train, proto
     assert attempts == {"stage1/logs/attempt1", "stage2/logs/attempt1", "stage2/logs/attempt2"}
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_repeated(train):
     weights = train()
     before = {p: p.stat().st_mtime_ns for p in weights.parent.rglob("*")}
@@ -236,6 +244,7 @@ def test_a_finished_training_is_not_repeated(train):
         train(resume=False)
 
 
+@pytest.mark.slow
 def test_the_file_says_what_it_is(train, plugins, protocol):
     weights = train(recipe={"epochs": 2, "learning_rate": 0.02}, seed=5)
     with safe_open(weights, "pt") as file:
@@ -256,6 +265,7 @@ def test_the_file_says_what_it_is(train, plugins, protocol):
     assert open_trained(again).record.started_from == open_trained(weights).sha256
 
 
+@pytest.mark.slow
 def test_weights_remember_the_sequences_of_those_that_they_started_from(train, tmp_path):
     weights = train(recipe={"epochs": 1})
     trained_on = open_trained(weights).sequences
@@ -274,6 +284,7 @@ def test_weights_remember_the_sequences_of_those_that_they_started_from(train, t
     assert unknown.use("toy", ["test/seq000"]).clips == "unknown"
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_stage_say_what_they_are(train, plugins):
     weights = train(recipe={"epochs": 1})
     stage, whole = open_trained(weights.parent / "stage1" / "weights.safetensors"), open_trained(weights)
@@ -282,6 +293,7 @@ def test_the_weights_of_a_stage_say_what_they_are(train, plugins):
     assert chosen.trained.record.protocol_hash == whole.record.protocol_hash
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_kept_by_the_metric_that_is_named(train, plugins, monkeypatch):
     monkeypatch.setenv("DROPOUT", "0")
     diverges = {"recipe": {"epochs": 4, "learning_rate": 3.0}}  # after the first epoch it gets worse
@@ -297,6 +309,7 @@ def test_the_best_weights_are_kept_by_the_metric_that_is_named(train, plugins, m
     assert stage.kept.epoch != 4, "the toy was to diverge"
 
 
+@pytest.mark.slow
 def test_the_validation_scores_are_those_of_run(train, plugins, protocol, tmp_path):
     """Evaluated on the sequences that were held out, the weights score what their file says."""
     from vpbench.select.data import open_protocol_dataset
@@ -318,6 +331,7 @@ def test_the_validation_scores_are_those_of_run(train, plugins, protocol, tmp_pa
     assert result.training == "overlap"
 
 
+@pytest.mark.slow
 def test_a_prepared_store_is_used_and_changes_no_bit(train, plugins, protocol, monkeypatch):
     from toys import ToyFrames
 
@@ -339,6 +353,7 @@ def test_a_prepared_store_is_used_and_changes_no_bit(train, plugins, protocol, m
     assert files(train(out="prepared")) == files(plain)
 
 
+@pytest.mark.slow
 def test_an_annotator_supplies_what_it_learns_from(train, plugins, protocol):
     """Flow by OpenCV's DIS, of frames that move one pixel to the right: as made for it, and as prepared."""
     from vpbench.clips.annotations import prepare_annotations
@@ -362,6 +377,7 @@ def test_an_annotator_supplies_what_it_learns_from(train, plugins, protocol):
     assert files(train("follows-flow", out="prepared", **settings)) == files(weights)
 
 
+@pytest.mark.slow
 def test_compiled_it_learns_the_same(train, monkeypatch):
     """torch's tracing as in ``--compile``, but what it traced runs as it is: making machine code takes minutes."""
     traced, compiling = [], torch.compile
@@ -381,6 +397,7 @@ def test_compiled_it_learns_the_same(train, monkeypatch):
         torch.testing.assert_close(one[name], two[name])
 
 
+@pytest.mark.slow
 def test_logs_and_pictures(train):
     weights = train(recipe={"epochs": 2})
     (log,) = weights.parent.glob("stage1/logs/attempt1/metrics.csv")
@@ -397,6 +414,7 @@ def test_logs_and_pictures(train):
     assert picture.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_losses_are_in_the_log_while_it_trains(train, tmp_path, monkeypatch):
     from toy_trainable import Fit
 
@@ -413,6 +431,7 @@ def test_losses_are_in_the_log_while_it_trains(train, tmp_path, monkeypatch):
     assert [(row["step"], float(row["train/loss"]) > 0) for row in found[1:]] == [("10", True)]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_stops_it_and_keeps_the_last_good_checkpoint(train, tmp_path, monkeypatch):
     monkeypatch.setenv("NAN_AT", "4")
     with pytest.raises(vpbench.PredictorError, match=r"the loss is nan at batch 5: training stops, and the last good"):
@@ -425,6 +444,7 @@ def test_a_loss_that_is_not_a_number_stops_it_and_keeps_the_last_good_checkpoint
     assert files(train("breaks", recipe={})) == files(train("breaks", recipe={}, out="undisturbed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 5], ids=["within an epoch", "in its last batch: the other would validate"])
 def test_a_loss_of_one_process_that_is_not_a_number_stops_both(protocol, tmp_path, at):
     command = [sys.executable, "-m", "vpbench", "train", "-p", str(protocol), "-m", "breaks", "--devices", "2"]
