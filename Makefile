@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 FAST   := -m pytest -n auto -m "not slow"
+# The tests run in one process per core, so each of them gets one thread.
+test test-slow test-oldest test-newest: export OMP_NUM_THREADS ?= 1
 OLDEST_PYTHON ?= 3.11
 NEWEST_PYTHON ?= 3.13
 
@@ -18,7 +20,7 @@ run: $(VENV)/.installed
 	$(BIN)/vpbench run
 	$(BIN)/vpbench leaderboard --out results/leaderboards
 
-# The first lane: everything that takes under two seconds, in under three minutes on two cores.
+# The first lane: every test that takes under a second, in under three minutes on two cores.
 test: $(VENV)/.installed
 	$(BIN)/python $(FAST)
 

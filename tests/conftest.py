@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ IMPORTED = pytest.StashKey[dict[str, ModuleType]]()
 
 CHECKED = ["vpbench_metrics", "vpbench_baselines", "vpbench_annotators", "vpbench_sadm", "vpbench.toolkit.warp"]
 install_import_hook(CHECKED, "beartype.beartype")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background would let tests ignore it
 settings.register_profile("short", max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("short"), max_examples=50)
 settings.load_profile("short")

@@ -134,6 +134,7 @@ def test_private_names_stay_in_their_module(path):
     assert not {name for name in private if f"self.{name}" not in source and f"def {name}(" not in source}
 
 
+@pytest.mark.slow
 def test_every_dependency_is_imported():
     """Shipped code imports each run-time dependency of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -246,6 +247,7 @@ def test_all_lists_what_exists(path):
     assert all(hasattr(module, public) for public in getattr(module, "__all__", []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "suites").glob("*.toml")), ids=relative)
 def test_every_suite_asks_for_what_there_is(path):
     plugins, suite = load_plugins(), Suite.read(path)

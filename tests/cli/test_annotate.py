@@ -78,6 +78,7 @@ def test_weights_are_an_option_of_the_one_they_name(vpbench, toy, tmp_path, file
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_options_of_an_annotator_that_only_the_protocol_names(vpbench, toy, tmp_path):
     args = toy(dataset="toy-frames", **SIZE)
     path = Path(args[-1])

@@ -207,6 +207,7 @@ def test_a_folder_without_results(vpbench, tmp_path, command):
     assert str(tmp_path) in done.error
 
 
+@pytest.mark.slow
 def test_a_stale_leaderboard_page_fails_the_check(vpbench, result, tmp_path):
     _, folder = result
     boards = ["leaderboard", folder, "--out", tmp_path / "boards"]

@@ -88,6 +88,7 @@ def test_the_check_does_not_depend_on_the_size_of_a_batch(run, name, size):
     assert f"predictor '{name}' is refused" in done.error
 
 
+@pytest.mark.slow
 def test_a_batch_of_two_shows_what_the_second_clip_decides(run):
     assert "decide about it" in run("-m", "mixes-last", *MSE, "--batch-size", "2").error
 
@@ -108,6 +109,7 @@ def test_a_predictor_made_for_one_clip_at_a_time_runs_so(run):
     assert run("-m", "one-at-a-time", *MSE, "--batch-size", "1").code == 0
 
 
+@pytest.mark.slow
 def test_dropout_in_a_plain_class_is_in_eval_mode(run, undisturbed):
     (document,) = run("-m", "held", *MSE).json["results"]
     assert (Path(document["path"]) / "summary.json").is_file()

@@ -77,6 +77,7 @@ def test_pictures_that_are_no_frames_of_one_video(evaluate, cases, tmp_path, nam
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_predict_turns_a_video_upright_and_opens_any_name(vpbench, cases, tmp_path):
     done = vpbench("predict", "-m", "repeat", cases / "B_rotated.mp4", "--out", tmp_path / "b", "--json")
     assert done.json["size"] == [96, 64]

@@ -140,6 +140,7 @@ def test_an_unreadable_summary_is_made_again(vpbench, result):
         assert (result / "summary.json").read_bytes() == good
 
 
+@pytest.mark.slow
 def test_texts_of_files_are_shown_as_they_were_typed_and_never_as_markup(commands, result, tmp_path):
     def change(run):
         run["paper"] = f"https://example.org/{MARKUP}"

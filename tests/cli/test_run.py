@@ -25,6 +25,7 @@ def only(root: Path, label: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
     done = vpbench("run", *toy(), "-m", "last", *MSE, "--metric", "psnr", "--out", tmp_path / "r", "--json")
     assert done.code == 0

@@ -240,6 +240,7 @@ def test_weights_and_other_paths_start_from_the_suites_file(vpbench, suite, tmp_
     assert again["summary"]["scores"] == half["summary"]["scores"]
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_there(vpbench, suite, tmp_path):
     done = vpbench(*suite('name = "learned"\nweights = "gone.safetensors"', 'name = "last"', protocols='"toy.toml"'))
     assert done.code == 1

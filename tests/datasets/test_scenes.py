@@ -75,6 +75,7 @@ def test_splits_share_neither_clips_nor_shapes():
     assert len(trees) == 36
 
 
+@pytest.mark.slow
 def test_labels_are_cityscapes_train_ids_and_objects_carry_instances():
     dataset = scenes(test=64)
     seen = set()

@@ -74,6 +74,7 @@ def test_the_last_frames_are_seen_at_any_step_and_a_whole_video_may_be(video, se
     assert predict_video("repeat", video, **settings).frames == frames
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_is_the_video_that_they_make(video, tmp_path):
     for i, frame in enumerate(known_frames(12)):
         write_picture(tmp_path / f"frame{i}.png", frame)  # frame10 comes after frame9
@@ -156,6 +157,7 @@ def test_values_slightly_out_of_range_are_clamped_and_said(video, plugins):
     assert "clamped" in out.notes[0]
 
 
+@pytest.mark.slow
 def test_an_object_predicts_too_and_a_longer_horizon_leaves_the_default(video, plugins):
     class Black:
         info = vpbench.PredictorInfo(horizon=20)
@@ -207,6 +209,7 @@ def test_what_the_user_says_goes_before_what_weights_say(trainable, video):
     assert out.batch.context.frames.shape == (1, 3, 3, 10, 10)
 
 
+@pytest.mark.slow
 def test_a_video_smaller_than_the_crop_of_the_training_says_what_to_do(trainable, video, tmp_path):
     plugins, options = trainable
     record = open_trained(Path(options["learner"]["weights"])).record

@@ -92,6 +92,7 @@ def test_a_clip_that_was_replaced_is_evaluated_again_and_no_other_unit(root, tmp
     assert second.summary == run(root, tmp_path / "fresh").summary != summary
 
 
+@pytest.mark.slow
 def test_files_that_were_touched_are_read_again_once(root, tmp_path, monkeypatch):
     before = units(run(root, tmp_path / "out"))
     for path in root.rglob("*"):
@@ -166,6 +167,7 @@ def toy(**options):
     return vpbench.Protocol.parse(value, "here")
 
 
+@pytest.mark.slow
 def test_a_prepared_store_of_other_pixels_is_not_used(root, tmp_path, cache):
     manifest = build_manifest(PROTOCOL, Folder(root))
     other = tmp_path / "other"

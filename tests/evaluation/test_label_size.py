@@ -152,6 +152,7 @@ def test_metrics_of_pixels_and_their_labels_say_why_they_do_not_apply(twin):
     assert result.summary.scores.keys() == {"mse"}
 
 
+@pytest.mark.slow
 def test_scores_of_another_number_of_classes(twin):
     with pytest.raises(PredictorError, match="gives scores of 20 classes; the label space 'cityscapes19' has 19"):
         run(twin, Guess("scores", classes=20))

@@ -57,6 +57,7 @@ def test_published_example(shared, metric, compare, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_predictors_share_the_features_of_the_truth(metric, compare, monkeypatch):
     from vpbench.plugin.clip import Comparison, Prediction
 

@@ -173,6 +173,7 @@ def test_identical_frames(metrics, name):
         assert np.isfinite(rows).any() and (rows[np.isfinite(rows)] == perfect).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*OF_FRAMES, "epe"])
 @EVERY_SEED
 @given(seed=SEEDS)

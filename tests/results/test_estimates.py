@@ -74,6 +74,7 @@ def test_the_interval_is_scipys_bootstrap_of_recordings():
     assert abs(high - expected.high) < width / 15
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say():
     """Simulated: 30 recordings of 4 windows, whose truth is 0; a percentile interval of so few covers a bit less."""
     rng = np.random.default_rng(3)

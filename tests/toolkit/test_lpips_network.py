@@ -54,6 +54,7 @@ def test_a_file_of_another_network_is_an_error(folder, tensors):
         lpips_network()
 
 
+@pytest.mark.slow
 def test_torchvisions_file_is_read_if_its_hash_fits(folder, whole):
     path = folder / Path(module._URL).name
     path.write_bytes(whole.read_bytes() + b" ")

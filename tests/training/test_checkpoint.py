@@ -137,6 +137,7 @@ def test_neither_do_the_best_weights(train, stopped, tmp_path, kind):
     refused(train, path, mark)
 
 
+@pytest.mark.slow
 def test_lightning_itself_is_told_to_run_nothing(train, stopped, tmp_path, monkeypatch):
     """Were the file exchanged after it was looked at."""
     (path,), mark = tmp_path.glob("out/**/last.ckpt"), tmp_path / "mark"
