@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, InstanceOf
 
 from vpbench.clips.annotations import flags
 from vpbench.clips.batch import Batch, stack
@@ -66,7 +66,7 @@ def predict_video(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     seed: Seed = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    plugins: Plugins | None = None,
+    plugins: InstanceOf[Plugins] | None = None,
 ) -> Continuation:
     """Continue a video.
 

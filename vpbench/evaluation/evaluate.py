@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, InstanceOf
 
 from vpbench.clips.probe import Probe
 from vpbench.errors import MetricError, VpbenchError, describe
@@ -59,7 +59,7 @@ def evaluate(
     shard: str | None = None,
     allow_partial: bool = False,
     save_predictions: bool = False,
-    plugins: Plugins | None = None,
+    plugins: InstanceOf[Plugins] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Evaluate one predictor on one protocol.

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, InstanceOf
 
 from vpbench.errors import PredictorError, UsageError, VpbenchError, describe
 
@@ -74,7 +74,7 @@ def train(
     workers: Annotated[int, Field(ge=0)] = 0,
     resume: bool = True,
     minutes: Annotated[float, Field(ge=0)] = 5.0,
-    plugins: Plugins | None = None,
+    plugins: InstanceOf[Plugins] | None = None,
     say: Say | None = None,
 ) -> Path:
     """Train a predictor on a protocol's training clips, or resume a training that stopped.
