@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # builds a wheel
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -67,7 +69,6 @@ def vpbench_command(wheels, tmp_path_factory):
     return run
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_every_package_and_data_file_and_no_stray_top_level(wheels):
     names = zipfile.ZipFile(wheels[0]).namelist()
     tops = {name.split("/")[0] for name in names}
@@ -76,7 +77,6 @@ def test_the_wheel_holds_every_package_and_data_file_and_no_stray_top_level(whee
         assert path.removeprefix("plugins/").removeprefix("datasets/") in names
 
 
-@pytest.mark.slow
 def test_its_names_stand_beside_the_first_party_ones(vpbench_command):
     listed = json.loads(vpbench_command("list", "--json").stdout)
     brought = {(e["kind"], e["name"]) for e in listed if e["plugin"] == "vpbench-fade"}
