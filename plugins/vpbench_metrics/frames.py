@@ -1,4 +1,4 @@
-"""What the metrics of frames share: the smallest frame that they can judge, and one value for all frames."""
+"""Shared by the metrics of frames: the smallest frame size, and one value for all frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every dataset that comes with vpbench: its contract, its errors, and its protocols."""
+"""Every dataset of vpbench: its contract, its errors and its protocols."""
 
 from __future__ import annotations
 

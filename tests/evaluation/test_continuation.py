@@ -198,7 +198,7 @@ def test_weights_say_how_the_video_is_to_be_seen(trainable, video):
     assert out.frames == (9, 11)
     assert out.batch.context.frames.shape == (1, 2, 3, 8, 12)
     assert out.predictions[0].frames.min() == 1, "the weights are those of the file"
-    assert out.notes == ("learner was trained to predict 3 steps (small); this goes on to 10",)
+    assert out.notes == ("learner was trained to predict 3 steps (small); this run predicts 10",)
     assert predict_video("learner", video, options=options, plugins=plugins, horizon=3).notes == ()
 
 

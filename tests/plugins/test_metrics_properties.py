@@ -1,4 +1,4 @@
-"""What holds for every metric: bounds, symmetry, flips, batches, permutations, noise, identity; small frames."""
+"""Properties of every metric: bounds, symmetry, flips, batches, permutations, noise, identity; small frames."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def word(request, monkeypatch):
 
 
 def drawn():
-    """What float32 is bad at, besides the golden cases: flat areas, far from the mean of their plane."""
+    """Flat areas far from the mean of their plane, where float32 loses digits."""
     rng = np.random.default_rng(1)
     shape = (97, 120, 3)
     ramp = np.linspace(0, 1, 120)[None, :, None] * np.ones(shape)

@@ -1,4 +1,4 @@
-"""SADM's losses by hand: equations 6, 7, 9 and 13."""
+"""SADM's losses against manual computations: equations 6, 7, 9 and 13."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SADM's training: the losses by hand, what each stage learns, and a training in two processes."""
+"""SADM's training: manually computed losses, what each stage learns, and two processes."""
 
 from __future__ import annotations
 

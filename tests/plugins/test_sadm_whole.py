@@ -1,4 +1,4 @@
-"""All of SADM's inference by hand: a clip that moves by whole pixels, with true labels and flow."""
+"""SADM's inference against manual computations: a clip that moves by whole pixels, with true labels and flow."""
 
 from __future__ import annotations
 

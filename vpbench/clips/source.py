@@ -60,7 +60,7 @@ class ClipSource:
     """Modalities of the truth that some metric or oracle looks at."""
     annotators: Mapping[Modality, Annotator]
     flow_to_last: bool = False
-    """Whether an oracle needs the true flow from each scored step straight to the last context frame."""
+    """True if an oracle needs flow from each scored step directly to the last context frame."""
     label_pixels: Sequence[PixelOp] | None = None
     """Pixel operations for labels, if the protocol gives labels a different size from frames."""
     annotated: Mapping[Modality, PreparedDataset] = field(default_factory=dict)

@@ -66,7 +66,7 @@ class Cell:
     published: frozenset[int] = frozenset()
     """Numbers of the units that need no evaluation."""
     axes_checked: bool = False
-    """Whether the tables of its metrics are known to be [clip][step]."""
+    """True once a check has shown that its metrics return tables of [clip][step]."""
     rows: list[Row] = field(default_factory=list)
     """Rows of the current unit."""
     worked: bool = False

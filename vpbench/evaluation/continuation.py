@@ -186,7 +186,7 @@ def _of_training(chosen: Component, protocol: Protocol | None, horizon: int) -> 
     if chosen.trained is None and chosen.trainable:
         return [f"{chosen.name} was given no weights (--weights FILE): it is untrained"]
     if protocol is not None and horizon > (trained := protocol.sampling.horizon):
-        return [f"{chosen.name} was trained to predict {trained} steps ({protocol.name}); this goes on to {horizon}"]
+        return [f"{chosen.name} was trained to predict {trained} steps ({protocol.name}); this run predicts {horizon}"]
     return []
 
 

@@ -69,8 +69,8 @@ def evaluate(
         protocol: a name, a path to a TOML file, or a :class:`vpbench.Protocol`.
         data_root: the dataset's folder.
         out: folder of all results.
-        options: option values by the name of the predictor or annotator: ``{"sadm": {"weights": "sadm.safetensors"}}``.
-        annotate: annotators by modality: ``{"flow": "dis"}``.
+        options: option values by the name of the predictor or annotator: ``{"NAME": {"weights": "FILE"}}``.
+        annotate: annotators by modality: ``{"flow": "NAME"}``.
         clips: number of clips, spread evenly over the protocol's; by default all. A part is never ranked.
         metrics: names of metrics; by default the protocol's.
         engine: engine of the metrics that have it, such as ``"libraries"``; by default each metric's own.
@@ -94,7 +94,7 @@ def evaluate(
             exception is its ``__cause__``.
 
     Example:
-        >>> result = vpbench.evaluate("repeat", "scenes-small", clips=2, metrics=["mse"])  # doctest: +SKIP
+        >>> result = vpbench.evaluate("NAME:PRESET", "PROTOCOL", clips=2)  # doctest: +SKIP
     """
     plugins = plugins or load_plugins()
     settings = Settings(
