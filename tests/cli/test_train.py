@@ -44,7 +44,7 @@ def test_it_ends_with_the_command_that_uses_the_weights(vpbench, args, tmp_path)
     last = first.out.splitlines()[-1]
     assert last == second.out.splitlines()[-1]
     words = last.removeprefix("evaluate them: vpbench ").split()
-    done = vpbench(*words, "--plugin", args[1], "--plugin", TRAINABLE, "--metric", "mse", "--out", tmp_path / "results")
+    done = vpbench(*words, "--metric", "mse", "--out", tmp_path / "results")
     assert done.code == 0, done.err
     (folder,) = find_results(tmp_path / "results")
     assert load(folder).run.weights.clips == "disjoint"

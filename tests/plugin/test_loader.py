@@ -210,6 +210,8 @@ def test_extra_plugins_are_files_or_modules(install, tmp_path, monkeypatch):
     assert [e.name for e in plugins.of("predictor")] == ["from-file", "from-module"]
     assert plugins.load("predictor", "from-file").__name__ == "Toy"
     assert [p.distribution for p in plugins.plugins] == [str(file), "mod_module"]
+    monkeypatch.chdir(tmp_path)
+    assert load_plugins([str(file), "mod_file.py"]).entries.keys() == load_plugins([str(file)]).entries.keys()
 
 
 @pytest.mark.parametrize(

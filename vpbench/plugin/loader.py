@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -215,7 +216,8 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
     """Load the installed plugins, and ``extra`` ones by file or module.
 
     ``VPBENCH_PLUGINS=a,b`` limits the installed ones to those names (of entry point or distribution); empty: none. An
-    installed plugin that fails to import is skipped and its error recorded. An extra plugin that fails is an error.
+    installed plugin that fails to import is skipped and its error recorded. An extra plugin that fails is an error. One
+    that is named twice is loaded once.
 
     Raises:
         PluginError: two distributions with one plugin name, a name registered twice, or a broken ``extra``.
@@ -234,7 +236,7 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
             problem = str(error)
             description = replace(description, error=problem)
         plugins.plugins.append(description)
-    for text in extra:
+    for text in {os.path.realpath(text) if text.endswith(".py") else text: text for text in extra}.values():
         module = import_extra(text)
         if plugins.manager.is_registered(module):
             continue  # it is installed, too
