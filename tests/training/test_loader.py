@@ -16,13 +16,13 @@ from vpbench.training.loader import TrainingLoader
 ALL = frozenset({"frames", "semantics", "flow"})
 
 
-def loader(*, batch_size=2, accumulate=1, world=1, rank=0, workers=0, stage=1, seed=0, training=None, **options):
+def loader(
+    *, batch_size=2, accumulate=1, world=1, rank=0, workers=0, stage=1, seed=0, training=None, crop=None, **options
+):
     dataset = toys.Toy(None, options=toys.Options(sequences=11, **options))
     source = ClipSource(dataset, "toy", (), ALL, frozenset(), {})
     found = TrainingClips.of(folders.make_protocol(3, training=training or {}), dataset.sequences("train"), seed)
-    made = TrainingLoader(
-        source, found, batch_size=batch_size, accumulate=accumulate, world=world, workers=workers, stage=stage
-    )
+    made = TrainingLoader(source, found, stage=stage, **shape)
     made.place(rank, torch.device("cpu"))
     return made
 
@@ -96,6 +96,34 @@ def test_a_batch_is_what_the_dataset_gives():
     assert batch.context.label_space is toys.SPACE
     assert batch.to(torch.device("meta")).future.flow.device.type == "meta"
     assert batch.to(torch.device("meta")).context.clips == batch.context.clips
+
+
+def test_crops_are_windows_at_one_place_of_all_frames_and_modalities():
+    clips = zip(served(loader()), served(loader(crop=(8, 12))), strict=True)
+    places = set()
+    for whole, window in clips:
+        assert window.context.frames.shape == (2, 2, 3, 8, 12)
+        for i in range(2):
+            full, cut = whole.context.frames[i], window.context.frames[i]
+            (place,) = [
+                (y, x) for y in range(9) for x in range(13) if torch.equal(full[..., y : y + 8, x : x + 12], cut)
+            ]
+            places.add(place)
+            rows, columns = slice(place[0], place[0] + 8), slice(place[1], place[1] + 12)
+            for modality in ("frames", "semantics", "flow"):
+                full, cut = (getattr(batch.future, modality)[i] for batch in (whole, window))
+                assert torch.equal(full[..., rows, columns], cut)
+    assert len({y for y, _ in places}) > 2 and len({x for _, x in places}) > 2
+    first, second = (prints(served(loader(crop=(8, 12)))) for _ in range(2))
+    assert first == second
+    assert prints(served(loader(crop=(8, 12), seed=1))) != first
+
+
+def test_a_crop_that_does_not_fit_is_an_error():
+    with pytest.raises(vpbench.DataError, match="a crop of 8x25 is larger than frames of 16x24"):
+        next(iter(loader(crop=(8, 25))))
+    with pytest.raises(ValueError, match="crop must be a height and a width of 1 or more, not"):
+        vpbench.Recipe(crop=[8])
 
 
 def test_an_epoch_holds_whole_optimiser_steps_only():

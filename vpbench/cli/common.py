@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -186,6 +187,14 @@ def parse_options(
             raise UsageError(f"--weights {name}={file}: -o {name}.weights={values['weights']} says the same thing")
         values["weights"] = str(file)
     return parsed
+
+
+def parse_size(_: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Parse HEIGHTxWIDTH, as the callback of an option."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text or "1x1")
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no size: write it as HEIGHTxWIDTH, such as 128x160")
+    return (int(match[1]), int(match[2])) if text else None
 
 
 def roots(texts: tuple[str, ...]) -> dict[str, Path]:

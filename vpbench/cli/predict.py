@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vpbench.cli.common import LENGTH, SEED, State, busy, common_options, json_option, pairs, parse_options, print_json
+from vpbench.cli.common import (
+    LENGTH,
+    SEED,
+    State,
+    busy,
+    common_options,
+    json_option,
+    pairs,
+    parse_options,
+    parse_size,
+    print_json,
+)
 from vpbench.names import Selector
 from vpbench.output import say
-
-
-def _size(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text or "1x1")
-    if match is None:
-        raise click.BadParameter(f"{text!r} is no size: write it as HEIGHTxWIDTH, such as 128x160")
-    return (int(match[1]), int(match[2])) if text else None
 
 
 @click.command("predict")
@@ -31,7 +34,7 @@ def _size(context: click.Context, parameter: click.Parameter, text: str | None) 
     "--start", type=click.IntRange(min=0), metavar="FRAME", help="First context frame (default: the last T frames)."
 )
 @click.option("--step", type=click.IntRange(min=1), metavar="N", show_default="1", help="Distance between two frames.")
-@click.option("--size", callback=_size, metavar="HxW", help="Resize the video first.")
+@click.option("--size", callback=parse_size, metavar="HxW", help="Resize the video first.")
 @click.option("--horizon", type=LENGTH, metavar="K", show_default="10", help="Steps to predict.")
 @click.option("--samples", type=LENGTH, default=1, show_default=True, help="Samples of a stochastic predictor.")
 @click.option("--seed", type=SEED, default=0, show_default=True)

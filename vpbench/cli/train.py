@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import SEED, State, attempts, busy, common_options, pairs, roots
+from vpbench.cli.common import SEED, State, attempts, busy, common_options, pairs, parse_size, roots
 from vpbench.errors import PredictorError, UsageError, VpbenchError
 from vpbench.names import Selector
 from vpbench.output import say
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vpbench.protocol.suite import Job
     from vpbench.training.plan import TrainingPlan, TrainSettings
 
-_RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accumulate", "clip")
+_RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accumulate", "clip", "crop")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -43,6 +43,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 @click.option("--precision", type=click.Choice(["32", "bf16-mixed"]), help="Precision of the arithmetic.")
 @click.option("--accumulate", type=click.IntRange(min=1), help="Batches per optimizer step.")
 @click.option("--clip", type=click.FloatRange(min=0, min_open=True), help="Largest norm of the gradient.")
+@click.option("--crop", callback=parse_size, metavar="HxW", help="Train on windows of this size, drawn per clip.")
 @click.option("--compile", is_flag=True, help="Use torch.compile.")
 @click.option("--keep", default="", metavar="METRIC|last", help="Keep the best weights by METRIC, or the last.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Validation metric (default: the protocol's).")

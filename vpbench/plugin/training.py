@@ -62,13 +62,19 @@ class Recipe:
     """Batches per optimizer step."""
     clip: float | None = None
     """The largest norm of the gradient; None for no clipping. Stages with manual optimization must clip themselves."""
+    crop: tuple[int, int] | None = None
+    """Height and width of the window of each clip that is trained on, at a place drawn per clip; None: whole frames."""
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
+        """Refuse values out of range; a list that TOML or JSON holds becomes a tuple.
 
         Raises:
             ValueError: names the field and what it must be.
         """
+        if isinstance(self.crop, list):
+            object.__setattr__(self, "crop", tuple(self.crop))
+        if self.crop is not None and not (len(self.crop) == 2 and all(type(n) is int and n >= 1 for n in self.crop)):
+            raise ValueError(f"crop must be a height and a width of 1 or more, not {self.crop!r}")
         for name in ("epochs", "steps", "batch_size", "accumulate"):
             value = getattr(self, name)
             if value is not None and value < 1:

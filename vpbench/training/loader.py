@@ -47,10 +47,11 @@ class TrainingLoader:
         world: int,
         workers: int,
         stage: int,
+        crop: tuple[int, int] | None = None,
     ) -> None:
         self._source, self._clips = source, clips
         self._batch, self._world, self._workers, self._stage = batch_size * world, world, workers, stage
-        self._rank, self._device = 0, torch.device("cpu")
+        self._rank, self._device, self._crop = 0, torch.device("cpu"), crop
         self._length = clips.per_epoch // (self._batch * accumulate) * accumulate
         self.served = 0
         """Batches, over all epochs."""
@@ -110,6 +111,8 @@ class TrainingLoader:
         )
         past: dict[str, Any] = {}
         coming: dict[str, Any] = {}
+        if self._crop:
+            arrays = self._cropped(clips, arrays, *self._crop)
         for modality, stacked in arrays.items():
             spec = self._source.specs[modality]
             entries = as_batched(stacked, spec, self._device)
@@ -120,6 +123,30 @@ class TrainingLoader:
         context = with_arrays(Context(frames, clips, label_space=labels), past)
         future = with_arrays(Future(coming["frames"], steps, clips, last, label_space=labels), coming)
         return TrainingBatch(context, future, generators, self.served)
+
+    def _cropped(self, clips: Sequence[str], arrays: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+        """Cut a window out of each clip, at the same place of all its frames and modalities.
+
+        Raises:
+            DataError: the frames are smaller, or the labels have another size.
+        """
+        pixels = [modality for modality in arrays if self._source.specs[modality].pixels]
+        full_height, full_width = size = arrays["frames"].shape[2:4]
+        if height > full_height or width > full_width:
+            raise DataError(f"a crop of {height}x{width} is larger than frames of {full_height}x{full_width}")
+        if differ := [modality for modality in pixels if arrays[modality].shape[2:4] != size]:
+            raise DataError(f"frames and {differ[0]} differ in size, so that clips cannot be cropped")
+        places = []
+        for clip in clips:
+            draw = seeded("crop", self._clips.seed, self._stage, self.served, clip)
+            rest, top = divmod(draw, full_height - height + 1)
+            places.append((top, rest % (full_width - width + 1)))
+
+        def cut(entries: Tensor) -> Tensor:
+            windows = zip(entries, places, strict=True)
+            return torch.stack([clip[:, y : y + height, x : x + width] for clip, (y, x) in windows])
+
+        return {**arrays, **{modality: cut(arrays[modality]) for modality in pixels}}
 
 
 def _split(entries: Tensor | Text, place: int) -> tuple[Any, Any]:

@@ -51,6 +51,7 @@ def run_stage(
         world=plan.resources.world,
         workers=plan.settings.workers,
         stage=number,
+        crop=recipe.crop,
     )
     steps_per_epoch = len(loader) // accumulate
     steps = _total_steps(recipe, steps_per_epoch)
