@@ -24,9 +24,11 @@ from torch import Tensor
 from vpbench.plugin.clip import Context
 from vpbench_cdnet import autoencoder, model
 from vpbench_cdnet.autoencoder import Autoencoder, Statistics
-from vpbench_cdnet.model import FusedRefinement, Network, RefineCell, RefineState
+from vpbench_cdnet.layers import RefineState
+from vpbench_cdnet.model import Network, RefineCell
 from vpbench_cdnet.options import PRESETS, Options
 from vpbench_cdnet.predictor import CDNet
+from vpbench_cdnet.refinement import FusedRefinement
 
 HORIZONS = (4, 32)
 DECODE = Network._decode

@@ -16,16 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vpbench.errors import PredictorError
+from vpbench_cdnet.layers import channels_last
 
 NormKind = Literal["batch", "group"]
 Statistics = dict[nn.Module, tuple[Tensor, Tensor]]
 """Mean and variance that each batch normalisation of an encoding used; empty if there is nothing to keep."""
 Halves = tuple[Float[Tensor, "n c t h w"], Float[Tensor, "n c t h w"]]
-
-
-def channels_last(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
-    """Use channels last on a CPU, where 3-D convolutions are faster with them (``benchmarks/cdnet.py``)."""
-    return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
 
 
 def squeeze(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:

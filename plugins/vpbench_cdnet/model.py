@@ -18,31 +18,16 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from vpbench_cdnet.autoencoder import Autoencoder, Statistics, channels_last
+from vpbench_cdnet.autoencoder import Autoencoder, Statistics
+from vpbench_cdnet.layers import Conv, RefineState, State, lstm
 from vpbench_cdnet.options import Options
+from vpbench_cdnet.refinement import FusedRefinement
 
 MOTION = 0
 """The stage that decodes the motion features; stages 1 to L are the iterations of the refinement."""
 _WINDOW = 3
-State = Float[Tensor, "b d t h w"]
 Features = Float[Tensor, "b f t h w"]
-
-
-class Conv(nn.Conv3d):
-    """Convolve, and keep the size."""
-
-    def __init__(self, inner: int, outer: int, kernel: int = 3) -> None:
-        super().__init__(inner, outer, kernel, padding=kernel // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve in the faster layout."""
-        return _convolve(x, self.weight, self.bias)
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return functional.conv3d(channels_last(x), weight, bias, padding=weight.shape[-1] // 2)
 
 
 class MotionState(NamedTuple):
@@ -78,17 +63,11 @@ class MotionCell(nn.Module):
         d = state.hidden.shape[1]
         cell_gates, memory_gates, o = self.of_features(encoding).split([3 * d, 3 * d, d], dim=1)
         hidden_gates, o_hidden = self.of_hidden(state.hidden).split([3 * d, d], dim=1)
-        cell = _lstm(state.cell, cell_gates + hidden_gates, forget_bias=1.0)
-        memory = _lstm(state.memory, memory_gates + self.of_memory(state.memory), forget_bias=1.0)
+        cell = lstm(state.cell, cell_gates + hidden_gates, forget_bias=1.0)
+        memory = lstm(state.memory, memory_gates + self.of_memory(state.memory), forget_bias=1.0)
         states = torch.cat([cell, memory], dim=1)
         o = (o + o_hidden + self.of_states(states)).sigmoid()
         return MotionState(o * self.merge(states).tanh(), cell, memory)
-
-
-def _lstm(past: State, gates: Float[Tensor, "b 3*d t h w"], forget_bias: float = 0.0) -> State:
-    """Return ``sigma(f + bias) ∘ past + sigma(i) ∘ tanh(g)``."""
-    i, f, g = gates.chunk(3, dim=1)
-    return (f + forget_bias).sigmoid() * past + i.sigmoid() * g.tanh()
 
 
 class Integrator(nn.Sequential):
@@ -104,15 +83,6 @@ class Integrator(nn.Sequential):
         super().__init__(
             *(layer for inner, outer, kernel in sizes for layer in (Conv(inner, outer, kernel), nn.ReLU()))
         )
-
-
-class RefineState(NamedTuple):
-    """The state that crosses the iterations within a step: H, C, M and, with the mask, B."""
-
-    hidden: State
-    cell: State
-    memory: State
-    mask: State | None
 
 
 class RefineCell(nn.Module):
@@ -163,8 +133,8 @@ class RefineCell(nn.Module):
         x = torch.cat([refined, encoding], dim=1)
         update = self.updater[0](torch.cat([cell, reference], dim=1)).relu()
         update = self.updater[1](update).relu()
-        cell = _lstm(update, self.appearance(torch.cat([x, hidden], dim=1)))
-        memory = _lstm(memory, self.remember(torch.cat([x, memory], dim=1)))
+        cell = lstm(update, self.appearance(torch.cat([x, hidden], dim=1)))
+        memory = lstm(memory, self.remember(torch.cat([x, memory], dim=1)))
         states = torch.cat([cell, memory], dim=1)
         candidate = self.output(torch.cat([x, hidden, states], dim=1)).sigmoid() * self.merge(states).tanh()
         if mask is None:
@@ -175,67 +145,6 @@ class RefineCell(nn.Module):
     def close(self, x: Tensor) -> Tensor:
         """Apply the mask's activation."""
         return x.tanh() if self.activation == "tanh" else x.sigmoid()
-
-
-class FusedRefinement:
-    """Iterate a :class:`RefineCell` on clips: equal up to rounding, in about half the time (``benchmarks/cdnet.py``).
-
-    Weights are grouped by the tensor that they read. F^enc is convolved once per step for all gates and iterations, and
-    G once per clip. From the second iteration on F^ref is H, so the weights of both are added.
-
-    Rows of the grouped weights are ``i f g o | i' f' g' | k``.
-    """
-
-    def __init__(self, cell: RefineCell, reference: State | None) -> None:
-        self.cell = cell
-        self.recalled = None if reference is None else self._recall(reference)
-        d, x = cell.width, cell.appearance.in_channels - cell.width
-        gates, merges = [cell.appearance, cell.output, cell.remember], [cell.merge]
-        if cell.activation is not None:
-            gates, merges = [*gates, cell.preserve], [*merges, cell.merge_mask]
-        refined, encoding, states = zip(*(gate.weight.tensor_split([d, x], dim=1) for gate in gates), strict=True)
-        self.encoding, self.bias = torch.cat(encoding), torch.cat([gate.bias for gate in gates])
-        self.refined = torch.cat(refined)
-        self.hidden = torch.cat([states[0], states[1][:, :d]])  # i f g o
-        self.refined_hidden = torch.cat([self.refined[: 4 * d] + self.hidden, self.refined[4 * d :]])
-        self.memory = states[2]
-        self.mask = None if cell.activation is None else states[3][:, :d]
-        self.states = torch.cat([weight[:, d:] for weight in states[1::2]])  # o k, of [C, M]
-        self.merge, self.merge_bias = torch.cat([m.weight for m in merges]), torch.cat([m.bias for m in merges])
-
-    def __call__(self, motion: State, encoding: Features, state: RefineState, iterations: int) -> Iterator[RefineState]:
-        """Yield the state after each iteration of a step, which begins with F^ref = F^dyn."""
-        recalled = self._recall(motion) if self.recalled is None else self.recalled
-        encoded = _convolve(encoding, self.encoding, self.bias)
-        gates = encoded + _convolve(motion, self.refined)
-        h = 4 * self.cell.width
-        gates = torch.cat([gates[:, :h] + _convolve(state.hidden, self.hidden), gates[:, h:]], dim=1)
-        for iteration in range(iterations):
-            if iteration:
-                gates = encoded + _convolve(state.hidden, self.refined_hidden)
-            state = self._iterate(gates, recalled, state)
-            yield state
-
-    def _recall(self, reference: State) -> State:
-        """Apply the first layer of U to its second argument."""
-        layer = self.cell.updater[0]
-        return _convolve(reference, layer.weight[:, self.cell.width :], layer.bias)
-
-    def _iterate(self, gates: Tensor, recalled: State, state: RefineState) -> RefineState:
-        d = self.cell.width
-        cell_gates, o, memory_gates, k = gates.split([3 * d, d, 3 * d, gates.shape[1] - 7 * d], dim=1)
-        first, second = self.cell.updater
-        update = second(functional.relu(_convolve(state.cell, first.weight[:, :d]) + recalled)).relu()
-        cell = _lstm(update, cell_gates)
-        memory = _lstm(state.memory, memory_gates + _convolve(state.memory, self.memory))
-        states = torch.cat([cell, memory], dim=1)
-        of_states, merged = _convolve(states, self.states), _convolve(states, self.merge, self.merge_bias)
-        candidate = (o + of_states[:, :d]).sigmoid() * merged[:, :d].tanh()
-        if self.mask is None or state.mask is None:
-            return RefineState(candidate, cell, memory, None)
-        k = k + _convolve(state.mask, self.mask) + of_states[:, d:]
-        mask = k.sigmoid() * self.cell.close(merged[:, d:])
-        return RefineState(state.hidden + mask * (candidate - state.hidden), cell, memory, mask)
 
 
 class Network(nn.Module):

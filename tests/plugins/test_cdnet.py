@@ -10,8 +10,10 @@ from torch.nn import functional
 
 from vpbench.errors import PredictorError
 from vpbench_cdnet.autoencoder import Autoencoder, squeeze, unsqueeze
-from vpbench_cdnet.model import FusedRefinement, Integrator, MotionCell, MotionState, Network, RefineCell, RefineState
+from vpbench_cdnet.layers import RefineState
+from vpbench_cdnet.model import Integrator, MotionCell, MotionState, Network, RefineCell
 from vpbench_cdnet.options import PRESETS, Options
+from vpbench_cdnet.refinement import FusedRefinement
 
 OTHER = {"blocks": (4, 5, 3)}
 

@@ -17,7 +17,8 @@ from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Context
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.padding import padded
-from vpbench_cdnet.model import MOTION, MotionState, RefineState, windows_of
+from vpbench_cdnet.layers import RefineState
+from vpbench_cdnet.model import MOTION, MotionState, windows_of
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
 from vpbench_cdnet.predictor import CDNet
 from vpbench_cdnet.training import stages
