@@ -21,10 +21,10 @@ def loader(
 ):
     dataset = toys.Toy(None, options=toys.Options(sequences=11, **options))
     source = ClipSource(dataset, "toy", (), ALL, frozenset(), {})
-    found = TrainingClips.of(folders.make_protocol(3, training=training or {}), dataset.sequences("train"), seed)
-    made = TrainingLoader(source, found, stage=stage, **shape)
-    made.place(rank, torch.device("cpu"))
-    return made
+    clips = TrainingClips.of(folders.make_protocol(3, training=training or {}), dataset.sequences("train"), seed)
+    serving = TrainingLoader(source, clips, stage=stage, **shape)
+    serving.place(rank, torch.device("cpu"))
+    return serving
 
 
 def served(made, epochs=1):
