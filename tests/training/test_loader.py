@@ -16,9 +16,9 @@ from vpbench.training.loader import TrainingLoader
 ALL = frozenset({"frames", "semantics", "flow"})
 
 
-def loader(
-    *, batch_size=2, accumulate=1, world=1, rank=0, workers=0, stage=1, seed=0, training=None, crop=None, **options
-):
+def loader(*, rank=0, stage=1, seed=0, training=None, **options):
+    shape = {"batch_size": 2, "accumulate": 1, "world": 1, "workers": 0, "crop": None}
+    shape |= {name: options.pop(name) for name in shape if name in options}
     dataset = toys.Toy(None, options=toys.Options(sequences=11, **options))
     source = ClipSource(dataset, "toy", (), ALL, frozenset(), {})
     clips = TrainingClips.of(folders.make_protocol(3, training=training or {}), dataset.sequences("train"), seed)
