@@ -121,18 +121,18 @@ def validation_errors(kind: type[VpbenchError], subject: str, advice: str = "") 
         raise kind(f"{subject}: {line(validation_line(error), 500)}{advice and f'; {advice}'}") from error
 
 
-def parse_document(model: type[M], value: Mapping[str, Any], where: str, kind: type[VpbenchError]) -> M:
+def parse_document(model: type[M], value: Mapping[str, Any], source: str, kind: type[VpbenchError]) -> M:
     """Validate a TOML value of schema 1 as a model.
 
     Raises:
         VpbenchError: it is invalid, or of a newer schema. An error of this kind, in one line that names the field.
     """
     if isinstance(schema := value.get("schema"), int) and schema > 1:
-        raise kind(f"{where}: schema {schema} is newer than this vpbench reads (schema 1); upgrade vpbench")
+        raise kind(f"{source}: schema {schema} is newer than this vpbench reads (schema 1); upgrade vpbench")
     try:
         return model.model_validate(dict(value))
     except ValidationError as error:
-        raise kind(f"{where}: {validation_line(error)}") from error
+        raise kind(f"{source}: {validation_line(error)}") from error
 
 
 def validation_line(error: ValidationError) -> str:

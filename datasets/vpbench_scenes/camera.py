@@ -35,8 +35,8 @@ class Camera:
 def still(frames: int, size: tuple[int, int]) -> Camera:
     """Return a fixed camera for pictures of ``size`` (H, W)."""
     h, w = size
-    one = np.ones(frames)
-    return Camera(float(h), one * ((w - 1) * 0.5), one * (HORIZON * h), 0.0 * one, 0.0 * one)
+    ones = np.ones(frames)
+    return Camera(float(h), ones * ((w - 1) * 0.5), ones * (HORIZON * h), 0.0 * ones, 0.0 * ones)
 
 
 def drive(stream: Stream, frames: int, size: tuple[int, int], branch: int, branch_at: int) -> Camera:
@@ -51,8 +51,8 @@ def drive(stream: Stream, frames: int, size: tuple[int, int], branch: int, branc
     turned = 0.0
     for t in range(1, frames):
         if branch and t == branch_at:
-            other = stream.child("branch", branch)
-            pan_change, gain, shake = other.uniform(-0.5, 0.5), other.uniform(-0.015, 0.015), other.child("shake")
+            fork = stream.child("branch", branch)
+            pan_change, gain, shake = fork.uniform(-0.5, 0.5), fork.uniform(-0.015, 0.015), fork.child("shake")
         forward = min(max(forward + gain, 0.0), 0.2)
         pan = min(max(pan + pan_change, -3.0), 3.0)
         turned += pan

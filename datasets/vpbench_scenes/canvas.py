@@ -31,7 +31,7 @@ class Canvas:
         self.free: Masks = np.full((h, w), 255, dtype=np.uint8)
         self.colour = np.zeros((h, w), dtype=np.int64)
         self.owner = np.zeros((h, w), dtype=np.int16)
-        self.most = np.zeros((h, w), dtype=np.int64)
+        self.record = np.zeros((h, w), dtype=np.int64)
 
     def take(self, box: Box, mask: Masks, number: int) -> NDArray[np.int64] | None:
         """Give surface ``number`` the free samples of ``mask`` in ``box``; return how many per pixel, None if none.
@@ -44,7 +44,7 @@ class Canvas:
             return None
         count = _COUNT.take(won)
         free ^= won
-        most = self.most[box]
-        np.copyto(self.owner[box], np.int16(number), where=count > most)
-        np.maximum(most, count, out=most)
+        record = self.record[box]
+        np.copyto(self.owner[box], np.int16(number), where=count > record)
+        np.maximum(record, count, out=record)
         return count

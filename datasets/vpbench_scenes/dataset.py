@@ -132,8 +132,8 @@ class Scenes:
                 flow[i, ..., 0], flow[i, ..., 1] = points.x - np.arange(w), points.y - np.arange(h)[:, None]
             return flow
         if modality == "disocclusion":
-            seen = [visible(world, pictures, clip.source(b, a), b, a) for a, b in pairs]
-            return ~np.stack(seen) if seen else np.empty((0, h, w), dtype=bool)
+            masks = [visible(world, pictures, clip.source(b, a), b, a) for a, b in pairs]
+            return ~np.stack(masks) if masks else np.empty((0, h, w), dtype=bool)
         raise UsageError(f"scenes has no modality {modality!r}{did_you_mean(modality, self.info.modalities)}")
 
     def disocclusion_kinds(self, sequence: str, context: Sequence[int], frame: int) -> NDArray[np.uint8]:

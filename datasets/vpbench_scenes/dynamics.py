@@ -57,7 +57,7 @@ def _intent(name: str, s: Stream, onset: int) -> _Intent:
     return _Intent("go", onset, 0.0) if draw < 0.7 else _Intent("turn", onset, side * s.uniform(0.1, 0.16))
 
 
-def _other(name: str, s: Stream, onset: int) -> _Intent:
+def _branch_intent(name: str, s: Stream, onset: int) -> _Intent:
     """An intent of a branch: drawn anew, and any class may also set off, stop or turn."""
     return _Intent("stop", onset, 0.0) if name == "person" and s.chance(0.3) else _intent(name, s, onset)
 
@@ -82,8 +82,8 @@ def simulate(name: str, stream: Stream, frames: int, branch: int, branch_at: int
     acceleration = intent.rate
     for t in range(1, frames):
         if branch and t == branch_at:
-            other = stream.child("branch", branch)
-            intent, jitter = _other(name, other, t), other.child("jitter")
+            fork = stream.child("branch", branch)
+            intent, jitter = _branch_intent(name, fork, t), fork.child("jitter")
             if intent.kind == "accelerate":
                 acceleration = intent.rate
         if t >= intent.onset:

@@ -78,7 +78,7 @@ def _counts(dataset: Scenes) -> dict[str, int]:
     return dataset.options.model_dump(include={"train", "val", "test"})
 
 
-def figures_of(seen: Sequence[Observation]) -> list[Figure]:
+def figures_of(observations: Sequence[Observation]) -> list[Figure]:
     """Return the figures of observed clips."""
 
     def mean(values: Sequence[float]) -> float:
@@ -88,45 +88,45 @@ def figures_of(seen: Sequence[Observation]) -> list[Figure]:
         part, whole = np.sum(pairs, axis=0)
         return 100.0 * float(part / whole) if whole else float("nan")
 
-    meetings = [_meeting(o.tracks) for o in seen]
-    speeds = np.concatenate([np.hypot(*t.motion.T) for o in seen for t in o.tracks] or [np.zeros(0)])
+    meetings = [_meeting(o.tracks) for o in observations]
+    speeds = np.concatenate([np.hypot(*t.motion.T) for o in observations for t in o.tracks] or [np.zeros(0)])
     speeds = speeds[np.isfinite(speeds)]
-    scales = np.concatenate([t.scale for o in seen for t in o.tracks] or [np.zeros(0)])
+    scales = np.concatenate([t.scale for o in observations for t in o.tracks] or [np.zeros(0)])
     scales = scales[np.isfinite(scales)]
     opposite, cross = (100.0 * mean([m[k] for m in meetings]) for k in (0, 1))
-    veered = percent([o.veered for o in seen])
-    complex_ = 100.0 * mean(["complex" in o.tags for o in seen])
-    kinds = [(o.kinds[1], sum(o.kinds)) for o in seen]
+    veered = percent([o.veered for o in observations])
+    complex_ = 100.0 * mean(["complex" in o.tags for o in observations])
+    kinds = [(o.kinds[1], sum(o.kinds)) for o in observations]
     return [
-        Figure("class dynamics: gain over a pooled linear predictor", class_dynamics(seen), ">=", 20.0, "%"),
+        Figure("class dynamics: gain over a pooled linear predictor", class_dynamics(observations), ">=", 20.0, "%"),
         Figure("clips with two of one class in opposite directions", opposite, ">=", 20.0, "%"),
         Figure("clips in which such two cross", cross, ">=", 5.0, "%"),
         Figure("relative motion, 10th percentile", _percentile(speeds, 10), ">=", 0.5, "px"),
         Figure("relative motion, 90th percentile", _percentile(speeds, 90), "<=", 6.0, "px"),
         Figure("growth per frame, 1st percentile", _percentile(scales, 1), ">=", 0.9, ""),
         Figure("growth per frame, 99th percentile", _percentile(scales, 99), "<=", 1.1, ""),
-        Figure("object boundary where flow jumps by 1 px", percent([o.jumps for o in seen]), ">=", 50.0, "%"),
-        Figure("dis-occluded at t+1", 100 * mean([o.uncovered for o in seen]), ">=", 3.0, "%"),
-        Figure("dis-occluded at t+5, cumulated", 100 * mean([o.cumulated for o in seen]), ">=", 10.0, "%"),
+        Figure("object boundary where flow jumps by 1 px", percent([o.jumps for o in observations]), ">=", 50.0, "%"),
+        Figure("dis-occluded at t+1", 100 * mean([o.uncovered for o in observations]), ">=", 3.0, "%"),
+        Figure("dis-occluded at t+5, cumulated", 100 * mean([o.cumulated for o in observations]), ">=", 10.0, "%"),
         Figure("dis-occluded area that was visible earlier in the context", percent(kinds), ">=", 15.0, "%"),
-        Figure("holes that span two classes", percent([o.holes for o in seen]), ">=", 30.0, "%"),
+        Figure("holes that span two classes", percent([o.holes for o in observations]), ">=", 30.0, "%"),
         Figure("clips with a plain background", 100.0 - complex_, ">=", 20.0, "%"),
         Figure("clips with a complex background", complex_, ">=", 20.0, "%"),
-        Figure("PSNR of repeat at t+5", mean([o.psnr for o in seen]), "<=", 22.0, "dB"),
+        Figure("PSNR of repeat at t+5", mean([o.psnr for o in observations]), "<=", 22.0, "dB"),
         Figure("object pixels off by 1 px at constant velocity, t+5", veered, ">=", 30.0, "%"),
-        Figure("picture energy above 6 px wavelength", 100 * mean([o.coarse for o in seen]), ">=", 50.0, "%"),
-        Figure("warp error on smooth areas, of 255", percent([o.smooth for o in seen]) / 100, "<=", 1.0, ""),
-        Figure("warp error at edges, of 255", percent([o.edges for o in seen]) / 100, "<=", math.inf, ""),
+        Figure("picture energy above 6 px wavelength", 100 * mean([o.coarse for o in observations]), ">=", 50.0, "%"),
+        Figure("warp error on smooth areas, of 255", percent([o.smooth for o in observations]) / 100, "<=", 1.0, ""),
+        Figure("warp error at edges, of 255", percent([o.edges for o in observations]) / 100, "<=", math.inf, ""),
     ]  # fmt: skip
 
 
-def class_dynamics(seen: Sequence[Observation]) -> float:
+def class_dynamics(observations: Sequence[Observation]) -> float:
     """Return by how many per cent a linear predictor per class beats one for all, in end-point error.
 
     Both map an object's last three motions to its next, one weight per lag for both components, fitted by least squares
     on every other clip and tested on the rest, then the other way round.
     """
-    tracks = [(i % 2, track) for i, o in enumerate(seen) for track in o.tracks]
+    tracks = [(i % 2, track) for i, o in enumerate(observations) for track in o.tracks]
     rows = [(half, track.label, *window) for half, track in tracks for window in _windows(track)]
     if not rows:
         return float("nan")
@@ -163,17 +163,17 @@ def _fit(past: np.ndarray, future: np.ndarray) -> np.ndarray:
 def _meeting(tracks: Sequence[Track]) -> tuple[bool, bool]:
     """Return whether two objects of one class move in opposite directions, and whether two such pass each other."""
     opposite = cross = False
-    for i, one in enumerate(tracks):
-        for two in tracks[:i]:
-            if one.label != two.label:
+    for i, first in enumerate(tracks):
+        for second in tracks[:i]:
+            if first.label != second.label:
                 continue
-            both = np.isfinite(one.middle) & np.isfinite(two.middle)
-            a, b = one.motion[both, 0], two.motion[both, 0]
+            shared = np.isfinite(first.middle) & np.isfinite(second.middle)
+            a, b = first.motion[shared, 0], second.motion[shared, 0]
             if not len(a) or not ((np.minimum(a, b) <= -0.5) & (np.maximum(a, b) >= 0.5)).any():
                 continue
             opposite = True
-            apart = (one.middle - two.middle)[both]
-            cross |= bool((apart > 0).any() and (apart < 0).any())
+            distance = (first.middle - second.middle)[shared]
+            cross |= bool((distance > 0).any() and (distance < 0).any())
     return opposite, cross
 
 
@@ -202,7 +202,7 @@ def branching(dataset: Scenes, clips: Sequence[str], branches: int = 4) -> Figur
             frames = Scenes(options=options).read(clip, range(FRAMES), "frames")
             contexts.add(frames[:CONTEXT].tobytes())
             last = frames[-1].astype(np.int16)
-            if all(np.abs(last - other).mean() > _DIFFERENT for other in futures):
+            if all(np.abs(last - future).mean() > _DIFFERENT for future in futures):
                 futures.append(last)
         fewest = min(fewest, len(futures) if len(contexts) == 1 else 0)
     return Figure("different futures of one context", float(fewest), ">=", 4.0, "")

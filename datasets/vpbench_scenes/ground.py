@@ -79,9 +79,9 @@ def _colour(world: World, t: int, rows: Ints, columns: Ints, *, paved: bool) -> 
     if ground.zebra:
         z0, z1 = ground.zebra
         ahead = _share(z - (z0 + z1) * 0.5, (z1 - z0) * 0.5, long)
-        held = np.flatnonzero(ahead)
-        if len(held):
-            band = slice(int(held[0]), int(held[-1]) + 1)
+        stripe_rows = np.flatnonzero(ahead)
+        if len(stripe_rows):
+            band = slice(int(stripe_rows[0]), int(stripe_rows[-1]) + 1)
             bars = ahead[band] * _stripes(x[band], 1.0, 0.25, metres[band])
             np.maximum(paint[band], bars, out=paint[band])
     weight = (np.minimum(paint, 1.0) * 64.0).astype(np.int64)

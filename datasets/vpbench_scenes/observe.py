@@ -119,9 +119,9 @@ def _tracks(semantics: Array, instances: Array, flow: Array) -> Iterator[Track]:
             if len(rows) < _LEAST:
                 continue
             y0, y1, x0, x1 = max(rows.min() - 6, 0), rows.max() + 7, max(columns.min() - 6, 0), columns.max() + 7
-            here = instances[t + 1, y0:y1, x0:x1]
-            around = here == 0
-            inside = here == number
+            ids = instances[t + 1, y0:y1, x0:x1]
+            around = ids == 0
+            inside = ids == number
             vectors = flow[t, y0:y1, x0:x1]
             if around.sum() < _LEAST:
                 continue
@@ -135,16 +135,16 @@ def _tracks(semantics: Array, instances: Array, flow: Array) -> Iterator[Track]:
 
 
 def _jumps(instances: Array, flow: Array) -> tuple[int, int]:
-    most = total = 0
+    jumps = total = 0
     for axis in (1, 2):
-        one, two = [slice(None)] * 3, [slice(None)] * 3
-        one[axis], two[axis] = slice(1, None), slice(None, -1)
-        boundary = instances[tuple(one)] != instances[tuple(two)]
-        step = flow[tuple(one)] - flow[tuple(two)]
-        apart = (step[..., 0] ** 2 + step[..., 1] ** 2) >= 1.0
-        most += int((apart & boundary).sum())
+        after, before = [slice(None)] * 3, [slice(None)] * 3
+        after[axis], before[axis] = slice(1, None), slice(None, -1)
+        boundary = instances[tuple(after)] != instances[tuple(before)]
+        step = flow[tuple(after)] - flow[tuple(before)]
+        jump = (step[..., 0] ** 2 + step[..., 1] ** 2) >= 1.0
+        jumps += int((jump & boundary).sum())
         total += int(boundary.sum())
-    return most, total
+    return jumps, total
 
 
 def _holes(hidden: Array, semantics: Array) -> tuple[int, int]:
@@ -158,19 +158,19 @@ def _holes(hidden: Array, semantics: Array) -> tuple[int, int]:
     return spans, total
 
 
-def _psnr(one: Array, two: Array) -> float:
-    mse = float(((one.astype(np.float64) - two) ** 2).mean()) / 255**2
+def _psnr(first: Array, second: Array) -> float:
+    mse = float(((first.astype(np.float64) - second) ** 2).mean()) / 255**2
     return -10.0 * float(np.log10(max(mse, 1e-10)))
 
 
 def _veered(dataset: Dataset, sequence: str, instances: Array, last: int, end: int) -> tuple[int, int]:
     """Compare where object pixels were with where they would come from at the velocity they had at the last frame."""
-    here = instances > 0
-    now = dataset.read(sequence, [last, end], "flow")[0][here]
-    before = dataset.read(sequence, [last - 1, end], "flow")[0][here]
+    objects = instances > 0
+    now = dataset.read(sequence, [last, end], "flow")[0][objects]
+    before = dataset.read(sequence, [last - 1, end], "flow")[0][objects]
     # Points p + now at frame `last` that moved by (now - before) into it: where constant velocity takes them.
     wrong = now + (end - last) * (now - before)
-    return int(((wrong**2).sum(-1) > 1.0).sum()), int(here.sum())
+    return int(((wrong**2).sum(-1) > 1.0).sum()), int(objects.sum())
 
 
 def _coarse(frame: Array) -> float:
@@ -204,6 +204,6 @@ def _warp_error(
         return np.asarray(change.reshape(h, w, -1).max(-1))
 
     smooth = (spread(labels) == 0) & (spread(flow) < 0.5) & (spread(after) < 24) & (spread(warped) < 24)
-    seen = ~hidden & (x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)
-    flat, edge = smooth & seen, ~smooth & seen
+    visible = ~hidden & (x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)
+    flat, edge = smooth & visible, ~smooth & visible
     return float(error[flat].sum()), int(flat.sum()), float(error[edge].sum()), int(edge.sum())

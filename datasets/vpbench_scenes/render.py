@@ -65,5 +65,5 @@ def render(world: World) -> Pictures:
             board.draw(t, canvas)
         draw_ground(world, t, canvas)
         boards[-1].draw(t, canvas)  # the sky
-        colour[t], owner[t], whole[t] = canvas.colour, canvas.owner, canvas.most == 8
+        colour[t], owner[t], whole[t] = canvas.colour, canvas.owner, canvas.record == 8
     return Pictures(unpack(scaled_down(colour, 3)), owner, whole)

@@ -52,8 +52,8 @@ def standing(
     frames: int, name: str, label: str, look: Look, x: float, z: float, width: float, height: float, base: float = 0.0
 ) -> Board:
     """Return a board that does not move."""
-    one = np.ones(frames)
-    return Board(name, TRAIN_ID[label], 0, one * x, one * z, one * base, width, height, look, shear=0.0 * one)
+    ones = np.ones(frames)
+    return Board(name, TRAIN_ID[label], 0, ones * x, ones * z, ones * base, width, height, look, shear=0.0 * ones)
 
 
 def build(split: str, s: Stream, frames: int, *, crossing: bool) -> Street:

@@ -154,9 +154,9 @@ class World:
             for name in ("left", "top", "width", "height", "depth", "shear")
         )
         anchor = np.array([p.anchor for p in self.places])[:, None]
-        one, two = shear * -anchor, shear * (1.0 - anchor)
-        west = left + width * np.minimum(np.minimum(one, two), 0.0)
-        east = left + width * (1.0 + np.maximum(np.maximum(one, two), 0.0))
+        upper, lower = shear * -anchor, shear * (1.0 - anchor)
+        west = left + width * np.minimum(np.minimum(upper, lower), 0.0)
+        east = left + width * (1.0 + np.maximum(np.maximum(upper, lower), 0.0))
         h, w = self.size
         edges = [np.floor(top + 0.5), np.floor(top + height + 1.5), np.floor(west + 0.5), np.floor(east + 1.5)]
         limits = (h, h, w, w)
@@ -203,7 +203,7 @@ def place(board: Board, camera: Camera) -> Placed:
 
 def place_sky(camera: Camera, texture: Picture, label: int) -> Placed:
     """Return the sky: it moves with the camera's pan and shake alone."""
-    one = np.ones(len(camera.cx))
+    ones = np.ones(len(camera.cx))
     rows, columns = (float(side) for side in texture.size)
     return Placed(
         name="sky",
@@ -211,10 +211,10 @@ def place_sky(camera: Camera, texture: Picture, label: int) -> Placed:
         instance=0,
         left=camera.cx - 2.0 * camera.focal,
         top=camera.cy - 0.75 * camera.focal,
-        width=one * (4.0 * camera.focal),
-        height=one * (0.8 * camera.focal),
-        depth=one * np.inf,
-        shear=0.0 * one,
+        width=ones * (4.0 * camera.focal),
+        height=ones * (0.8 * camera.focal),
+        depth=ones * np.inf,
+        shear=0.0 * ones,
         anchor=0.0,
         look=Look(None, texture, (0.0, columns, 0.0, rows)),
     )

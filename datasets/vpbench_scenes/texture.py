@@ -103,8 +103,8 @@ class Tile:
     @classmethod
     def rows(cls, tiles: Sequence[Tile]) -> Tile:
         """Store several tiles of one size behind one another, for :func:`sample` with an origin."""
-        one = tiles[0]
-        return cls(np.concatenate([t.texels for t in tiles]), one.bases, one.heights, one.widths)
+        first = tiles[0]
+        return cls(np.concatenate([t.texels for t in tiles]), first.bases, first.heights, first.widths)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -35,7 +35,7 @@ def source(world: World, owner: Owners, b: int, a: int, *, still: bool = False) 
     """
     xs, ys = np.arange(world.size[1], dtype=np.float64)[None, :], np.arange(world.size[0], dtype=np.float64)[:, None]
     # A board's image moves by an affine map: x' = x0 + xx x + xy y, y' = y0 + yy y.
-    rows = [(_held(world, p, b, a) if still else _carried(p, b, a)) for p in world.places[:-1]]
+    rows = [(_still(world, p, b, a) if still else _carried(p, b, a)) for p in world.places[:-1]]
     rows.append(_carried(world.sky, b, a))
     table = np.array([*rows, *[(0.0,) * 5] * (world.road + 2 - len(rows))])
     x0, xx, xy, y0, yy = (column.take(owner) for column in table.T)
@@ -43,11 +43,11 @@ def source(world: World, owner: Owners, b: int, a: int, *, still: bool = False) 
     number, camera = world.first_wall, world.camera
     if (owner >= number).any():
         for side, wall in enumerate(world.walls):
-            here = (owner >= number) & (owner < number + len(wall.labels))
+            mask = (owner >= number) & (owner < number + len(wall.labels))
             number += len(wall.labels)
             columns, scale = _wall_columns(world, side, xs, b, a)
-            np.copyto(x, xs + columns, where=here)
-            np.copyto(y, ys + ((camera.cy[a] - camera.cy[b]) + (ys - camera.cy[b]) * (scale - 1.0)), where=here)
+            np.copyto(x, xs + columns, where=mask)
+            np.copyto(y, ys + ((camera.cy[a] - camera.cy[b]) + (ys - camera.cy[b]) * (scale - 1.0)), where=mask)
         _carry_ground(world, owner, x, y, xs, ys, b, a)
     return Points(x, y)
 
@@ -60,7 +60,7 @@ def _carried(p: Placed, b: int, a: int) -> tuple[float, ...]:
     return x0, xx, lean / p.height[b], p.top[a] - p.top[b] * yy, yy
 
 
-def _held(world: World, p: Placed, b: int, a: int) -> tuple[float, ...]:
+def _still(world: World, p: Placed, b: int, a: int) -> tuple[float, ...]:
     """Return the same as if the board had stood still in the world where it is in frame b."""
     camera = world.camera
     then = max(p.depth[b] + (camera.z[b] - camera.z[a]), NEAR)
@@ -85,10 +85,10 @@ def _carry_ground(world: World, owner: Owners, x: Floats, y: Floats, xs: Floats,
     z_b = camera.focal * camera.height / down
     z_a = np.maximum(z_b + (camera.z[b] - camera.z[a]), NEAR)
     grown = z_b / z_a - 1.0
-    here = owner >= world.road
+    mask = owner >= world.road
     shift = (camera.cx[a] - camera.cx[b]) + (camera.x[b] - camera.x[a]) * (camera.focal / z_a)
-    np.copyto(x, xs + (shift + (xs - camera.cx[b]) * grown), where=here)
-    np.copyto(y, np.broadcast_to(ys + ((camera.cy[a] - camera.cy[b]) + down * grown), y.shape), where=here)
+    np.copyto(x, xs + (shift + (xs - camera.cx[b]) * grown), where=mask)
+    np.copyto(y, np.broadcast_to(ys + ((camera.cy[a] - camera.cy[b]) + down * grown), y.shape), where=mask)
 
 
 def visible(world: World, pictures: Pictures, points: Points, b: int, a: int) -> NDArray[np.bool_]:
@@ -98,7 +98,7 @@ def visible(world: World, pictures: Pictures, points: Points, b: int, a: int) ->
     """
     h, w = world.size
     owner = pictures.owner[b]
-    seen = (points.x >= -0.5) & (points.x < w - 0.5) & (points.y >= -0.5) & (points.y < h - 0.5)
+    inside = (points.x >= -0.5) & (points.x < w - 0.5) & (points.y >= -0.5) & (points.y < h - 0.5)
     depth = np.full(world.road + 2, world.end - 1.5 - world.camera.z[a])
     depth[: world.first_wall] = [p.depth[a] for p in world.places]
     # Where a pixel of a and all around it is one surface, that surface decides.
@@ -106,15 +106,15 @@ def visible(world: World, pictures: Pictures, points: Points, b: int, a: int) ->
     index = np.minimum(np.maximum(points.y + 0.5, 0.0), h - 1.0).astype(np.int64) * w + column
     clear = pictures.settled[a].take(index)
     nearest = depth.take(pictures.owner[a].take(index))
-    open_ = np.flatnonzero(seen & ~clear)
-    seen &= ~clear | (nearest >= depth.take(owner))
+    open_ = np.flatnonzero(inside & ~clear)
+    inside &= ~clear | (nearest >= depth.take(owner))
     x, y, surface = points.x.take(open_), points.y.take(open_), owner.take(open_)
-    seen.ravel()[open_] = ~_hidden(world, x, y, surface, depth.take(surface), a)
-    return seen
+    inside.ravel()[open_] = ~_hidden(world, x, y, surface, depth.take(surface), a)
+    return inside
 
 
-def _hidden(world: World, x: Floats, y: Floats, surface: Owners, here: Floats, a: int) -> NDArray[np.bool_]:
-    """Return whether a nearer surface covers points of surfaces at depths ``here``, one by one, [N]."""
+def _hidden(world: World, x: Floats, y: Floats, surface: Owners, depths: Floats, a: int) -> NDArray[np.bool_]:
+    """Return whether a nearer surface covers points of surfaces at depths ``depths``, one by one, [N]."""
     hidden = np.zeros(x.shape, dtype=bool)
     places, boxes, (h, w) = world.places, world.boxes[:, a].tolist(), world.size
     cell = np.floor(y + 0.5).astype(np.int64) * w + np.floor(x + 0.5).astype(np.int64)
@@ -126,16 +126,16 @@ def _hidden(world: World, x: Floats, y: Floats, surface: Owners, here: Floats, a
             y0, y1, x0, x1 = boxes[k]
             touched[y0:y1, x0:x1] |= 1 << bit
         near = touched.take(cell)
-        some = int(np.bitwise_or.reduce(near, initial=0))
+        candidates = int(np.bitwise_or.reduce(near, initial=0))
         for bit, k in enumerate(group):
-            if some >> bit & 1:
+            if candidates >> bit & 1:
                 placed = places[k]
                 at = np.flatnonzero(near & (1 << bit))
                 v = (y[at] - placed.top[a]) / placed.height[a]
                 u = (x[at] - placed.left[a]) / placed.width[a]
                 if placed.shear[a]:
                     u -= placed.shear[a] * (v - placed.anchor)
-                hidden[at] |= covered(placed, u, v) & (here[at] > placed.depth[a])
+                hidden[at] |= covered(placed, u, v) & (depths[at] > placed.depth[a])
     behind = np.flatnonzero((surface >= len(world.boards)) & (surface < world.first_wall))
     hidden[behind] |= _on_walls(world, x[behind], y[behind], a)
     return hidden
@@ -150,10 +150,10 @@ def _on_walls(world: World, x: Floats, y: Floats, a: int) -> NDArray[np.bool_]:
         ahead = out > 0
         z = camera.z[a] + camera.focal * reach / np.where(ahead, out, 1.0)
         segment = np.searchsorted(wall.edges, z, side="right") - 1
-        known = ahead & (segment >= 0) & (segment < len(wall.labels))
-        rise = (wall.heights[np.where(known, segment, 0)] - camera.height) / reach
+        inside = ahead & (segment >= 0) & (segment < len(wall.labels))
+        rise = (wall.heights[np.where(inside, segment, 0)] - camera.height) / reach
         up = camera.cy[a] - y
-        on |= known & (up <= rise * out) & (-up < camera.height / reach * out)
+        on |= inside & (up <= rise * out) & (-up < camera.height / reach * out)
     return on
 
 

@@ -59,10 +59,10 @@ def populate(cast: Casting, s: Stream, street: Street) -> list[Board]:
     def add(name: str, z: float, heading: int, at: float, *, along: bool = False) -> None:
         nonlocal instance
         instance += 1
-        own = s.child("object", instance)
+        stream = s.child("object", instance)
         if cast.same_look:
-            name = own.child("class").choice(DYNAMICS)  # so that the place does not tell the class either
-        boards.extend(_object(cast, own, name, instance, z, heading, at, along=along))
+            name = stream.child("class").choice(DYNAMICS)  # so that the place does not tell the class either
+        boards.extend(_object(cast, stream, name, instance, z, heading, at, along=along))
 
     def count(low: int, high: int) -> int:
         return max(int((low + s.uniform() * (high - low + 1)) * cast.crowd), 1)

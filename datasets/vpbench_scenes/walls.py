@@ -26,14 +26,14 @@ def draw_walls(world: World, t: int, canvas: Canvas) -> None:
     for wall in world.walls:
         reach = wall.x - wall.side * float(camera.x[t])  # metres from the camera's axis to the wall
         out = (np.arange(w) + SAMPLES[:, 0:1] - camera.cx[t]) * wall.side  # px from the vanishing point
-        seen = out > 0
-        z = camera.z[t] + camera.focal * reach / np.where(seen, out, 1.0)
-        segment = np.where(seen, np.searchsorted(wall.edges, z, side="right") - 1, -1)
+        facing = out > 0
+        z = camera.z[t] + camera.focal * reach / np.where(facing, out, 1.0)
+        segment = np.where(facing, np.searchsorted(wall.edges, z, side="right") - 1, -1)
         for k in range(len(wall.labels)):
             bits = segment == k
-            held = np.flatnonzero(bits.any(axis=0))
-            if len(held):
-                span = slice(int(held[0]), int(held[-1]) + 1)
+            covered_columns = np.flatnonzero(bits.any(axis=0))
+            if len(covered_columns):
+                span = slice(int(covered_columns[0]), int(covered_columns[-1]) + 1)
                 rise = (float(wall.heights[k]) - camera.height) / reach
                 parts.append((number + k, span, bits[:, None, span], out[:, None, span], rise, camera.height / reach))
                 n = span.stop - span.start

@@ -94,13 +94,13 @@ class DeepLabV3:
         self._own = VOC21
         if options.weights is not None:
             self._own = _label_space(_classes(options.weights, options.backbone), options.weights)
-        given = self._own
+        label_space = self._own
         if options.into is not None:
             if options.into not in self._own.into:
                 hint = did_you_mean(options.into, self._own.into)
                 raise UsageError(f"deeplabv3: {self._own.name!r} has no mapping into {options.into!r}{hint}")
-            given = LABEL_SPACES[options.into]
-        self.info = AnnotatorInfo(gives="semantics", label_space=given)
+            label_space = LABEL_SPACES[options.into]
+        self.info = AnnotatorInfo(gives="semantics", label_space=label_space)
 
     def fingerprint(self) -> str:
         """Return the sha256 of the weights.
@@ -154,9 +154,9 @@ def _classes(path: Path, backbone: str) -> int:
         raise DataError(
             f"{path}: has no tensor {_LAST!r}, so it is not torchvision's DeepLabV3 (the first it has: {first!r})"
         )
-    found = "resnet101" if _ONLY_RESNET101 in names else "resnet50"
-    if found != backbone:
-        raise DataError(f"{path}: holds a {found}, not a {backbone}: choose it with deeplabv3:{found}")
+    layout = "resnet101" if _ONLY_RESNET101 in names else "resnet50"
+    if layout != backbone:
+        raise DataError(f"{path}: holds a {layout}, not a {backbone}: choose it with deeplabv3:{layout}")
     return int(shape[0])
 
 

@@ -97,9 +97,9 @@ class LabelNoise:
         shaken = np.where(np.isin(labels, self.options.keep) | np.isin(shaken, self.options.keep), labels, shaken)
         present = np.unique(labels)
         blocks = (-(-height // _GRID), -(-width // _GRID))
-        wrong, other = draw.random(blocks) < self.options.swap, present[draw.integers(0, len(present), blocks)]
-        wrong, other = (np.kron(a, np.ones((_GRID, _GRID), a.dtype))[:height, :width] for a in (wrong, other))
-        return np.where(wrong, other, shaken).astype(np.uint8)
+        wrong, substitute = draw.random(blocks) < self.options.swap, present[draw.integers(0, len(present), blocks)]
+        wrong, substitute = (np.kron(a, np.ones((_GRID, _GRID), a.dtype))[:height, :width] for a in (wrong, substitute))
+        return np.where(wrong, substitute, shaken).astype(np.uint8)
 
 
 def _draws(kind: str, clip: str, seed: int) -> np.random.Generator:

@@ -98,8 +98,8 @@ def _contiguous(predicted: Tensor, true: Tensor) -> Iterator[tuple[Tensor, Tenso
     if predicted.is_contiguous() and true.is_contiguous():
         yield predicted.reshape(-1, *size), true.reshape(-1, *size)
         return
-    for one, other in zip(predicted, true, strict=True):
-        yield one.contiguous().reshape(-1, *size), other.contiguous().reshape(-1, *size)
+    for x, y in zip(predicted, true, strict=True):
+        yield x.contiguous().reshape(-1, *size), y.contiguous().reshape(-1, *size)
 
 
 def _numba_pass(x: NDArray[np.float32], y: NDArray[np.float32]) -> Array:

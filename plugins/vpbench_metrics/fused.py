@@ -75,7 +75,7 @@ def _errors(x, y):  # noqa: ANN001, ANN202
 
     Nobody reads the number, but without it LLVM adds in another order and the errors get other last bits.
     """
-    both = 0.0
+    total = 0.0
     signed = 0.0
     squared = 0.0
     absolute = 0.0
@@ -87,12 +87,12 @@ def _errors(x, y):  # noqa: ANN001, ANN202
             b = y[i, j]
             bad_here += np.int32(not ((a >= _ZERO) & (a <= _ONE) & (b >= _ZERO) & (b <= _ONE)))
             d = np.float64(a) - np.float64(b)
-            both += np.float64(a) + np.float64(b)
+            total += np.float64(a) + np.float64(b)
             signed += d
             squared += d * d
             absolute += abs(d)
         bad += bad_here
-    return both, signed, squared, absolute, bad
+    return total, signed, squared, absolute, bad
 
 
 @_compiled(reassociate=True)
@@ -172,13 +172,13 @@ def _structure(x, y, mean_p, mean_d, ring, rows, terms):  # noqa: ANN001, ANN202
     ssim = 0.0
     contrast = 0.0
     error = 0.0
-    done = 0
+    start = 0
     for top in range(0, height - 10, 4):
         below = min(top + 14, height)
-        for i in range(done, below):
+        for i in range(start, below):
             k = i & 15
             _maps(x[i], y[i], mean_p, mean_d, ring[0, k], ring[1, k], ring[2, k], ring[3, k])
-        done = below
+        start = below
         for m in range(4):
             _down(ring[m], top, rows[0, m], rows[1, m], rows[2, m], rows[3, m])
         for i in range(min(4, height - 10 - top)):
@@ -201,12 +201,12 @@ def _planes(x, y, out):  # noqa: ANN001
     terms = np.zeros((3, padded), np.float32)
     size = height * width
     for n in range(count):
-        both, signed, squared, absolute, bad = _errors(x[n], y[n])
+        total, signed, squared, absolute, bad = _errors(x[n], y[n])
         out[n, 0] = squared / size
         out[n, 1] = absolute / size
         out[n, 5] = bad
         if windows:
-            mean_p = np.float32(0.5 * both / size)
+            mean_p = np.float32(0.5 * total / size)
             mean_d = np.float32(signed / size)
             out[n, 2], out[n, 3], out[n, 4] = _structure(x[n], y[n], mean_p, mean_d, ring, rows, terms)
 
@@ -235,11 +235,11 @@ def _pyramids(x, y, out):  # noqa: ANN001
             _halve(b, half_b)
             a = half_a
             b = half_b
-            one = np.empty((1, 6))
-            _planes(a.reshape(1, a.shape[0], a.shape[1]), b.reshape(1, b.shape[0], b.shape[1]), one)
-            out[n, scale, 0] = one[0, 2]
-            out[n, scale, 1] = one[0, 3]
-            out[n, scale, 2] = one[0, 4]
+            row = np.empty((1, 6))
+            _planes(a.reshape(1, a.shape[0], a.shape[1]), b.reshape(1, b.shape[0], b.shape[1]), row)
+            out[n, scale, 0] = row[0, 2]
+            out[n, scale, 1] = row[0, 3]
+            out[n, scale, 2] = row[0, 4]
 
 
 def fused(x: NDArray[np.float32], y: NDArray[np.float32], threads: int) -> NDArray[np.float64]:

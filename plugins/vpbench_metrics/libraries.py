@@ -24,14 +24,14 @@ def scikit_image_ssim(
     def compute(x: Tensor, y: Tensor) -> float:
         return float(structural_similarity(x[0].cpu().numpy(), y[0].cpu().numpy(), channel_axis=0, **options))
 
-    return _each(compute, predicted, true)
+    return _frame_scores(compute, predicted, true)
 
 
 def pytorch_msssim_ssim(predicted: Float[Tensor, "b s 3 h w"], true: Float[Tensor, "b s 3 h w"]) -> NDArray[np.float64]:
     """Return ``pytorch_msssim.ssim`` of each frame with data range 1, [B,S]."""
     from pytorch_msssim import ssim
 
-    return _each(lambda x, y: float(ssim(x, y, data_range=1.0)), predicted, true)
+    return _frame_scores(lambda x, y: float(ssim(x, y, data_range=1.0)), predicted, true)
 
 
 def pytorch_msssim_ms_ssim(
@@ -47,10 +47,10 @@ def pytorch_msssim_ms_ssim(
     from pytorch_msssim import ms_ssim
 
     weights = torch.tensor(window, dtype=torch.float64, device=predicted.device).expand(3, 1, 1, -1) if window else None
-    return _each(lambda x, y: float(ms_ssim(x, y, data_range=1.0, win=weights)), predicted, true)
+    return _frame_scores(lambda x, y: float(ms_ssim(x, y, data_range=1.0, win=weights)), predicted, true)
 
 
-def _each(compute: Callable[[Tensor, Tensor], float], predicted: Tensor, true: Tensor) -> NDArray[np.float64]:
+def _frame_scores(compute: Callable[[Tensor, Tensor], float], predicted: Tensor, true: Tensor) -> NDArray[np.float64]:
     pairs = zip(predicted.flatten(0, 1).split(1), true.flatten(0, 1).split(1), strict=True)
     values = [compute(x.double(), y.double()) for x, y in pairs]
     return np.array(values).reshape(true.shape[:2])

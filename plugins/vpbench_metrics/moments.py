@@ -54,8 +54,8 @@ def structure_opencv(
         part = slice(start, start + at_once)
         values, error = _opencv(x[part], y[part], window, ranges, np.float64 if exact else np.float32)
         for index in [] if exact else np.flatnonzero(error > DOUBTFUL):
-            one = slice(index, index + 1)
-            values[one], _ = _opencv(x[part][one], y[part][one], window, ranges, np.float64)
+            pair = slice(index, index + 1)
+            values[pair], _ = _opencv(x[part][pair], y[part][pair], window, ranges, np.float64)
         out[part] = values
     return out
 
@@ -77,8 +77,8 @@ def structure_torch(
     for a, b in zip(x.split(at_once), y.split(at_once), strict=True):
         values, error = _torch(a, b, window, ranges, torch.float64 if exact else torch.float32)
         for index in [] if exact else np.flatnonzero(error > DOUBTFUL):
-            one = slice(index, index + 1)
-            values[one], _ = _torch(a[one], b[one], window, ranges, torch.float64)
+            pair = slice(index, index + 1)
+            values[pair], _ = _torch(a[pair], b[pair], window, ranges, torch.float64)
         out.append(values)
     return np.concatenate(out)
 
@@ -182,8 +182,8 @@ def _deficits(
         ranges: data ranges.
     """
     m_p, m_d, v_p, v_d = blur(half_sum), blur(difference), blur(half_sum * half_sum), blur(difference * difference)
-    some = (slice(None), slice(None, None, 4))  # every fourth row is enough to estimate from
-    e_p, e_d = v_p[some] + 0, v_d[some] + 0
+    sample = (slice(None), slice(None, None, 4))  # every fourth row is enough to estimate from
+    e_p, e_d = v_p[sample] + 0, v_d[sample] + 0
     v_p, v_d = factor * (v_p - m_p * m_p), factor * (v_d - m_d * m_d)
     v_p *= 2
     v_p += 0.5 * v_d
@@ -200,8 +200,8 @@ def _deficits(
         luminance *= contrast
         values.append([terms[0] + terms[1] - _mean(luminance), terms[0]])
         if data_range == ranges[0]:
-            e_d += 2 * contrast[some] * e_p
-            error = _UNIT_ROUNDOFF * _mean(e_d / denominator[some])
+            e_d += 2 * contrast[sample] * e_p
+            error = _UNIT_ROUNDOFF * _mean(e_d / denominator[sample])
     return values, error
 
 

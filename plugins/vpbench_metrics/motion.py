@@ -58,9 +58,9 @@ class EndPointError(ClipMean):
             for clip in zip(predicted, true, counted, strict=True)
         ]
 
-    def _counted(self, comparison: Comparison, known: Bool[Tensor, "b s h w"]) -> Bool[Tensor, "b s h w"]:
+    def _counted(self, comparison: Comparison, finite: Bool[Tensor, "b s h w"]) -> Bool[Tensor, "b s h w"]:
         """Return which of the pixels whose true flow is known are counted."""
-        return known
+        return finite
 
     def _distance(
         self, predicted: Float[Tensor, "2 h w"], true: Float[Tensor, "2 h w"], counted: Bool[Tensor, "h w"]
@@ -88,12 +88,12 @@ class BoundaryEndPointError(EndPointError):
     )
     _nothing = "no pixel near a class boundary has a known true flow"
 
-    def _counted(self, comparison: Comparison, known: Bool[Tensor, "b s h w"]) -> Bool[Tensor, "b s h w"]:
-        labels = torch.from_numpy(checked_labels(comparison.future, self.info.name)[0]).to(known.device)
-        if labels.shape != known.shape:
-            sizes = f"{list(known.shape)}; they are {list(labels.shape)}"
+    def _counted(self, comparison: Comparison, finite: Bool[Tensor, "b s h w"]) -> Bool[Tensor, "b s h w"]:
+        labels = torch.from_numpy(checked_labels(comparison.future, self.info.name)[0]).to(finite.device)
+        if labels.shape != finite.shape:
+            sizes = f"{list(finite.shape)}; they are {list(labels.shape)}"
             raise MetricError(f"{self.info.name}: the true labels must be of the flow's size, {sizes}")
-        return known & near_boundary(labels) & (labels != IGNORE)
+        return finite & near_boundary(labels) & (labels != IGNORE)
 
 
 class _Disocclusion(PooledCounts):

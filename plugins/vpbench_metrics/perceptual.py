@@ -103,7 +103,7 @@ class LPIPS(ClipMean):
                 _networks[key] = lpips_network().to(self.device, memory_format=torch.channels_last)
         return _networks[key]
 
-    def _maps(self, network: lpips.LPIPS, comparison: Comparison, kept: _Kept) -> list[Maps]:
+    def _maps(self, network: lpips.LPIPS, comparison: Comparison, cache: _Kept) -> list[Maps]:
         predicted, true = comparison.frames
         clips, steps, _, height, width = true.shape
         count, at_once = clips * steps, max(1, _PIXELS_AT_ONCE // (height * width))
@@ -115,8 +115,8 @@ class LPIPS(ClipMean):
         maps = []
         with torch.no_grad(), _exact(self.device):
             for start in range(0, count, at_once):
-                known = kept.get(start, lambda start=start: _features(network, take(true, start), self.scaled))
-                maps.append(_differences(network, take(predicted, start), known, self.scaled))
+                features = cache.get(start, lambda start=start: _features(network, take(true, start), self.scaled))
+                maps.append(_differences(network, take(predicted, start), features, self.scaled))
         return maps
 
 
@@ -183,9 +183,9 @@ def _features(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], scaled: bo
     return [layer.div_(length) for layer, length in _layers(network, frames, scaled)]
 
 
-def _differences(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], known: Features, scaled: bool) -> Maps:
+def _differences(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], features: Features, scaled: bool) -> Maps:
     """Return equation 1 of the paper before its mean over positions: weighted squared differences of each layer."""
-    layers = zip(network.lins, _layers(network, frames, scaled), known, strict=True)
+    layers = zip(network.lins, _layers(network, frames, scaled), features, strict=True)
     return [_weigh(torch.addcdiv(truth, layer, length, value=-1), lin) for lin, (layer, length), truth in layers]
 
 

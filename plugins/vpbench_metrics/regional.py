@@ -144,8 +144,8 @@ class _ByClass(_Regional):
             return {"score": math.nan}
         columns = [math.fsum(column) for column in zip(*statistics, strict=True)]  # type: ignore[arg-type]
         classes = len(columns) // 2
-        sums, shown, floored = columns[:classes], columns[classes : 2 * classes], columns[2 * classes :]
-        means = [s / n if n else math.nan for s, n in zip(sums, shown, strict=True)]
+        sums, counts, floored = columns[:classes], columns[classes : 2 * classes], columns[2 * classes :]
+        means = [s / n if n else math.nan for s, n in zip(sums, counts, strict=True)]
         return over_classes(means) | ({"floored": floored[0]} if floored else {})
 
     def resample(self, statistics: Sequence[Sequence[Statistic]], draws: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -164,21 +164,21 @@ def _by(size: Sequence[int] | None) -> str:
     return "of their own size" if size is None else "x".join(map(str, size))
 
 
-def _in_region(whole: type[ClipMean], where: str) -> type[_InRegion]:
+def _in_region(whole: type[ClipMean], region: str) -> type[_InRegion]:
     info = replace(
         whole.info,
-        name=f"{whole.info.name}/{where}",
+        name=f"{whole.info.name}/{region}",
         revision=1,
-        summary=f"{_NAMES[whole]} over {_WHERE[where]}",
-        truth=(*NEEDS[where], *USES[where]),
+        summary=f"{_NAMES[whole]} over {_WHERE[region]}",
+        truth=(*NEEDS[region], *USES[region]),
     )
     members = {
         "info": info,
         "whole": whole,
-        "region": where,
+        "region": region,
         "__doc__": f"{info.summary[:1].upper()}{info.summary[1:]}.",
     }
-    return type(f"{whole.__name__}{where.capitalize()}", (_InRegion,), members)
+    return type(f"{whole.__name__}{region.capitalize()}", (_InRegion,), members)
 
 
 def _by_class(whole: type[ClipMean]) -> type[_ByClass]:
@@ -195,8 +195,8 @@ def _by_class(whole: type[ClipMean]) -> type[_ByClass]:
 
 _NAMES = {MSE: "MSE", MAE: "MAE", PSNR: "PSNR", LPIPS: "spatial LPIPS"}
 
-MSEDisoccluded, MSECovisible, MSEMoving, MSEStatic = (_in_region(MSE, where) for where in _WHERE)
-MAEDisoccluded, MAECovisible, MAEMoving, MAEStatic = (_in_region(MAE, where) for where in _WHERE)
-PSNRDisoccluded, PSNRCovisible, PSNRMoving, PSNRStatic = (_in_region(PSNR, where) for where in _WHERE)
-LPIPSDisoccluded, LPIPSCovisible, LPIPSMoving, LPIPSStatic = (_in_region(LPIPS, where) for where in _WHERE)
+MSEDisoccluded, MSECovisible, MSEMoving, MSEStatic = (_in_region(MSE, region) for region in _WHERE)
+MAEDisoccluded, MAECovisible, MAEMoving, MAEStatic = (_in_region(MAE, region) for region in _WHERE)
+PSNRDisoccluded, PSNRCovisible, PSNRMoving, PSNRStatic = (_in_region(PSNR, region) for region in _WHERE)
+LPIPSDisoccluded, LPIPSCovisible, LPIPSMoving, LPIPSStatic = (_in_region(LPIPS, region) for region in _WHERE)
 MSEByClass, MAEByClass, PSNRByClass, LPIPSByClass = (_by_class(whole) for whole in _NAMES)

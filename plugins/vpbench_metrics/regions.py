@@ -37,7 +37,7 @@ def region(future: Future, name: str, metric: str) -> Masks:
     for modality in (*NEEDS[name], *USES[name]):
         if getattr(future, modality) is not None:
             check_size(future, modality, metric)
-    return future.cached(f"vpbench_metrics.region.{name}", lambda: _known(REGIONS[name](future), name, future))
+    return future.cached(f"vpbench_metrics.region.{name}", lambda: _with_flow(REGIONS[name](future), name, future))
 
 
 def check_size(future: Future, modality: str, metric: str) -> None:
@@ -51,14 +51,14 @@ def check_size(future: Future, modality: str, metric: str) -> None:
         raise MetricError(f"{metric}: the true {modality} must be of the frames' size, {expected}; it is {size}")
 
 
-def _known(masks: Masks, name: str, future: Future) -> Masks:
+def _with_flow(masks: Masks, name: str, future: Future) -> Masks:
     """Leave out pixels whose true flow is not finite, where the region was made from flow."""
     flows = [getattr(future, modality) for modality in (*NEEDS[name], *USES[name]) if modality != "disocclusion"]
     if not flows or any(flow is None for flow in flows):
         return masks
     finite = torch.stack([torch.isfinite(flow).all(dim=2) for flow in flows]).all(dim=0)
     return [
-        [mask if isinstance(mask, Undefined) else mask & known for mask, known in zip(*pair, strict=True)]
+        [mask if isinstance(mask, Undefined) else mask & finite_flow for mask, finite_flow in zip(*pair, strict=True)]
         for pair in zip(masks, finite, strict=True)
     ]
 

@@ -50,11 +50,11 @@ class MIoU(PooledCounts):
             MetricError: a label is not in the label space, or scores are of another number of classes.
         """
         true, space = checked_labels(comparison.future, self.info.name)
-        theirs = comparison.prediction.label_space or space
-        matched = self._match(theirs, space)
+        predicted_space = comparison.prediction.label_space or space
+        matched = self._match(predicted_space, space)
         if isinstance(matched, str):
             return everywhere(comparison, Undefined(matched))
-        predicted = _predicted(comparison, theirs, self.info.name)
+        predicted = _predicted(comparison, predicted_space, self.info.name)
         return [
             [_counts(p, t, *matched) for p, t in zip(clip, true_clip, strict=True)]
             for clip, true_clip in zip(predicted, true, strict=True)
@@ -66,18 +66,18 @@ class MIoU(PooledCounts):
         iou = [t / (t + p + n) if t + p + n else math.nan for t, p, n in zip(tp, fp, fn, strict=True)]
         return over_classes(iou, self._names)
 
-    def _match(self, theirs: LabelSpace, space: LabelSpace) -> tuple[Labels, Labels, int] | str:
+    def _match(self, predicted_space: LabelSpace, space: LabelSpace) -> tuple[Labels, Labels, int] | str:
         """Return the scored class of each predicted and of each true id, and the number of scored classes."""
         ids = np.arange(len(space))
-        if theirs.name == space.name:
-            same = theirs.names == space.names
+        if predicted_space.name == space.name:
+            same = predicted_space.names == space.names
             return (ids, ids, len(space)) if same else f"two label spaces are called {space.name!r}"
-        if space.name not in theirs.into:
-            named = f"the predicted labels are of {theirs.name!r}, the true ones of {space.name!r}"
+        if space.name not in predicted_space.into:
+            named = f"the predicted labels are of {predicted_space.name!r}, the true ones of {space.name!r}"
             return f"{named}; no mapping is declared"
-        into = np.array(theirs.into[space.name])
-        if len(into) != len(theirs) or ((into >= len(space)) & (into != IGNORE)).any():
-            return f"the mapping of {theirs.name!r} into {space.name!r} does not fit their classes"
+        into = np.array(predicted_space.into[space.name])
+        if len(into) != len(predicted_space) or ((into >= len(space)) & (into != IGNORE)).any():
+            return f"the mapping of {predicted_space.name!r} into {space.name!r} does not fit their classes"
         return np.where(into == IGNORE, len(space), into), ids, len(space)
 
 
@@ -101,15 +101,15 @@ class MovingMIoU(MIoU):
         reason = super().why_not(setting)
         return reason or ("" if setting.label_space is None else _without_moving(setting.label_space))
 
-    def _match(self, theirs: LabelSpace, space: LabelSpace) -> tuple[Labels, Labels, int] | str:
-        if reason := _without_moving(theirs) or _without_moving(space):
+    def _match(self, predicted_space: LabelSpace, space: LabelSpace) -> tuple[Labels, Labels, int] | str:
+        if reason := _without_moving(predicted_space) or _without_moving(space):
             return reason
         named = [name for name in MOVING if name in space.names]
 
         def scored(labels: LabelSpace) -> Labels:
             return np.array([MOVING.index(name) if name in named else len(MOVING) for name in labels.names])
 
-        return scored(theirs), scored(space), len(MOVING)
+        return scored(predicted_space), scored(space), len(MOVING)
 
 
 def over_classes(values: Sequence[float], names: Sequence[str] = ()) -> dict[str, float]:
@@ -157,12 +157,12 @@ def _predicted(comparison: Comparison, space: LabelSpace, metric: str) -> Labels
     return array
 
 
-def _check_range(labels: Labels, future: Future, space: LabelSpace, metric: str, whose: str) -> None:
+def _check_range(labels: Labels, future: Future, space: LabelSpace, metric: str, source: str) -> None:
     strange = ((labels < 0) | (labels >= len(space))) & (labels != IGNORE)
     if strange.any():
         clip, step = np.argwhere(strange)[0][:2]
         raise MetricError(
-            f"{metric}: clip {future.clips[clip]!r}, step {future.steps[step]}: the {whose} label "
+            f"{metric}: clip {future.clips[clip]!r}, step {future.steps[step]}: the {source} label "
             f"{labels[strange][0]} is not among the {len(space)} of {space.name!r} "
             f"(0 to {len(space) - 1}, {IGNORE} is ignored)"
         )

@@ -150,7 +150,7 @@ def run_cells(
                     cell.open(run)
                     modes.enter_context(evaluation_mode(cell.label, cell.predictor.value))
             if any(cell.error is None for cell in cells):
-                Loop(run, cells, keepers, progress or (lambda done, total: None))()
+                Loop(run, cells, keepers, progress or (lambda count, total: None))()
         return [_conclude(run, cell) for cell in cells]
     finally:
         for cell in cells:

@@ -115,8 +115,8 @@ def _table(metric_name: str, name: str, metric: Metric, comparison: Comparison) 
 
     with plugin_errors(fail), process_state():
         with torch.inference_mode():
-            most = max(clips, steps) + 1
-            table = [list(islice(line, most)) for line in islice(metric.measure(comparison), most)]
+            limit = max(clips, steps) + 1
+            table = [list(islice(line, limit)) for line in islice(metric.measure(comparison), limit)]
         if len(table) != clips or any(len(line) != steps for line in table):
             shape = f"{len(table)} x {len(table[0]) if table else 0}"
             raise MetricError(f"it must give {clips} x {steps} statistics (clips x steps), not {shape}")
@@ -139,16 +139,16 @@ def _copied(prediction: Prediction) -> Prediction:
 def _intact(comparison: Comparison, prediction: Prediction, truth: Mapping[str, Tensor | Text]) -> bool:
     """Return whether what metrics were shown still equals the copies that they were not shown."""
     copies = [(arrays_of(comparison.future), truth), (vars(comparison.prediction), prediction.tensors())]
-    return all(_equal(shown.get(name), copy) for shown, tensors in copies for name, copy in tensors.items())
+    return all(_equal(originals.get(name), copy) for originals, tensors in copies for name, copy in tensors.items())
 
 
-def _equal(shown: object, copy: Tensor | Text) -> bool:
+def _equal(original: object, copy: Tensor | Text) -> bool:
     """Compare bit by bit: NaN equals NaN."""
     if not isinstance(copy, Tensor):
-        return shown == copy
-    if not isinstance(shown, Tensor) or (shown.shape, shown.dtype) != (copy.shape, copy.dtype):
+        return original == copy
+    if not isinstance(original, Tensor) or (original.shape, original.dtype) != (copy.shape, copy.dtype):
         return False
-    return torch.equal(*(t.view(_BITS[t.dtype.itemsize]) if t.is_floating_point() else t for t in (shown, copy)))
+    return torch.equal(*(t.view(_BITS[t.dtype.itemsize]) if t.is_floating_point() else t for t in (original, copy)))
 
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -95,7 +95,7 @@ def _plan_cells(run: Run, components: Mapping[Job, Component], errors: Errors) -
     for job, component in components.items():
         with _failing(errors, [job]):
             cell = plan_cell(run, component)
-            if any(cell.folder == other.folder for other in cells.values()):
+            if any(cell.folder == planned_cell.folder for planned_cell in cells.values()):
                 raise UsageError(f"{cell.label!r} is asked for twice with the same options")
             cells[job] = cell
     return cells

@@ -148,10 +148,10 @@ def _metric(metric: str, standings: Sequence[Standing]) -> list[str]:
     newest = max((table.revision for table in tables), default=0)
     texts = []
     for table, lines in tables.items():
-        siblings = [other for other in tables if other.revision == table.revision]
+        siblings = [sibling for sibling in tables if sibling.revision == table.revision]
         marks = [] if table.revision == newest else [f"revision {table.revision}"]
-        marks += [f"code {table.code[:8] or 'released'}"] if len({other.code for other in siblings}) > 1 else []
-        marks += [f"data {table.data[:8]}"] if len({other.data for other in siblings}) > 1 else []
+        marks += [f"code {table.code[:8] or 'released'}"] if len({sibling.code for sibling in siblings}) > 1 else []
+        marks += [f"data {table.data[:8]}"] if len({sibling.data for sibling in siblings}) > 1 else []
         texts.append(_table(f"{metric} ({', '.join(marks)})" if marks else metric, _separation(siblings), lines))
     return texts
 
@@ -174,7 +174,7 @@ def _table(title: str, separation: str, lines: Sequence[Line]) -> str:
     reference = next((line for _, line in ranked if line.standing.label == protocol.reference), None)
     rows = []
     for rank, line in ranked:
-        cells = [rank, _line_name(line, [other for _, other in ranked])]
+        cells = [rank, _line_name(line, [rival for _, rival in ranked])]
         for head, score, factor in columns:
             bold = line in contenders and equal(cost_of(score(line).value, better), best[head])
             cells.append(_cell(score(line), factor, spec.decimals, bold=bold))
@@ -219,18 +219,18 @@ def _skill(overall: float | None, reference: float | None, better: Better) -> st
 
 def _line_name(line: Line, lines: Sequence[Line]) -> str:
     """Return a row's name: the label with what tells it from other rows, linked to the paper; how many seeds."""
-    text, paper = _name(line.result, [other.result for other in lines], seed=False), line.result.run.paper
+    text, paper = _name(line.result, [rival.result for rival in lines], seed=False), line.result.run.paper
     seeds = f" (mean of {len(line.candidates)} seeds)" if len(line.candidates) > 1 else ""
     return link(text, paper) + seeds
 
 
 def _name(result: Result, among: Sequence[Result], *, seed: bool) -> str:
     """Return a result's label, with the settings that tell it from others of the same label."""
-    others = [_settings(other, seed=seed) for other in among if other.label == result.label and other is not result]
+    rivals = [_settings(rival, seed=seed) for rival in among if rival.label == result.label and rival is not result]
     differing = [
         f"{key}={value}"
         for key, value in _settings(result, seed=seed).items()
-        if any(other.get(key) != value for other in others)
+        if any(rival.get(key) != value for rival in rivals)
     ]
     return f"{result.label} ({', '.join(differing)})" if differing else result.label
 

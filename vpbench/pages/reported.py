@@ -106,16 +106,16 @@ class PrintedTable(Strict):
         used: set[str] = set()
         for method, cells in self.rows.items():
             for key, cell in cells.items():
-                where = f"rows.{method}.{key}"
+                location = f"rows.{method}.{key}"
                 if key not in self.columns:
-                    raise ValueError(f"{where}: there is no columns.{key}")
+                    raise ValueError(f"{location}: there is no columns.{key}")
                 if unknown := {*cell.suspect, *cell.remarks} - set(self.reasons):
-                    raise ValueError(f"{where}: there is no reasons.{min(unknown)}")
+                    raise ValueError(f"{location}: there is no reasons.{min(unknown)}")
                 used |= {*cell.suspect, *cell.remarks}
                 factor, printed = cell.factor or self.columns[key].factor, float(cell.printed)
                 if abs(cell.natural * factor - printed) > ROUNDING * abs(printed):
                     raise ValueError(
-                        f"{where}: natural {cell.natural:g} x {factor:g} is not the printed {cell.printed}"
+                        f"{location}: natural {cell.natural:g} x {factor:g} is not the printed {cell.printed}"
                     )
         if idle := set(self.reasons) - used:
             raise ValueError(f"reasons.{min(idle)} is used by no cell")
@@ -139,7 +139,7 @@ class PrintedTable(Strict):
                 )
 
 
-def parse_table(text: str, where: str) -> PrintedTable:
+def parse_table(text: str, source: str) -> PrintedTable:
     """Validate the text of one file.
 
     Raises:
@@ -148,8 +148,8 @@ def parse_table(text: str, where: str) -> PrintedTable:
     try:
         value = parse_toml(text)
     except ValueError as error:  # such as a method that stands there twice
-        raise DataError(f"{where} is not valid TOML: {error}") from error
-    return parse_document(PrintedTable, value, where, DataError)
+        raise DataError(f"{source} is not valid TOML: {error}") from error
+    return parse_document(PrintedTable, value, source, DataError)
 
 
 def load_reported(root: Path) -> list[PrintedTable]:

@@ -11,19 +11,19 @@ from vpbench.results.result import Result
 
 def print_results(results: Sequence[Result]) -> None:
     """Print per-step scores of results of one protocol, one row per metric and predictor, then their folders."""
-    done = [result for result in results if (result.path / "summary.json").is_file()]
-    if done:
-        summary, protocol = done[0].summary, done[0].run.protocol
+    with_summary = [result for result in results if (result.path / "summary.json").is_file()]
+    if with_summary:
+        summary, protocol = with_summary[0].summary, with_summary[0].run.protocol
         steps = protocol.report or summary.steps
-        metrics = list(dict.fromkeys(name for result in done for name in result.summary.scores))
-        table = [_row(result, metric, steps) for metric in metrics for result in done]
+        metrics = list(dict.fromkeys(name for result in with_summary for name in result.summary.scores))
+        table = [_row(result, metric, steps) for metric in metrics for result in with_summary]
         clips = count_clips(summary.clips, summary.recordings)
         say(f"{protocol.name} v{protocol.version}: {clips}")
         say_table(table, ["metric", "predictor", *(f"t+{k}" for k in steps), "mean"])
-        for line in dict.fromkeys(line for result in done for line in _remarks(result)):
+        for line in dict.fromkeys(line for result in with_summary for line in _remarks(result)):
             say(line)
     for result in results:
-        state = "" if result in done else "  (other processes are not done: no summary yet)"
+        state = "" if result in with_summary else "  (other processes are not done: no summary yet)"
         say(f"{result.label}: {result.path}{state}")
 
 
@@ -38,7 +38,7 @@ def _row(result: Result, metric: str, steps: Sequence[int]) -> list[str]:
 
 def _remarks(result: Result) -> list[str]:
     summary = result.summary
-    remarks = [f"not measured: {metric} ({why})" for metric, why in summary.skipped.items()]
+    remarks = [f"not measured: {metric} ({reason})" for metric, reason in summary.skipped.items()]
     if summary.partial:
         remarks.append(f"partial ({summary.partial_reason}): never ranked")
     if result.run.weights and result.training == "overlap":

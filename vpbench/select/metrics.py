@@ -23,9 +23,9 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: 
     """
     engines = {name: engines_of(plugins.load("metric", name)) for name in names}
     if engine and not any(engine in choices for choices in engines.values()):
-        known = {choice for entry in plugins.of("metric") for choice in engines_of(entry.load())}
-        if engine not in known:
-            raise UsageError(f"there is no engine of metrics {engine!r}{did_you_mean(engine, known)}")
+        engine_names = {choice for entry in plugins.of("metric") for choice in engines_of(entry.load())}
+        if engine not in engine_names:
+            raise UsageError(f"there is no engine of metrics {engine!r}{did_you_mean(engine, engine_names)}")
         names_listed = ", ".join(names)
         warnings.warn(f"engine {engine!r} computes none of {names_listed}", VpbenchWarning, stacklevel=2)
     metrics: dict[str, Metric] = {}

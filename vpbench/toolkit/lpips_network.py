@@ -88,10 +88,10 @@ def _download() -> tuple[Path, dict[str, Tensor]]:
     if not reachable(_URL):
         raise _missing("cannot be downloaded")
     try:
-        whole = download(_URL)
-        path, tensors = whole.with_name(_CONVOLUTIONS), _checked(read(whole), whole)
+        checkpoint = download(_URL)
+        path, tensors = checkpoint.with_name(_CONVOLUTIONS), _checked(read(checkpoint), checkpoint)
         write_atomic(path, save(tensors))
-        whole.unlink()
+        checkpoint.unlink()
     except (OSError, RuntimeError) as error:  # no space, a broken connection, a wrong hash
         raise _missing(f"its download failed ({' '.join(str(error).split())})") from error
     return path, tensors

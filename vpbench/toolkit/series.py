@@ -36,7 +36,7 @@ class _Name:
         return tuple(-Decimal(d) if minus and counts else Decimal(d) for d, minus, counts in fields)
 
 
-def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
+def order_pictures(names: Sequence[str], folder: str) -> tuple[str, ...]:
     """Return the file names of one series of pictures, in the order of their numbers.
 
     The names of a series differ in one number (``frame2.png``, ``frame10.png``), which may be a decimal or negative, or
@@ -45,7 +45,7 @@ def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
 
     Args:
         names: names of files, in any order.
-        where: their folder, for messages.
+        folder: their folder, for messages.
 
     Raises:
         DataError: the pictures are of several series, or their numbers give no order; names two of the files.
@@ -56,13 +56,13 @@ def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
     """
     if len(names) < 2:
         return tuple(names)
-    if (ordered := _order_counted(names, where)) is not None:
+    if (ordered := _order_counted(names, folder)) is not None:
         return ordered
     parsed = [_parse(name) for name in sorted(names)]
     first = parsed[0]
-    for other in parsed:
-        if other.text != first.text:
-            raise _several(first.name, other.name, where)
+    for picture in parsed:
+        if picture.text != first.text:
+            raise _several(first.name, picture.name, folder)
     varying = [
         field for field, digits in enumerate(zip(*(p.digits for p in parsed), strict=True)) if len({*digits}) > 1
     ]
@@ -70,15 +70,15 @@ def order_pictures(names: Sequence[str], where: str) -> tuple[str, ...]:
     signed = [len({*signs}) > 1 for signs in zip(*(p.signs for p in parsed), strict=True)]
     fields = [field for field in range(len(first.digits)) if field in varying or signed[field]]
     for field in fields:
-        _check_digits(parsed, field, where)
+        _check_digits(parsed, field, folder)
     keyed = sorted((p.values(signed), p.name) for p in parsed)
     for (values, name), (following, later) in pairwise(keyed):
         if any(values[field] > following[field] for field in fields) or values == following:
-            raise _several(name, later, where)
+            raise _several(name, later, folder)
     return tuple(name for _, name in keyed)
 
 
-def _order_counted(names: Sequence[str], where: str) -> tuple[str, ...] | None:
+def _order_counted(names: Sequence[str], folder: str) -> tuple[str, ...] | None:
     """Return names in order whose only difference is one plain integer, as nearly all are; None for all others.
 
     Ten times as fast as parsing names (folders hold 100,000 pictures).
@@ -96,18 +96,18 @@ def _order_counted(names: Sequence[str], where: str) -> tuple[str, ...] | None:
     if len({*map(len, digits)}) > 1 and any(number.startswith("0") and number != "0" for number in digits):
         return None
     ordered = sorted(zip(map(int, digits), names, strict=True))
-    _warn_of_gaps([number for number, _ in ordered], where)
+    _warn_of_gaps([number for number, _ in ordered], folder)
     return tuple(name for _, name in ordered)
 
 
-def _warn_of_gaps(numbers: Sequence[int], where: str) -> None:
+def _warn_of_gaps(numbers: Sequence[int], folder: str) -> None:
     steps = [b - a for a, b in pairwise(numbers)]
     usual = median_low(steps)
     gaps = [place for place, step in enumerate(steps) if step >= 2 * usual > 0]
     if gaps:
-        first, more = gaps[0], f" (and {len(gaps) - 1} more gaps)" if len(gaps) > 1 else ""
+        first, remark = gaps[0], f" (and {len(gaps) - 1} more gaps)" if len(gaps) > 1 else ""
         warnings.warn(
-            f"{where}: the frame numbers jump from {numbers[first]} to {numbers[first + 1]}{more}; the pictures are "
+            f"{folder}: the frame numbers jump from {numbers[first]} to {numbers[first + 1]}{remark}; the pictures are "
             f"read as consecutive frames, so add the missing ones, or give each part a folder of its own",
             VpbenchWarning,
             stacklevel=2,
@@ -129,7 +129,7 @@ def _parse(name: str) -> _Name:
     return _Name(name, tuple(text), tuple(digits), tuple(signs))
 
 
-def _check_digits(parsed: Sequence[_Name], field: int, where: str) -> None:
+def _check_digits(parsed: Sequence[_Name], field: int, folder: str) -> None:
     """Check that the numbers of a field are written in one way.
 
     Refused are integers that are padded with zeros to several widths, decimals of several widths with zeros at their
@@ -140,24 +140,24 @@ def _check_digits(parsed: Sequence[_Name], field: int, where: str) -> None:
     width, example = min(padded, default=(1, ""))
     for name, whole, _ in split:
         if len(whole) < width or (whole.startswith("0") and len(whole) > width):
-            raise _several(example, name, where)
+            raise _several(example, name, folder)
     ended = [(name, part) for name, _, part in split if len(part) > 1 and part.endswith("0")]
-    other = next((name for name, _, part in split if ended and len(part) != len(ended[0][1])), None)
-    if other is not None:
-        raise _unclear(ended[0][0], other, where)
+    rival = next((name for name, _, part in split if ended and len(part) != len(ended[0][1])), None)
+    if rival is not None:
+        raise _unclear(ended[0][0], rival, folder)
     if not padded and all(p.signs[field] for p in parsed) and not parsed[0].text[field]:
-        raise _unclear(parsed[0].name, parsed[-1].name, where)
+        raise _unclear(parsed[0].name, parsed[-1].name, folder)
 
 
-def _several(first: str, second: str, where: str) -> DataError:
+def _several(first: str, second: str, folder: str) -> DataError:
     return DataError(
-        f"{where}: {first} and {second} are not of one series of pictures: give each series a folder of its own, with "
+        f"{folder}: {first} and {second} are not of one series of pictures: give each series a folder of its own, with "
         f"names that differ in the frame number only"
     )
 
 
-def _unclear(first: str, second: str, where: str) -> DataError:
+def _unclear(first: str, second: str, folder: str) -> DataError:
     return DataError(
-        f"{where}: the numbers in {first} and {second} give no clear order; rename the pictures, with one frame number "
-        f"padded with zeros (000001.png)"
+        f"{folder}: the numbers in {first} and {second} give no clear order; rename the pictures, with one "
+        f"frame number padded with zeros (000001.png)"
     )

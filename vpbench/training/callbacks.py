@@ -163,7 +163,7 @@ class Saver(Checkpoint):
         for number in _SIGNALS:
             signal.signal(number, self._ask)
         trainer.should_stop = self.step >= self._steps
-        if self._loader.served and self._ends(trainer) and not self._validation.done:
+        if self._loader.served and self._ends(trainer) and not self._validation.current:
             self._interruptible = trainer.world_size == 1
             for callback in (self._validation, self._best):
                 if callback:

@@ -92,12 +92,12 @@ def run_stage(
 
     if best:
         stage.load_state_dict(read_checkpoint(best.path)["state_dict"])
-    kept = best.entry if best else validation.history[-1]
+    choice = best.entry if best else validation.history[-1]
     record = StageRecord(
         name=type(stage).__name__,
         recipe=asdict(recipe),
         steps=saver.step,
-        kept=KeptRecord(by=plan.keep, epoch=kept.epoch + 1, scores=kept.scores),
+        kept=KeptRecord(by=plan.keep, epoch=choice.epoch + 1, scores=choice.scores),
         history=tuple(validation.history),
     )
     if trainer.is_global_zero:

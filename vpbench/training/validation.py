@@ -83,7 +83,7 @@ class Validation(Callback):
         return (self._loader.served - 1) // len(self._loader)
 
     @property
-    def done(self) -> bool:
+    def current(self) -> bool:
         """Whether the current weights are validated."""
         return bool(self.history) and self.history[-1].batches == self._loader.served
 
