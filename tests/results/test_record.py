@@ -29,7 +29,7 @@ RUN = {
         "partial": "", "unproven": "",
     },
     "identity_hash": "f6", "predictor": "last", "preset": "", "sees_truth": False, "stochastic": False, "paper": "",
-    "weights": None, "protocol": PROTOCOL, "cumulative": True, "partial": "", "dropped": [],
+    "parameters": 7, "weights": None, "protocol": PROTOCOL, "cumulative": True, "partial": "", "dropped": [],
     "metrics": {"mse": {"revision": 1, "better": "lower", "unit": "", "decimals": 4, "released": True}},
     "skipped": {}, "classes": [], "manifest": [["a/b@0", [1, 2, 3, 4], "a/b"]],
 }  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_run_json_that_is_refused_in_one_line(write, place, value):
     assert len(text) < 1000
 
 
-@pytest.mark.parametrize("field", sorted({*RUN} - {"schema"}))
+@pytest.mark.parametrize("field", sorted({*RUN} - {"schema", "parameters"}))
 def test_a_run_json_lacks_nothing(write, field):
     with pytest.raises(ResultError, match=field):
         read_run(write({key: value for key, value in RUN.items() if key != field}))

@@ -72,6 +72,7 @@ class Cell:
     worked: bool = False
     started: float = 0.0
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    predicted_frames: int = 0
 
     @property
     def label(self) -> str:
@@ -133,7 +134,7 @@ class Cell:
         if self.worked:
             times = {phase: round(seconds, 3) for phase, seconds in sorted(self.seconds.items())}
             times["wall"] = round(time.perf_counter() - self.started, 3)
-            self.attempt.write(seconds=times, peak_memory_bytes=peak_memory())
+            self.attempt.write(seconds=times, predicted_frames=self.predicted_frames, peak_memory_bytes=peak_memory())
 
 
 def plan_cell(run: Run, predictor: Component) -> Cell:

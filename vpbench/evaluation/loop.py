@@ -123,7 +123,7 @@ class Loop:
                 self.progress(self._done, self._total)
         for cell in self._running(task.cells):
             with self._failing(cell):
-                with cell.clock("predict"):
+                with cell.clock("check"):
                     cell.check.finish()  # nothing may be published before the predictor is checked
                 if problem is None and task.unit.number not in cell.published:
                     cell.publish(task.unit.number, self.run.probe.stamp(task.unit, self.run.manifest))
@@ -155,7 +155,9 @@ class Loop:
                             f"predictor {cell.label!r} writes into the data that others see: it may change the "
                             f"context that it receives, and nothing else"
                         )
-                    if sample == 0:
+                cell.predicted_frames += len(batch.refs) * batch.horizon
+                if sample == 0:
+                    with cell.clock("check"):
                         cell.check.add(batch, checked.prediction)
                 if number not in cell.published:
                     with cell.clock("measure"):

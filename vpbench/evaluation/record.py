@@ -14,6 +14,7 @@ from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.records import Identity, MetricRecord, RunRecord
 from vpbench.select.component import Component
+from vpbench.select.parameters import count_parameters
 from vpbench.select.weights_record import WeightsUse
 from vpbench.validation import validation_errors
 
@@ -43,6 +44,7 @@ def describe_run(
             sees_truth=info.oracle,
             stochastic=info.stochastic,
             paper=info.paper,
+            parameters=sum(count_parameters(chosen.value).values()),
             weights=_weights(chosen, protocol, manifest),
             protocol=protocol,
             cumulative=not isinstance(protocol.sampling, Anchored),

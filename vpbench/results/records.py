@@ -106,6 +106,8 @@ class RunRecord(Record):
     """Whether the predictor draws samples."""
     paper: Text
     """Address of the predictor's paper; "" if unknown."""
+    parameters: Annotated[int, Field(ge=0)] = 0
+    """Parameters that the prediction uses; 0 if there are none, or none can be counted."""
     weights: WeightsUse | None
     """Which weights were used, and whether they were trained on these clips; null for a predictor that never learns."""
     protocol: Protocol
@@ -174,6 +176,8 @@ class AttemptRecord(Record):
     """The command line."""
     seconds: dict[Text, float] = Field(default={})
     """Seconds per kind of work; empty until the process ends."""
+    predicted_frames: Annotated[int, Field(ge=0)] = 0
+    """Frames predicted in the seconds of ``predict``, over all clips and samples; 0 until the process ends."""
     peak_memory_bytes: int = 0
     """Peak resident memory; 0 until the process ends."""
 

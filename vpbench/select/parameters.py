@@ -6,13 +6,20 @@ from typing import Any
 
 import torch
 
+from vpbench.errors import PluginError, type_name
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.members import member
 from vpbench.plugin.predictor import BasePredictor
 
 
 def count_parameters(predictor: Any) -> dict[str, int]:
-    """Return the number of parameters of each part that inference uses; ``{}`` for a predictor without parts."""
-    modules = member(predictor, BasePredictor, "inference_parts")()
+    """Return the number of parameters of each part that inference uses; ``{}`` for a predictor without parts.
+
+    Raises:
+        PluginError: the predictor's ``inference_parts`` fails.
+    """
+    with plugin_errors(failed_as(PluginError, f"`inference_parts` of {type_name(predictor)}")):
+        modules = member(predictor, BasePredictor, "inference_parts")()
     counts: dict[str, int] = {}
     if modules is None:
         if not isinstance(predictor, torch.nn.Module):
