@@ -86,7 +86,7 @@ def speeds(name: str, opened: Callable[[], Dataset], split: str, rounds: int) ->
     value = Protocol.read(Path(os.environ["VPBENCH_CACHE"]) / "all.toml").model_dump(mode="json", by_alias=True)
     protocol = Protocol.parse(value | {"name": name, "dataset": {"name": name, "split": split}}, name)
     manifest = build_manifest(protocol, opened())
-    prepared = prepare(protocol, opened(), manifest, ["frames"], lambda done, total: None)
+    prepared = prepare(protocol, opened(), manifest, ["frames"], lambda count, total: None)
     clips = [prepared.read(ref.sequence, ref.frames, "frames") for ref in manifest.clips]
     buffer = np.zeros_like(clips[0])
 
@@ -125,10 +125,10 @@ def peak(folder: Path, video: Path, copies: int) -> int:
     for i in range(copies):
         shutil.copy(video, root / f"copy{i:04d}{video.suffix}")
     code = PEAK.format(protocol=os.environ["VPBENCH_CACHE"] + "/all.toml", root=str(root))
-    done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    process = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
     shutil.rmtree(root)
     shutil.rmtree(Path(os.environ["VPBENCH_CACHE"]) / "prepared")
-    return int(done.stdout.splitlines()[-1])
+    return int(process.stdout.splitlines()[-1])
 
 
 def measure(folder: Path, few: int, rounds: int) -> Iterator[dict[str, object]]:

@@ -212,15 +212,15 @@ def test_the_front_door_is_light(statement):
     """Looks at a fresh interpreter: nothing heavy is loaded by listing, helping or registering."""
     code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     path = os.pathsep.join(map(str, [ROOT, ROOT / "plugins", ROOT / "datasets"]))
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "PYTHONPATH": path},
     )
-    assert done.returncode == 0, done.stderr
-    assert not HEAVY & set(json.loads(done.stderr.splitlines()[-1]))
+    assert process.returncode == 0, process.stderr
+    assert not HEAVY & set(json.loads(process.stderr.splitlines()[-1]))
 
 
 def hooks() -> list[str]:

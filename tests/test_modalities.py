@@ -87,7 +87,7 @@ def test_batches_are_taken_apart_and_joined_with_all_modalities():
 def test_a_prepared_store_holds_them(cache):
     one, dataset = protocol(), Robots(None)
     manifest = build_manifest(one, dataset)
-    prepare(one, dataset, manifest, dataset.info.modalities, lambda done, total: None)
+    prepare(one, dataset, manifest, dataset.info.modalities, lambda count, total: None)
     store = find_prepared(one, dataset, manifest, dataset.info.modalities)
     plain, stored = source(one), ClipSource(store, "robots", (), NAMES, NAMES, {})
     for ref in manifest.clips:
@@ -111,7 +111,7 @@ def test_a_run_gives_them_to_predictors_and_metrics(plugins, tmp_path, cache):
         assert row["value"] == pytest.approx(frame + (6 + frame) / 1000)
         assert row["context"] and row["data"]
     one, dataset = protocol(), Robots(None)
-    prepare(one, dataset, build_manifest(one, dataset), dataset.info.modalities, lambda done, total: None)
+    prepare(one, dataset, build_manifest(one, dataset), dataset.info.modalities, lambda count, total: None)
     prepared = run(plugins, tmp_path, "b", workers=1)
     assert list(prepared.rows()) == list(result.rows()), "no predictor writes into what others see"
 
@@ -157,8 +157,8 @@ def test_vpbench_predict_annotates_them(plugins, tmp_path):
 
     for i, frame in enumerate(Robots(None).read("test/walk1", range(4), "frames")):
         Image.fromarray(frame).save(tmp_path / f"{i}.png")
-    done = vpbench.predict_video(Depths(), tmp_path, annotate={"depth": "guess-depth"}, plugins=plugins)
-    assert torch.equal(done.predictions[0].frames[0, 0, 0], done.batch.context.frames[0, -1, 2])
+    continuation = vpbench.predict_video(Depths(), tmp_path, annotate={"depth": "guess-depth"}, plugins=plugins)
+    assert torch.equal(continuation.predictions[0].frames[0, 0, 0], continuation.batch.context.frames[0, -1, 2])
 
 
 def test_training_batches_hold_them():

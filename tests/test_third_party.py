@@ -89,9 +89,9 @@ def test_its_names_stand_beside_the_first_party_ones(vpbench_command):
 
 def test_it_runs_end_to_end_with_its_preset(vpbench_command, tmp_path):
     common = ["-p", "bars-2to3", "--metric", "brightness", "--metric", "mse", "--out", str(tmp_path), "--json"]
-    done = vpbench_command("run", "-m", "fade:fast", "-m", "repeat", *common)
-    assert done.returncode == 0, done.stderr
-    fade, repeat = json.loads(done.stdout)["results"]
+    process = vpbench_command("run", "-m", "fade:fast", "-m", "repeat", *common)
+    assert process.returncode == 0, process.stderr
+    fade, repeat = json.loads(process.stdout)["results"]
     assert Path(fade["path"]).parent.name == "fade-fast"
     # A bar is 1 of 32 columns: the frame's mean is 1/32, and the fast fade moves it half way to grey at each step.
     expected = [(1 - 0.5**k) * (0.5 - 1 / 32) for k in (1, 2, 3)]
@@ -107,6 +107,6 @@ def test_its_command_is_added(vpbench_command):
 
 
 def test_vpbench_plugins_leaves_it_out(vpbench_command):
-    done = vpbench_command("list", "predictors", VPBENCH_PLUGINS="baselines")
-    assert "repeat" in done.stdout
-    assert "fade" not in done.stdout
+    process = vpbench_command("list", "predictors", VPBENCH_PLUGINS="baselines")
+    assert "repeat" in process.stdout
+    assert "fade" not in process.stdout

@@ -15,7 +15,7 @@ TOYS = str(Path(__file__).resolve().parent.parent / "toys.py")
 
 
 @dataclass
-class Done:
+class Outcome:
     code: int
     out: str
     err: str
@@ -35,11 +35,11 @@ class Done:
 
 @pytest.fixture
 def vpbench(capsys, cache):
-    def call(*args: object) -> Done:
+    def call(*args: object) -> Outcome:
         capsys.readouterr()
         code = _run([str(a) for a in args])
         captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err)
+        return Outcome(code, captured.out, captured.err)
 
     return call
 

@@ -34,11 +34,11 @@ def _no_weights(monkeypatch):
 @pytest.mark.slow
 def test_flow_that_a_dataset_lacks_is_estimated(vpbench, toy, tmp_path):
     args = ["run", *toy(dataset="toy-frames", **SIZE), "-m", "needs-flow", *MSE]
-    done = vpbench(*args, "--out", tmp_path / "none")
-    assert done.code == 1
-    assert "requires flow, which 'toy-frames' lacks: add --annotate flow=NAME" in done.error
-    done = vpbench(*args, "--annotate", "flow=dis", "--out", tmp_path / "r")
-    assert (done.code, done.err) == (0, "")
+    outcome = vpbench(*args, "--out", tmp_path / "none")
+    assert outcome.code == 1
+    assert "requires flow, which 'toy-frames' lacks: add --annotate flow=NAME" in outcome.error
+    outcome = vpbench(*args, "--annotate", "flow=dis", "--out", tmp_path / "r")
+    assert (outcome.code, outcome.err) == (0, "")
     (folder,) = find_results(tmp_path / "r")
     named = json.loads((folder / "run.json").read_text())["identity"]["annotators"]
     annotator = json.loads(named["flow"])
@@ -72,9 +72,9 @@ def file(tmp_path):
 )
 def test_weights_are_an_option_of_the_one_they_name(vpbench, toy, tmp_path, file, args, words):
     args = [arg.replace("FILE", str(file)) for arg in args]
-    done = vpbench("run", *toy(dataset="toy-frames", **SIZE), *args, *MSE, "--out", tmp_path / "r")
-    assert done.code in (1, 2)
-    assert words.replace("FILE", str(file)) in done.error
+    outcome = vpbench("run", *toy(dataset="toy-frames", **SIZE), *args, *MSE, "--out", tmp_path / "r")
+    assert outcome.code in (1, 2)
+    assert words.replace("FILE", str(file)) in outcome.error
     assert not (tmp_path / "r").exists()
 
 
@@ -102,8 +102,8 @@ def test_runs_with_and_without_preparation_are_equal_to_the_byte(vpbench, toy, t
     protocol = toy(sampling=SLIDING, sequences=3, length=9, size=[32, 48])
     args = ["run", *protocol, "-m", "needs-flow", "-m", "flow-extrapolation", *MSE, "--annotate", annotator]
     for name, workers, size in (("plain", 0, 1), ("ahead", 2, 3)):
-        done = vpbench(*args, "--workers", workers, "--batch-size", size, "--out", tmp_path / name)
-        assert (done.code, done.err) == (0, "")
+        outcome = vpbench(*args, "--workers", workers, "--batch-size", size, "--out", tmp_path / name)
+        assert (outcome.code, outcome.err) == (0, "")
     prepared = vpbench("data", "prepare", *protocol[:2], protocol[-1], "--annotate", annotator)
     assert (prepared.code, prepared.err) == (0, "")
     assert [line.partition(": ")[2].split(",")[0] for line in prepared.out.splitlines()] == ["18 clips", "18 clips"]
@@ -113,8 +113,8 @@ def test_runs_with_and_without_preparation_are_equal_to_the_byte(vpbench, toy, t
         Toy, "read", lambda self, name, frames, m: clips.add((name, frames[0])) or read(self, name, frames, m)
     )
     for name, workers in (("prepared", 0), ("prepared-ahead", 2)):
-        done = vpbench(*args, "--workers", workers, "--batch-size", "3", "--out", tmp_path / name)
-        assert (done.code, done.err) == (0, "")
+        outcome = vpbench(*args, "--workers", workers, "--batch-size", "3", "--out", tmp_path / name)
+        assert (outcome.code, outcome.err) == (0, "")
     found = {
         name: {
             path.relative_to(tmp_path / name): path.read_bytes()
@@ -143,13 +143,13 @@ def test_runs_with_and_without_preparation_are_equal_to_the_byte(vpbench, toy, t
 )
 def test_what_cannot_be_annotated_is_one_line(vpbench, toy, file, args, words):
     protocol = toy(dataset="toy-frames", **SIZE)
-    done = vpbench("data", "prepare", *protocol[:2], protocol[-1], *(arg.replace("FILE", str(file)) for arg in args))
-    assert done.code in (1, 2)
-    assert words.replace("FILE", str(file)) in done.error
+    outcome = vpbench("data", "prepare", *protocol[:2], protocol[-1], *(arg.replace("FILE", str(file)) for arg in args))
+    assert outcome.code in (1, 2)
+    assert words.replace("FILE", str(file)) in outcome.error
 
 
 def test_an_oracle_need_not_predict_what_only_an_annotator_has(vpbench, toy, tmp_path):
-    done = vpbench(
+    outcome = vpbench(
         "run", *toy(dataset="toy-frames"), "-m", "oracle", "--annotate", "flow=still", *MSE, "--out", tmp_path
     )
-    assert done.code == 0, done.err
+    assert outcome.code == 0, outcome.err

@@ -41,24 +41,24 @@ MSE = ["--metric", "mse"]
     ],
 )
 def test_usage_errors(vpbench, toy, tmp_path, args, words):
-    done = vpbench("run", *toy(), *args, "--out", tmp_path / "r")
-    assert done.code == 2
+    outcome = vpbench("run", *toy(), *args, "--out", tmp_path / "r")
+    assert outcome.code == 2
     for word in words:
-        assert word in done.error
+        assert word in outcome.error
     assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.skipif("__import__('torch').cuda.is_available()", reason="there is a GPU here")
 def test_a_gpu_that_is_not_there(vpbench, toy, tmp_path):
-    done = vpbench("run", *toy(), "-m", "last", "--device", "cuda", "--out", tmp_path / "r")
-    assert done.code == 2
-    assert "torch sees no GPU" in done.error
+    outcome = vpbench("run", *toy(), "-m", "last", "--device", "cuda", "--out", tmp_path / "r")
+    assert outcome.code == 2
+    assert "torch sees no GPU" in outcome.error
 
 
 def test_unknown_protocol_and_command(vpbench, tmp_path):
-    done = vpbench("run", "-p", "ucf101-120x160-4to11", "-m", "repeat", "--out", tmp_path / "r")
-    assert done.code == 2
-    assert "did you mean 'ucf101-120x160-4to10'?" in done.error
+    outcome = vpbench("run", "-p", "ucf101-120x160-4to11", "-m", "repeat", "--out", tmp_path / "r")
+    assert outcome.code == 2
+    assert "did you mean 'ucf101-120x160-4to10'?" in outcome.error
     assert "did you mean 'run'?" in vpbench("rum").error
 
 
@@ -77,34 +77,34 @@ UCF = ["run", "-p", "ucf101-120x160-4to10", "-m", "repeat", *MSE]
 def test_no_data_root_says_what_to_type_and_where_to_get_it(vpbench, tmp_path, monkeypatch):
     monkeypatch.setenv("VPBENCH_CONFIG", str(tmp_path / "none.toml"))
     monkeypatch.delenv("VPBENCH_DATA", raising=False)
-    done = vpbench(*UCF, "--out", tmp_path / "r")
-    assert done.code == 1
-    assert "--data-root ucf101=DIR" in done.error
-    assert "crcv.ucf.edu" in done.error
+    outcome = vpbench(*UCF, "--out", tmp_path / "r")
+    assert outcome.code == 1
+    assert "--data-root ucf101=DIR" in outcome.error
+    assert "crcv.ucf.edu" in outcome.error
 
 
 def test_a_data_root_with_some_of_the_clips_needs_allow_partial(vpbench, tmp_path):
     root = ucf(tmp_path / "data", "v_Archery_g21_c01", "v_Archery_g22_c01")
-    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r")
-    assert done.code == 1
-    assert "has 3160 clips, the data give 2" in done.error
-    assert "--allow-partial" in done.error
-    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
-    assert done.code == 0
-    assert done.json["results"][0]["summary"]["partial_reason"] == "2 of 3160 clips"
+    outcome = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r")
+    assert outcome.code == 1
+    assert "has 3160 clips, the data give 2" in outcome.error
+    assert "--allow-partial" in outcome.error
+    outcome = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
+    assert outcome.code == 0
+    assert outcome.json["results"][0]["summary"]["partial_reason"] == "2 of 3160 clips"
 
 
 def test_a_video_that_does_not_open_is_named_before_any_work(vpbench, tmp_path):
     root = ucf(tmp_path / "data", "v_Archery_g21_c01", "v_Archery_g22_c01")
     broken = root / "UCF-101" / "Archery" / "v_Archery_g21_c01.avi"
     broken.write_bytes(b"")
-    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r")
-    assert done.code == 1
-    assert "v_Archery_g21_c01.avi" in done.error
-    assert "--allow-partial" in done.error
+    outcome = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r")
+    assert outcome.code == 1
+    assert "v_Archery_g21_c01.avi" in outcome.error
+    assert "--allow-partial" in outcome.error
     assert not (tmp_path / "r").exists()
-    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
-    summary = done.json["results"][0]["summary"]
+    outcome = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
+    summary = outcome.json["results"][0]["summary"]
     assert summary["clips"] == 1
     assert "1 unreadable sequences left out" in summary["partial_reason"]
 
@@ -112,22 +112,22 @@ def test_a_video_that_does_not_open_is_named_before_any_work(vpbench, tmp_path):
 @pytest.mark.slow
 def test_unreadable_clips_can_be_left_out(vpbench, toy, tmp_path):
     args = ["run", *toy(sequences=40, broken=20), "-m", "last", *MSE, "--out", tmp_path / "r"]
-    done = vpbench(*args)
-    assert done.code == 1
-    assert "seq020: does not decode" in done.error
+    outcome = vpbench(*args)
+    assert outcome.code == 1
+    assert "seq020: does not decode" in outcome.error
     assert [p.name for p in (tmp_path / "r").rglob("units/*")] == ["000000.jsonl"]
-    done = vpbench(*args, "--allow-partial", "--json")
-    assert done.code == 0
-    assert "unit 1 left out: test/seq020: does not decode" in done.err
-    summary = done.json["results"][0]["summary"]
+    outcome = vpbench(*args, "--allow-partial", "--json")
+    assert outcome.code == 0
+    assert "unit 1 left out: test/seq020: does not decode" in outcome.err
+    summary = outcome.json["results"][0]["summary"]
     assert (summary["clips"], summary["partial_reason"]) == (24, "2 of 3 units")
 
 
 def test_sequences_too_short_are_dropped_by_name(vpbench, tmp_path):
     root = ucf(tmp_path / "data", "v_Archery_g21_c01")
     ucf(root, "v_Archery_g22_c01", frames=10)
-    done = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
-    (result,) = done.json["results"]
+    outcome = vpbench(*UCF, "--data-root", root, "--out", tmp_path / "r", "--allow-partial", "--json")
+    (result,) = outcome.json["results"]
     assert json.loads((Path(result["path"]) / "run.json").read_text())["dropped"] == ["Archery/v_Archery_g22_c01"]
 
 
@@ -146,10 +146,10 @@ def test_a_result_of_a_newer_schema_is_refused_and_kept(vpbench, result):
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(run | {"schema": 99}))
     for command in (args, ["verify", folder], ["merge", folder], ["leaderboard", folder], ["show", folder]):
-        done = vpbench(*command)
-        assert done.code == 1
-        assert "schema 99" in done.error
-        assert "upgrade vpbench" in done.error
+        outcome = vpbench(*command)
+        assert outcome.code == 1
+        assert "schema 99" in outcome.error
+        assert "upgrade vpbench" in outcome.error
     assert json.loads((folder / "run.json").read_text())["schema"] == 99
 
 
@@ -160,10 +160,10 @@ def test_a_unit_that_is_not_what_was_published(vpbench, result):
     good = path.read_text()
     path.write_text(good.replace('"value":0.', '"value":0.0', 1))
     for command in (args, ["verify", folder], ["merge", folder]):
-        done = vpbench(*command)
-        assert done.code == 1
-        assert str(path) in done.error
-        assert "remove the file and run again" in done.error
+        outcome = vpbench(*command)
+        assert outcome.code == 1
+        assert str(path) in outcome.error
+        assert "remove the file and run again" in outcome.error
     path.unlink()
     assert vpbench(*args).code == 0
     assert path.read_text() == good
@@ -172,10 +172,10 @@ def test_a_unit_that_is_not_what_was_published(vpbench, result):
 
 def test_a_folder_that_cannot_be_written(vpbench, toy, tmp_path):
     (tmp_path / "file").write_text("")
-    done = vpbench("run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "file" / "r")
-    assert done.code == 1
-    assert "cannot write" in done.error
-    assert "--out" in done.error
+    outcome = vpbench("run", *toy(), "-m", "last", *MSE, "--out", tmp_path / "file" / "r")
+    assert outcome.code == 1
+    assert "cannot write" in outcome.error
+    assert "--out" in outcome.error
 
 
 @pytest.mark.slow
@@ -186,11 +186,11 @@ def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_space(vpben
     def small_files() -> None:  # room for run.json, but not for a unit of 16 clips
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
-    done = subprocess.run(
+    outcome = subprocess.run(
         [sys.executable, "-m", "vpbench", *args], preexec_fn=small_files, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1, done.stderr
-    (line,) = done.stderr.strip().splitlines()
+    assert outcome.returncode == 1, outcome.stderr
+    (line,) = outcome.stderr.strip().splitlines()
     assert "cannot write" in line
     assert "free some space" in line
     assert "run the same command again" in line
@@ -202,9 +202,9 @@ def test_a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_space(vpben
 
 @pytest.mark.parametrize("command", ["verify", "merge", "leaderboard"])
 def test_a_folder_without_results(vpbench, tmp_path, command):
-    done = vpbench(command, tmp_path)
-    assert done.code == 1
-    assert str(tmp_path) in done.error
+    outcome = vpbench(command, tmp_path)
+    assert outcome.code == 1
+    assert str(tmp_path) in outcome.error
 
 
 @pytest.mark.slow
@@ -215,9 +215,9 @@ def test_a_stale_leaderboard_page_fails_the_check(vpbench, result, tmp_path):
     assert vpbench(*boards, "--check").code == 0
     page = tmp_path / "boards" / "toy.md"
     page.write_text(page.read_text() + "better!\n")
-    done = vpbench(*boards, "--check")
-    assert done.code == 1
-    assert "toy.md" in done.error
+    outcome = vpbench(*boards, "--check")
+    assert outcome.code == 1
+    assert "toy.md" in outcome.error
 
 
 # --- plugins ---
@@ -239,6 +239,6 @@ def test_a_plugin_that_is_broken_is_named(vpbench, tmp_path, monkeypatch, text, 
     monkeypatch.delitem(sys.modules, "broken_plugin", raising=False)
     path = tmp_path / "broken_plugin.py"
     path.write_text(text)
-    done = vpbench(*command, "--plugin", path)
-    assert done.code == 1
-    assert all(word in done.error for word in words)
+    outcome = vpbench(*command, "--plugin", path)
+    assert outcome.code == 1
+    assert all(word in outcome.error for word in words)

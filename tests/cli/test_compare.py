@@ -44,9 +44,9 @@ def results(tmp_path_factory):
 
 @pytest.mark.slow
 def test_one_document_says_it_all(vpbench, results):
-    done = vpbench("compare", results["flow"], results["last"], "--json")
-    document = done.json
-    assert done.code == 0
+    outcome = vpbench("compare", results["flow"], results["last"], "--json")
+    document = outcome.json
+    assert outcome.code == 0
     assert (document["first"], document["second"]["label"]) == (
         {"path": str(results["flow"]), "label": "needs-flow"},
         "last",
@@ -68,13 +68,18 @@ def test_one_document_says_it_all(vpbench, results):
 
 
 def test_a_table_for_people(vpbench, results):
-    done = vpbench("compare", results["last"], results["flow"], "--metric", "mse")
-    assert done.code == 0
-    assert "last (first) and needs-flow (second)" in done.out
-    assert "mse, lower is better, 20 clips" in done.out
-    assert [line.split()[0] for line in done.out.splitlines() if line.startswith("t+")] == ["t+1", "t+2", "t+3", "t+4"]
-    assert "1.0e-04" in done.out
-    assert done.out.count("  test/seq") == 5, "the worst clips"
+    outcome = vpbench("compare", results["last"], results["flow"], "--metric", "mse")
+    assert outcome.code == 0
+    assert "last (first) and needs-flow (second)" in outcome.out
+    assert "mse, lower is better, 20 clips" in outcome.out
+    assert [line.split()[0] for line in outcome.out.splitlines() if line.startswith("t+")] == [
+        "t+1",
+        "t+2",
+        "t+3",
+        "t+4",
+    ]
+    assert "1.0e-04" in outcome.out
+    assert outcome.out.count("  test/seq") == 5, "the worst clips"
 
 
 def test_other_inputs_than_frames_are_mentioned(vpbench, results, tmp_path):
@@ -86,10 +91,10 @@ def test_other_inputs_than_frames_are_mentioned(vpbench, results, tmp_path):
         folders.make_result(tmp_path, name, {"mse": [0.1]}, context=name, recordings=lambda i: f"video{i // 5}")
         for name in ("a", "b")
     )
-    done = vpbench("compare", first, second)
-    assert done.code == 0
-    assert "the predictors were shown different inputs besides frames (labels, flow)" in done.out
-    assert "mse, lower is better, 20 clips of 4 recordings" in done.out
+    outcome = vpbench("compare", first, second)
+    assert outcome.code == 0
+    assert "the predictors were shown different inputs besides frames (labels, flow)" in outcome.out
+    assert "mse, lower is better, 20 clips of 4 recordings" in outcome.out
 
 
 def test_partial_results_are_compared_and_said_to_be_partial(vpbench, results):
@@ -109,10 +114,10 @@ def test_partial_results_are_compared_and_said_to_be_partial(vpbench, results):
     ],
 )
 def test_what_cannot_be_compared(vpbench, results, args, words):
-    done = vpbench("compare", results[args[0]], results[args[1]], *args[2:])
-    assert done.code == 1
+    outcome = vpbench("compare", results[args[0]], results[args[1]], *args[2:])
+    assert outcome.code == 1
     for word in words:
-        assert word in done.error
+        assert word in outcome.error
 
 
 def test_a_result_that_is_not_finished_or_not_one(vpbench, results, tmp_path):
@@ -150,6 +155,6 @@ UNRELEASED = {"metrics": {"mse": {"released": False}}}
 def test_scores_that_do_not_mean_the_same_are_refused(vpbench, tmp_path, common, change, words):
     first = folders.make_result(tmp_path, "a", {"mse": [0.1]}, **common)
     second = folders.make_result(tmp_path, "b", {"mse": [0.1]}, **{**common, **change})
-    done = vpbench("compare", first, second)
-    assert done.code == 1
-    assert words in done.error
+    outcome = vpbench("compare", first, second)
+    assert outcome.code == 1
+    assert words in outcome.error

@@ -53,14 +53,14 @@ def state_of_the_process() -> list[object]:
 @pytest.mark.parametrize("name", sorted(rogues.WORDS))
 def test_a_predictor_that_breaks_the_contract_fails_by_name_and_alone(run, undisturbed, name):
     before = state_of_the_process()
-    done = run("-m", name, "-m", "last", *MSE)
+    outcome = run("-m", name, "-m", "last", *MSE)
     assert state_of_the_process() == before
-    assert done.code == 1
-    assert f"predictor '{name}'" in done.error
-    assert rogues.WORDS[name] in done.error
-    assert len(done.error) < 1000
-    assert done.error.isprintable()
-    (document,) = done.json["results"]
+    assert outcome.code == 1
+    assert f"predictor '{name}'" in outcome.error
+    assert rogues.WORDS[name] in outcome.error
+    assert len(outcome.error) < 1000
+    assert outcome.error.isprintable()
+    (document,) = outcome.json["results"]
     assert document["predictor"] == "last"
     assert rows(document) == undisturbed
     failed = Path(document["path"]).parents[1] / name
@@ -71,10 +71,10 @@ def test_a_predictor_that_breaks_the_contract_fails_by_name_and_alone(run, undis
 @pytest.mark.parametrize("name", ["writes-numpy", "writes-later", "oracle-writes", "unsettles"])
 def test_what_a_predictor_writes_reaches_nobody(run, undisturbed, name):
     before = state_of_the_process()
-    done = run("-m", name, "-m", "last", *MSE, "--batch-size", "3")
+    outcome = run("-m", name, "-m", "last", *MSE, "--batch-size", "3")
     assert state_of_the_process() == before
-    assert done.code == 0, done.err
-    first, second = done.json["results"]
+    assert outcome.code == 0, outcome.err
+    first, second = outcome.json["results"]
     assert rows(second) == undisturbed
     assert first["summary"]["scores"] == second["summary"]["scores"]
 
@@ -83,9 +83,9 @@ def test_what_a_predictor_writes_reaches_nobody(run, undisturbed, name):
 @pytest.mark.parametrize("name", ["mixes-batch", "remembers", "torch-random"])
 @pytest.mark.parametrize("size", ["1", "3"])
 def test_the_check_does_not_depend_on_the_size_of_a_batch(run, name, size):
-    done = run("-m", name, *MSE, "--batch-size", size)
-    assert done.code == 1
-    assert f"predictor '{name}' is refused" in done.error
+    outcome = run("-m", name, *MSE, "--batch-size", size)
+    assert outcome.code == 1
+    assert f"predictor '{name}' is refused" in outcome.error
 
 
 @pytest.mark.slow
@@ -100,8 +100,8 @@ def test_every_process_checks(run):
 
 
 def test_a_single_clip_is_predicted_again_too(run):
-    done = run("-m", "numpy-random", *MSE, "--clips", "1")
-    assert "it draws from a global random state" in done.error
+    outcome = run("-m", "numpy-random", *MSE, "--clips", "1")
+    assert "it draws from a global random state" in outcome.error
 
 
 @pytest.mark.slow
@@ -131,9 +131,9 @@ def test_info_that_raises_is_one_line(run):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(rogues.METRIC_WORDS))
 def test_a_metric_that_breaks_the_contract_is_named(run, name):
-    done = run("-m", "last", "-m", "noisy", *MSE, "--metric", name)
-    assert done.code == 1
-    lines = done.err.strip().splitlines()
+    outcome = run("-m", "last", "-m", "noisy", *MSE, "--metric", name)
+    assert outcome.code == 1
+    lines = outcome.err.strip().splitlines()
     assert 1 <= len(lines) <= 2, "a reason that both share stands in one line"
     for line in lines:
         assert f"metric '{name}'" in line
@@ -145,9 +145,9 @@ def test_a_spoiled_truth_is_read_again_for_the_next_predictor(run, vpbench, toy,
     args = [*toy(), "--plugin", ROGUES, "-m", "needs-flow", "-m", "last", "--json"]
     path = Path(args[3])
     path.write_text(path.read_text().replace("version = 1", 'version = 1\nmetrics = ["mse", "spoils-with-flow"]'))
-    done = vpbench("run", *args, "--out", tmp_path / "r")
-    assert "metric 'spoils-with-flow' changes what it measures in place" in done.error
-    (last,) = done.json["results"]
+    outcome = vpbench("run", *args, "--out", tmp_path / "r")
+    assert "metric 'spoils-with-flow' changes what it measures in place" in outcome.error
+    (last,) = outcome.json["results"]
     (alone,) = vpbench("run", *args[:4], *args[4:6], "-m", "last", "--json", "--out", tmp_path / "a").json["results"]
     assert rows(last) == rows(alone)
     assert last["summary"]["scores"]["mse"]["mean"] > 0
@@ -155,8 +155,8 @@ def test_a_spoiled_truth_is_read_again_for_the_next_predictor(run, vpbench, toy,
 
 @pytest.mark.slow
 def test_a_table_with_clips_and_steps_exchanged_is_caught_where_both_numbers_are_equal(run):
-    done = run("-m", "last", "--metric", "metric-exchanges", "--batch-size", "4")
-    assert "1 x 4 statistics (clips x steps), not 4 x 1" in done.error
+    outcome = run("-m", "last", "--metric", "metric-exchanges", "--batch-size", "4")
+    assert "1 x 4 statistics (clips x steps), not 4 x 1" in outcome.error
 
 
 # --- exceptions stay exceptions, Ctrl-C stays Ctrl-C, --json stays one document ---
@@ -169,19 +169,19 @@ def process(toy, tmp_path, *args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_debug_shows_the_traceback_of_the_plugin(run, vpbench, toy):
-    done = run("-m", "dislikes-one-clip", "-m", "last", *MSE, "--debug")
-    assert done.code == 1
-    assert 'raise ValueError("no")' in done.err
-    assert "rogues.py" in done.err
-    assert [r["predictor"] for r in done.json["results"]] == ["last"]
+    outcome = run("-m", "dislikes-one-clip", "-m", "last", *MSE, "--debug")
+    assert outcome.code == 1
+    assert 'raise ValueError("no")' in outcome.err
+    assert "rogues.py" in outcome.err
+    assert [r["predictor"] for r in outcome.json["results"]] == ["last"]
     assert "Traceback" not in run("-m", "dislikes-one-clip", *MSE).err
 
 
 @pytest.mark.slow
 def test_ctrl_c_stops_a_predictor_that_swallows_it(toy, tmp_path):
-    done = process(toy, tmp_path, "-m", "swallows", "-m", "last", *MSE)
-    assert done.returncode == 130, done.stderr
-    assert "interrupted" in done.stderr
+    outcome = process(toy, tmp_path, "-m", "swallows", "-m", "last", *MSE)
+    assert outcome.returncode == 130, outcome.stderr
+    assert "interrupted" in outcome.stderr
     assert not list((tmp_path / "r").rglob("*.jsonl"))
 
 
@@ -194,11 +194,11 @@ def test_handlers_of_signals_stay(run):
 
 @pytest.mark.slow
 def test_json_is_one_document_whatever_a_plugin_prints(toy, tmp_path):
-    done = process(toy, tmp_path, "-m", "prints", *MSE, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["results"][0]["complete"]
+    outcome = process(toy, tmp_path, "-m", "prints", *MSE, "--json")
+    assert outcome.returncode == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["results"][0]["complete"]
     for word in ("built", "python", "kept", "descriptor", "C", "bye", "bye from C"):
-        assert word in done.stderr.splitlines()
+        assert word in outcome.stderr.splitlines()
     listed = subprocess.run(
         [sys.executable, "-m", "vpbench", "show", "prints", "--plugin", ROGUES, "--json"],
         capture_output=True, text=True, check=False,

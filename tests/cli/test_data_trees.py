@@ -37,17 +37,17 @@ def check(vpbench, tmp_path):
     def call(name: str, root: Path, *args: str, data_root: str = ""):
         given = ["data", "check", name, "--data-root", f"{data_root or name}={root}", *args]
         before = folders(root)
-        done = vpbench(*given, "--json")
+        outcome = vpbench(*given, "--json")
         assert folders(root) == before, "the data root is written to"
-        assert done.code == (1 if any(f["holds"] is False for f in done.json) else 0)
-        found = {f["name"]: (f["found"], f["expected"], f["holds"]) for f in done.json}
+        assert outcome.code == (1 if any(f["holds"] is False for f in outcome.json) else 0)
+        found = {f["name"]: (f["found"], f["expected"], f["holds"]) for f in outcome.json}
 
         def read() -> str:
             text = vpbench(*given)
-            assert text.code == done.code
+            assert text.code == outcome.code
             return text.out
 
-        return done.code, found, read
+        return outcome.code, found, read
 
     return call
 
@@ -169,10 +169,10 @@ def test_ucf101(check, tmp_path, shared, monkeypatch):
 
 @pytest.mark.parametrize("name", ["cityscapes", "kitti-raw", "kitti-flow", "human36m", "ucf101"])
 def test_an_empty_folder_says_how_to_get_the_data(vpbench, tmp_path, name):
-    done = vpbench("data", "check", name, "--data-root", tmp_path)
-    assert done.code == 1
-    assert "holds no" in done.error
-    assert "http" in done.error
+    outcome = vpbench("data", "check", name, "--data-root", tmp_path)
+    assert outcome.code == 1
+    assert "holds no" in outcome.error
+    assert "http" in outcome.error
 
 
 # --- broken files: only reading them tells ---
@@ -288,16 +288,16 @@ def test_the_lists_that_other_suites_ship_for_human36m(check, tmp_path):
 
 
 def test_findings_that_hold_and_one_that_does_not(vpbench):
-    done = vpbench("data", "check", "toy", "--plugin", TOYS, "-o", "toy.sequences=3", "--json")
-    assert done.code == 0
-    assert [(f["name"], f["found"], f["holds"]) for f in done.json] == [
+    outcome = vpbench("data", "check", "toy", "--plugin", TOYS, "-o", "toy.sequences=3", "--json")
+    assert outcome.code == 0
+    assert [(f["name"], f["found"], f["holds"]) for f in outcome.json] == [
         ("test: sequences", "3 (24 frames)", True),
         ("train: sequences", "3 (24 frames)", True),
     ]
-    done = vpbench("data", "check", "toy", "--plugin", TOYS, "-o", "toy.unreadable=2")
-    assert done.code == 1
-    assert "\ntest: missing or unreadable:\n  seq is broken\n" in done.out
-    assert "NO" in done.out
+    outcome = vpbench("data", "check", "toy", "--plugin", TOYS, "-o", "toy.unreadable=2")
+    assert outcome.code == 1
+    assert "\ntest: missing or unreadable:\n  seq is broken\n" in outcome.out
+    assert "NO" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -313,6 +313,6 @@ def test_findings_that_hold_and_one_that_does_not(vpbench):
 )
 def test_usage(vpbench, tmp_path, args, words):
     video = write_video(tmp_path / "a.avi", known_frames(3))
-    done = vpbench("data", "check", "--plugin", TOYS, *(str(video) if arg == "VIDEO" else arg for arg in args))
-    assert done.code == 2
-    assert words in done.error
+    outcome = vpbench("data", "check", "--plugin", TOYS, *(str(video) if arg == "VIDEO" else arg for arg in args))
+    assert outcome.code == 2
+    assert words in outcome.error

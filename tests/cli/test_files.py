@@ -30,9 +30,9 @@ def evaluate(vpbench, tmp_path):
     return run
 
 
-def summary(done):
-    assert done.code == 0, done.error
-    return done.json["results"][0]["summary"]
+def summary(outcome):
+    assert outcome.code == 0, outcome.error
+    return outcome.json["results"][0]["summary"]
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_a_damaged_video_is_refused_by_name_and_can_be_left_out(evaluate, vpbenc
     root.mkdir()
     for name in ("C_damaged.avi", "good.avi"):
         shutil.copy(cases / name, root)
-    done = evaluate(root)
-    assert done.code == 1
-    assert "C_damaged.avi: does not decode" in done.error
-    assert "--allow-partial" in done.error
+    outcome = evaluate(root)
+    assert outcome.code == 1
+    assert "C_damaged.avi: does not decode" in outcome.error
+    assert "--allow-partial" in outcome.error
     alone = summary(evaluate(cases / "good.avi"))
     partial = summary(evaluate(root, "--allow-partial"))
     assert (partial["clips"], partial["partial_reason"]) == (3, "1 unreadable sequences left out")
@@ -71,36 +71,36 @@ def test_a_damaged_video_is_refused_by_name_and_can_be_left_out(evaluate, vpbenc
     ],
 )
 def test_pictures_that_are_no_frames_of_one_video(evaluate, cases, tmp_path, name, words):
-    done = evaluate(cases / name)
-    assert done.code == 1
-    assert all(word in done.error for word in words)
+    outcome = evaluate(cases / name)
+    assert outcome.code == 1
+    assert all(word in outcome.error for word in words)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
 def test_predict_turns_a_video_upright_and_opens_any_name(vpbench, cases, tmp_path):
-    done = vpbench("predict", "-m", "repeat", cases / "B_rotated.mp4", "--out", tmp_path / "b", "--json")
-    assert done.json["size"] == [96, 64]
-    done = vpbench("predict", "-m", "repeat", cases / "12:30:00.mp4", "--out", tmp_path / "i", "--json")
-    assert (done.code, done.json["size"]) == (0, [64, 96])
+    outcome = vpbench("predict", "-m", "repeat", cases / "B_rotated.mp4", "--out", tmp_path / "b", "--json")
+    assert outcome.json["size"] == [96, 64]
+    outcome = vpbench("predict", "-m", "repeat", cases / "12:30:00.mp4", "--out", tmp_path / "i", "--json")
+    assert (outcome.code, outcome.json["size"]) == (0, [64, 96])
 
 
 @pytest.mark.parametrize("command", [["run", "-p"], ["train"]])
 def test_a_byte_order_mark_is_read_over(vpbench, cases, tmp_path, command):
-    done = vpbench(*command, cases / "M_bom.toml")
-    assert done.code == 2
-    assert "Invalid statement" not in done.error
+    outcome = vpbench(*command, cases / "M_bom.toml")
+    assert outcome.code == 2
+    assert "Invalid statement" not in outcome.error
     wide = tmp_path / "wide.toml"
     wide.write_bytes((cases / "M_bom.toml").read_text(encoding="utf-8-sig").encode("utf-16"))
-    done = vpbench(*command, wide)
-    assert done.code == 2
-    assert "not encoded in UTF-8 (probably in UTF-16); save it as UTF-8" in done.error
+    outcome = vpbench(*command, wide)
+    assert outcome.code == 2
+    assert "not encoded in UTF-8 (probably in UTF-16); save it as UTF-8" in outcome.error
 
 
 @pytest.mark.slow
 def test_long_names_are_saved_and_read_back(evaluate, cases, tmp_path):
-    done = evaluate(cases / "N_long", "--save-predictions", "--pictures", "1")
-    score = summary(done)["scores"]["mse"]["mean"]
+    outcome = evaluate(cases / "N_long", "--save-predictions", "--pictures", "1")
+    score = summary(outcome)["scores"]["mse"]["mean"]
     (predictions,) = (tmp_path / "out").rglob("predictions")
     assert len(list(predictions.iterdir())) == 3
     assert len(list((tmp_path / "out").rglob("samples/*.png"))) == 1
@@ -113,9 +113,9 @@ def test_what_is_no_file_is_refused_at_once(vpbench, evaluate, tmp_path):
     write_picture(tmp_path / "root/walk/1.png", known_frames(1)[0])
     os.mkfifo(tmp_path / "root/pipe.avi")
     os.mkfifo(tmp_path / "root/walk/0.png")
-    done = evaluate(tmp_path / "root")
-    assert (done.code, "pipe.avi: is a FIFO, not a regular file" in done.error) == (1, True)
+    outcome = evaluate(tmp_path / "root")
+    assert (outcome.code, "pipe.avi: is a FIFO, not a regular file" in outcome.error) == (1, True)
     assert summary(evaluate(tmp_path / "root", "--allow-partial"))["clips"] == 1
     for path in (tmp_path / "root/pipe.avi", tmp_path / "root/walk/0.png", "/dev/zero"):
-        done = vpbench("predict", "-m", "repeat", path)
-        assert (done.code, "not a regular file" in done.error) == (1, True)
+        outcome = vpbench("predict", "-m", "repeat", path)
+        assert (outcome.code, "not a regular file" in outcome.error) == (1, True)

@@ -106,10 +106,10 @@ def test_a_result_with_such_a_value_is_refused_by_every_command(commands, result
     edit(result / "run.json", change)
     sign(result)
     before = files(tmp_path)
-    for name, done in commands().items():
-        assert done.code == 1, name
-        assert words in done.error, name
-        assert str(result / "run.json") in done.error
+    for name, outcome in commands().items():
+        assert outcome.code == 1, name
+        assert words in outcome.error, name
+        assert str(result / "run.json") in outcome.error
     assert files(tmp_path) == before
 
 
@@ -123,13 +123,13 @@ def test_what_is_no_file_is_refused_and_not_waited_for(vpbench, result, tmp_path
         "a folder": Path.mkdir,
         "larger than": lambda p: (p.touch(), os.truncate(p, 2**40)),
     }[kind](path)
-    done = vpbench("leaderboard", result, "--out", tmp_path / "boards")
-    assert done.code == 1
-    assert str(path) in done.error
-    assert kind in done.error
-    done = vpbench("verify", result, "--plugin", TOYS)
-    assert done.code == 1
-    assert str(path) in done.error
+    outcome = vpbench("leaderboard", result, "--out", tmp_path / "boards")
+    assert outcome.code == 1
+    assert str(path) in outcome.error
+    assert kind in outcome.error
+    outcome = vpbench("verify", result, "--plugin", TOYS)
+    assert outcome.code == 1
+    assert str(path) in outcome.error
 
 
 def test_an_unreadable_summary_is_made_again(vpbench, result):
@@ -160,10 +160,10 @@ def test_texts_of_files_are_shown_as_they_were_typed_and_never_as_markup(command
         edit(result / "summary.json", summary)
         edit(result / "summary.json", lambda value: value.update(partial=partial))  # noqa: B023
         sign(result)
-        for done in commands().values():
-            printed = done.out + done.err
+        for outcome in commands().values():
+            printed = outcome.out + outcome.err
             assert not [text for text in ("\x1b", "\u202e", "\n# forged") if text in f"\n{printed}"]
-            assert len(done.err.splitlines()) <= 1
+            assert len(outcome.err.splitlines()) <= 1
         for page in (tmp_path / "boards").glob("*.md"):
             text = page.read_text().replace("\\]", "")
             assert not [
@@ -173,9 +173,9 @@ def test_texts_of_files_are_shown_as_they_were_typed_and_never_as_markup(command
 
 def test_json_output_holds_no_control_characters_and_any_terminal_takes_it(vpbench, result):
     edit(result / "run.json", lambda run: run.update(paper="é\x9b31m\u202e"))
-    done = vpbench("show", result, "--json")
-    assert done.out.isascii()
-    assert done.json["run"]["paper"] == "é\x9b31m\u202e"
+    outcome = vpbench("show", result, "--json")
+    assert outcome.out.isascii()
+    assert outcome.json["run"]["paper"] == "é\x9b31m\u202e"
 
 
 def test_texts_of_reported_tables_are_escaped(vpbench, result, tmp_path):
@@ -208,10 +208,10 @@ def test_a_protocol_with_such_a_value_is_refused(vpbench, tmp_path, old, new, wo
     assert old in TOML
     path = tmp_path / "toy.toml"
     path.write_text(TOML.replace(old, new))
-    done = vpbench("run", "-p", path, "-m", "last", "--plugin", TOYS, "--out", tmp_path / "r")
-    assert done.code == 2
-    assert str(path) in done.error
-    assert words in done.error
+    outcome = vpbench("run", "-p", path, "-m", "last", "--plugin", TOYS, "--out", tmp_path / "r")
+    assert outcome.code == 2
+    assert str(path) in outcome.error
+    assert words in outcome.error
     assert not (tmp_path / "r").exists()
 
 
@@ -226,10 +226,10 @@ def test_a_protocol_with_such_a_value_is_refused(vpbench, tmp_path, old, new, wo
 def test_a_suite_with_such_a_value_is_refused(vpbench, tmp_path, text, words):
     path = tmp_path / "suite.toml"
     path.write_text(f'schema = 1\nprotocols = ["toy"]\npredictors = [{{ name = "last" }}]\n{text}\n')
-    done = vpbench("run", path, "--out", tmp_path / "r")
-    assert done.code == 2
-    assert str(path) in done.error
-    assert words in done.error
+    outcome = vpbench("run", path, "--out", tmp_path / "r")
+    assert outcome.code == 2
+    assert str(path) in outcome.error
+    assert words in outcome.error
 
 
 PLUGIN = """
@@ -338,21 +338,21 @@ RUN = ["-m", "needs-flow", "--annotate", "flow=fragile-flow", "--metric", "fragi
 def test_an_exception_of_a_plugin_is_no_bug_of_vpbench(fragile, tmp_path, place, args):
     if args == ["run"]:
         args = ["run", "-p", tmp_path / "toy.toml", *RUN, "--out", tmp_path / "r"]
-    done = fragile(place, "raise ValueError('wrong\\x1b[31m')", *args)
-    line = done.err.splitlines()[-1]
-    assert done.code == 1
+    outcome = fragile(place, "raise ValueError('wrong\\x1b[31m')", *args)
+    line = outcome.err.splitlines()[-1]
+    assert outcome.code == 1
     assert "ValueError: wrong" in line and "\x1b" not in line
     assert "bug of vpbench" not in line
     assert ("annotator of flow, dataset" if place == "annotate" else "fragile") in line
 
 
 def test_a_plugin_that_cannot_add_its_commands_is_warned_of_and_the_others_stay(fragile):
-    done = fragile("register_commands", "raise ValueError('no')", "--help", COMMAND="half-done")
-    assert done.code == 0
-    assert "leaderboard" in done.out
-    assert "half-done" not in done.out
-    assert "plugin " in done.error
-    assert "adds no command: ValueError: no" in done.error
+    outcome = fragile("register_commands", "raise ValueError('no')", "--help", COMMAND="half-done")
+    assert outcome.code == 0
+    assert "leaderboard" in outcome.out
+    assert "half-done" not in outcome.out
+    assert "plugin " in outcome.error
+    assert "adds no command: ValueError: no" in outcome.error
 
 
 @pytest.mark.parametrize(
@@ -372,26 +372,26 @@ def test_a_plugin_that_cannot_add_its_commands_is_warned_of_and_the_others_stay(
     ],
 )
 def test_troubles_of_the_system_have_their_own_line(fragile, how, words):
-    done = fragile("command", how, "mine")
-    assert done.code == 1
-    assert words in done.error
-    assert "bug of vpbench" not in done.error
+    outcome = fragile("command", how, "mine")
+    assert outcome.code == 1
+    assert words in outcome.error
+    assert "bug of vpbench" not in outcome.error
 
 
 @pytest.mark.parametrize("name", ["../../x", "\x1b[31m", ""])
 def test_a_plugin_registers_names_only(fragile, name):
-    done = fragile("", "", "list", NAMED=name)
-    assert done.code == 1
-    assert "fragile.py: the predictor " in done.error
-    assert "is registered by what is not a name" in done.error
+    outcome = fragile("", "", "list", NAMED=name)
+    assert outcome.code == 1
+    assert "fragile.py: the predictor " in outcome.error
+    assert "is registered by what is not a name" in outcome.error
 
 
 @pytest.mark.parametrize("name", ["../../x", "a\nb"])
 def test_a_sequence_whose_name_leads_elsewhere_is_refused(fragile, tmp_path, name):
     args = ["run", "-p", tmp_path / "toy.toml", "-m", "last", "--metric", "mse", "--save-predictions"]
-    done = fragile("names", name, *args, "--out", tmp_path / "r")
-    assert done.code == 1
-    assert "cannot name a sequence" in done.error
+    outcome = fragile("names", name, *args, "--out", tmp_path / "r")
+    assert outcome.code == 1
+    assert "cannot name a sequence" in outcome.error
     assert not (tmp_path / "r").exists()
 
 
@@ -410,20 +410,20 @@ def shell(command, **env):
 
 def test_a_terminal_of_another_encoding_shows_what_it_can():
     for encoding in ("ascii", "latin-1"):
-        done = shell("vpbench show '日'", PYTHONIOENCODING=encoding, LANG="C")
-        assert done.returncode == 2
-        assert done.stderr.startswith(b"vpbench: nothing is named '")
-    assert b"'\\u65e5'" in done.stderr
+        outcome = shell("vpbench show '日'", PYTHONIOENCODING=encoding, LANG="C")
+        assert outcome.returncode == 2
+        assert outcome.stderr.startswith(b"vpbench: nothing is named '")
+    assert b"'\\u65e5'" in outcome.stderr
 
 
 def test_an_output_that_nobody_reads_ends_quietly():
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
+    outcome = subprocess.run(
         [sys.executable, "-m", "vpbench", "list"], stdout=writing, stderr=subprocess.PIPE, timeout=100, check=False
     )
     os.close(writing)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert (outcome.returncode, outcome.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize(
@@ -436,10 +436,10 @@ def test_an_output_that_nobody_reads_ends_quietly():
     ],
 )
 def test_streams_and_folders_that_are_gone(command, code, words, tmp_path):
-    done = shell(f"cd {tmp_path}; {command}", PYTHONPATH=str(Path(__file__).parents[2]))
-    assert done.returncode == code, done.stderr
-    assert words in done.stderr
-    assert len(done.stderr.splitlines()) <= 1
+    outcome = shell(f"cd {tmp_path}; {command}", PYTHONPATH=str(Path(__file__).parents[2]))
+    assert outcome.returncode == code, outcome.stderr
+    assert words in outcome.stderr
+    assert len(outcome.stderr.splitlines()) <= 1
 
 
 # --- spoiled at random ---
@@ -496,12 +496,12 @@ def spoil_result(folder, rng):
 @pytest.mark.parametrize("seed", range(20))
 def test_a_result_spoiled_at_random_is_read_or_refused_in_one_line(commands, result, tmp_path, seed):
     spoil_result(result, random.Random(seed))
-    for name, done in commands().items():
-        assert done.code in (0, 1), name
-        assert "bug of vpbench" not in done.err, name
-        assert len(done.err.splitlines()) <= 1, done.err
-        assert all(c.isprintable() or c == "\n" for c in done.out + done.err), name
-        assert len(done.out + done.err) < 100_000
+    for name, outcome in commands().items():
+        assert outcome.code in (0, 1), name
+        assert "bug of vpbench" not in outcome.err, name
+        assert len(outcome.err.splitlines()) <= 1, outcome.err
+        assert all(c.isprintable() or c == "\n" for c in outcome.out + outcome.err), name
+        assert len(outcome.out + outcome.err) < 100_000
     assert {path.name for path in tmp_path.iterdir()} <= {"r", "boards", "cache"}
 
 
@@ -541,8 +541,8 @@ def test_toml_spoiled_at_random_is_read_or_refused_in_one_line(vpbench, tmp_path
     path.parent.mkdir()
     path.write_text("".join(f"{json.dumps(k)} = {toml(v)}\n" for k, v in spoil(document, rng).items() if v is not None))
     where = [path.parent, tmp_path / "none"] if document is TABLE else [path]
-    done = vpbench(*command, *where, "--plugin", TOYS)
-    assert done.code in (0, 1, 2)
-    assert "bug of" not in done.err
-    assert all(c.isprintable() or c == "\n" for c in done.out + done.err)
-    assert len(done.err.splitlines()) <= 1
+    outcome = vpbench(*command, *where, "--plugin", TOYS)
+    assert outcome.code in (0, 1, 2)
+    assert "bug of" not in outcome.err
+    assert all(c.isprintable() or c == "\n" for c in outcome.out + outcome.err)
+    assert len(outcome.err.splitlines()) <= 1

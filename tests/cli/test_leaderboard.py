@@ -57,8 +57,8 @@ def test_one_bad_result_refuses_the_page_by_name(vpbench, toy, tmp_path):
     before = (tmp_path / "pages/toy.md").read_bytes()
     (bad,) = find_results(tmp_path / "o/toy/last")
     shutil.rmtree(bad / "units")
-    done = vpbench("leaderboard", tmp_path / "o", "--out", tmp_path / "pages")
-    assert done.code == 1
-    assert f"{bad} has a summary, but no rows" in done.error
-    assert "no page was written" in done.error
+    outcome = vpbench("leaderboard", tmp_path / "o", "--out", tmp_path / "pages")
+    assert outcome.code == 1
+    assert f"{bad} has a summary, but no rows" in outcome.error
+    assert "no page was written" in outcome.error
     assert (tmp_path / "pages/toy.md").read_bytes() == before

@@ -77,11 +77,11 @@ def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path, m
     ]
     flags = [flag for name in dict.fromkeys(entry["name"] for entry in entries) for flag in ("-m", name)]
     flags += ["--clips", "1", "--allow-partial", "--metric", "mse", "--out", tmp_path / "r", "--json"]
-    done = vpbench("run", MATRIX, *roots, *flags)
-    assert done.json["failures"] == []
-    assert done.code == 0
+    outcome = vpbench("run", MATRIX, *roots, *flags)
+    assert outcome.json["failures"] == []
+    assert outcome.code == 0
     asked = {(p, entry["name"]) for entry in entries for p in entry.get("protocols", suite["protocols"])}
-    results = done.json["results"]
+    results = outcome.json["results"]
     assert {(r["protocol"], ":".join(filter(None, (r["predictor"], r["preset"])))) for r in results} == asked
     assert all(r["complete"] and r["summary"]["scores"]["mse"]["clips"] == 1 for r in results)
     assert len(find_results(tmp_path / "r")) == len(results) == len(asked)

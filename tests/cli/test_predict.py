@@ -33,9 +33,9 @@ def at(image: Image.Image, column: int, row: int, columns: int, rows: int) -> tu
 
 
 def test_repeat_gives_the_last_frame_to_the_byte(vpbench, video, tmp_path):
-    done = vpbench("predict", "-m", "repeat", video, "--out", tmp_path / "out", "--horizon", "3")
-    assert done.code == 0
-    assert "repeat: 3 steps after frames 4 to 7 of film.mkv (15x25)" in done.out
+    outcome = vpbench("predict", "-m", "repeat", video, "--out", tmp_path / "out", "--horizon", "3")
+    assert outcome.code == 0
+    assert "repeat: 3 steps after frames 4 to 7 of film.mkv (15x25)" in outcome.out
     frames = [f"frames/000{step}.png" for step in (1, 2, 3)]
     others = ["prediction.gif", "prediction.json", "prediction.mp4", "strip.png"]
     assert files(tmp_path / "out") == [*frames, *others]
@@ -144,9 +144,9 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(vpbench, video, tmp_pat
     vpbench("predict", "-m", "repeat", video, "--out", out)
     (out / "frames" / "mine.png").write_bytes(b"mine")
     before = files(out)
-    done = vpbench("predict", "-m", "repeat", video, "--out", out, "--horizon", "2")
-    assert done.code == 1
-    assert "holds frames/mine.png, which `vpbench predict` did not write" in done.error
+    outcome = vpbench("predict", "-m", "repeat", video, "--out", out, "--horizon", "2")
+    assert outcome.code == 1
+    assert "holds frames/mine.png, which `vpbench predict` did not write" in outcome.error
     assert files(out) == before
 
 
@@ -167,9 +167,9 @@ def test_an_error_while_writing_leaves_what_was_there(vpbench, video, tmp_path, 
 
     monkeypatch.setattr("vpbench.pages.continuation._write_mp4", full)
     for folder in (out, tmp_path / "other"):
-        done = vpbench("predict", "-m", "repeat", video, "--out", folder)
-        assert done.code == 1
-        assert "No space left on device; free some space" in done.error
+        outcome = vpbench("predict", "-m", "repeat", video, "--out", folder)
+        assert outcome.code == 1
+        assert "No space left on device; free some space" in outcome.error
         assert files(tmp_path) == before
 
 
@@ -204,23 +204,25 @@ def test_an_earlier_prediction_comes_back_if_the_rename_fails(vpbench, video, tm
     ],
 )
 def test_what_cannot_be_is_one_line(vpbench, video, tmp_path, args, code, words):
-    done = vpbench("predict", *TOYS, *args, video, "--out", tmp_path / "out")
-    assert done.code == code
+    outcome = vpbench("predict", *TOYS, *args, video, "--out", tmp_path / "out")
+    assert outcome.code == code
     for word in words:
-        assert word in done.error
+        assert word in outcome.error
     assert not (tmp_path / "out").exists()
 
 
 def test_saved_predictions_are_of_clips_that_a_video_is_not(vpbench, video, tmp_path):
     np.save(tmp_path / "other@0.npy", np.zeros((10, 15, 25, 3), np.uint8))
-    done = vpbench("predict", "-m", f"saved:{tmp_path}", video, "--out", tmp_path / "out")
-    assert done.code == 1
-    assert "clip film.mkv@4: there is no" in done.error
+    outcome = vpbench("predict", "-m", f"saved:{tmp_path}", video, "--out", tmp_path / "out")
+    assert outcome.code == 1
+    assert "clip film.mkv@4: there is no" in outcome.error
 
 
 @pytest.mark.slow
 def test_a_real_folder_of_pictures(vpbench, shared, tmp_path):
     path = next((shared / "data" / "kitti_raw").glob("*/*/image_02/data"))
-    done = vpbench("predict", "-m", "flow-extrapolation", path, "--out", tmp_path / "out", "--size", "96x128", "--json")
-    assert done.code == 0
-    assert len([name for name in done.json["files"] if "/frames/" in name]) == 10
+    outcome = vpbench(
+        "predict", "-m", "flow-extrapolation", path, "--out", tmp_path / "out", "--size", "96x128", "--json"
+    )
+    assert outcome.code == 0
+    assert len([name for name in outcome.json["files"] if "/frames/" in name]) == 10

@@ -27,10 +27,10 @@ def only(root: Path, label: str) -> Path:
 
 @pytest.mark.slow
 def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
-    done = vpbench("run", *toy(), "-m", "last", *MSE, "--metric", "psnr", "--out", tmp_path / "r", "--json")
-    assert done.code == 0
-    assert done.err == ""
-    (document,) = done.json["results"]
+    outcome = vpbench("run", *toy(), "-m", "last", *MSE, "--metric", "psnr", "--out", tmp_path / "r", "--json")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    (document,) = outcome.json["results"]
     folder = Path(document["path"])
     run = json.loads((folder / "run.json").read_text())
     assert folder == tmp_path / "r" / "toy" / "last" / run["identity_hash"][:12]
@@ -92,11 +92,11 @@ def test_the_seed_and_the_samples_decide_what_a_stochastic_predictor_draws(vpben
 def test_a_failing_predictor_fails_alone(vpbench, toy, tmp_path):
     bad = ["raises", "not-a-number", "wrong-shape", "wrong-type", "too-bright"]
     flags = [flag for name in bad for flag in ("-m", name)]
-    done = vpbench("run", *toy(), "-m", "last", *flags, "-m", "noisy", *MSE, "--out", tmp_path / "r", "--json")
-    assert done.code == 1
-    assert [r["predictor"] for r in done.json["results"]] == ["last", "noisy"]
-    assert all(r["complete"] for r in done.json["results"])
-    lines = done.err.strip().splitlines()
+    outcome = vpbench("run", *toy(), "-m", "last", *flags, "-m", "noisy", *MSE, "--out", tmp_path / "r", "--json")
+    assert outcome.code == 1
+    assert [r["predictor"] for r in outcome.json["results"]] == ["last", "noisy"]
+    assert all(r["complete"] for r in outcome.json["results"])
+    lines = outcome.err.strip().splitlines()
     assert len(lines) == len(bad)
     for name, line, words in zip(bad, lines, [
         "clip 'test/seq000@0': ValueError: no idea",
@@ -112,19 +112,19 @@ def test_a_failing_predictor_fails_alone(vpbench, toy, tmp_path):
 
 @pytest.mark.slow
 def test_values_barely_beyond_the_range_are_clamped_and_counted(vpbench, toy, tmp_path):
-    done = vpbench("run", *toy(), "-m", "slightly-bright", *MSE, "--out", tmp_path, "--json")
-    (result,) = done.json["results"]
+    outcome = vpbench("run", *toy(), "-m", "slightly-bright", *MSE, "--out", tmp_path, "--json")
+    (result,) = outcome.json["results"]
     assert result["summary"]["clamped_frames"] == 20 * 4
     assert all(row["clamped"] for row in api.load(result["path"]).rows())
 
 
 @pytest.mark.slow
 def test_an_oracle_sees_the_truth_and_is_marked(vpbench, toy, tmp_path):
-    done = vpbench("run", *toy(), "-m", "seer", *MSE, "--metric", "miou", "--out", tmp_path, "--json")
-    scores = done.json["results"][0]["summary"]["scores"]
+    outcome = vpbench("run", *toy(), "-m", "seer", *MSE, "--metric", "miou", "--out", tmp_path, "--json")
+    scores = outcome.json["results"][0]["summary"]["scores"]
     assert scores["mse"]["per_step"] == [0, 0, 0, 0]
     assert scores["miou"]["per_step"] == [1, 1, 1, 1]
-    assert api.load(done.json["results"][0]["path"]).run.sees_truth is True
+    assert api.load(outcome.json["results"][0]["path"]).run.sees_truth is True
 
 
 @pytest.mark.slow
@@ -174,8 +174,8 @@ def test_saved_predictions_are_made_for_a_result_that_is_already_there(vpbench, 
 
 def test_anchored_clips_score_their_last_frame_only_and_have_no_mean(vpbench, toy, tmp_path):
     sampling = 'kind = "anchored"\ncontext = 2\ntarget = 6\nsteps = [1, 3]\n'
-    done = vpbench("run", *toy(sampling=sampling), "-m", "needs-flow", *MSE, "--out", tmp_path, "--json")
-    result = api.load(done.json["results"][0]["path"])
+    outcome = vpbench("run", *toy(sampling=sampling), "-m", "needs-flow", *MSE, "--out", tmp_path, "--json")
+    result = api.load(outcome.json["results"][0]["path"])
     rows = list(result.rows())
     assert {(row["clip"], row["step"]) for row in rows if "seq004" in row["clip"]} == {
         ("test/seq004@4", 1),
@@ -188,8 +188,8 @@ def test_anchored_clips_score_their_last_frame_only_and_have_no_mean(vpbench, to
 
 @pytest.mark.slow
 def test_a_metric_that_cannot_apply_is_skipped_by_default_and_an_error_when_named(vpbench, toy, tmp_path):
-    done = vpbench("run", *toy(dataset="toy-frames"), "-m", "last", "--out", tmp_path, "--json")
-    skipped = done.json["results"][0]["summary"]["skipped"]
+    outcome = vpbench("run", *toy(dataset="toy-frames"), "-m", "last", "--out", tmp_path, "--json")
+    skipped = outcome.json["results"][0]["summary"]["skipped"]
     assert skipped["miou"] == "the dataset has no semantics"
     named = vpbench("run", *toy(dataset="toy-frames"), "-m", "last", "--metric", "miou", "--out", tmp_path)
     assert named.code == 1
@@ -198,10 +198,10 @@ def test_a_metric_that_cannot_apply_is_skipped_by_default_and_an_error_when_name
 
 
 def test_the_table_on_the_terminal_shows_every_step_and_where_the_result_lies(vpbench, toy, tmp_path):
-    done = vpbench("run", *toy(), "-m", "last", *MSE, "--metric", "psnr", "--out", tmp_path)
-    assert "t+1" in done.out
-    assert "t+4" in done.out
-    assert str(only(tmp_path, "last")) in done.out
+    outcome = vpbench("run", *toy(), "-m", "last", *MSE, "--metric", "psnr", "--out", tmp_path)
+    assert "t+1" in outcome.out
+    assert "t+4" in outcome.out
+    assert str(only(tmp_path, "last")) in outcome.out
     shown = vpbench("show", only(tmp_path, "last"), "--json").json
     assert shown["summary"]["clips"] == 20
 
@@ -237,10 +237,10 @@ def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, ca
     [("nothing", "'nothing' failed on 'last'"), ("words", "a statistic is numbers"), ("vectors", "makes no score")],
 )
 def test_a_metric_that_breaks_its_contract_is_named_and_fails_the_cell(vpbench, toy, tmp_path, metric, words):
-    done = vpbench("run", *toy(), "-m", "last", "--metric", metric, "--out", tmp_path)
-    assert done.code == 1
-    assert repr(metric) in done.error
-    assert words in done.error
+    outcome = vpbench("run", *toy(), "-m", "last", "--metric", metric, "--out", tmp_path)
+    assert outcome.code == 1
+    assert repr(metric) in outcome.error
+    assert words in outcome.error
 
 
 @pytest.mark.slow

@@ -39,8 +39,8 @@ def tree(root: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 def test_a_suite_gives_what_its_runs_give_one_by_one(vpbench, suite, toy, tmp_path):
     args = suite('name = "last"', 'name = "noisy"\nseeds = [0, 2]\nsamples = 3', 'name = "with-options:wide"')
-    done = vpbench(*args)
-    assert (done.code, done.err) == (0, "")
+    outcome = vpbench(*args)
+    assert (outcome.code, outcome.err) == (0, "")
     for protocol in ("toy", "bare"):
         single = ["run", *toy()[:2], "-p", tmp_path / f"{protocol}.toml", "--out", tmp_path / "single", *MSE]
         assert vpbench(*single, "-m", "last", "-m", "with-options:wide").code == 0
@@ -55,9 +55,9 @@ def test_what_does_not_fit_fails_alone_and_is_told_at_the_end(vpbench, suite, tm
     bad = ["needs-flow", "short", "raises", "lats", "with-options:wid"]
     entries = [f'name = "{name}"' for name in bad]
     args = suite('name = "last"', *entries, 'name = "noisy"', protocols='"toy.toml", "scens", "bare.toml"')
-    done = vpbench(*args)
-    assert done.code == 1
-    lines = done.err.splitlines()
+    outcome = vpbench(*args)
+    assert outcome.code == 1
+    lines = outcome.err.splitlines()
     for words in (
         "bare: needs-flow: predictor 'needs-flow' requires flow",
         "toy: short: predictor 'short' predicts at most 1 steps; toy asks for 4",
@@ -69,22 +69,22 @@ def test_what_does_not_fit_fails_alone_and_is_told_at_the_end(vpbench, suite, tm
         assert [line for line in lines if line.startswith(f"vpbench: {words}")], words
     assert "vpbench: scens: there is no protocol 'scens'; did you mean 'scenes'?" in lines
     assert len(lines) == 10
-    table = [line.split() for line in done.out.splitlines()[-3:]]
+    table = [line.split() for line in outcome.out.splitlines()[-3:]]
     assert table == [
         ["toy", "done", "done", "failed", "failed", "failed", "failed", "done"],
         ["scens", *["failed"] * 7],
         ["bare", "done", "failed", "failed", "failed", "failed", "failed", "done"],
     ]
-    done = [path.parent.parent.name for path in (tmp_path / "r").rglob("summary.json")]
-    assert sorted(done) == ["last", "last", "needs-flow", "noisy", "noisy"]
+    outcome = [path.parent.parent.name for path in (tmp_path / "r").rglob("summary.json")]
+    assert sorted(outcome) == ["last", "last", "needs-flow", "noisy", "noisy"]
 
 
 @pytest.mark.slow
 def test_json_is_one_document_with_an_entry_for_each_job(vpbench, suite):
-    done = vpbench(*suite('name = "last"', 'name = "short"\nseeds = [1]'), "--json")
-    assert done.code == 1
-    assert done.json["suite"] == "table"
-    results = done.json["results"]
+    outcome = vpbench(*suite('name = "last"', 'name = "short"\nseeds = [1]'), "--json")
+    assert outcome.code == 1
+    assert outcome.json["suite"] == "table"
+    results = outcome.json["results"]
     assert [(r["protocol"], r["predictor"], r["seed"], r["complete"]) for r in results] == [
         ("toy", "last", 0, True), ("toy", "short", 1, False), ("bare", "last", 0, True), ("bare", "short", 1, False),
     ]  # fmt: skip
@@ -92,7 +92,7 @@ def test_json_is_one_document_with_an_entry_for_each_job(vpbench, suite):
     assert "at most 1 steps" in results[1]["error"]
     assert (results[1]["path"], results[1]["summary"]) == (None, None)
     assert results[0]["summary"]["scores"]["mse"]["clips"] == 20
-    assert len(done.json["failures"]) == 2
+    assert len(outcome.json["failures"]) == 2
 
 
 @pytest.mark.slow
@@ -116,20 +116,20 @@ def test_a_result_that_was_spoiled_fails_alone(vpbench, suite, tmp_path):
     unit.write_text("spoiled")
     for path in (tmp_path / "r" / "toy" / "noisy").rglob("units/*"):
         path.unlink()
-    done = vpbench(*args)
-    assert done.code == 1
-    assert done.error.startswith("vpbench: toy: last: ")
-    assert str(unit) in done.error
+    outcome = vpbench(*args)
+    assert outcome.code == 1
+    assert outcome.error.startswith("vpbench: toy: last: ")
+    assert str(unit) in outcome.error
     assert len(list((tmp_path / "r" / "toy" / "noisy").rglob("units/*"))) == 2
 
 
 @pytest.mark.slow
 def test_data_that_cannot_be_read_fail_their_protocol_in_one_line(vpbench, suite, toy):
     toy("torn", broken=18)
-    done = vpbench(*suite('name = "last"', 'name = "noisy"', protocols='"torn.toml", "bare.toml"'))
-    assert done.code == 1
-    assert done.error == "vpbench: torn: test/seq018: does not decode"
-    assert [line.split() for line in done.out.splitlines()[-2:]] == [
+    outcome = vpbench(*suite('name = "last"', 'name = "noisy"', protocols='"torn.toml", "bare.toml"'))
+    assert outcome.code == 1
+    assert outcome.error == "vpbench: torn: test/seq018: does not decode"
+    assert [line.split() for line in outcome.out.splitlines()[-2:]] == [
         ["torn", "failed", "failed"],
         ["bare", "done", "done"],
     ]
@@ -138,9 +138,9 @@ def test_data_that_cannot_be_read_fail_their_protocol_in_one_line(vpbench, suite
 @pytest.mark.slow
 def test_one_entry_twice_is_told_and_the_first_evaluated(vpbench, suite):
     same = 'name = "with-options:wide"\noptions = { width = 8 }'
-    done = vpbench(*suite('name = "with-options:wide"', same, 'name = "last"', protocols='"toy.toml"'), "--json")
-    assert [r["complete"] for r in done.json["results"]] == [True, False, True]
-    assert "asked for twice" in done.json["results"][1]["error"]
+    outcome = vpbench(*suite('name = "with-options:wide"', same, 'name = "last"', protocols='"toy.toml"'), "--json")
+    assert [r["complete"] for r in outcome.json["results"]] == [True, False, True]
+    assert "asked for twice" in outcome.json["results"][1]["error"]
 
 
 @pytest.mark.slow
@@ -154,8 +154,8 @@ def test_one_entry_twice_is_told_and_the_first_evaluated(vpbench, suite):
 )
 def test_p_and_m_narrow_a_suite(vpbench, suite, tmp_path, flags, expected):
     args = suite('name = "last"', 'name = "noisy"', 'name = "with-options:wide"')
-    done = vpbench(*args, *(flag.format(here=tmp_path) for flag in flags), "--json")
-    assert [f"{r['protocol']} {r['predictor']}" for r in done.json["results"]] == expected
+    outcome = vpbench(*args, *(flag.format(here=tmp_path) for flag in flags), "--json")
+    assert [f"{r['protocol']} {r['predictor']}" for r in outcome.json["results"]] == expected
 
 
 @pytest.mark.parametrize(
@@ -168,21 +168,21 @@ def test_p_and_m_narrow_a_suite(vpbench, suite, tmp_path, flags, expected):
     ],
 )
 def test_a_flag_that_is_wrong_stops_the_suite_before_any_work(vpbench, suite, tmp_path, flags, words):
-    done = vpbench(*suite('name = "last"'), *flags)
-    assert done.code == 2
-    assert words in done.error
+    outcome = vpbench(*suite('name = "last"'), *flags)
+    assert outcome.code == 2
+    assert words in outcome.error
     assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.slow
 def test_flags_hold_for_all_entries_and_go_before_what_the_suite_says(vpbench, suite):
     args = suite('name = "with-options"\noptions = { width = 2, mode = "suite" }\nseeds = [5]', 'name = "noisy"')
-    done = vpbench(*args, "-o", "with-options.width=3", "--seed", "7", "--samples", "2", "--clips", "2", "--json")
-    runs = [json.loads((Path(r["path"]) / "run.json").read_text())["identity"] for r in done.json["results"]]
+    outcome = vpbench(*args, "-o", "with-options.width=3", "--seed", "7", "--samples", "2", "--clips", "2", "--json")
+    runs = [json.loads((Path(r["path"]) / "run.json").read_text())["identity"] for r in outcome.json["results"]]
     assert runs[0]["options"] == {"width": 3, "mode": "suite"}
     assert {run["seed"] for run in runs} == {7}
     assert [run["samples"] for run in runs] == [1, 2, 1, 2]
-    assert {r["summary"]["clips"] for r in done.json["results"]} == {2}
+    assert {r["summary"]["clips"] for r in outcome.json["results"]} == {2}
 
 
 @pytest.mark.slow
@@ -195,8 +195,8 @@ def test_shards_wait_for_one_another(vpbench, suite):
 # --- annotators ---
 
 
-def identities(done) -> dict[tuple[str, str], dict[str, str]]:
-    found = [(r, json.loads((Path(r["path"]) / "run.json").read_text())) for r in done.json["results"] if r["path"]]
+def identities(outcome) -> dict[tuple[str, str], dict[str, str]]:
+    found = [(r, json.loads((Path(r["path"]) / "run.json").read_text())) for r in outcome.json["results"] if r["path"]]
     return {(r["protocol"], r["predictor"]): run["identity"]["annotators"] for r, run in found}
 
 
@@ -231,8 +231,8 @@ def test_weights_and_other_paths_start_from_the_suites_file(vpbench, suite, tmp_
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     args[1] = "../table.toml"
-    done = vpbench(*args, "--json", "-p", "../toy.toml", "--save-predictions")
-    untrained, half, last = done.json["results"]
+    outcome = vpbench(*args, "--json", "-p", "../toy.toml", "--save-predictions")
+    untrained, half, last = outcome.json["results"]
     assert untrained["summary"]["scores"] == last["summary"]["scores"]
     assert half["summary"]["scores"] != last["summary"]["scores"]
     (Path(half["path"]) / "predictions").rename(tmp_path / "mine")
@@ -242,10 +242,10 @@ def test_weights_and_other_paths_start_from_the_suites_file(vpbench, suite, tmp_
 
 @pytest.mark.slow
 def test_weights_that_are_not_there(vpbench, suite, tmp_path):
-    done = vpbench(*suite('name = "learned"\nweights = "gone.safetensors"', 'name = "last"', protocols='"toy.toml"'))
-    assert done.code == 1
-    assert f"there is no file {tmp_path / 'gone.safetensors'}" in done.error
-    assert done.out.splitlines()[-1].split() == ["toy", "failed", "done"]
+    outcome = vpbench(*suite('name = "learned"\nweights = "gone.safetensors"', 'name = "last"', protocols='"toy.toml"'))
+    assert outcome.code == 1
+    assert f"there is no file {tmp_path / 'gone.safetensors'}" in outcome.error
+    assert outcome.out.splitlines()[-1].split() == ["toy", "failed", "done"]
 
 
 @pytest.mark.slow
@@ -263,10 +263,10 @@ def test_an_entry_that_is_trained_gets_the_weights_of_its_own_training(vpbench, 
     assert len(set(files)) == 2
     assert all(f"weights: {file}\n" in second.out for file in files)
     assert "steps; kept" not in second.out
-    done = vpbench(*args, "--json")
-    assert (done.code, done.err) == (0, "")
+    outcome = vpbench(*args, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
     by_hand = ["run", *args[2:4], "-p", tmp_path / "toy.toml", *MSE, "--out", tmp_path / "single", "--json"]
-    for seed, result in enumerate(done.json["results"][:2]):
+    for seed, result in enumerate(outcome.json["results"][:2]):
         flags = ["-m", "convlstm:tiny", "--weights", files[seed], "--seed", seed]
         (single,) = vpbench(*by_hand, *flags).json["results"]
         assert Path(single["path"]).name == Path(result["path"]).name

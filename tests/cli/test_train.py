@@ -27,8 +27,8 @@ def args(toy):
 
 @pytest.fixture
 def trained(vpbench, args, tmp_path):
-    done = vpbench("train", *args, "-m", "learner", *SHORT, "--out", tmp_path / "out")
-    assert done.code == 0, done.err
+    outcome = vpbench("train", *args, "-m", "learner", *SHORT, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
     (weights,) = tmp_path.glob("out/training/toy/learner/*/weights.safetensors")
     return weights
 
@@ -44,8 +44,8 @@ def test_it_ends_with_the_command_that_uses_the_weights(vpbench, args, tmp_path)
     last = first.out.splitlines()[-1]
     assert last == second.out.splitlines()[-1]
     words = last.removeprefix("evaluate them: vpbench ").split()
-    done = vpbench(*words, "--metric", "mse", "--out", tmp_path / "results")
-    assert done.code == 0, done.err
+    outcome = vpbench(*words, "--metric", "mse", "--out", tmp_path / "results")
+    assert outcome.code == 0, outcome.err
     (folder,) = find_results(tmp_path / "results")
     assert load(folder).run.weights.clips == "disjoint"
     assert load(folder).training == "disjoint"
@@ -59,11 +59,11 @@ def test_a_model_trained_on_the_scored_clips_is_not_ranked(vpbench, args, traine
     unknown = tmp_path / "unknown.safetensors"
     save_file({name: tensor * 0.5 for name, tensor in load_file(trained).items()}, unknown)
     out = ["--out", tmp_path / "results"]
-    done = vpbench("run", *args, "-m", "learner", "-m", "last", "--weights", f"learner={trained}", *out)
-    assert done.code == 0, done.err
-    assert "learner: 12 of these sequences were trained on: never ranked" in done.out
-    done = vpbench("run", *args, "-m", "learner", "--weights", unknown, *out)
-    assert "learner: nothing is known of the clips that its weights were trained on" in done.out
+    outcome = vpbench("run", *args, "-m", "learner", "-m", "last", "--weights", f"learner={trained}", *out)
+    assert outcome.code == 0, outcome.err
+    assert "learner: 12 of these sequences were trained on: never ranked" in outcome.out
+    outcome = vpbench("run", *args, "-m", "learner", "--weights", unknown, *out)
+    assert "learner: nothing is known of the clips that its weights were trained on" in outcome.out
     assert vpbench("leaderboard", tmp_path / "results", "--out", tmp_path / "pages").code == 0
     page = (tmp_path / "pages" / "toy-on-train.md").read_text()
     rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("|")][2:]
@@ -91,9 +91,9 @@ def test_a_signal_stops_it_saved_and_slurm_is_asked_to_start_it_again(vpbench, a
     }
     command = ["train", *args, "-m", "learner", *SHORT, "--out", str(tmp_path / "out")]
     process = [sys.executable, "-m", "vpbench", *command]
-    done = subprocess.run(process, env={**os.environ, **env}, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("vpbench: ")]
+    outcome = subprocess.run(process, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    assert outcome.returncode == code, outcome.stderr
+    lines = [line for line in outcome.stderr.splitlines() if line.startswith("vpbench: ")]
     (folder,) = tmp_path.glob("out/training/toy/learner/*")
     assert [Path(line.partition(" in ")[2]) for line in lines] == [folder]
     assert f"stopped by {name}; saved: the same command resumes in " in lines[0]
@@ -110,9 +110,9 @@ def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
     command += ["--job", "timeout_min=5"]
     monkeypatch.setattr(sys, "argv", ["vpbench", *map(str, command)])
     monkeypatch.setenv("PYTHONPATH", str(Path(TRAINABLE).parent))
-    done = vpbench(*command)
-    assert done.code == 0, done.err
-    log = Path(re.match(r"job \d+; its output: (.*)\n", done.out)[1])
+    outcome = vpbench(*command)
+    assert outcome.code == 0, outcome.err
+    log = Path(re.match(r"job \d+; its output: (.*)\n", outcome.out)[1])
     deadline = time.monotonic() + 120
     while not (found := list(tmp_path.glob("out/training/toy/learner/*/weights.safetensors"))):
         assert time.monotonic() < deadline, log.read_text() if log.is_file() else "no log"
@@ -132,25 +132,28 @@ def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
     ],
 )
 def test_usage_errors(vpbench, args, tmp_path, more, code, words):
-    done = vpbench("train", *args, *SHORT, "--out", tmp_path / "out", *more)
-    assert done.code == code
-    assert words in done.error
+    outcome = vpbench("train", *args, *SHORT, "--out", tmp_path / "out", *more)
+    assert outcome.code == code
+    assert words in outcome.error
     assert not (tmp_path / "out" / "training" / "toy").exists()
 
 
 def test_of_a_suite_that_trains_nothing(vpbench, tmp_path):
     suite = tmp_path / "suite.toml"
     suite.write_text('schema = 1\nname = "none"\nprotocols = ["scenes-small"]\n[[predictors]]\nname = "repeat"\n')
-    done = vpbench("train", suite)
-    assert (done.code, done.error) == (2, f"vpbench: {suite}: no entry says `train = true`: there is nothing to train")
+    outcome = vpbench("train", suite)
+    assert (outcome.code, outcome.error) == (
+        2,
+        f"vpbench: {suite}: no entry says `train = true`: there is nothing to train",
+    )
     assert "one -p and one -m, or name a SUITE.toml" in vpbench("train", "-m", "learner").error
 
 
 @pytest.mark.slow
 def test_a_predictor_that_was_not_trained_is_not_ranked(vpbench, args, tmp_path):
-    done = vpbench("run", *args, "-m", "learner", "-m", "last", "--out", tmp_path / "results")
-    assert done.code == 0, done.err
-    assert "learner: not trained (no --weights): never ranked" in done.out
+    outcome = vpbench("run", *args, "-m", "learner", "-m", "last", "--out", tmp_path / "results")
+    assert outcome.code == 0, outcome.err
+    assert "learner: not trained (no --weights): never ranked" in outcome.out
     assert vpbench("leaderboard", tmp_path / "results", "--out", tmp_path / "pages").code == 0
     rows = [line for line in (tmp_path / "pages" / "toy.md").read_text().splitlines() if line.startswith("| not")]
     assert rows and all("learner" in row for row in rows)
@@ -160,6 +163,6 @@ def test_a_predictor_that_was_not_trained_is_not_ranked(vpbench, args, tmp_path)
 def test_without_lightning_it_says_what_to_install(toy, tmp_path):
     code = "import sys; sys.modules['lightning'] = None; from vpbench.cli.main import main; main()"
     command = ["train", *toy(), "-m", "last", *SHORT, "--out", str(tmp_path)]
-    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == ["vpbench: training needs lightning: pip install 'vpbench[train]'"]
+    outcome = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1
+    assert outcome.stderr.splitlines() == ["vpbench: training needs lightning: pip install 'vpbench[train]'"]

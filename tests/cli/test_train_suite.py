@@ -48,11 +48,14 @@ def test_each_is_trained_by_processes_of_its_own_though_another_failed(train, mo
 
     monkeypatch.setattr(sys, "argv", ["vpbench", "train", "x.toml", "--devices", "2"])
     monkeypatch.setattr("vpbench.cli.train.subprocess", SimpleNamespace(Popen=Ended))
-    done = train("--devices", "2")
+    outcome = train("--devices", "2")
     again = [sys.executable, "-m", "vpbench", "train", "x.toml", "--devices", "2", "--only-job"]
     assert started == [[*again, "0"], [*again, "1"]]
-    assert (done.code, done.error.partition("breaks: ")[2]) == (1, "not trained; its processes ended with exit code 1")
-    assert [line.rpartition(" ")[2] for line in done.out.splitlines()] == ["breaks:", "learner:"]
+    assert (outcome.code, outcome.error.partition("breaks: ")[2]) == (
+        1,
+        "not trained; its processes ended with exit code 1",
+    )
+    assert [line.rpartition(" ")[2] for line in outcome.out.splitlines()] == ["breaks:", "learner:"]
 
 
 @pytest.mark.slow

@@ -63,10 +63,10 @@ def convert(vpbench, tmp_path):
     ],
 )
 def test_the_state_dict_is_found_and_comes_out_as_it_was(convert, tmp_path, content):
-    done = convert(content)
-    assert (done.code, done.err) == (0, "")
+    outcome = convert(content)
+    assert (outcome.code, outcome.err) == (0, "")
     out = tmp_path / "net.safetensors"
-    assert done.out.splitlines()[-1].startswith(f"{out}: 3 tensors, 0.0 MiB, sha256 ")
+    assert outcome.out.splitlines()[-1].startswith(f"{out}: 3 tensors, 0.0 MiB, sha256 ")
     tensors = load_file(out)
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in tensors.items():
@@ -89,9 +89,9 @@ def test_shared_tensors_and_views_are_written_each_by_itself(convert, tmp_path):
 def test_nothing_is_overwritten(convert, tmp_path):
     out = tmp_path / "net.safetensors"
     out.write_bytes(b"precious")
-    done = convert(TENSORS)
-    assert done.code == 2
-    assert f"{out}: is there already" in done.error
+    outcome = convert(TENSORS)
+    assert outcome.code == 2
+    assert f"{out}: is there already" in outcome.error
     assert out.read_bytes() == b"precious"
     assert convert(TENSORS, "--out", tmp_path / "new" / "other.safetensors").code == 0
     assert names(tmp_path, "new/other.safetensors") == set(TENSORS)
@@ -113,9 +113,9 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(vpbench, tmp_path, 
         file.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, file, _use_new_zipfile_serialization=how != "legacy")
-    done = vpbench("weights", "convert", file)
-    assert done.code == 1
-    assert "asks for posix.system when loaded, which is not weights; nothing of it was run" in done.error
+    outcome = vpbench("weights", "convert", file)
+    assert outcome.code == 1
+    assert "asks for posix.system when loaded, which is not weights; nothing of it was run" in outcome.error
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
     torch.load(file, weights_only=False) if how != "bare pickle" else pickle.loads(file.read_bytes())
     assert trace.exists(), "the test's pickle does not run anything"
@@ -141,10 +141,10 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(vpbench, tmp_path, 
     ],
 )
 def test_what_is_no_state_dict_is_named(convert, tmp_path, content, words):
-    done = convert(content)
-    assert done.code == 1
-    assert f"{tmp_path / 'net.pth'}: " in done.error
-    assert words in done.error
+    outcome = convert(content)
+    assert outcome.code == 1
+    assert f"{tmp_path / 'net.pth'}: " in outcome.error
+    assert words in outcome.error
     assert not (tmp_path / "net.safetensors").exists()
 
 
@@ -158,15 +158,17 @@ def test_files_that_are_not_there_or_broken(vpbench, tmp_path, damage):
     elif damage != "none":
         torch.save(TENSORS, file)
         file.write_bytes({"empty": b"", "text": b"weights, really", "cut": file.read_bytes()[:300]}[damage])
-    done = vpbench("weights", "convert", file)
-    assert done.code == 1
-    assert str(file) in done.error
+    outcome = vpbench("weights", "convert", file)
+    assert outcome.code == 1
+    assert str(file) in outcome.error
     assert not (tmp_path / "net.safetensors").exists()
 
 
 def test_the_file_and_its_tensors_are_listed(convert, tmp_path):
-    done = convert({"epoch": 3, "\x1b[2J": 1, "state_dict": {**prefixed("module."), "module.\x1b[1m": torch.ones(2)}})
-    assert done.out.splitlines()[:-1] == [
+    outcome = convert(
+        {"epoch": 3, "\x1b[2J": 1, "state_dict": {**prefixed("module."), "module.\x1b[1m": torch.ones(2)}}
+    )
+    assert outcome.out.splitlines()[:-1] == [
         f"{tmp_path / 'net.pth'}: epoch, \\x1b[2J, state_dict",
         "state_dict: 4 tensors, 55 values (2 float32, 1 float16, 1 int64)",
         "  conv.weight  float32 [4, 3, 2, 2]  (was module.conv.weight)",
@@ -177,9 +179,9 @@ def test_the_file_and_its_tensors_are_listed(convert, tmp_path):
 
 
 def test_a_long_list_is_cut(convert):
-    done = convert({f"layer{i}.weight": torch.ones(1) for i in range(100)})
-    assert len(done.out.splitlines()) == 44
-    assert "  and 60 more" in done.out
+    outcome = convert({f"layer{i}.weight": torch.ones(1) for i in range(100)})
+    assert len(outcome.out.splitlines()) == 44
+    assert "  and 60 more" in outcome.out
 
 
 EMA = {name: tensor * 2 for name, tensor in TENSORS.items()}
@@ -199,10 +201,10 @@ EMA = {name: tensor * 2 for name, tensor in TENSORS.items()}
     ],
 )
 def test_weights_and_their_average_are_never_chosen_between_silently(convert, tmp_path, content, choices):
-    done = convert(content)
-    assert done.code == 1
-    assert f"holds several sets of weights: {choices}" in done.error
-    assert "; choose with --take " in done.error
+    outcome = convert(content)
+    assert outcome.code == 1
+    assert f"holds several sets of weights: {choices}" in outcome.error
+    assert "; choose with --take " in outcome.error
     assert not (tmp_path / "net.safetensors").exists()
 
 
@@ -217,15 +219,17 @@ def test_take_chooses_a_state_dict_by_its_path_or_a_part_of_it(convert, tmp_path
 
 def test_take_that_names_none_or_several(convert):
     content = {"a_ema": TENSORS, "b_ema": EMA, "net": TENSORS | {"x": torch.ones(1)}}
-    done = convert(content, "--take", "ema")
-    assert done.code == 2
-    assert "holds several sets of weights of that name: a_ema (3 tensors), b_ema (3 tensors); choose" in done.error
-    done = convert(content, "--take", "avg")
-    assert done.code == 2
-    assert "holds no weights of that name: a_ema (3 tensors), b_ema (3 tensors), net (4 tensors); choose" in done.error
-    done = convert(TENSORS, "--take", "avg")
-    assert done.code == 2
-    assert "has no such module: conv (2 tensors), bn (1 tensor); choose with --take conv or --take bn" in done.error
+    outcome = convert(content, "--take", "ema")
+    assert outcome.code == 2
+    assert "holds several sets of weights of that name: a_ema (3 tensors), b_ema (3 tensors); choose" in outcome.error
+    outcome = convert(content, "--take", "avg")
+    assert outcome.code == 2
+    assert (
+        "holds no weights of that name: a_ema (3 tensors), b_ema (3 tensors), net (4 tensors); choose" in outcome.error
+    )
+    outcome = convert(TENSORS, "--take", "avg")
+    assert outcome.code == 2
+    assert "has no such module: conv (2 tensors), bn (1 tensor); choose with --take conv or --take bn" in outcome.error
 
 
 @pytest.mark.parametrize(
@@ -236,13 +240,13 @@ def test_take_that_names_none_or_several(convert):
     ],
 )
 def test_an_average_within_a_state_dict_is_asked_for_too(convert, tmp_path, content):
-    done = convert(content)
-    assert done.code == 1
-    assert "holds weights and their moving average: " in done.error
-    flag = done.error.split("choose with --take ")[1].split()[0]
-    done = convert(content, "--take", flag)
-    assert done.code == 0
-    assert "left out: " in done.out
+    outcome = convert(content)
+    assert outcome.code == 1
+    assert "holds weights and their moving average: " in outcome.error
+    flag = outcome.error.split("choose with --take ")[1].split()[0]
+    outcome = convert(content, "--take", flag)
+    assert outcome.code == 0
+    assert "left out: " in outcome.out
     assert names(tmp_path) == set(TENSORS)
     everything = "state_dict" if "state_dict" in content else "."
     assert convert(content, "--take", everything, "--out", tmp_path / "a.safetensors").code == 0
@@ -254,14 +258,14 @@ LIGHTNING = {"pytorch-lightning_version": "2.6", "epoch": 1}
 
 def test_a_module_of_a_lightning_checkpoint(convert, tmp_path):
     content = {**LIGHTNING, "state_dict": prefixed("model.") | {"critic.weight": torch.ones(2)}}
-    done = convert(content)
-    assert done.code == 1
+    outcome = convert(content)
+    assert outcome.code == 1
     words = (
         "holds several modules: model (3 tensors), critic (1 tensor); choose with --take model or --take critic, or "
     )
-    assert words + "--take state_dict for all" in done.error
-    done = convert(content, "--take", "model")
-    assert "left out: critic (1 tensor)\n" in done.out
+    assert words + "--take state_dict for all" in outcome.error
+    outcome = convert(content, "--take", "model")
+    assert "left out: critic (1 tensor)\n" in outcome.out
     assert names(tmp_path) == set(TENSORS)
     assert convert(content, "--take", "state_dict", "--out", tmp_path / "all.safetensors").code == 0
     assert names(tmp_path, "all.safetensors") == {"critic.weight", *prefixed("model.")}
@@ -299,8 +303,8 @@ def test_renaming(convert, tmp_path, args, expected):
         f"module.{name}": torch.full((1,), i) for i, name in enumerate(["enc.a.w", "enc.a.b", "head.w", "enc_ema.w"])
     }
     content = {name: tensor.float() for name, tensor in content.items()}
-    done = convert({"state_dict": content}, "--take", "state_dict", *args)
-    assert done.code == 0, done.err
+    outcome = convert({"state_dict": content}, "--take", "state_dict", *args)
+    assert outcome.code == 0, outcome.err
     tensors = load_file(tmp_path / "net.safetensors")
     assert tensors.keys() == expected
     assert sorted(tensor.item() for tensor in tensors.values()) == [0, 1, 2, 3]
@@ -327,9 +331,9 @@ def test_a_prefix_to_strip_may_be_the_one_in_the_file(convert, tmp_path, before,
     ],
 )
 def test_names_that_collide_and_flags_that_fit_nothing(convert, tmp_path, content, args, words):
-    done = convert({name: torch.ones(1) for name in content}, *args)
-    assert done.code == 2
-    assert words in done.error
+    outcome = convert({name: torch.ones(1) for name in content}, *args)
+    assert outcome.code == 2
+    assert words in outcome.error
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
@@ -345,9 +349,9 @@ def test_names_that_collide_and_flags_that_fit_nothing(convert, tmp_path, conten
     ],
 )
 def test_integer_weights_are_refused_by_name(convert, tmp_path, name, dtype):
-    done = convert({"state_dict": {"scale": torch.ones(1), name: torch.ones(4, 4).to(dtype)}})
-    assert done.code == 1
-    assert f"'{name}' is {str(dtype).removeprefix('torch.')}, and weights must be floating-point" in done.error
+    outcome = convert({"state_dict": {"scale": torch.ones(1), name: torch.ones(4, 4).to(dtype)}})
+    assert outcome.code == 1
+    assert f"'{name}' is {str(dtype).removeprefix('torch.')}, and weights must be floating-point" in outcome.error
     assert not (tmp_path / "net.safetensors").exists()
 
 
@@ -377,18 +381,18 @@ def test_integer_buffers_stay(convert, tmp_path):
 
 def test_safetensors_are_renamed_into_a_new_file(vpbench, tmp_path):
     save_file(prefixed("module."), tmp_path / "net.safetensors")
-    done = vpbench("weights", "convert", tmp_path / "net.safetensors")
-    assert done.code == 2
-    assert "is safetensors already; to rename its tensors, name a new file with --out" in done.error
+    outcome = vpbench("weights", "convert", tmp_path / "net.safetensors")
+    assert outcome.code == 2
+    assert "is safetensors already; to rename its tensors, name a new file with --out" in outcome.error
     assert vpbench("weights", "convert", tmp_path / "net.safetensors", "--out", tmp_path / "b.safetensors").code == 0
     assert names(tmp_path, "b.safetensors") == set(TENSORS)
 
 
 def test_weights_of_vpbench_are_not_copied_without_their_record(vpbench, tmp_path):
     save_file(TENSORS, tmp_path / "net.safetensors", metadata={"vpbench": '{"predictor": "learner"}'})
-    done = vpbench("weights", "convert", tmp_path / "net.safetensors", "--out", tmp_path / "b.safetensors")
-    assert done.code == 2
-    assert "vpbench wrote it; use it as it is, since a copy would lose its record" in done.error
+    outcome = vpbench("weights", "convert", tmp_path / "net.safetensors", "--out", tmp_path / "b.safetensors")
+    assert outcome.code == 2
+    assert "vpbench wrote it; use it as it is, since a copy would lose its record" in outcome.error
     assert not (tmp_path / "b.safetensors").exists()
 
 
@@ -399,17 +403,17 @@ def test_a_compressed_archive_is_not_unpacked(vpbench, tmp_path):
         for entry in plain.infolist():
             bomb.writestr(entry.filename, plain.read(entry))
     assert torch.load(file)["w"].numel() == 10**6, "the test's file does not load at all"
-    done = vpbench("weights", "convert", file)
-    assert done.code == 1
-    assert f"{file}: is a compressed archive, which torch.save does not write" in done.error
+    outcome = vpbench("weights", "convert", file)
+    assert outcome.code == 1
+    assert f"{file}: is a compressed archive, which torch.save does not write" in outcome.error
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_torchscript_is_named(vpbench, tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "net.pt")
-    done = vpbench("weights", "convert", tmp_path / "net.pt")
-    assert done.code == 1
-    assert "is TorchScript, which holds code and was not loaded" in done.error
+    outcome = vpbench("weights", "convert", tmp_path / "net.pt")
+    assert outcome.code == 1
+    assert "is TorchScript, which holds code and was not loaded" in outcome.error
 
 
 def test_structures_that_are_deep_wide_or_circular_end(vpbench, convert, tmp_path):
@@ -428,9 +432,9 @@ def test_structures_that_are_deep_wide_or_circular_end(vpbench, convert, tmp_pat
         for entry in plain.infolist():
             pickled = b"\x80\x02" + b"}U\x01k" * depth + b"N" + b"s" * depth + b"."
             archive.writestr(entry.filename, pickled if entry.filename.endswith("data.pkl") else plain.read(entry))
-    done = vpbench("weights", "convert", file)
-    assert done.code == 1
-    assert "holds no state dict, only k" in done.error
+    outcome = vpbench("weights", "convert", file)
+    assert outcome.code == 1
+    assert "holds no state dict, only k" in outcome.error
 
 
 @pytest.fixture(scope="module")
@@ -458,12 +462,12 @@ def checkpoints(common, tmp_path_factory):
 @pytest.mark.parametrize("stage", [0, 1])
 def test_a_checkpoint_of_a_training_converts_and_is_evaluated(vpbench, common, checkpoints, tmp_path, stage):
     out = tmp_path / "net.safetensors"
-    done = vpbench("weights", "convert", checkpoints[stage], "--out", out)
-    assert done.code == 0, done.err
-    assert ("left out: other (2 tensors)" in done.out) == (stage == 1)
+    outcome = vpbench("weights", "convert", checkpoints[stage], "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert ("left out: other (2 tensors)" in outcome.out) == (stage == 1)
     state_dict = torch.load(checkpoints[stage], weights_only=True)["state_dict"]
     tensors = load_file(out)
     assert tensors.keys() == {"net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"}
     assert all(torch.equal(tensor, state_dict[f"model.{name}"]) for name, tensor in tensors.items())
-    done = vpbench("run", *common, "--weights", out, "--out", tmp_path / "results")
-    assert done.code == 0, done.err
+    outcome = vpbench("run", *common, "--weights", out, "--out", tmp_path / "results")
+    assert outcome.code == 0, outcome.err

@@ -41,7 +41,7 @@ class Films:
 
 
 def find(dataset, **options) -> dict[str, Finding]:
-    return {finding.name: finding for finding in find_leaks(dataset, lambda done, total: None, **options)}
+    return {finding.name: finding for finding in find_leaks(dataset, lambda count, total: None, **options)}
 
 
 def test_clean_splits():
@@ -198,10 +198,10 @@ def test_the_split_asked_for_is_compared_with_those_after_it_too():
 
 def test_frames_are_read_a_few_at_a_time_with_progress():
     films, seen = Films(), []
-    find_leaks(films, lambda done, total: seen.append((done, total)))
+    find_leaks(films, lambda count, total: seen.append((count, total)))
     assert max(films.reads) <= leaks._CHUNK
     assert seen[-1] == (80, 80)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert [count for count, _ in seen] == sorted(count for count, _ in seen)
 
 
 def test_broken_sequences_are_not_read():

@@ -42,7 +42,7 @@ def counting(**options):
     return Counting(None, Options(**{"sequences": 5, "length": 10} | options))
 
 
-def make(one, dataset, modalities=TOY, progress=lambda done, total: None):
+def make(one, dataset, modalities=TOY, progress=lambda count, total: None):
     manifest = build_manifest(one, dataset)
     return prepare(one, dataset, manifest, modalities, progress), manifest
 
@@ -141,9 +141,9 @@ def test_a_stop_within_a_long_sequence_loses_one_block_of_it():
 
 def test_progress_goes_from_nothing_to_all():
     seen = []
-    make(protocol(), counting(), ["frames", "flow"], lambda done, total: seen.append((done, total)))
+    make(protocol(), counting(), ["frames", "flow"], lambda count, total: seen.append((count, total)))
     assert {total for _, total in seen} == {5 * (5 + 4)}
-    assert [done for done, _ in seen] == [0, 5, 9, 14, 18, 23, 27, 32, 36, 41, 45]
+    assert [count for count, _ in seen] == [0, 5, 9, 14, 18, 23, 27, 32, 36, 41, 45]
 
 
 def test_a_store_is_not_used_for_another_protocol_other_data_or_more_modalities():

@@ -71,7 +71,7 @@ def chosen(annotator, **changes):
     return replace(Component("somebody", "", annotator, {}), **changes)
 
 
-def progress(done, total):
+def progress(count, total):
     pass
 
 

@@ -35,7 +35,7 @@ MANIFEST = build_manifest(ONE, DATASET)
 
 
 def make(one=ONE, dataset=DATASET):
-    return prepare(one, dataset, MANIFEST, MODALITIES, lambda done, total: None)
+    return prepare(one, dataset, MANIFEST, MODALITIES, lambda count, total: None)
 
 
 def check(one=ONE):

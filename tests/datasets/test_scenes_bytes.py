@@ -62,6 +62,6 @@ def test_the_bytes_do_not_depend_on_the_vector_units():
     )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     environment = {**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(on), "PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"[] {PINNED}"
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == f"[] {PINNED}"

@@ -174,7 +174,7 @@ def test_a_prepared_store_of_other_pixels_is_not_used(root, tmp_path, cache):
     for clip in range(CLIPS):
         write(other, clip, seed=2)
     forged_times(other, root)
-    prepare(PROTOCOL, Folder(root), manifest, ["frames"], lambda done, total: None)
+    prepare(PROTOCOL, Folder(root), manifest, ["frames"], lambda count, total: None)
     with pytest.warns(vpbench.errors.VpbenchWarning, match=r"was prepared from other data .* remove it and run"):
         result = run(other, tmp_path / "out")
     shutil.rmtree(cache)

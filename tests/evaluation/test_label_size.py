@@ -122,7 +122,7 @@ def test_prepared_labels_keep_their_size_and_give_the_same_rows(twin, monkeypatc
     plain = run(twin, Guess("scores"), "plain")
     dataset = Cityscapes(twin / "data", options=Cityscapes.Options(labels=True))
     manifest = build_manifest(PROTOCOL, dataset, allow_partial=True)
-    prepare(PROTOCOL, dataset, manifest, dataset.info.modalities, lambda done, total: None)
+    prepare(PROTOCOL, dataset, manifest, dataset.info.modalities, lambda count, total: None)
     stored = find_prepared(PROTOCOL, dataset, manifest, dataset.info.modalities)
     ref = manifest.clips[0]
     assert stored.read(ref.sequence, ref.frames[-1:], "semantics").shape[1:] == SCORED

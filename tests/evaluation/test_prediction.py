@@ -177,8 +177,8 @@ def test_a_closed_output_is_opened_again(tmp_path):
         "except Exception as error: print(error)\n"
         "print('still open')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines() == [
         "it closes sys.stdout or sys.stderr, which the whole process shares",
         "still open",
     ]

@@ -117,9 +117,9 @@ def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path,
         "device='cpu', devices=2, keep='last', steps=5, batch_size=2)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "KILL_AFTER": "-1"}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "distributed" not in done.stderr, "Lightning keeps to itself what every process would say"
+    process = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "distributed" not in process.stderr, "Lightning keeps to itself what every process would say"
     (path,) = tmp_path.glob("two/training/toy/learner/*/weights.safetensors")
     alone = train(keep="last", recipe={"steps": 5, "batch_size": 4})
     one, two = load_file(alone), load_file(path)
@@ -343,7 +343,7 @@ def test_a_prepared_store_is_used_and_changes_no_bit(train, plugins, protocol, m
     value = vpbench.Protocol.read(protocol)
     dataset = open_protocol_dataset(plugins, value, {})
     read, (trained, _, _) = ToyFrames.read, split_sequences(value, dataset)
-    prepare(training_protocol(value), dataset, training_manifest(value, dataset), ["frames"], lambda done, total: None)
+    prepare(training_protocol(value), dataset, training_manifest(value, dataset), ["frames"], lambda count, total: None)
 
     def only_what_is_not_trained_on(self, sequence, frames, modality):
         assert sequence not in {s.name for s in trained}
@@ -372,7 +372,7 @@ def test_an_annotator_supplies_what_it_learns_from(train, plugins, protocol):
     assert json.loads(open_trained(weights).record.annotators["flow"])["name"] == "dis"
     value = vpbench.Protocol.read(protocol)
     dataset, dis = open_protocol_dataset(plugins, value, {}), choose_annotators(plugins, {"flow": "dis"}, {})["flow"]
-    own, manifest, quiet = training_protocol(value), training_manifest(value, dataset), lambda done, total: None
+    own, manifest, quiet = training_protocol(value), training_manifest(value, dataset), lambda count, total: None
     prepare_annotations(own, prepare(own, dataset, manifest, ["frames"], quiet), manifest, dis, quiet)
     assert files(train("follows-flow", out="prepared", **settings)) == files(weights)
 
@@ -451,12 +451,12 @@ def test_a_loss_of_one_process_that_is_not_a_number_stops_both(protocol, tmp_pat
     command += ["--device", "cpu", "--batch-size", "2", "--epochs", "2", "--workers", "0", "--pictures", "0"]
     command += ["--out", str(tmp_path / "out"), *(word for plugin in PLUGINS for word in ("--plugin", plugin))]
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "NAN_AT": str(at), "NAN_RANK": "1", "KILL_AFTER": "-1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 1, done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith("vpbench: ")]
-    assert len(said) == 1, done.stderr
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert process.returncode == 1, process.stderr
+    said = [line for line in process.stderr.splitlines() if line.startswith("vpbench: ")]
+    assert len(said) == 1, process.stderr
     assert f"the loss is nan at batch {at + 1}: training stops" in said[0]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in process.stderr
     assert not list(tmp_path.glob("out/**/weights.safetensors"))
 
 
