@@ -22,7 +22,7 @@ from common import Run, medians
 from torch import Tensor
 
 from vpbench.plugin.clip import Context
-from vpbench_cdnet import autoencoder, model
+from vpbench_cdnet import autoencoder, layers, model
 from vpbench_cdnet.autoencoder import Autoencoder, Statistics
 from vpbench_cdnet.layers import RefineState
 from vpbench_cdnet.model import Network, RefineCell
@@ -110,7 +110,10 @@ def training_step(rounds: int, device: str) -> dict[str, float]:
             step()
 
     def contiguous() -> None:
-        with patch.object(model, "channels_last", lambda x: x), patch.object(autoencoder, "channels_last", lambda x: x):
+        with (
+            patch.object(layers, "channels_last", lambda x: x),
+            patch.object(autoencoder, "channels_last", lambda x: x),
+        ):
             step()
 
     return medians({"as written": as_written, "contiguous": contiguous, "as it is": step}, rounds)

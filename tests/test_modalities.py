@@ -14,7 +14,7 @@ import vpbench
 from vpbench.clips.batch import join, stack
 from vpbench.clips.prepare import find_prepared, prepare
 from vpbench.clips.source import ClipSource
-from vpbench.errors import DataError, PluginError
+from vpbench.errors import DataError, PluginError, VpbenchWarning
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.modality import ModalitySpec, merge_declarations
 from vpbench.protocol.transforms import transform
@@ -200,6 +200,31 @@ def test_a_name_that_nobody_gives_is_refused_before_the_run(tmp_path, plugins):
     ):
         with pytest.raises(PluginError, match=r"does not declare .* 'actions': add a ModalitySpec"):
             make()
+
+
+def test_a_used_name_that_nobody_declares_is_warned_of(tmp_path, plugins, recwarn):
+    class Driver2(Driver):
+        info = vpbench.PredictorInfo(requires=("frames", "actions", "depth"), uses=("capton", "caption"))
+
+    words = "predictor 'driver2' uses 'capton', which no dataset or annotator declares: it predicts without; did you "
+    with pytest.warns(VpbenchWarning) as caught:
+        vpbench.evaluate(Driver2(), protocol(), out=tmp_path, metrics=["mse"], plugins=plugins)
+    assert [str(warning.message) for warning in caught] == [words + "mean 'caption'?"]
+
+    class Captions(Driver):
+        info = vpbench.PredictorInfo(uses=("caption", "depth"))
+
+        def predict(self, context, horizon, generators):
+            assert not context.extras
+            return vpbench.Prediction(frames=context.frames[:, -1:].expand(-1, horizon, -1, -1, -1))
+
+    vpbench.evaluate(Captions(), protocol("blind-robots"), out=tmp_path, metrics=["mse"], plugins=plugins)
+    assert not recwarn, "another dataset and an annotator declare what this one lacks"
+
+
+def test_an_output_that_no_prediction_holds_is_refused():
+    with pytest.raises(PluginError, match="outputs: a prediction holds no 'semantic'; did you mean 'semantics'"):
+        vpbench.PredictorInfo(outputs=("frames", "semantic"))
 
 
 @pytest.mark.parametrize(

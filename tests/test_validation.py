@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +18,10 @@ def draw(
     name: str,
     *,
     clips: Annotated[int, Field(ge=1)] | None = None,
-    rate: float = 1.0,
+    seed: Annotated[int, Field(ge=0, le=9)] = 0,
+    rate: Annotated[float, Field(gt=0)] = 1.0,
+    size: tuple[int, int] | None = None,
+    say: Callable[[str], None] | None = None,
     metrics: Sequence[str] = (),
     out: str | Path = "results",
     device: Literal["cpu", "cuda"] = "cpu",
@@ -39,16 +42,23 @@ def test_right_arguments_arrive_as_they_are():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"clips": "3"}, r"^draw\(clips='3'\): Input should be a valid integer$"),
-        ({"clips": True}, r"^draw\(clips=True\): Input should be a valid integer$"),
-        ({"clips": 0}, r"^draw\(clips=0\): Input should be greater than or equal to 1$"),
-        ({"rate": float("nan")}, r"^draw\(rate=nan\): Input should be a finite number$"),
-        ({"metrics": "mse"}, r"^draw\(metrics='mse'\): 'str' instances are not allowed"),
-        ({"metrics": [1]}, r"^draw\(metrics=\[1\]\): 0: Input should be a valid string$"),
-        ({"device": "gpu"}, r"^draw\(device='gpu'\): Input should be 'cpu' or 'cuda'$"),
-        ({"options": {"x": 1}}, r"^draw\(options=.*: x: Input should be a valid dictionary$"),
-        ({"out": 3}, r"^draw\(out=3\): "),
-        ({"name": "a\n" * 400, "out": None}, r"^draw\(out=None\): "),
+        ({"clips": "3"}, r"^draw: clips must be int \(1 or more\) or None, not '3'$"),
+        ({"clips": True}, r"^draw: clips must be int .*, not True$"),
+        ({"clips": 0}, r"^draw: clips must be int .*, not 0$"),
+        ({"seed": 10}, r"^draw: seed must be int \(0 to 9\), not 10$"),
+        ({"rate": float("nan")}, r"^draw: rate must be a finite number \(above 0\), not nan$"),
+        ({"metrics": "mse"}, r"^draw: metrics must be a list of str, not 'mse'$"),
+        ({"metrics": [1]}, r"^draw: metrics must be a list of str, not \[1\]$"),
+        ({"device": "gpu"}, r"^draw: device must be 'cpu' or 'cuda', not 'gpu'$"),
+        (
+            {"options": {"x": 1}},
+            "options must be a mapping of str to a mapping of str to anything or None, not {",
+        ),
+        ({"size": [1, 2]}, r"^draw: size must be a tuple \(int, int\) or None, not \[1, 2\]$"),
+        ({"say": 3}, r"^draw: say must be a function or None, not 3$"),
+        ({"out": 3}, r"^draw: out must be str or Path, not 3$"),
+        ({"name": "a\n" * 400, "out": None}, r"^draw: out must be str or Path, not None$"),
+        ({"name": b"a\n" * 400}, r"^draw: name must be str, not b'.{290,300} \.\.\.$"),
         ({"clip": 1}, r"^draw has no argument 'clip'; did you mean 'clips'\?$"),
     ],
 )

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 _LONGEST = 300
 """Characters of a plugin's exception text that a message quotes."""
+_MOST = 8
+"""Known names that a message prints."""
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 """Terminal control sequences: colours, cursor moves, window titles."""
 
@@ -48,15 +50,21 @@ class ResultError(VpbenchError):
     """A result folder cannot be read, written or trusted."""
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return ``"; did you mean 'NAME'?"`` or, without a near name, the list of names."""
+def did_you_mean(name: str, names: Iterable[str], listing: str = "") -> str:
+    """Return ``"; did you mean 'NAME'?"`` or, without a near name, the known names.
+
+    Of many names, only some are printed, with their number and ``listing``: the command that prints all.
+    """
     choices = sorted(set(names))
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
     if not choices:
         return "; there are none"
-    return "; known: " + ", ".join(choices)
+    known = "; known: " + ", ".join(choices[:_MOST])
+    if len(choices) <= _MOST:
+        return known
+    return f"{known} and {len(choices) - _MOST} more" + (f" ({listing})" if listing else "")
 
 
 def describe(error: BaseException) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, wraps
-from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -63,6 +64,8 @@ class Record(Strict):
         return self.model_dump(mode="json", by_alias=True)
 
 
+_WORDS = {Any: "anything", object: "anything", Callable: "a function", NoneType: "None", float: "a finite number"}
+"""Types whose names say less than these words."""
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
@@ -77,7 +80,7 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
         ...     return seed
         >>> draw(seed="1")
         Traceback (most recent call last):
-        vpbench.errors.UsageError: draw(seed='1'): Input should be a valid integer
+        vpbench.errors.UsageError: draw: seed must be int, not '1'
     """
     signature = inspect.signature(function)
 
@@ -93,23 +96,58 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in bound.arguments.items():
             try:
                 adapters[name].validate_python(value)
-            except ValidationError as error:
-                call_text = f"{function.__name__}({name}={one_line(repr(value))})"
-                raise UsageError(f"{call_text}: {validation_line(error)}") from None
+            except ValidationError:
+                wanted = _wanted(_hints(function)[name])
+                raise UsageError(f"{function.__name__}: {name} must be {wanted}, not {one_line(repr(value))}") from None
         return function(*args, **kwargs)
 
     return call
 
 
 @cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(function, include_extras=True)
+
+
+@cache
 def _adapters(function: Callable[..., Any]) -> dict[str, TypeAdapter[Any]]:
-    hints = get_type_hints(function, include_extras=True)
-    return {name: _adapter(hints[name]) for name in inspect.signature(function).parameters}
+    return {name: _adapter(_hints(function)[name]) for name in inspect.signature(function).parameters}
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:
     has_config = isinstance(hint, type) and hasattr(hint, "model_config")
     return TypeAdapter(hint) if has_config else TypeAdapter(hint, config=_CONFIG)
+
+
+def _wanted(hint: Any) -> str:
+    """Return a type in words: ``int (1 or more) or None``, ``a list of str``."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _wanted(arguments[0]) + _limits_text(arguments[1:])
+    if origin in (Union, UnionType):
+        return " or ".join(map(_wanted, arguments))
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is tuple:
+        return f"a tuple ({', '.join(map(_wanted, arguments))})"
+    if origin is Mapping:
+        return f"a mapping of {_wanted(arguments[0])} to {_wanted(arguments[1])}"
+    if origin is Sequence:
+        return f"a list of {_wanted(arguments[0])}"
+    return _WORDS.get(origin or hint) or str(hint.__name__)
+
+
+def _limits_text(marks: Sequence[Any]) -> str:
+    bounds = [bound for mark in marks for bound in getattr(mark, "metadata", ())]
+    limits = {name: getattr(bound, name) for bound in bounds for name in ("gt", "ge", "le") if hasattr(bound, name)}
+    match limits:
+        case {"ge": low, "le": high}:
+            return f" ({low} to {high})"
+        case {"ge": low}:
+            return f" ({low} or more)"
+        case {"gt": low}:
+            return f" (above {low})"
+    return ""
 
 
 @contextmanager

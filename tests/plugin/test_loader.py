@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
 
+import vpbench_scenes
 from vpbench.errors import PluginError, UsageError, did_you_mean
 from vpbench.plugin import discovery
 from vpbench.plugin.loader import load_plugins
@@ -211,7 +213,8 @@ def test_extra_plugins_are_files_or_modules(install, tmp_path, monkeypatch):
     assert plugins.load("predictor", "from-file").__name__ == "Toy"
     assert [p.distribution for p in plugins.plugins] == [str(file), "mod_module"]
     monkeypatch.chdir(tmp_path)
-    assert load_plugins([str(file), "mod_file.py"]).entries.keys() == load_plugins([str(file)]).entries.keys()
+    for again in (str(file), "mod_file.py", "mod_file"):
+        assert load_plugins([str(file), again]).entries.keys() == load_plugins([str(file)]).entries.keys()
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,19 @@ def test_unknown_names_say_what_is_near_or_known(install):
     assert did_you_mean("zzz", ["b", "a"]) == "; known: a, b"
 
 
-def test_naming_an_installed_plugin_again_changes_nothing():
-    once, twice = load_plugins(), load_plugins(["vpbench_scenes"])
+def test_some_of_many_known_names_are_printed_with_the_command_that_lists_all():
+    names = list("abcdefghi")
+    assert did_you_mean("zzz", names[:8]) == "; known: a, b, c, d, e, f, g, h"
+    assert did_you_mean("zzz", names) == "; known: a, b, c, d, e, f, g, h and 1 more"
+    with pytest.raises(UsageError, match=r" and \d+ more \(`vpbench list metrics`\)$") as caught:
+        load_plugins().entry("metric", "zzz")
+    assert len(str(caught.value)) < 200
+    with pytest.raises(UsageError, match=r" and \d+ more \(`vpbench list`\)$"):
+        load_plugins().find("zzz")
+
+
+@pytest.mark.parametrize("name", ["vpbench_scenes", vpbench_scenes.__file__, os.path.relpath(vpbench_scenes.__file__)])
+def test_naming_an_installed_plugin_again_changes_nothing(name):
+    once, twice = load_plugins(), load_plugins([name])
     assert once.entries == twice.entries
     assert once.plugins == twice.plugins

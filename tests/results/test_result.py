@@ -8,7 +8,7 @@ import folders
 import pytest
 
 import vpbench
-from vpbench.errors import ResultError, VpbenchError
+from vpbench.errors import ResultError, UsageError, VpbenchError
 
 SCORES = {"mse": [0.25, 0.5], "psnr": [20.0, None]}
 
@@ -27,6 +27,11 @@ def test_it_prints_what_it_is_of_and_its_scores(result, tmp_path):
     assert repr(vpbench.load(partial).summary) == ("Summary(20 clips of 20 recordings, t+1, partial: a look; mse 0.25)")
     (result.path / "summary.json").unlink()
     assert repr(vpbench.load(result.path)) == "Result(model on toy: no summary)"
+
+
+def test_a_path_is_a_text_or_a_path():
+    with pytest.raises(UsageError, match=r"^load: path must be str or Path, not 3$"):
+        vpbench.load(3)
 
 
 def test_scores_by_name(result):

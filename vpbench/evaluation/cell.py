@@ -41,6 +41,7 @@ from vpbench.results.store import Attempt, Store
 from vpbench.select.component import Component
 from vpbench.select.fingerprint import Fingerprint
 from vpbench.select.metrics import fingerprint_metric, reason_against
+from vpbench.select.modalities import check_uses
 from vpbench.validation import validation_errors
 
 
@@ -206,7 +207,8 @@ def _check_fit(run: Run, predictor: Component) -> None:
         )
     declarations = {f"dataset {protocol.dataset.name!r}": dataset.declares}
     declarations |= {f"annotator {a.name!r}": a.value.info.declares for a in run.annotators.values()}
-    merge_declarations(declarations | {f"predictor {predictor.name!r}": info.declares})
+    specs = merge_declarations(declarations | {f"predictor {predictor.name!r}": info.declares})
+    check_uses(run.plugins, predictor.name, info, specs)
     available = {*dataset.context_modalities, *run.annotators}
     if lacking := _lacking(info, available):
         raise DataError(

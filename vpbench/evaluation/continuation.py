@@ -26,6 +26,7 @@ from vpbench.protocol.protocol import MAX_SAMPLES, Length, PixelOp, Protocol, Re
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 from vpbench.select.component import Component, choose_annotators, choose_predictor, wrap_predictor
+from vpbench.select.modalities import check_uses
 from vpbench.validation import checked_arguments
 
 CONTEXT = 4
@@ -96,7 +97,7 @@ def predict_video(
     chosen = choose_predictor(plugins, predictor, options) if isinstance(predictor, str) else wrap_predictor(predictor)
     info = chosen.info
     annotators = choose_annotators(plugins, annotate or {}, options)
-    _check_fit(chosen.name, info, annotators)
+    _check_fit(plugins, chosen.name, info, annotators)
     steps = _horizon(chosen.name, info, horizon)
     protocol = _training_protocol(chosen)
     notes = _of_training(chosen, protocol, steps)
@@ -132,10 +133,11 @@ def predict_video(
     return Continuation(batch, predictions, chosen, annotators, ref.frames[: ref.context], tuple(notes))
 
 
-def _check_fit(name: str, info: PredictorInfo, annotators: Mapping[Modality, Component]) -> None:
+def _check_fit(plugins: Plugins, name: str, info: PredictorInfo, annotators: Mapping[Modality, Component]) -> None:
     """Check that frames and annotators give what a predictor requires, and that it uses every annotation."""
     declarations = {f"annotator {a.name!r}": a.value.info.declares for a in annotators.values()}
-    merge_declarations(declarations | {f"predictor {name!r}": info.declares})
+    specs = merge_declarations(declarations | {f"predictor {name!r}": info.declares})
+    check_uses(plugins, name, info, specs)
     if info.oracle:
         raise UsageError(f"predictor {name!r} is shown the truth, which a video to be continued does not have")
     if without := [modality for modality in info.requires if modality not in {"frames", *annotators}]:

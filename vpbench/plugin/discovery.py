@@ -77,6 +77,13 @@ def _entry_points() -> Iterator[tuple[EntryPoint, Distribution]]:
             yield from ((point, distribution) for point in distribution.entry_points.select(group=GROUP))
 
 
+def is_module(text: str, module: ModuleType) -> bool:
+    """Return whether a file or the name of a module, as users name an extra plugin, is this module."""
+    if text.endswith(".py"):
+        return os.path.realpath(text) == os.path.realpath(getattr(module, "__file__", None) or "")
+    return text == module.__name__
+
+
 def import_extra(text: str) -> ModuleType:
     """Import a plugin from a file or by its module's name.
 

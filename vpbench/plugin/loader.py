@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ import pluggy
 from vpbench.errors import PluginError, UsageError, VpbenchError, VpbenchWarning, describe, did_you_mean
 from vpbench.names import is_metric, is_name
 from vpbench.plugin import hookspecs
-from vpbench.plugin.discovery import GROUP, extra_error, import_extra, installed_plugins, is_released
+from vpbench.plugin.discovery import GROUP, extra_error, import_extra, installed_plugins, is_module, is_released
 from vpbench.plugin.guard import plugin_errors
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class Plugins:
         try:
             return self.entries[kind, name]
         except KeyError:
-            hint = did_you_mean(name, (e.name for e in self.of(kind)))
+            hint = did_you_mean(name, (e.name for e in self.of(kind)), f"`vpbench list {kind}s`")
             raise UsageError(f"there is no {kind} {name!r}{hint}{self._broken()}") from None
 
     def load(self, kind: str, name: str) -> Any:
@@ -139,7 +138,7 @@ class Plugins:
             names = " or ".join(f"{entry.kind}/{entry.name}" for entry in entries)
             raise UsageError(f"{text!r} names several things; say {names}")
         if not entries:
-            hint = did_you_mean(text, (e.name for e in self.entries.values()))
+            hint = did_you_mean(text, (e.name for e in self.entries.values()), "`vpbench list`")
             raise UsageError(f"nothing is named {text!r}{hint}{self._broken()}")
         return entries[0]
 
@@ -217,7 +216,7 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
 
     ``VPBENCH_PLUGINS=a,b`` limits the installed ones to those names (of entry point or distribution); empty: none. An
     installed plugin that fails to import is skipped and its error recorded. An extra plugin that fails is an error. One
-    that is named twice is loaded once.
+    that is installed or was named before is loaded once.
 
     Raises:
         PluginError: two distributions with one plugin name, a name registered twice, or a broken ``extra``.
@@ -236,10 +235,10 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
             problem = str(error)
             description = replace(description, error=problem)
         plugins.plugins.append(description)
-    for text in {os.path.realpath(text) if text.endswith(".py") else text: text for text in extra}.values():
+    for text in extra:
+        if any(is_module(text, module) for module in plugins.manager.get_plugins()):
+            continue
         module = import_extra(text)
-        if plugins.manager.is_registered(module):
-            continue  # it is installed, too
         description = Plugin(module.__name__, text, getattr(module, "__version__", ""), module.__name__)
         with plugin_errors(partial(extra_error, f"plugin {text}", "")):
             plugins.add(module, description)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from vpbench.errors import PluginError
+from vpbench.errors import PluginError, did_you_mean
 from vpbench.plugin.members import Configurable
 from vpbench.plugin.modality import Modality, ModalitySpec, check_modalities
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import torch
 
     from vpbench.plugin.clip import Context, Prediction
+
+_OUTPUTS = ("frames", "semantics", "flow", "disocclusion")
+"""What a :class:`vpbench.Prediction` can hold."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class PredictorInfo:
             PluginError: names the field, what it must be, and its value.
         """
         check_modalities(self, "outputs", "requires", "uses", "declares", "trained_on")
+        if unknown := [name for name in self.outputs if name not in _OUTPUTS]:
+            hint = did_you_mean(unknown[0], _OUTPUTS)
+            raise PluginError(f"PredictorInfo: outputs: a prediction holds no {unknown[0]!r}{hint}")
         low, high = self._context_limits()
         if not _is_count(low) or not (high is None or (_is_count(high) and low <= high)):
             raise PluginError(f"PredictorInfo: context must be n or (least, most), 1 or more, not {self.context!r}")

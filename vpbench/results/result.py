@@ -14,6 +14,7 @@ from vpbench.results.reading import read_summary
 from vpbench.results.records import RunRecord, Score, Summary
 from vpbench.results.rows import Row
 from vpbench.results.store import Store
+from vpbench.validation import checked_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,11 +161,13 @@ class Result:
         return self.store.mixed()
 
 
+@checked_arguments
 def load(path: str | Path) -> Result:
     """Open a result folder.
 
     Raises:
-        ResultError: it is not one, or of a newer schema.
+        UsageError: an argument is unknown or does not fit.
+        ResultError: it is not a result, or of a newer schema.
     """
     return Result(Store.open(Path(path)))
 
