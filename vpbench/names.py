@@ -48,7 +48,7 @@ def is_metric(text: str) -> bool:
 
 def slug(text: str) -> str:
     """Return a name made of a text: what a name may not hold becomes ``-``."""
-    return re.sub(r"[^\w.+=@-]", "-", text, flags=re.ASCII).lstrip(".+=@-")[:_LONGEST] or "unnamed"
+    return re.sub(r"[^\w.+=@-]+", "-", text, flags=re.ASCII).lstrip(".+=@-")[:_LONGEST] or "unnamed"
 
 
 def clip_problem(text: str) -> str:

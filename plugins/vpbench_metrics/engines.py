@@ -32,7 +32,7 @@ class Pass:
     structure: Array | None
 
 
-def engine(device: str) -> str:
+def library(device: str) -> str:
     """Return the word for what computes on a device: "numba", "opencv" or "torch"."""
     if torch.device(device).type != "cpu":
         return "torch"
@@ -44,7 +44,7 @@ def one_pass(comparison: Comparison, device: str) -> Pass:
 
     def make() -> Pass:
         predicted, true = comparison.frames
-        word = engine(device)
+        word = library(device)
         table = _planes(predicted, true, _numba_pass if word == "numba" else _plain_pass, word)
         mse, mae = (table[..., i].mean(axis=-1) for i in (0, 1))
         fits = min(true.shape[-2:]) >= len(GAUSSIAN.weights)
@@ -55,7 +55,7 @@ def one_pass(comparison: Comparison, device: str) -> Pass:
 
 def scales(predicted: Float[Tensor, "b s 3 h w"], true: Float[Tensor, "b s 3 h w"], count: int, device: str) -> Array:
     """Return 1 - SSIM and 1 - contrast-structure after each of ``count`` halvings, [B,S,3,count,2]."""
-    word = engine(device)
+    word = library(device)
     compute = partial(_numba_scales if word == "numba" else _plain_scales, count=count)
     return _planes(predicted, true, compute, word)
 
@@ -68,7 +68,7 @@ def windowed(
     device: str,
 ) -> Array:
     """Return 1 - SSIM and 1 - contrast-structure with any window and data ranges, [B,S,3,ranges,2]."""
-    return _planes(predicted, true, partial(_structure, window=window, ranges=ranges), engine(device))
+    return _planes(predicted, true, partial(_structure, window=window, ranges=ranges), library(device))
 
 
 @cache

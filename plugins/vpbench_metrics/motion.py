@@ -42,7 +42,7 @@ class EndPointError(ClipMean):
         needs=("flow",),
         source="Baker et al.: A Database and Evaluation Methodology for Optical Flow, IJCV 92, 2011, section 4.1",
     )
-    engine = "torch"
+    library = "torch"
     _nothing: ClassVar[str] = "no pixel's true flow is known"
 
     def measure(self, comparison: Comparison) -> Measurements:
@@ -99,7 +99,7 @@ class BoundaryEndPointError(EndPointError):
 class _Disocclusion(PooledCounts):
     counted: ClassVar[str]
     """What the true positives are divided by: "predicted" or "true" pixels."""
-    engine = "torch"
+    library = "torch"
 
     def measure(self, comparison: Comparison) -> Measurements:
         """Return true positives, false positives and false negatives of each frame, in pixels.

@@ -49,7 +49,7 @@ class LPIPS(ClipMean):
         source="Zhang, Isola, Efros, Shechtman, Wang: The Unreasonable Effectiveness of Deep Features as a Perceptual "
         "Metric, CVPR 2018, equation 1",
     )
-    engine = "torch"
+    library = "torch"
     scaled: ClassVar[bool] = True
     """Whether frames are scaled to [-1,1] first."""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Statistic, Value
-from vpbench_metrics.engines import engine, one_pass
+from vpbench_metrics.engines import library, one_pass
 
 PSNR_FLOOR = 1e-10
 """The smallest MSE that PSNR tells apart from none: 100 dB."""
@@ -22,9 +22,9 @@ class OfPass(ClipMean):
     """A metric of the pass over all frames that MSE, SSIM and others share."""
 
     @property
-    def engine(self) -> str:
+    def library(self) -> str:
         """What computes it: "numba", "opencv" or "torch"."""
-        return engine(self.device)
+        return library(self.device)
 
 
 class _Errors(OfPass):

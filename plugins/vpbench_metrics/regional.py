@@ -35,7 +35,7 @@ class _Regional(ClipMean):
 
     whole: ClassVar[type[ClipMean]]
     """The metric of whole frames."""
-    engine = "torch"
+    library = "torch"
 
     def __init__(self, device: str = "cpu") -> None:
         super().__init__(device)

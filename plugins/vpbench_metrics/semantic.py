@@ -35,7 +35,7 @@ class MIoU(PooledCounts):
         needs=("semantics",),
         source="Everingham et al.: The PASCAL Visual Object Classes Challenge, IJCV 111, 2015, section 4.3.2",
     )
-    engine = "numpy"
+    library = "numpy"
     _names: ClassVar[Sequence[str]] = ()
     """Of the scored classes, where they are the same for every label space."""
 

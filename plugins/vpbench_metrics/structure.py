@@ -35,16 +35,16 @@ class _Structure(OfPass):
     engines = ("fast", "libraries")
     smallest: ClassVar[int]
     """Pixels per side that the window needs."""
-    library: ClassVar[str] = "scikit-image"
+    reference: ClassVar[str] = "scikit-image"
 
     def __init__(self, device: str = "cpu", engine: str = "fast") -> None:
         super().__init__(device)
         self._by_library = engine == "libraries"
 
     @property
-    def engine(self) -> str:
-        """Name the library or the fast engine's implementation."""
-        return self.library if self._by_library else super().engine
+    def library(self) -> str:
+        """Name the reference, or the library of the fast engine."""
+        return self.reference if self._by_library else super().library
 
     def why_not(self, setting: Setting) -> str:
         """Return the modality that is missing, or why the frames have the wrong size."""
@@ -115,7 +115,7 @@ class MSSSIM(_Structure):
     )
     smallest = (len(GAUSSIAN.weights) - 1) * 2 ** (len(MSSSIM_WEIGHTS) - 1) + 1
     """161: the pixels per side that leave the window its 11 at the last scale."""
-    library = "pytorch-msssim"
+    reference = "pytorch-msssim"
 
     def _unfit(self, height: int, width: int) -> str:
         reason = super()._unfit(height, width)
@@ -168,9 +168,9 @@ class UniformSSIM(_Structure):
     _ranges = (1.0, 2.0)
 
     @property
-    def engine(self) -> str:
+    def library(self) -> str:
         """Name scikit-image, "opencv" or "torch"."""
-        return super().engine.replace("numba", "opencv")
+        return super().library.replace("numba", "opencv")
 
     def _values(self, comparison: Comparison) -> NDArray[np.float64]:
         table = comparison.cached(
@@ -250,7 +250,7 @@ class PytorchSSIM(_Structure):
     )
     engines = ()
     smallest = SSIM.smallest
-    engine = "pytorch-msssim"
+    library = "pytorch-msssim"
 
     def _values(self, comparison: Comparison) -> NDArray[np.float64]:
         return pytorch_msssim_ssim(*comparison.frames)

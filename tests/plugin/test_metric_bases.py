@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored_rows import Mean, Ratio
 
-from vpbench.errors import MetricError
+from vpbench.errors import MetricError, PluginError
 from vpbench.plugin.metric import ClipMean, MetricInfo, Setting, better_text, cost
 
 floats = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20)
@@ -149,5 +149,20 @@ def test_a_metric_s_direction_orders_scores(better, best_first, text):
 
 @pytest.mark.parametrize("better", [True, "up", math.nan, math.inf])
 def test_a_direction_that_orders_nothing_is_refused(better):
-    with pytest.raises(ValueError, match="better must be"):
+    with pytest.raises(PluginError, match="MetricInfo: better must be"):
         MetricInfo("toy", 1, better)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "a b"}, "the name 'a b': a name holds letters"),
+        ({"decimals": 16}, "decimals must be 0 to 15, not 16"),
+        ({"revision": -1}, "revision must be 0 or more, not -1"),
+        ({"needs": "frames"}, "needs must be a tuple of names"),
+        ({"truth": ["flow"]}, "truth must be a tuple of names"),
+    ],
+)
+def test_a_wrong_field_is_named(fields, message):
+    with pytest.raises(PluginError, match=f"MetricInfo: {message}"):
+        MetricInfo(**{"name": "toy", "revision": 1, "better": "lower", **fields})

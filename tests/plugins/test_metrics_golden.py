@@ -72,7 +72,7 @@ def test_values_are_those_of_every_source(metric_of, name, case):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "case", "word"), THROUGH)
 def test_values_of_each_engine(monkeypatch, metric_of, name, case, word):
-    monkeypatch.setattr(engines, "engine", lambda device: word)
+    monkeypatch.setattr(engines, "library", lambda device: word)
     check(name, case, score(metric_of(name), table.METRICS[name][2][case].comparison()))
 
 

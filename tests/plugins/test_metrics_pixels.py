@@ -70,9 +70,9 @@ def test_pooled_psnr_is_the_decibels_of_the_mean(compare):
 
 
 def test_which_engine_there_is(monkeypatch):
-    assert MSE("cuda").engine == "torch"
+    assert MSE("cuda").library == "torch"
     monkeypatch.setattr(engines, "_has_numba", lambda: False)
-    assert [m().engine for m in METRICS] == ["opencv"] * 3
+    assert [m().library for m in METRICS] == ["opencv"] * 3
 
 
 def test_a_repeated_frame_that_has_no_memory_of_its_own(compare):
@@ -94,4 +94,4 @@ def test_the_seven_are_what_a_bare_run_measures_and_every_name_is_a_metric():
         assert isinstance(metric, Metric)
         assert metric.info.name == name
         assert metric.info.summary and summary and type(metric).__doc__
-        assert isinstance(metric.engine, str)
+        assert isinstance(metric.library, str)

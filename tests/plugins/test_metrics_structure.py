@@ -83,7 +83,7 @@ def word(request, monkeypatch):
     """Each engine in turn; torch's on the CPU."""
     if request.param == "numba":
         pytest.importorskip("numba")
-    monkeypatch.setattr(engines, "engine", lambda device: request.param)
+    monkeypatch.setattr(engines, "library", lambda device: request.param)
     return request.param
 
 
@@ -184,7 +184,7 @@ class Called(TorchFunctionMode):
 
 def test_autocast_and_tf32_change_nothing(compare, monkeypatch):
     """Autocast and TF32 round products of matrices and convolutions alone: torch's engine must not call one."""
-    monkeypatch.setattr(engines, "engine", lambda device: "torch")
+    monkeypatch.setattr(engines, "library", lambda device: "torch")
     pair = textured(161, 170)
     metrics = (SSIM(), MSSSIM(), UniformSSIM())
     with Called() as called:

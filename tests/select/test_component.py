@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from vpbench.errors import DataError, PluginError, UsageError
 from vpbench.names import Selector
+from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.dataset import DatasetInfo
 from vpbench.plugin.hookspecs import hookimpl
 from vpbench.plugin.loader import load_plugins
@@ -78,6 +79,39 @@ class Fragile(Plain):
 
 class NoPredictor:
     pass
+
+
+class Idle:
+    info = AnnotatorInfo(gives="flow")
+
+
+class Moody:
+    mood = "raises"
+
+    @property
+    def info(self):
+        if self.mood == "raises":
+            raise SystemExit("not today")
+        return {"gives": "flow"}
+
+    def annotate(self, window, clip): ...
+
+
+class MoodyMetric(Moody):
+    def __init__(self, device): ...
+
+    why_not = measure = finalise = resample = None
+
+
+@hookimpl
+def register_annotators(register):
+    register("moody", f"{__name__}:Moody")
+    register("idle", f"{__name__}:Idle")
+
+
+@hookimpl
+def register_metrics(register):
+    register("moody", f"{__name__}:MoodyMetric")
 
 
 @hookimpl
@@ -148,7 +182,7 @@ def test_what_does_not_fit_is_a_usage_error(plugins, text, options, message):
     [
         ("argued:x", {"factor": 0}, r"predictor 'argued' cannot be built: ZeroDivisionError: factor"),
         ("fragile", {}, r"predictor 'fragile' cannot be built: OSError: no weights"),
-        ("nopredictor", {}, r"predictor 'nopredictor' lacks `info` or `predict`"),
+        ("nopredictor", {}, r"predictor 'nopredictor' lacks one of info, predict \(.*no attribute"),
     ],
 )
 def test_what_cannot_be_built_is_the_plugins_error(plugins, text, options, message):
@@ -332,6 +366,26 @@ def test_annotators_are_for_a_modality_that_they_give(plugins):
             choose_annotators(plugins, {wanted: "still"}, {})
     with pytest.raises(UsageError, match=r"there is no annotator 'dsi'"):
         choose_annotators(plugins, {"flow": "dsi"}, {})
+
+
+@pytest.mark.parametrize(
+    ("mood", "message"),
+    [
+        ("raises", "the `info` of {} 'moody' cannot be read: SystemExit: not today"),
+        ("wrong", "the `info` of {} 'moody' must be a vpbench.*Info, not dict"),
+    ],
+)
+def test_an_info_that_fails_is_the_plugins_error(plugins, monkeypatch, mood, message):
+    monkeypatch.setattr(Moody, "mood", mood)
+    with pytest.raises(PluginError, match=message.format("annotator")):
+        choose_annotators(plugins, {"flow": "moody"}, {})
+    with pytest.raises(PluginError, match=message.format("metric")):
+        choose_metrics(plugins, ["moody"], "cpu")
+
+
+def test_an_annotator_without_annotate_is_the_plugins_error(plugins):
+    with pytest.raises(PluginError, match="the annotator 'idle' lacks one of info, annotate"):
+        choose_annotators(plugins, {"flow": "idle"}, {})
 
 
 def test_metrics_keep_the_order_asked_for(plugins):

@@ -67,7 +67,7 @@ def find_annotations(
     """
     if annotator.unproven:  # another annotator may have left it
         return None
-    modality = annotator.value.info.gives
+    modality = annotator.info.gives
     return open_store(_folder(store_folder(protocol, dataset, manifest), annotator), dataset, [modality])
 
 
@@ -89,7 +89,7 @@ def prepare_annotations(
             f"({annotator.unproven}); give it a method `fingerprint()` that names all that decides its output"
         )
     maker: Annotator = annotator.value
-    needs = {"frames", *maker.info.needs} & prepared.info.context_modalities
+    needs = {"frames", *annotator.info.needs} & prepared.info.context_modalities
 
     def read(sequence: str, keys: Sequence[Key], spec: ModalitySpec) -> NDArray[Any]:
         place = f"dataset {protocol.dataset.name!r}, sequence {sequence!r}"
@@ -97,7 +97,7 @@ def prepare_annotations(
         pairs = zip(windows, keys, strict=True)
         return np.concatenate([annotate(maker, window, sequence, key, place) for window, key in pairs])
 
-    spec = maker.info.spec
+    spec = annotator.info.spec
     if protocol.sampling.context == 1 and spec.pairwise:
         raise DataError(f"protocol {protocol.name}: a context of one frame has no {spec.name} to prepare")
     contents = store_contents(manifest, [spec], lambda ref, spec: ref.frames[: ref.context])
@@ -106,4 +106,4 @@ def prepare_annotations(
 
 def _folder(prepared: Path, annotator: Component) -> Path:
     key = store_key(annotator.value, annotator.describe())
-    return prepared.with_name(f"{prepared.name}-{annotator.value.info.gives}-{annotator.name}-{key}")
+    return prepared.with_name(f"{prepared.name}-{annotator.info.gives}-{annotator.name}-{key}")

@@ -58,7 +58,7 @@ class Cell:
     samples: int
     outputs: Sequence[Modality]
     """Modalities that it must predict here."""
-    context: frozenset[Modality]
+    context_modalities: frozenset[Modality]
     """Modalities of the context that it receives."""
     error: VpbenchError | None = None
     store: Store = field(init=False)
@@ -99,10 +99,10 @@ class Cell:
         self.started, self.worked = time.perf_counter(), False
         self.store = Store.create(self.folder, self.record)
         self.store.check_claims()
-        engines = {str(member(metric, BaseMetric, "engine")) for metric in self.metrics.values()} - {""}
+        libraries = {str(member(metric, BaseMetric, "library")) for metric in self.metrics.values()} - {""}
         device = run.device if run.device == "cpu" else torch.cuda.get_device_name(run.device)
         shard = [run.shard.rank, run.shard.world]
-        facts = describe_process() | {"device": device, "engine": ", ".join(sorted(engines)), "shard": shard}
+        facts = describe_process() | {"device": device, "engine": ", ".join(sorted(libraries)), "shard": shard}
         self.attempt = Attempt(self.store, facts)
         self.published = frozenset(self.store.published())
         self.check = RepeatCheck(self.caller(run.settings.seed))
@@ -156,8 +156,8 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
     annotators = {modality: component for modality, component in run.annotators.items() if modality in declared}
     context = frozenset({"frames", *declared} & {*dataset.context_modalities, *annotators})
     truth = {m for metric in metrics.values() for m in (*metric.info.needs, *metric.info.truth)}
-    proofs = {name: fingerprint_metric(run.plugins, name, run.settings.engine) for name in sorted(metrics)}
-    doubt = _doubt(predictor, annotators.values(), proofs)
+    fingerprints = {name: fingerprint_metric(run.plugins, name, run.settings.engine) for name in sorted(metrics)}
+    unproven = _unproven(predictor, annotators.values(), fingerprints)
     samples = run.settings.samples if info.stochastic else 1
     with validation_errors(UsageError, f"{predictor.name!r} on {protocol.name} cannot be recorded"):
         identity = Identity(
@@ -169,22 +169,22 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
             fingerprint=predictor.fingerprint,
             annotators={modality: component.describe() for modality, component in annotators.items()},
             metrics={name: metric.info.revision for name, metric in sorted(metrics.items())},
-            metric_code={name: proof.sha256 for name, proof in proofs.items()},
+            metric_code={name: fingerprint.sha256 for name, fingerprint in fingerprints.items()},
             seed=run.settings.seed,
             samples=samples,
             partial=run.manifest.partial,
-            unproven=secrets.token_hex(8) if doubt else "",
+            unproven=secrets.token_hex(8) if unproven else "",
         )
     name = label(predictor.name, predictor.preset)
-    if doubt:
+    if unproven:
         warnings.warn(
-            f"{name}: this result will not be reused, since {doubt}; a method `fingerprint()` that names everything "
+            f"{name}: this result will not be reused, since {unproven}; a method `fingerprint()` that names everything "
             f"that decides its numbers makes it reusable",
             VpbenchWarning,
             stacklevel=2,
         )
     folder = below(run.settings.out, protocol.name, name, identity.hash[:12])
-    record = describe_run(predictor, protocol, run.manifest, dataset, identity, metrics, skipped, run.plugins)
+    record = describe_run(run, predictor, identity=identity, metrics=metrics, skipped=skipped)
     return Cell(predictor, identity, metrics, folder, record, samples, outputs, context)
 
 
@@ -206,7 +206,7 @@ def _check_fit(run: Run, predictor: Component) -> None:
             f"the oracle {predictor.name!r} needs the true {min(lacking)}; {protocol.dataset.name!r} has none"
         )
     declarations = {f"dataset {protocol.dataset.name!r}": dataset.declares}
-    declarations |= {f"annotator {a.name!r}": a.value.info.declares for a in run.annotators.values()}
+    declarations |= {f"annotator {a.name!r}": a.info.declares for a in run.annotators.values()}
     specs = merge_declarations(declarations | {f"predictor {predictor.name!r}": info.declares})
     check_uses(run.plugins, predictor.name, info, specs)
     available = {*dataset.context_modalities, *run.annotators}
@@ -241,9 +241,9 @@ def _usable_metrics(
     return {name: metric for name, metric in run.metrics.items() if name not in skipped}, skipped
 
 
-def _doubt(predictor: Component, annotators: Iterable[Component], metrics: Mapping[str, Fingerprint]) -> str:
+def _unproven(predictor: Component, annotators: Iterable[Component], metrics: Mapping[str, Fingerprint]) -> str:
     """Return why a later run cannot be proven to give this result; "" if it can."""
-    doubts = [(f"predictor {predictor.name!r}", predictor.unproven)]
-    doubts += [(f"annotator {annotator.name!r}", annotator.unproven) for annotator in annotators]
-    doubts += [(f"metric {name!r}", proof.unproven) for name, proof in metrics.items()]
-    return next((f"{name} cannot be fingerprinted ({reason})" for name, reason in doubts if reason), "")
+    reasons = [(f"predictor {predictor.name!r}", predictor.unproven)]
+    reasons += [(f"annotator {annotator.name!r}", annotator.unproven) for annotator in annotators]
+    reasons += [(f"metric {name!r}", fingerprint.unproven) for name, fingerprint in metrics.items()]
+    return next((f"{name} cannot be fingerprinted ({reason})" for name, reason in reasons if reason), "")

@@ -135,7 +135,7 @@ def predict_video(
 
 def _check_fit(plugins: Plugins, name: str, info: PredictorInfo, annotators: Mapping[Modality, Component]) -> None:
     """Check that frames and annotators give what a predictor requires, and that it uses every annotation."""
-    declarations = {f"annotator {a.name!r}": a.value.info.declares for a in annotators.values()}
+    declarations = {f"annotator {a.name!r}": a.info.declares for a in annotators.values()}
     specs = merge_declarations(declarations | {f"predictor {name!r}": info.declares})
     check_uses(plugins, name, info, specs)
     if info.oracle:
@@ -146,7 +146,7 @@ def _check_fit(plugins: Plugins, name: str, info: PredictorInfo, annotators: Map
             "(`vpbench list annotators`)"
         )
     for modality, annotator in annotators.items():
-        if lacks := [need for need in annotator.value.info.needs if need != "frames"]:
+        if lacks := [need for need in annotator.info.needs if need != "frames"]:
             raise UsageError(
                 f"--annotate {modality}={annotator.name}: it needs the true {lacks[0]}, which a video lacks"
             )

@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, InstanceOf
 
 from vpbench.clips.probe import Probe
-from vpbench.errors import MetricError, VpbenchError, describe
+from vpbench.errors import MetricError, VpbenchError
 from vpbench.evaluation.cell import Cell, plan_cell
 from vpbench.evaluation.keepers import Keeper, PredictionKeeper
 from vpbench.evaluation.loop import Loop, Progress
 from vpbench.evaluation.plan import Run, Settings, add_annotators, open_run
 from vpbench.evaluation.prediction import evaluation_mode
 from vpbench.names import Selector
-from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.protocol.protocol import MAX_SAMPLES, Protocol, Seed
 from vpbench.results.result import Result
@@ -159,13 +159,9 @@ def run_cells(
 
 def _conclude(run: Run, cell: Cell) -> Outcome:
     """Write the summary of a cell that did not fail, if its result is complete."""
-
-    def fail(error: BaseException) -> VpbenchError:
-        return error if isinstance(error, VpbenchError) else MetricError(f"a metric failed: {describe(error)}")
-
     # A shard cannot know whether the others are done: the last one, or `vpbench merge`, summarises.
     partial = run.settings.allow_partial and run.shard.world == 1
     if cell.error is None:
-        with cell.failing(), plugin_errors(fail), cell.clock("summary"):
+        with cell.failing(), plugin_errors(failed_as(MetricError, "a metric failed")), cell.clock("summary"):
             write_summary(cell.store, cell.metrics, allow_partial=partial)
     return Outcome(cell, None if cell.error else Result(cell.store), cell.error)

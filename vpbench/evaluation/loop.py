@@ -112,13 +112,14 @@ class Loop:
             loaded = self._load(arrays, source, task.cells)
             if isinstance(loaded, VpbenchError):
                 problem = problem or loaded
+            seals = [] if isinstance(loaded, VpbenchError) else [_seal(batch) for batch in loaded]
             for cell in task.cells:
                 if problem is None and cell.error is None and not isinstance(loaded, VpbenchError):
-                    seals = [_seal(batch) for batch in loaded]
                     with self._failing(cell):
                         self._evaluate(cell, loaded, seals, task.unit.number)
                     if [_seal(batch) for batch in loaded] != seals:  # the predictor or a metric wrote into them
                         loaded = stack([source.read(ref) for ref in refs], self.run.device, source)
+                        seals = [_seal(batch) for batch in loaded]
                 self._done += len(refs)
                 self.progress(self._done, self._total)
         for cell in self._running(task.cells):
@@ -178,7 +179,7 @@ class Loop:
             cell.metrics,
             quantise=quantise,
             sample=sample if cell.info.stochastic else None,
-            context=cell.context,
+            context=cell.context_modalities,
         )
 
 

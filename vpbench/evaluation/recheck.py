@@ -62,7 +62,7 @@ class Recheck:
         # An annotator is named by the identity. Its maps may differ in the last bit on another device.
         compared = ("data",) if cell.identity.annotators else ("data", "context")
         expected = {
-            (clip, name): data_fields(clip_digests, metric, cell.context)
+            (clip, name): data_fields(clip_digests, metric, cell.context_modalities)
             for clip, clip_digests in digests.items()
             for name, metric in cell.metrics.items()
         }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from vpbench.errors import UsageError
-from vpbench.plugin.dataset import DatasetInfo
+from vpbench.evaluation.plan import Run
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
 from vpbench.protocol.protocol import Anchored, Protocol
@@ -20,20 +20,14 @@ from vpbench.validation import validation_errors
 
 
 def describe_run(
-    chosen: Component,
-    protocol: Protocol,
-    manifest: Manifest,
-    dataset: DatasetInfo,
-    identity: Identity,
-    metrics: Mapping[str, Metric],
-    skipped: Mapping[str, str],
-    plugins: Plugins,
+    run: Run, chosen: Component, *, identity: Identity, metrics: Mapping[str, Metric], skipped: Mapping[str, str]
 ) -> RunRecord:
     """Return the record of one predictor's run; ``skipped`` holds the reason per metric left out.
 
     Raises:
         UsageError: a plugin's value, such as the address of a paper, cannot be recorded.
     """
+    protocol, manifest, space = run.protocol, run.manifest, run.dataset.info.label_space
     info = chosen.info
     with validation_errors(UsageError, f"{chosen.name!r} on {protocol.name} cannot be recorded"):
         return RunRecord(
@@ -50,9 +44,9 @@ def describe_run(
             cumulative=not isinstance(protocol.sampling, Anchored),
             partial=manifest.partial,
             dropped=tuple(manifest.dropped),
-            metrics={name: _metric(name, metric, plugins) for name, metric in metrics.items()},
+            metrics={name: _metric(name, metric, run.plugins) for name, metric in metrics.items()},
             skipped=dict(skipped),
-            classes=tuple(dataset.label_space.names) if dataset.label_space else (),
+            classes=tuple(space.names) if space else (),
             manifest=manifest.entries,
         )
 

@@ -64,7 +64,7 @@ def open_source(
     future = frozenset(set(future) & modalities)
     stores = {m: find_annotations(protocol, dataset, manifest, annotator) for m, annotator in annotators.items()}
     annotated = {modality: store for modality, store in stores.items() if store}
-    needs = {m for modality in annotators.keys() - annotated for m in annotators[modality].value.info.needs}
+    needs = {m for modality in annotators.keys() - annotated for m in annotators[modality].info.needs}
     reads = {"frames", *future, *(context - set(annotators)), *needs} & modalities
     prepared = None if flow_to_last else find_prepared(protocol, dataset, manifest, reads)
     if prepared and probe and not probe.agrees(prepared, manifest, context, reads):

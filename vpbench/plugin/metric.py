@@ -14,8 +14,9 @@ from itertools import chain
 from numbers import Integral
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
-from vpbench.errors import MetricError
+from vpbench.errors import MetricError, PluginError
 from vpbench.names import is_metric
+from vpbench.plugin.modality import check_modalities
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,16 +83,19 @@ class MetricInfo:
         """Check what pages rely on.
 
         Raises:
-            ValueError: names the field.
+            PluginError: names the field.
         """
+        check_modalities(self, "needs", "truth")
         if not is_metric(self.name):
-            raise ValueError(f"the name {self.name[:100]!r}: a name holds letters, digits and _ . + = @ - only")
+            raise PluginError(
+                f"MetricInfo: the name {self.name[:100]!r}: a name holds letters, digits and _ . + = @ - only"
+            )
         if not 0 <= self.decimals <= 15:
-            raise ValueError(f"decimals must be 0 to 15, not {self.decimals}")
+            raise PluginError(f"MetricInfo: decimals must be 0 to 15, not {self.decimals}")
         if self.better not in ("higher", "lower") and not _is_finite(self.better):
-            raise ValueError(f'better must be "higher", "lower" or a finite number, not {self.better!r}')
+            raise PluginError(f'MetricInfo: better must be "higher", "lower" or a finite number, not {self.better!r}')
         if self.revision < 0:
-            raise ValueError(f"revision must be 0 or more, not {self.revision}")
+            raise PluginError(f"MetricInfo: revision must be 0 or more, not {self.revision}")
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,8 @@ class BaseMetric(ABC):
     """
 
     info: MetricInfo
-    engine: str = ""
-    """The library that computes the statistics, such as ``torch``; results record it."""
+    library: str = ""
+    """Name of the library that computes the statistics, such as ``torch``; results record it."""
     engines: ClassVar[tuple[str, ...]] = ()
     """Ways to compute the statistics, the default first; the class is also built as ``Class(device, engine=NAME)``."""
 

@@ -153,7 +153,7 @@ class AttemptRecord(Record):
     stamps: dict[UnitNumber, Text] = Field(default={})
     """Stamp of the data files of each unit that it published or checked."""
     engine: Text
-    """Engines of the metrics."""
+    """The libraries that computed the metrics."""
     device: Text
     """``cpu``, or the name of the GPU."""
     shard: Annotated[tuple[Frame, Frame], Field(strict=False)] = (0, 1)

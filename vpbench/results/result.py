@@ -157,7 +157,7 @@ class Result:
         return "" if self.run.metrics[metric].released else self.run.identity.metric_code[metric]
 
     def mixed(self) -> list[str]:
-        """Return the engines and devices where they are more than one."""
+        """Return the libraries of the metrics, and the devices, where they are more than one."""
         return self.store.mixed()
 
 

@@ -182,7 +182,7 @@ class Store:
                 raise ResultError(f"{path} is not what was published; remove the file and run again")
 
     def mixed(self) -> list[str]:
-        """Return the (engine, device) pairs of the published units where they are more than one."""
+        """Return "LIBRARIES on DEVICE" for the published units, where they are more than one."""
         published = {str(number) for number in self.published()}
         kinds = {
             f"{attempt.engine} on {attempt.device}" for attempt in self.attempts() if published & attempt.units.keys()

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from vpbench.errors import PluginError, UsageError, describe, did_you_mean, text_of, type_name
+from vpbench.errors import PluginError, UsageError, describe, did_you_mean, type_name
 from vpbench.files import canonical
 from vpbench.names import Selector, slug
-from vpbench.plugin.annotator import Annotator
+from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
@@ -25,6 +25,7 @@ from vpbench.plugin.predictor import BasePredictor, PredictorInfo
 from vpbench.plugin.process_state import process_state
 from vpbench.protocol.protocol import Protocol
 from vpbench.select.fingerprint import fingerprint
+from vpbench.select.info import read_info
 from vpbench.select.options import Options, validate_options
 from vpbench.select.trained import Trained, fit_weights, merge_options, open_trained
 
@@ -75,28 +76,7 @@ def choose_predictor(
     """
     selector = Selector.parse(text)
     component = _build(plugins, "predictor", selector, options.get(selector.name, {}), protocol, seed)
-    return replace(component, info=_read_info(component.value, selector.name))
-
-
-def _read_info(predictor: Any, name: str) -> PredictorInfo:
-    """Return a predictor's ``info``.
-
-    Raises:
-        PluginError: it lacks ``info`` or ``predict``, or reading one of them raises.
-    """
-
-    def fail(error: BaseException) -> PluginError:
-        if isinstance(error, AttributeError) and not (
-            hasattr(type(predictor), "info") and hasattr(predictor, "predict")
-        ):
-            return PluginError(f"the predictor {name!r} lacks `info` or `predict` ({text_of(error)})")
-        return PluginError(f"the `info` of predictor {name!r} cannot be read: {describe(error)}")
-
-    with plugin_errors(fail):
-        info, _ = predictor.info, predictor.predict
-    if not isinstance(info, PredictorInfo):
-        raise PluginError(f"the `info` of predictor {name!r} must be a vpbench.PredictorInfo, not {type_name(info)}")
-    return info
+    return replace(component, info=_predictor_info(component.value, selector.name))
 
 
 def choose_annotators(plugins: Plugins, texts: Mapping[str, str], options: Options) -> dict[Modality, Component]:
@@ -104,6 +84,7 @@ def choose_annotators(plugins: Plugins, texts: Mapping[str, str], options: Optio
 
     Raises:
         UsageError: an unknown name, preset or option, or an annotator of another modality.
+        PluginError: an annotator cannot be built, or its ``info`` cannot be read.
     """
     annotators: dict[Modality, Component] = {}
     for modality, text in texts.items():
@@ -111,13 +92,15 @@ def choose_annotators(plugins: Plugins, texts: Mapping[str, str], options: Optio
             raise UsageError(f"annotator {modality}={text}: {modality!r} cannot be annotated")
         selector = Selector.parse(text)
         component = _build(plugins, "annotator", selector, options.get(selector.name, {}))
-        annotator: Annotator = component.value
-        if annotator.info.gives != modality:
-            raise UsageError(
-                f"annotator {modality}={text}: the annotator {selector.name!r} gives {annotator.info.gives}"
-            )
-        annotators[annotator.info.gives] = component
+        info = read_info("annotator", selector.name, component.value, AnnotatorInfo, ["annotate"])
+        if info.gives != modality:
+            raise UsageError(f"annotator {modality}={text}: the annotator {selector.name!r} gives {info.gives}")
+        annotators[modality] = replace(component, info=info)
     return annotators
+
+
+def _predictor_info(predictor: Any, name: str) -> PredictorInfo:
+    return read_info("predictor", name, predictor, PredictorInfo, ["predict"])
 
 
 def wrap_predictor(predictor: Any) -> Component:
@@ -126,14 +109,14 @@ def wrap_predictor(predictor: Any) -> Component:
         raise UsageError(
             f"{type_name(predictor)} is neither a predictor's name nor an object with `info` and `predict`"
         )
-    info = _read_info(predictor, type(predictor).__name__)
+    info = _predictor_info(predictor, type(predictor).__name__)
     text = slug(re.sub(r"(?<!^)(?=[A-Z])", "-", type(predictor).__name__).lower())
     options = getattr(predictor, "options", None)
     values = options.model_dump(mode="json") if isinstance(options, BaseModel) else {}
     problem = f"the `fingerprint()` of predictor {text!r} fails"
     with plugin_errors(lambda error: PluginError(f"{problem}: {describe(error)}")):
-        proof = fingerprint(predictor)
-    return Component(text, "", predictor, values, fingerprint=proof.sha256, unproven=proof.unproven, info=info)
+        digest = fingerprint(predictor)
+    return Component(text, "", predictor, values, fingerprint=digest.sha256, unproven=digest.unproven, info=info)
 
 
 def _build(
@@ -171,7 +154,7 @@ def _build(
         value = target() if validated is None else target(options=validated)
         if trained is not None:
             fit_weights(value, trained, selector.name)
-        proof = fingerprint(value)
+        digest = fingerprint(value)
     plain = {} if validated is None else json.loads(validated.model_dump_json())
     sources = {key: sources.get(key, "default") for key in plain}
     return Component(
@@ -180,8 +163,8 @@ def _build(
         value,
         plain,
         sources,
-        proof.sha256,
-        proof.unproven,
+        digest.sha256,
+        digest.unproven,
         trained,
         trainable=bool(entry.trainer),
     )
@@ -194,7 +177,7 @@ def _preset(members: Members, selector: Selector, subject: str) -> tuple[str, di
         return argument, dict(members.presets.get(argument, {}))
     if not members.argument:
         raise UsageError(f"{subject} has no preset {argument!r}{did_you_mean(argument, members.presets)}")
-    return _slug(argument), {members.argument: argument}
+    return _argument_label(argument), {members.argument: argument}
 
 
 def _protocol_options(target: Any, members: Members, protocol: Protocol, subject: str) -> dict[str, Any]:
@@ -264,7 +247,6 @@ def _check_argument(members: Members, name: str, values: Mapping[str, Any], subj
         raise UsageError(f"{subject} needs its {option}: write {name}:{option.upper()}")
 
 
-def _slug(text: str) -> str:
+def _argument_label(text: str) -> str:
     """Return a folder name for an argument: the last part of the path, and a hash that distinguishes equal ones."""
-    tail = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).name or "root")[:80].lstrip(".-") or "root"
-    return f"{tail}-{hashlib.sha256(str(Path(text).resolve()).encode()).hexdigest()[:6]}"
+    return f"{slug(Path(text).name)[:80]}-{hashlib.sha256(str(Path(text).resolve()).encode()).hexdigest()[:6]}"

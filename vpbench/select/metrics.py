@@ -10,8 +10,9 @@ from vpbench.errors import PluginError, UsageError, VpbenchWarning, describe, di
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.members import member
-from vpbench.plugin.metric import BaseMetric, Metric, Setting
+from vpbench.plugin.metric import BaseMetric, Metric, MetricInfo, Setting
 from vpbench.select.fingerprint import Fingerprint, fingerprint
+from vpbench.select.info import read_info
 
 
 def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: str = "") -> dict[str, Metric]:
@@ -31,10 +32,9 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: 
     metrics: dict[str, Metric] = {}
     for name in names:
         metric = _build_metric(plugins, name, device, engine)
-        if not isinstance(metric, Metric):
-            raise PluginError(f"the metric {name!r} lacks one of info, why_not, measure, finalise, resample")
-        if metric.info.name != name:
-            raise PluginError(f"the metric registered as {name!r} calls itself {metric.info.name!r}")
+        info = read_info("metric", name, metric, MetricInfo, ["why_not", "measure", "finalise", "resample"])
+        if info.name != name:
+            raise PluginError(f"the metric registered as {name!r} calls itself {info.name!r}")
         metrics[name] = metric
     return metrics
 

@@ -132,7 +132,13 @@ class Validation(Callback):
                 checked = caller.predict(batch, 0)
                 quantise = run.protocol.quantise
                 rows += measure(
-                    cell.label, checked, batch, self.metrics, quantise=quantise, sample=None, context=cell.context
+                    cell.label,
+                    checked,
+                    batch,
+                    self.metrics,
+                    quantise=quantise,
+                    sample=None,
+                    context=cell.context_modalities,
                 )
                 if self._keeper is not None:
                     folder = self._folder / f"epoch{self.epoch + 1:04d}"
