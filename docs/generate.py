@@ -40,7 +40,7 @@ def commands_of(context: click.Context) -> Iterator[tuple[str, click.Command]]:
 def section(words: str, command: click.Command) -> str:
     """Return the section of one command: its usage, its help, a row per option."""
     context = click.Context(command)
-    arguments = " ".join(p.make_metavar(context) for p in command.params if isinstance(p, click.Argument))
+    arguments = " ".join(piece for p in command.params for piece in p.get_usage_pieces(context))
     options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     rows = "\n".join(f"| {_names(option)} | {_text(option)} |" for option in options)
     paragraphs = (command.help or "").split("\n\n")

@@ -61,6 +61,7 @@ def test_anything_else_is_refused_and_two_files_are_named(kind):
         assert all(name in str(caught.value).replace(":", " ").split() for name in offenders)
 
 
+@pytest.mark.filterwarnings("ignore:.*the frame numbers jump:vpbench.errors.VpbenchWarning")
 @given(
     st.lists(st.integers(0, 20000), unique=True, min_size=2), st.sampled_from(["{}", "{:06d}", "a_{}_b", "v1.{:05d}"])
 )
@@ -69,6 +70,7 @@ def test_integers_keep_their_order_however_they_are_written(numbers, pattern):
     assert list(order_pictures(names, "")) == [pattern.format(number) + ".png" for number in sorted(numbers)]
 
 
+@pytest.mark.filterwarnings("ignore:.*the frame numbers jump:vpbench.errors.VpbenchWarning")
 @given(st.lists(st.text(st.sampled_from("0127٣²a.-_"), max_size=6), unique=True))
 def test_any_names_have_one_order_or_none(names):
     def outcome(ordered):
