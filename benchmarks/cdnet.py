@@ -121,7 +121,7 @@ def training_step(rounds: int, device: str) -> dict[str, float]:
 
 def activations() -> dict[str, float]:
     """Count the bytes that the encoding of a window of 128x128 keeps for the gradients: stored and recomputed."""
-    kept = {}
+    saved = {}
     for name, recompute in (("stored", False), ("recomputed", True)):
         sizes: dict[int, int] = {}
 
@@ -133,9 +133,9 @@ def activations() -> dict[str, float]:
         weights = {p.untyped_storage().data_ptr() for p in coder.parameters()}
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             features, _ = coder.encode(torch.rand(1, 3, 3, 128, 128))
-        kept[name] = float(sum(size for pointer, size in sizes.items() if pointer not in weights))
+        saved[name] = float(sum(size for pointer, size in sizes.items() if pointer not in weights))
         del features
-    return kept
+    return saved
 
 
 def peak(horizon: int) -> int:

@@ -23,7 +23,7 @@ def seconds(run: Run) -> float:
 def interleave(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
     """Return the wall times of each run. All run once per round, after one round of warm-up."""
     times = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds + 1)]
-    return {name: [taken[name] for taken in times[1:]] for name in runs}
+    return {name: [round_times[name] for round_times in times[1:]] for name in runs}
 
 
 def medians(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:

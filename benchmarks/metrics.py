@@ -143,7 +143,7 @@ def peers(predicted: Tensor, true: Tensor, *, multiscale: bool) -> dict[str, Run
     }
 
 
-def ours(predicted: Tensor, true: Tensor, *, multiscale: bool) -> dict[str, Run]:
+def harness_runs(predicted: Tensor, true: Tensor, *, multiscale: bool) -> dict[str, Run]:
     """Return vpbench's engines on the same frames."""
     metrics = [MSE(), MAE(), PSNR(), SSIM(), *([MSSSIM()] if multiscale else [])]
 
@@ -168,7 +168,7 @@ def perceptual(size: Size) -> dict[str, tuple[Run, int]]:
     pairs = [make(size, seed) for seed in range(4)]
     true = pairs[0][1]
 
-    def theirs() -> None:
+    def library() -> None:
         with torch.no_grad():
             reference(pairs[0][0].flatten(0, 1), true.flatten(0, 1), normalize=True).tolist()
 
@@ -181,7 +181,7 @@ def perceptual(size: Size) -> dict[str, tuple[Run, int]]:
 
         return run
 
-    return {"lpips, whole batch": (theirs, 1), "vpbench": (shared(1), 1), "vpbench, 4 predictors": (shared(4), 4)}
+    return {"lpips, whole batch": (library, 1), "vpbench": (shared(1), 1), "vpbench, 4 predictors": (shared(4), 4)}
 
 
 def memory(name: str, size: Size, kind: str) -> float:
@@ -215,7 +215,7 @@ def runs_of(kind: str, size: Size) -> dict[str, Run]:
         return {name: run for name, (run, _) in perceptual(size).items()}
     frames = make(size)
     multiscale = kind == "multiscale"
-    return peers(*frames, multiscale=multiscale) | ours(*frames, multiscale=multiscale)
+    return peers(*frames, multiscale=multiscale) | harness_runs(*frames, multiscale=multiscale)
 
 
 def use_threads(threads: int) -> None:
@@ -229,7 +229,7 @@ def compare(size: Size, threads: int, rounds: int, *, multiscale: bool) -> dict[
     use_threads(threads)
     frames = make(size)
     libraries = peers(*frames, multiscale=multiscale)
-    seconds = medians(libraries | ours(*frames, multiscale=multiscale), rounds)
+    seconds = medians(libraries | harness_runs(*frames, multiscale=multiscale), rounds)
     fastest = min(libraries, key=lambda name: seconds[name])
     print(f"\nMSE, MAE, PSNR, SSIM{', MS-SSIM' if multiscale else ''}: {size}, {threads} thread(s)")
     for name, value in seconds.items():

@@ -182,7 +182,7 @@ def line(figure: dict) -> str:
     """Return a figure for people."""
     if "ratio" in figure:
         return f"{figure['what']}: ratio {figure['ratio']:.3f} of {figure['bytes'] / 2**20:.0f} MiB (bar: under 1.05)"
-    rates = ", ".join(f"{what} {rate / 1e9:.2f} GB/s" for what, rate in figure["bytes_per_second"].items())
+    rates = ", ".join(f"{source} {rate / 1e9:.2f} GB/s" for source, rate in figure["bytes_per_second"].items())
     return (
         f"{figure['what']}: reading prepared clips has {figure['read_to_decode']:.0f} times the speed of decoding "
         f"(bar: 10), {figure['read_to_memcpy']:.2f} times that of memcpy (bar: 0.5); first reads, with verification, "

@@ -75,9 +75,9 @@ def make_result(
     """
     steps = len(next(iter(scores.values())))
     parsed = make_protocol(steps, anchored=not cumulative, **(protocol or {}))
-    each = [(k,) for k in parsed.steps] if not cumulative else [parsed.steps]
+    windows = [(k,) for k in parsed.steps] if not cumulative else [parsed.steps]
     manifest = tuple(
-        ManifestEntry(f"s{i:03d}@{j}", ks, recordings(i)) for i in range(clips) for j, ks in enumerate(each)
+        ManifestEntry(f"s{i:03d}@{j}", ks, recordings(i)) for i in range(clips) for j, ks in enumerate(windows)
     )
     specs = {name: SPECS[name] | dict((metrics or {}).get(name, {})) for name in scores}
     identity = Identity(
@@ -103,7 +103,7 @@ def make_result(
             for step in clip_steps:
                 for metric, values in scores.items():
                     value = values[step - 1]
-                    offset = spread * (-1 if (i // len(each)) % 2 else 1)
+                    offset = spread * (-1 if (i // len(windows)) % 2 else 1)
                     row = {"clip": clip, "step": step, "metric": metric, "data": digest(f"{data} {clip}")}
                     if value is None:
                         row |= {"status": "undefined", "value": None, "reason": reason}
@@ -114,8 +114,8 @@ def make_result(
                     stochastic = record.stochastic
                     rows += [row | {"sample": s} for s in range(samples)] if stochastic else [row]
         store.publish(number, rows, attempt, "stamp")
-    known = {name: plugins().load("metric", name)("cpu") for name in scores}
-    assert write_summary(store, known, allow_partial=True)
+    measures = {name: plugins().load("metric", name)("cpu") for name in scores}
+    assert write_summary(store, measures, allow_partial=True)
     return store.folder
 
 

@@ -29,12 +29,12 @@ class Ratio(PooledCounts):
         return {"score": hits / total if total else math.nan, "total": float(total)}
 
 
-def row(clip, step, value, metric="err", **more):
-    return {"clip": clip, "step": step, "metric": metric, "value": value, "status": "ok", "data": f"d{clip}", **more}
+def row(clip, step, value, metric="err", **fields):
+    return {"clip": clip, "step": step, "metric": metric, "value": value, "status": "ok", "data": f"d{clip}", **fields}
 
 
-def undefined(clip, step, reason, metric="err", **more):
-    return row(clip, step, None, metric, **more) | {"status": "undefined", "reason": reason}
+def undefined(clip, step, reason, metric="err", **fields):
+    return row(clip, step, None, metric, **fields) | {"status": "undefined", "reason": reason}
 
 
 def table(values, metric="err"):

@@ -46,5 +46,5 @@ class Looks:
     info = vpbench.PredictorInfo(uses=("frames", "flow"))
 
     def predict(self, context, horizon, generators):
-        shown = 1.0 if context.flow is None else 0.5
-        return vpbench.Prediction(frames=shown * context.frames[:, -1:].expand(-1, horizon, -1, -1, -1))
+        gain = 1.0 if context.flow is None else 0.5
+        return vpbench.Prediction(frames=gain * context.frames[:, -1:].expand(-1, horizon, -1, -1, -1))

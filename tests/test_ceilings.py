@@ -27,12 +27,12 @@ def scores(folder: Path) -> dict:
 
 @pytest.mark.slow
 def test_the_truth_scores_perfectly(results):
-    found = scores(results["oracle"])
-    assert found["mse"]["per_step"] == [0] * 5
-    assert found["psnr"]["per_step"] == [100] * 5
-    assert found["psnr"]["notes"] == {"floored": 5 * CLIPS}
-    assert found["ssim"]["per_step"] == pytest.approx([1] * 5, abs=1e-12)
-    assert found["miou"]["per_step"] == [1] * 5
+    perfect = scores(results["oracle"])
+    assert perfect["mse"]["per_step"] == [0] * 5
+    assert perfect["psnr"]["per_step"] == [100] * 5
+    assert perfect["psnr"]["notes"] == {"floored": 5 * CLIPS}
+    assert perfect["ssim"]["per_step"] == pytest.approx([1] * 5, abs=1e-12)
+    assert perfect["miou"]["per_step"] == [1] * 5
 
 
 def test_true_motion_beats_repeating_in_everything(results):

@@ -69,9 +69,9 @@ def parse(arguments: list[str]) -> None:
     context = click.Context(cli, info_name="vpbench", obj=State())
     while isinstance(command, click.Group):
         name, *arguments = arguments
-        found = command.get_command(context, name)
-        assert found is not None, f"there is no command {name}"
-        command, context = found, click.Context(found, parent=context, info_name=name)
+        subcommand = command.get_command(context, name)
+        assert subcommand is not None, f"there is no command {name}"
+        command, context = subcommand, click.Context(subcommand, parent=context, info_name=name)
     command.make_parser(context).parse_args(list(arguments))
 
 
@@ -154,12 +154,12 @@ def test_flags_exist(page):
     text = FENCE.sub("", page.read_text())
     root = click.Context(cli, info_name="vpbench", obj=State())
     parameters = [p for _, command in generator().commands_of(root) for p in command.params]
-    known = {flag for p in parameters for flag in [*p.opts, *p.secondary_opts]} | {"--version", "--help", "-h"}
+    flags = {flag for p in parameters for flag in [*p.opts, *p.secondary_opts]} | {"--version", "--help", "-h"}
     for script in re.findall(r"python ((?:benchmarks|docs)/\w+\.py)", page.read_text()):
-        known |= set(re.findall(r'"(--[a-z-]+)"', (ROOT / script).read_text()))
+        flags |= set(re.findall(r'"(--[a-z-]+)"', (ROOT / script).read_text()))
     for code in re.findall(r"`([^`\n]+)`", text):
         if not code.startswith(("python -", "pip", "make", "pytest")):
-            assert set(FLAG.findall(code)) <= known, f"{relative(page)}: {code}"
+            assert set(FLAG.findall(code)) <= flags, f"{relative(page)}: {code}"
 
 
 def test_options_of_scenes_are_documented():

@@ -99,9 +99,9 @@ def run_on_import(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
 
 @pytest.mark.parametrize("path", [p for p in HARNESS if p != ROOT / "vpbench" / "__init__.py"], ids=relative)
 def test_imports_go_down_the_floors_only(path):
-    own = FLOORS[path.relative_to(ROOT / "vpbench").with_suffix("").parts[0]]
+    floor = FLOORS[path.relative_to(ROOT / "vpbench").with_suffix("").parts[0]]
     inside = [name.split(".") for name in imported_modules(path) if name.split(".")[0] == "vpbench"]
-    upward = [".".join(name) for name in inside if FLOORS[name[1]] > own]
+    upward = [".".join(name) for name in inside if FLOORS[name[1]] > floor]
     assert not upward
 
 
@@ -267,15 +267,20 @@ def test_the_matrix_forgets_no_plugin():
     """Every first-party predictor that runs without an argument, on every protocol; only ceilings lack some."""
     plugins = load_plugins()
     suite = tomllib.loads((ROOT / "suites" / "matrix.toml").read_text())
-    ours = {kind: [e for e in plugins.of(kind) if e.plugin == "vpbench"] for kind in ("protocol", "predictor")}
-    targets = {entry.name: entry.load() for entry in ours["predictor"]}
+    entries = {kind: [e for e in plugins.of(kind) if e.plugin == "vpbench"] for kind in ("protocol", "predictor")}
+    targets = {entry.name: entry.load() for entry in entries["predictor"]}
     runnable = {name for name, target in targets.items() if not getattr(target, "argument", "")}
     listed = [(Selector.parse(entry["name"]).name, entry) for entry in suite["predictors"]]
-    assert sorted(suite["protocols"]) == [entry.name for entry in ours["protocol"]]
+    assert sorted(suite["protocols"]) == [entry.name for entry in entries["protocol"]]
     assert {name for name, _ in listed} == runnable
     for name in runnable:
         if not targets[name].info.oracle:
-            covered = [p for own, entry in listed if own == name for p in entry.get("protocols", suite["protocols"])]
+            covered = [
+                p
+                for predictor, entry in listed
+                if predictor == name
+                for p in entry.get("protocols", suite["protocols"])
+            ]
             assert sorted(covered) == sorted(suite["protocols"]), name
 
 

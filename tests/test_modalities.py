@@ -26,19 +26,19 @@ NAMES = frozenset(spec.name for spec in SPECS)
 PIXELS = [{"op": "centre-crop", "size": [16, 16]}, {"op": "resize", "size": [8, 12]}]
 
 
-def protocol(dataset="robots", **changes):
+def make_protocol(dataset="robots", **changes):
     sampling = {"kind": "sliding", "context": 3, "horizon": 2, "stride": 7}
     value = {"schema": 1, "name": "p", "version": 1, "dataset": {"name": dataset}, "sampling": sampling}
     return vpbench.Protocol.parse(value | {"pixels": PIXELS} | changes, "test")
 
 
-def source(one, dataset=None, annotators=None):
-    return ClipSource(dataset or Robots(None), "robots", one.pixels, NAMES, NAMES, annotators or {})
+def source(protocol, dataset=None, annotators=None):
+    return ClipSource(dataset or Robots(None), "robots", protocol.pixels, NAMES, NAMES, annotators or {})
 
 
-def batch(one, dataset=None, annotators=None):
-    reader = source(one, dataset, annotators)
-    refs = build_manifest(one, Robots(None)).clips[1:3]
+def batch(protocol, dataset=None, annotators=None):
+    reader = source(protocol, dataset, annotators)
+    refs = build_manifest(protocol, Robots(None)).clips[1:3]
     return refs, stack([reader.read(ref) for ref in refs], "cpu", reader)[0]
 
 
@@ -48,27 +48,27 @@ def plugins(request):
 
 
 def test_every_modality_is_cropped_resized_and_batched_as_it_declares():
-    one = protocol()
-    refs, clips = batch(one)
+    protocol = make_protocol()
+    refs, clips = batch(protocol)
     assert set(clips.context.extras) == set(clips.future.extras) == NAMES
     for i, ref in enumerate(refs):
 
         def read(name, frames, ref=ref):
             return Robots(None).read(ref.sequence, frames, name)
 
-        seen, truth = ref.frames[:3], ref.frames[3:]
+        context, truth = ref.frames[:3], ref.frames[3:]
         extras, future = clips.context.extras, clips.future.extras
-        assert extras["actions"][i].tolist() == [[int(ref.sequence[-1]), frame] for frame in seen]
+        assert extras["actions"][i].tolist() == [[int(ref.sequence[-1]), frame] for frame in context]
         assert future["actions"][i, :, 1].tolist() == list(truth)
         rows, columns = np.arange(8) * 2, np.arange(12) * 16 // 12 + 4
-        assert np.array_equal(extras["depth"][i], read("depth", seen)[:, rows][:, :, columns])
-        as_frames = np.repeat(read("heat", seen)[..., None], 3, axis=-1)
-        heat = transform(as_frames, one.pixels, vpbench.plugin.modality.BUILT_IN["frames"])[..., 0]
+        assert np.array_equal(extras["depth"][i], read("depth", context)[:, rows][:, :, columns])
+        as_frames = np.repeat(read("heat", context)[..., None], 3, axis=-1)
+        heat = transform(as_frames, protocol.pixels, vpbench.plugin.modality.BUILT_IN["frames"])[..., 0]
         assert torch.equal(extras["heat"][i], torch.from_numpy(heat).float() / 255)
         assert extras["motion"].shape == (2, 2, 2, 8, 12)
         assert extras["motion"][i, :, 0].unique().tolist() == [0.75], "12 of 16 columns"
         assert extras["motion"][i, :, 1].unique().tolist() == [-0.5]
-        assert extras["caption"][i] == tuple(read("caption", seen).tolist())
+        assert extras["caption"][i] == tuple(read("caption", context).tolist())
         assert future["caption"][i] == tuple(read("caption", truth).tolist())
         assert extras["contacts"].shape == (2, 2, 2, 3)
         assert future["contacts"][i].tolist() == read("contacts", ref.frames[2:]).tolist()
@@ -76,20 +76,20 @@ def test_every_modality_is_cropped_resized_and_batched_as_it_declares():
 
 
 def test_batches_are_taken_apart_and_joined_with_all_modalities():
-    _, clips = batch(protocol())
-    again = join([clips.clip(0), clips.clip(1)])
+    _, clips = batch(make_protocol())
+    joined = join([clips.clip(0), clips.clip(1)])
     for name in NAMES:
-        for whole, parts in ((clips.context, again.context), (clips.future, again.future)):
+        for whole, parts in ((clips.context, joined.context), (clips.future, joined.future)):
             equal = whole.extras[name] == parts.extras[name]
             assert equal if isinstance(equal, bool) else equal.all()
 
 
 def test_a_prepared_store_holds_them(cache):
-    one, dataset = protocol(), Robots(None)
-    manifest = build_manifest(one, dataset)
-    prepare(one, dataset, manifest, dataset.info.modalities, lambda count, total: None)
-    store = find_prepared(one, dataset, manifest, dataset.info.modalities)
-    plain, stored = source(one), ClipSource(store, "robots", (), NAMES, NAMES, {})
+    protocol, dataset = make_protocol(), Robots(None)
+    manifest = build_manifest(protocol, dataset)
+    prepare(protocol, dataset, manifest, dataset.info.modalities, lambda count, total: None)
+    store = find_prepared(protocol, dataset, manifest, dataset.info.modalities)
+    plain, stored = source(protocol), ClipSource(store, "robots", (), NAMES, NAMES, {})
     for ref in manifest.clips:
         a, b = plain.read(ref), stored.read(ref)
         assert a.digests == b.digests
@@ -99,7 +99,7 @@ def test_a_prepared_store_holds_them(cache):
 
 def run(plugins, tmp_path, name, **settings):
     settings = {"metrics": ["mse", "travel"], "plugins": plugins} | settings
-    return vpbench.evaluate("driver", protocol(settings.pop("dataset", "robots")), out=tmp_path / name, **settings)
+    return vpbench.evaluate("driver", make_protocol(settings.pop("dataset", "robots")), out=tmp_path / name, **settings)
 
 
 @pytest.mark.slow
@@ -110,8 +110,8 @@ def test_a_run_gives_them_to_predictors_and_metrics(plugins, tmp_path, cache):
         frame = int(row["clip"].rpartition("@")[2]) + 2 + row["step"]
         assert row["value"] == pytest.approx(frame + (6 + frame) / 1000)
         assert row["context"] and row["data"]
-    one, dataset = protocol(), Robots(None)
-    prepare(one, dataset, build_manifest(one, dataset), dataset.info.modalities, lambda count, total: None)
+    protocol, dataset = make_protocol(), Robots(None)
+    prepare(protocol, dataset, build_manifest(protocol, dataset), dataset.info.modalities, lambda count, total: None)
     prepared = run(plugins, tmp_path, "b", workers=1)
     assert list(prepared.rows()) == list(result.rows()), "no predictor writes into what others see"
 
@@ -137,7 +137,7 @@ def test_an_annotator_gives_what_a_dataset_lacks(tmp_path, cache, prepared):
         sequence, _, first = row["clip"].rpartition("@")
         frames = transform(
             Robots(None).read(sequence, range(int(first), int(first) + 5), "frames"),
-            protocol(pixels=PIXELS[1:]).pixels,
+            make_protocol(pixels=PIXELS[1:]).pixels,
             vpbench.plugin.modality.BUILT_IN["frames"],
         ) / np.float32(255)
         weight = (int(first) + 2) / 40
@@ -164,7 +164,7 @@ def test_vpbench_predict_annotates_them(plugins, tmp_path):
 def test_training_batches_hold_them():
     dataset = Robots(None)
     reader = ClipSource(dataset, "robots", (), NAMES, frozenset(), {})
-    clips = TrainingClips.of(protocol(), dataset.sequences("train"), 0)
+    clips = TrainingClips.of(make_protocol(), dataset.sequences("train"), 0)
     loader = TrainingLoader(reader, clips, batch_size=2, accumulate=1, world=1, workers=0, stage=1)
     for batch in loader:
         context, future = batch.context.extras, batch.future.extras
@@ -193,7 +193,7 @@ def test_a_name_that_nobody_gives_is_refused_before_the_run(tmp_path, plugins):
 
     message = r"requires actoins, which 'robots' lacks: add --annotate actoins=NAME .*; did you mean 'actions'\?"
     with pytest.raises(DataError, match=message):
-        vpbench.evaluate(Lost(), protocol(), out=tmp_path / "a", plugins=plugins)
+        vpbench.evaluate(Lost(), make_protocol(), out=tmp_path / "a", plugins=plugins)
     for make in (
         lambda: vpbench.DatasetInfo(modalities=("frames", "actions")),
         lambda: vpbench.AnnotatorInfo(gives="actions"),
@@ -228,7 +228,7 @@ def test_an_output_that_no_prediction_holds_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("made", "message"),
+    ("make", "message"),
     [
         (lambda n: np.zeros((n, 3), np.float32), r"must give float32 \[N,2\] with N = 3; it gave float32 \[3, 3\]"),
         (lambda n: np.zeros((n, 2)), "it gave float64"),
@@ -236,13 +236,13 @@ def test_an_output_that_no_prediction_holds_is_refused():
         (lambda n: np.array([[1.0]] * n + [[1.0, 2.0]], object), "it gave object .*; pad entries of several shapes"),
     ],
 )
-def test_entries_of_another_layout_and_ragged_ones_are_refused(made, message):
+def test_entries_of_another_layout_and_ragged_ones_are_refused(make, message):
     class Ragged(Robots):
         def read(self, sequence, frames, modality):
-            return made(len(frames)) if modality == "actions" else super().read(sequence, frames, modality)
+            return make(len(frames)) if modality == "actions" else super().read(sequence, frames, modality)
 
     with pytest.raises(DataError, match=message):
-        batch(protocol(), Ragged(None))
+        batch(make_protocol(), Ragged(None))
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_a_block_keeps_its_lines():
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
         ("a & b &amp; c", "a &amp; b &amp;amp; c"),
@@ -52,14 +52,14 @@ def test_a_block_keeps_its_lines():
         ("plain (sum / 10)", "plain (sum / 10)"),
     ],
 )
-def test_markdown_shows_markup_as_it_was_typed(text, shown):
-    assert markdown(text) == shown
+def test_markdown_shows_markup_as_it_was_typed(text, escaped):
+    assert markdown(text) == escaped
 
 
 def test_nothing_in_markdown_is_markup_or_control():
-    every = "".join(map(chr, range(0x250))) + "\u202a\u2066\ufeff"
-    for i in range(0, len(every), 64):
-        text = markdown(every[i : i + 64])
+    characters = "".join(map(chr, range(0x250))) + "\u202a\u2066\ufeff"
+    for i in range(0, len(characters), 64):
+        text = markdown(characters[i : i + 64])
         assert text.isprintable()
         assert not re.search(r"[<>]", text)
         assert not re.search(r"(?<!\\)(\\\\)*[`|\[\]*]", re.sub(r"\\.", "", text))

@@ -62,10 +62,10 @@ def vpbench_command(wheels, tmp_path_factory):
             [home / "bin" / "vpbench", *args], cwd=home, env=environment, capture_output=True, text=True
         )
 
-    where = subprocess.run(
+    location = subprocess.run(
         [python, "-c", "import vpbench; print(vpbench.__file__)"], cwd=home, capture_output=True, text=True
     )
-    assert where.stdout.startswith(str(home)), where
+    assert location.stdout.startswith(str(home)), location
     return run
 
 

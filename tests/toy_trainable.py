@@ -122,8 +122,8 @@ def fit_to_nan(predictor, protocol):
 class Breaking(Fit):
     def training_step(self, batch, index):
         loss = super().training_step(batch, index)
-        here = self.trainer.global_rank == int(os.environ.get("NAN_RANK", "0"))
-        return loss * float("nan") if here and batch.step == int(os.environ["NAN_AT"]) else loss
+        breaks = self.trainer.global_rank == int(os.environ.get("NAN_RANK", "0"))
+        return loss * float("nan") if breaks and batch.step == int(os.environ["NAN_AT"]) else loss
 
 
 class FollowsFlow(torch.nn.Module):

@@ -115,7 +115,7 @@ def test_runs_with_and_without_preparation_are_equal_to_the_byte(vpbench, toy, t
     for name, workers in (("prepared", 0), ("prepared-ahead", 2)):
         outcome = vpbench(*args, "--workers", workers, "--batch-size", "3", "--out", tmp_path / name)
         assert (outcome.code, outcome.err) == (0, "")
-    found = {
+    contents = {
         name: {
             path.relative_to(tmp_path / name): path.read_bytes()
             for path in (tmp_path / name).rglob("*.json*")
@@ -124,8 +124,8 @@ def test_runs_with_and_without_preparation_are_equal_to_the_byte(vpbench, toy, t
         for name in ("plain", "ahead", "prepared", "prepared-ahead")
     }
     assert len(clips) <= 2 * PROBED, "only the probed clips are read from the dataset"
-    assert len(found["plain"]) == 2 * (2 + 2)
-    assert found["plain"] == found["ahead"] == found["prepared"] == found["prepared-ahead"]
+    assert len(contents["plain"]) == 2 * (2 + 2)
+    assert contents["plain"] == contents["ahead"] == contents["prepared"] == contents["prepared-ahead"]
 
 
 @pytest.mark.parametrize(

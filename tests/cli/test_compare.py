@@ -132,8 +132,8 @@ def test_rows_that_were_edited_are_refused(vpbench, results, tmp_path):
     edited = tmp_path / "edited"
     shutil.copytree(results["last"], edited)
     unit = edited / "units" / "000000.jsonl"
-    first, *rest = unit.read_text().splitlines(keepends=True)
-    unit.write_text("".join([json.dumps(json.loads(first) | {"value": 0.0}) + "\n", *rest]))
+    first, *lines = unit.read_text().splitlines(keepends=True)
+    unit.write_text("".join([json.dumps(json.loads(first) | {"value": 0.0}) + "\n", *lines]))
     assert "is not what was published" in vpbench("compare", results["flow"], edited).error
 
 

@@ -148,8 +148,8 @@ def test_a_spoiled_truth_is_read_again_for_the_next_predictor(run, vpbench, toy,
     outcome = vpbench("run", *args, "--out", tmp_path / "r")
     assert "metric 'spoils-with-flow' changes what it measures in place" in outcome.error
     (last,) = outcome.json["results"]
-    (alone,) = vpbench("run", *args[:4], *args[4:6], "-m", "last", "--json", "--out", tmp_path / "a").json["results"]
-    assert rows(last) == rows(alone)
+    (single,) = vpbench("run", *args[:4], *args[4:6], "-m", "last", "--json", "--out", tmp_path / "a").json["results"]
+    assert rows(last) == rows(single)
     assert last["summary"]["scores"]["mse"]["mean"] > 0
 
 

@@ -35,19 +35,19 @@ def check(vpbench, tmp_path):
         return {folder: Path(folder).stat().st_mtime_ns for folder, _, _ in os.walk(root)}
 
     def call(name: str, root: Path, *args: str, data_root: str = ""):
-        given = ["data", "check", name, "--data-root", f"{data_root or name}={root}", *args]
+        command = ["data", "check", name, "--data-root", f"{data_root or name}={root}", *args]
         before = folders(root)
-        outcome = vpbench(*given, "--json")
+        outcome = vpbench(*command, "--json")
         assert folders(root) == before, "the data root is written to"
         assert outcome.code == (1 if any(f["holds"] is False for f in outcome.json) else 0)
-        found = {f["name"]: (f["found"], f["expected"], f["holds"]) for f in outcome.json}
+        findings = {f["name"]: (f["found"], f["expected"], f["holds"]) for f in outcome.json}
 
         def read() -> str:
-            text = vpbench(*given)
+            text = vpbench(*command)
             assert text.code == outcome.code
             return text.out
 
-        return outcome.code, found, read
+        return outcome.code, findings, read
 
     return call
 
@@ -63,17 +63,17 @@ def official(shared: Path) -> list[str]:
 @pytest.mark.slow
 def test_cityscapes(check, tmp_path):
     cityscapes_val(tmp_path)
-    code, found, read = check("cityscapes-semantic", tmp_path, data_root="cityscapes")
+    code, findings, read = check("cityscapes-semantic", tmp_path, data_root="cityscapes")
     assert (code, "how to get it" in read()) == (0, False)
-    assert found == {
+    assert findings == {
         "val: sequences": ("500 (15000 frames)", "some", True),
         "cityscapes-semantic: clips": ("2000", "2000", True),
     }
     (tmp_path / "leftImg8bit_sequence/val/lindau/lindau_000007_000000_leftImg8bit.png").unlink()
     (tmp_path / "gtFine/val/munster/munster_000003_000019_gtFine_labelIds.png").unlink()
-    code, found, read = check("cityscapes-semantic", tmp_path, data_root="cityscapes")
+    code, findings, read = check("cityscapes-semantic", tmp_path, data_root="cityscapes")
     assert code == 1
-    assert found == {
+    assert findings == {
         "val: sequences": ("498 (14940 frames)", "some", True),
         "val: missing or unreadable": ("2", "0", False),
         "cityscapes-semantic: clips": ("1992", "2000", False),
@@ -84,10 +84,10 @@ def test_cityscapes(check, tmp_path):
     assert "munster_000003_000019_gtFine_labelIds.png: is missing; unpack gtFine_trainvaltest.zip there" in read()
     assert "how to get it:\n  Register at https://www.cityscapes-dataset.com" in read()
     assert "licence:\n  Cityscapes terms: non-commercial research" in read()
-    code, found, _ = check("cityscapes", tmp_path, "-o", "cityscapes.labels=true")
-    assert found["train: complete snippets"] == ("0", "2975", False)
-    assert found["val: complete snippets"] == ("498", "500", False)
-    assert found["val: annotated frames"] == ("499", "500", False)
+    code, findings, _ = check("cityscapes", tmp_path, "-o", "cityscapes.labels=true")
+    assert findings["train: complete snippets"] == ("0", "2975", False)
+    assert findings["val: complete snippets"] == ("498", "500", False)
+    assert findings["val: annotated frames"] == ("499", "500", False)
 
 
 @pytest.mark.slow
@@ -96,18 +96,18 @@ def test_kitti_raw(check, tmp_path):
         kitti_drive(tmp_path, number, range(length))
     for drive in FVS24:
         kitti_drive(tmp_path, drive[-9:-5], range(11), date=drive[:10])
-    code, found, _ = check("kitti-raw", tmp_path)
+    code, findings, _ = check("kitti-raw", tmp_path)
     assert code == 0
-    assert found == {
+    assert findings == {
         "train: sequences": ("24 (264 frames)", "some", True),
         "test: sequences": ("4 (1369 frames)", "some", True),
         "test: frames of the 4 drives": ("1369", "1369", True),
     }
     assert check("protocol/kitti-raw", tmp_path, data_root="kitti-raw")[1]["kitti-raw: clips"] == ("1337", "1337", True)
     shutil.rmtree(tmp_path / "2011_09_26/2011_09_26_drive_0093_sync")
-    code, found, read = check("protocol/kitti-raw", tmp_path, data_root="kitti-raw")
-    assert (code, found["kitti-raw: clips"]) == (1, ("912", "1337", False))
-    assert found["test: missing or unreadable"] == ("1", "0", False)
+    code, findings, read = check("protocol/kitti-raw", tmp_path, data_root="kitti-raw")
+    assert (code, findings["kitti-raw: clips"]) == (1, ("912", "1337", False))
+    assert findings["test: missing or unreadable"] == ("1", "0", False)
     assert (
         "2011_09_26_drive_0093_sync/image_02/data: holds no frame; get this drive's [synced+rectified data]" in read()
     )
@@ -118,34 +118,34 @@ def test_kitti_raw(check, tmp_path):
 def test_kitti_flow(check, tmp_path):
     for folder in ("training", "testing"):
         kitti_scenes(tmp_path, folder, range(200))
-    code, found, _ = check("kitti-flow", tmp_path)
-    assert (code, found["test: all there"]) == (0, ("200 scenes, 4200 frames",) * 2 + (True,))
+    code, findings, _ = check("kitti-flow", tmp_path)
+    assert (code, findings["test: all there"]) == (0, ("200 scenes, 4200 frames",) * 2 + (True,))
     assert check("kitti-flow-4ctx", tmp_path, data_root="kitti-flow")[1]["kitti-flow-4ctx: clips"] == (
         "3400",
         "3400",
         True,
     )
     (tmp_path / "testing/image_2/000123_04.png").unlink()
-    code, found, read = check("kitti-flow", tmp_path)
-    assert (code, found["test: all there"]) == (1, ("200 scenes, 4199 frames", "200 scenes, 4200 frames", False))
+    code, findings, read = check("kitti-flow", tmp_path)
+    assert (code, findings["test: all there"]) == (1, ("200 scenes, 4199 frames", "200 scenes, 4200 frames", False))
     assert "000123_04.png: is missing (20 of the scene's 21 frames are there); unpack data_scene_flow" in read()
-    assert found["train: all there"][2] is True
+    assert findings["train: all there"][2] is True
 
 
 @pytest.mark.slow
 def test_human36m(check, tmp_path):
     for name in walking(SUBJECTS):
         human36m_images(tmp_path / name.split("_")[0], name, range(1, 92, 5))
-    code, found, _ = check("human36m", tmp_path)
-    assert (code, found["train: videos of Walking"], found["test: videos of Walking"]) == (
+    code, findings, _ = check("human36m", tmp_path)
+    assert (code, findings["train: videos of Walking"], findings["test: videos of Walking"]) == (
         0,
         ("40", "40", True),
         ("16", "16", True),
     )
     for path in (tmp_path / "S9").glob("S9_Walking_1.*"):
         path.unlink()
-    code, found, read = check("human36m", tmp_path)
-    assert (code, found["test: videos of Walking"]) == (1, ("12", "16", False))
+    code, findings, read = check("human36m", tmp_path)
+    assert (code, findings["test: videos of Walking"]) == (1, ("12", "16", False))
     assert "4 videos of S9 Walking, expected 8; get the others" in read()
     assert "how to get it:\n  Register at http://vision.imar.ro/human3.6m" in read()
 
@@ -157,13 +157,21 @@ def test_ucf101(check, tmp_path, shared, monkeypatch):
         path = tmp_path / "UCF-101" / f"{name}.avi"
         path.parent.mkdir(parents=True, exist_ok=True)
         os.mknod(path)
-    code, found, _ = check("ucf101", tmp_path)
-    assert (code, found["train: clips"], found["test: clips"]) == (0, ("10160", "10160", True), ("3160", "3160", True))
-    code, found, _ = check("ucf101", tmp_path, "-o", "ucf101.split_rule=frnn-seed0")
-    assert (code, found["train: clips"], found["test: clips"]) == (0, ("9957", "9957", True), ("3363", "3363", True))
+    code, findings, _ = check("ucf101", tmp_path)
+    assert (code, findings["train: clips"], findings["test: clips"]) == (
+        0,
+        ("10160", "10160", True),
+        ("3160", "3160", True),
+    )
+    code, findings, _ = check("ucf101", tmp_path, "-o", "ucf101.split_rule=frnn-seed0")
+    assert (code, findings["train: clips"], findings["test: clips"]) == (
+        0,
+        ("9957", "9957", True),
+        ("3363", "3363", True),
+    )
     (tmp_path / "UCF-101/YoYo/v_YoYo_g25_c05.avi").unlink()
-    code, found, read = check("ucf101-120x160-4to10", tmp_path, data_root="ucf101")
-    assert (code, found["ucf101-120x160-4to10: clips"]) == (1, ("3159", "3160", False))
+    code, findings, read = check("ucf101-120x160-4to10", tmp_path, data_root="ucf101")
+    assert (code, findings["ucf101-120x160-4to10: clips"]) == (1, ("3159", "3160", False))
     assert "how to get it:\n  Download UCF101.rar (6.5 GB) from https://www.crcv.ucf.edu" in read()
 
 
@@ -212,32 +220,32 @@ def broken_mp4(root: Path) -> Path:
 )
 def test_broken_files_are_named(check, tmp_path, name, make):
     path = make(tmp_path)
-    code, found, read = check(name, tmp_path, "--leaks")
+    code, findings, read = check(name, tmp_path, "--leaks")
     assert code == 1
     lines = [line for line in read().splitlines() if (path.name if path.is_file() else "frame size changes") in line]
     assert any("decode" in line or "opens" in line or "changes" in line for line in lines), read()
-    problems = [value for key, value in found.items() if "unreadable" in key or "do not decode" in key]
+    problems = [value for key, value in findings.items() if "unreadable" in key or "do not decode" in key]
     assert any(holds is False for _, _, holds in problems)
 
 
 # --- leaks ---
 
 
-def leaks(found: dict) -> list[tuple]:
-    return [value for key, value in found.items() if key.endswith(("by name", "by pixels")) or "recording" in key]
+def leaks(findings: dict) -> list[tuple]:
+    return [value for key, value in findings.items() if key.endswith(("by name", "by pixels")) or "recording" in key]
 
 
 def test_a_training_snippet_copied_into_val(check, tmp_path):
     """The same pixels under another name, re-encoded."""
     cityscapes_snippet(tmp_path, "train", "aachen_000003", 0, SIZE)
     cityscapes_snippet(tmp_path, "val", "lindau_000001", 0, SIZE)
-    _, found, _ = check("cityscapes", tmp_path, "--leaks")
-    assert leaks(found) == [("0 of 30", "0", True), ("0 of 1", "0", True), ("0 of 30 (train has 30)", "0", True)]
+    _, findings, _ = check("cityscapes", tmp_path, "--leaks")
+    assert leaks(findings) == [("0 of 30", "0", True), ("0 of 1", "0", True), ("0 of 30 (train has 30)", "0", True)]
     frames = tmp_path / "leftImg8bit_sequence"
     source = frames / "train/aachen/aachen_000003_000011_leftImg8bit.png"
     shutil.copy(source, frames / "val/lindau/lindau_000001_000002_leftImg8bit.png")
-    code, found, read = check("cityscapes", tmp_path, "--leaks")
-    assert (code, leaks(found)[2]) == (1, ("1 of 30 (train has 30)", "0", False))
+    code, findings, read = check("cityscapes", tmp_path, "--leaks")
+    assert (code, leaks(findings)[2]) == (1, ("1 of 30 (train has 30)", "0", False))
     line = "lindau/lindau_000001_000000, frame 2 is aachen/aachen_000003_000000, frame 11 of train"
     assert f"\nval: frames of train, by pixels:\n  {line}\n" in read()
     # Frame 2 is among the ten predicted of the video protocol, but not among the last ones of the semantic one.
@@ -263,26 +271,26 @@ def test_the_random_split_of_ucf101_leaks_by_design(check, tmp_path, shared, mon
         path = tmp_path / "UCF-101" / f"{name}.avi"
         path.parent.mkdir(parents=True, exist_ok=True)
         os.mknod(path)
-    code, found, read = check("ucf101", tmp_path, "--leaks", "-o", "ucf101.split_rule=frnn-seed0")
+    code, findings, read = check("ucf101", tmp_path, "--leaks", "-o", "ucf101.split_rule=frnn-seed0")
     assert code == 0
-    assert leaks(found)[:2] == [("0 of 3363", "0", True), ("3345 of 3363", "some, by design", None)]
-    told = ("3345 of 3363", "some, by design", None)
-    assert found["random split frnn-seed0, complete data: clips of a video in train"] == told
+    assert leaks(findings)[:2] == [("0 of 3363", "0", True), ("3345 of 3363", "some, by design", None)]
+    finding = ("3345 of 3363", "some, by design", None)
+    assert findings["random split frnn-seed0, complete data: clips of a video in train"] == finding
     assert "FRNN divides clips at random" in read()
-    code, found, _ = check("ucf101", tmp_path, "--leaks")
-    assert (code, leaks(found)[:2]) == (0, [("0 of 3160", "0", True)] * 2)
+    code, findings, _ = check("ucf101", tmp_path, "--leaks")
+    assert (code, leaks(findings)[:2]) == (0, [("0 of 3160", "0", True)] * 2)
 
 
 def test_the_lists_that_other_suites_ship_for_human36m(check, tmp_path):
     for name in walking(SUBJECTS):
         human36m_images(tmp_path, name, range(1, 12, 5), SIZE)
-    code, found, read = check("human36m", tmp_path, "--leaks")
-    assert (code, leaks(found)) == (
+    code, findings, read = check("human36m", tmp_path, "--leaks")
+    assert (code, leaks(findings)) == (
         0,
         [("0 of 48", "0", True), ("0 of 16", "0", True), ("0 of 48 (train has 120)", "0", True)],
     )
-    told = found["lists of other suites (not used here): target frames in train"]
-    assert told == ("22983 of 34328 (67.0 %)", "some, by design", None)
+    finding = findings["lists of other suites (not used here): target frames in train"]
+    assert finding == ("22983 of 34328 (67.0 %)", "some, by design", None)
     assert (8582 * 4, round(100 * 22983 / (8582 * 4), 1)) == (34328, 67.0)
     assert "8582 test windows" in read()
 

@@ -52,10 +52,10 @@ def test_a_damaged_video_is_refused_by_name_and_can_be_left_out(evaluate, vpbenc
     assert outcome.code == 1
     assert "C_damaged.avi: does not decode" in outcome.error
     assert "--allow-partial" in outcome.error
-    alone = summary(evaluate(cases / "good.avi"))
+    intact = summary(evaluate(cases / "good.avi"))
     partial = summary(evaluate(root, "--allow-partial"))
     assert (partial["clips"], partial["partial_reason"]) == (3, "1 unreadable sequences left out")
-    assert partial["scores"]["mse"]["per_step"] == alone["scores"]["mse"]["per_step"]
+    assert partial["scores"]["mse"]["per_step"] == intact["scores"]["mse"]["per_step"]
     args = ["data", "prepare", "folder-4to10", "--data-root", root]
     assert "C_damaged.avi: does not decode" in vpbench(*args).error
     assert vpbench(*args, "--allow-partial").code == 0
@@ -104,8 +104,8 @@ def test_long_names_are_saved_and_read_back(evaluate, cases, tmp_path):
     (predictions,) = (tmp_path / "out").rglob("predictions")
     assert len(list(predictions.iterdir())) == 3
     assert len(list((tmp_path / "out").rglob("samples/*.png"))) == 1
-    again = summary(evaluate(cases / "N_long", predictor=f"saved:{predictions}"))
-    assert again["scores"]["mse"]["mean"] == pytest.approx(score, rel=1e-6)
+    repeated = summary(evaluate(cases / "N_long", predictor=f"saved:{predictions}"))
+    assert repeated["scores"]["mse"]["mean"] == pytest.approx(score, rel=1e-6)
 
 
 def test_what_is_no_file_is_refused_at_once(vpbench, evaluate, tmp_path):

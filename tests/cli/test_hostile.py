@@ -60,8 +60,8 @@ def commands(vpbench, published, result, tmp_path):
     """Run every command that reads a result; return what each did."""
 
     def call():
-        more = {"leaderboard": ["--out", tmp_path / "boards"], "compare": [published]}
-        return {name: vpbench(name, result, *more.get(name, ()), "--plugin", TOYS) for name in COMMANDS}
+        arguments = {"leaderboard": ["--out", tmp_path / "boards"], "compare": [published]}
+        return {name: vpbench(name, result, *arguments.get(name, ()), "--plugin", TOYS) for name in COMMANDS}
 
     return call
 
@@ -309,9 +309,9 @@ def fragile(tmp_path, monkeypatch, vpbench):
     for name in ("fragile", "toys"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
-    def call(place, how, *args, **env):
+    def call(place, code, *args, **env):
         monkeypatch.setenv("FAILS", place)
-        monkeypatch.setenv("HOW", how)
+        monkeypatch.setenv("HOW", code)
         for name, value in env.items():
             monkeypatch.setenv(name, value)
         return vpbench("--plugin", TOYS, "--plugin", tmp_path / "fragile.py", *args)
@@ -356,7 +356,7 @@ def test_a_plugin_that_cannot_add_its_commands_is_warned_of_and_the_others_stay(
 
 
 @pytest.mark.parametrize(
-    ("how", "words"),
+    ("code", "words"),
     [
         ("raise MemoryError", "memory does not suffice: lower --batch-size"),
         ("raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory')", "memory does not suffice"),
@@ -371,8 +371,8 @@ def test_a_plugin_that_cannot_add_its_commands_is_warned_of_and_the_others_stay(
         ),
     ],
 )
-def test_troubles_of_the_system_have_their_own_line(fragile, how, words):
-    outcome = fragile("command", how, "mine")
+def test_troubles_of_the_system_have_their_own_line(fragile, code, words):
+    outcome = fragile("command", code, "mine")
     assert outcome.code == 1
     assert words in outcome.error
     assert "bug of vpbench" not in outcome.error
@@ -451,13 +451,13 @@ POOL = [
 ]  # fmt: skip
 
 
-def places(value, here=()):
+def places(value, keys=()):
     """Yield the place of every value within a document: of lists, the first values only."""
-    if here:
-        yield here
+    if keys:
+        yield keys
     pairs = value.items() if isinstance(value, dict) else enumerate(value[:4]) if isinstance(value, list) else ()
     for key, inner in pairs:
-        yield from places(inner, (*here, key))
+        yield from places(inner, (*keys, key))
 
 
 def spoil(value, rng):
@@ -468,10 +468,10 @@ def spoil(value, rng):
         inner = value
         for key in path:
             inner = inner[key]
-        how = rng.random()
-        if how < 0.15 and last in inner:
+        draw = rng.random()
+        if draw < 0.15 and last in inner:
             del inner[last]
-        elif how < 0.25 and isinstance(inner, dict):
+        elif draw < 0.25 and isinstance(inner, dict):
             inner[rng.choice(["a/../b", "\x1b[2J", "x" * 300, "mse", ""])] = inner.pop(last, None)
         else:
             inner[last] = rng.choice(POOL)
@@ -540,8 +540,8 @@ def test_toml_spoiled_at_random_is_read_or_refused_in_one_line(vpbench, tmp_path
     path = tmp_path / "reported" / "x.toml"
     path.parent.mkdir()
     path.write_text("".join(f"{json.dumps(k)} = {toml(v)}\n" for k, v in spoil(document, rng).items() if v is not None))
-    where = [path.parent, tmp_path / "none"] if document is TABLE else [path]
-    outcome = vpbench(*command, *where, "--plugin", TOYS)
+    locations = [path.parent, tmp_path / "none"] if document is TABLE else [path]
+    outcome = vpbench(*command, *locations, "--plugin", TOYS)
     assert outcome.code in (0, 1, 2)
     assert "bug of" not in outcome.err
     assert all(c.isprintable() or c == "\n" for c in outcome.out + outcome.err)

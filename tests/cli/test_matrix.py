@@ -80,8 +80,8 @@ def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path, m
     outcome = vpbench("run", MATRIX, *roots, *flags)
     assert outcome.json["failures"] == []
     assert outcome.code == 0
-    asked = {(p, entry["name"]) for entry in entries for p in entry.get("protocols", suite["protocols"])}
+    jobs = {(p, entry["name"]) for entry in entries for p in entry.get("protocols", suite["protocols"])}
     results = outcome.json["results"]
-    assert {(r["protocol"], ":".join(filter(None, (r["predictor"], r["preset"])))) for r in results} == asked
+    assert {(r["protocol"], ":".join(filter(None, (r["predictor"], r["preset"])))) for r in results} == jobs
     assert all(r["complete"] and r["summary"]["scores"]["mse"]["clips"] == 1 for r in results)
-    assert len(find_results(tmp_path / "r")) == len(results) == len(asked)
+    assert len(find_results(tmp_path / "r")) == len(results) == len(jobs)

@@ -37,8 +37,8 @@ def test_repeat_gives_the_last_frame_to_the_byte(vpbench, video, tmp_path):
     assert outcome.code == 0
     assert "repeat: 3 steps after frames 4 to 7 of film.mkv (15x25)" in outcome.out
     frames = [f"frames/000{step}.png" for step in (1, 2, 3)]
-    others = ["prediction.gif", "prediction.json", "prediction.mp4", "strip.png"]
-    assert files(tmp_path / "out") == [*frames, *others]
+    pages = ["prediction.gif", "prediction.json", "prediction.mp4", "strip.png"]
+    assert files(tmp_path / "out") == [*frames, *pages]
     for step in (1, 2, 3):
         assert np.array_equal(read_image(tmp_path / f"out/frames/000{step}.png"), known_frames(8, 15, 25)[-1])
 
@@ -52,9 +52,9 @@ def test_the_document_names_every_file_and_what_was_done(vpbench, video, tmp_pat
     assert (document["video"], document["predictor"], document["notes"]) == ("film.mkv", "noisy", [])
     assert sorted(document["files"]) == [str(out / name) for name in files(out)]
     assert "sample1/frames/0002.png" in files(out)
-    kept = json.loads((out / "prediction.json").read_text())
-    assert kept["files"] == files(out)
-    assert {k: v for k, v in kept.items() if k != "files"} == {
+    written = json.loads((out / "prediction.json").read_text())
+    assert written["files"] == files(out)
+    assert {k: v for k, v in written.items() if k != "files"} == {
         k: v for k, v in document.items() if k not in ("files", "out")
     }
 
@@ -66,14 +66,14 @@ def test_films_show_the_context_in_grey_and_then_the_prediction_in_orange(vpbenc
     assert count_frames(tmp_path / "out" / "prediction.mp4") == 4 + 5
     gif = Image.open(tmp_path / "out" / "prediction.gif")
     assert gif.n_frames == 5, "Pillow shows equal frames as one, for longer"
-    shown, lasts = [], []
+    pictures, lasts = [], []
     for i in range(5):
         gif.seek(i)
-        shown.append(np.array(gif.convert("RGB")))
+        pictures.append(np.array(gif.convert("RGB")))
         lasts.append(gif.info["duration"])
     assert lasts == [200] * 4 + [1000]
-    every = [*zip(film, [4, 5, 6, 7, *[7] * 5], strict=True), *zip(shown, [4, 5, 6, 7, 7], strict=True)]
-    for i, (frame, number) in enumerate(every):
+    labelled = [*zip(film, [4, 5, 6, 7, *[7] * 5], strict=True), *zip(pictures, [4, 5, 6, 7, 7], strict=True)]
+    for i, (frame, number) in enumerate(labelled):
         assert frame.shape == (15 + 8 + 1, 25 + 8 + 1, 3), "both sides even, as H.264 needs them"
         assert np.abs(frame[1, 1].astype(int) - (GREY if i % 9 < 4 else ORANGE)).max() <= 12
         assert np.abs(frame[4:19, 4:29].astype(int) - frames[number]).mean() < 12

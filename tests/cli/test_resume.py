@@ -56,11 +56,11 @@ def test_three_shards_of_which_two_are_killed_finished_by_five_then_merged(vpben
         process.communicate()
         assert process.returncode == -signal.SIGKILL
     assert vpbench(*args, "--shard", "2/3").code == 0
-    there = units(tmp_path / "r")
-    assert 0 < len(there) < 6
+    published = units(tmp_path / "r")
+    assert 0 < len(published) < 6
     early = vpbench("merge", tmp_path / "r")
     assert early.code == 1
-    assert f"{6 - len(there)} of 6 units are missing" in early.error
+    assert f"{6 - len(published)} of 6 units are missing" in early.error
     for i in range(5):
         assert vpbench(*args, "--shard", f"{i}/5").code == 0
     assert vpbench("merge", tmp_path / "r").code == 0
@@ -96,8 +96,8 @@ def test_signal_with_reading_workers_leaves_no_process_behind(run_args, tmp_path
 @pytest.mark.slow
 def test_two_processes_on_one_folder_are_harmless(run_args, undisturbed, tmp_path):
     args = [*run_args, "--out", str(tmp_path / "r")]
-    both = [start(args), start(args)]
-    for process in both:
+    processes = [start(args), start(args)]
+    for process in processes:
         _, err = process.communicate()
         assert process.returncode == 0, err
     assert contents(tmp_path / "r") == undisturbed

@@ -64,8 +64,8 @@ def test_a_result_folder_holds_what_the_docs_say(vpbench, toy, tmp_path):
 def test_batch_workers_shards_and_order_change_no_byte(vpbench, toy, tmp_path):
     args = ["run", *toy(sequences=40), *MSE, "--metric", "psnr", "--samples", "2"]
     vpbench(*args, "-m", "noisy", "-m", "needs-flow", "--out", tmp_path / "a")
-    more = ["-m", "last", "--batch-size", "3", "--workers", "2"]
-    vpbench(*args, "-m", "needs-flow", *more, "-m", "noisy", "--out", tmp_path / "b")
+    flags = ["-m", "last", "--batch-size", "3", "--workers", "2"]
+    vpbench(*args, "-m", "needs-flow", *flags, "-m", "noisy", "--out", tmp_path / "b")
     for shard in ("2/3", "0/3", "1/3"):
         vpbench(*args, "-m", "noisy", "-m", "needs-flow", "--shard", shard, "--out", tmp_path / "c")
     for label in ("noisy", "needs-flow"):
@@ -78,9 +78,9 @@ def test_batch_workers_shards_and_order_change_no_byte(vpbench, toy, tmp_path):
 def test_the_seed_and_the_samples_decide_what_a_stochastic_predictor_draws(vpbench, toy, tmp_path):
     args = ["run", *toy(), *MSE, "-m", "noisy", "--json"]
     once = vpbench(*args, "--out", tmp_path / "a").json["results"][0]
-    other = vpbench(*args, "--seed", "1", "--out", tmp_path / "a").json["results"][0]
-    assert once["path"] != other["path"]
-    assert once["summary"]["scores"]["mse"]["per_step"] != other["summary"]["scores"]["mse"]["per_step"]
+    reseeded = vpbench(*args, "--seed", "1", "--out", tmp_path / "a").json["results"][0]
+    assert once["path"] != reseeded["path"]
+    assert once["summary"]["scores"]["mse"]["per_step"] != reseeded["summary"]["scores"]["mse"]["per_step"]
     three = vpbench(*args, "--samples", "3", "--out", tmp_path / "a").json["results"][0]
     rows = list(api.load(three["path"]).rows())
     assert {row["sample"] for row in rows} == {0, 1, 2}
@@ -135,8 +135,8 @@ def test_a_predictor_gets_what_it_declares_from_the_dataset_or_an_annotator(vpbe
     assert refused.code == 1
     assert "--annotate flow=" in refused.error
     still = ["--annotate", "flow=still"]
-    both = vpbench("run", *frames_only, "-m", "needs-flow", "-m", "last", *still, *MSE, "--out", tmp_path, "--json")
-    filled, last = both.json["results"]
+    outcome = vpbench("run", *frames_only, "-m", "needs-flow", "-m", "last", *still, *MSE, "--out", tmp_path, "--json")
+    filled, last = outcome.json["results"]
     named = vpbench("run", *toy(), "-m", "needs-flow", *still, *MSE, "--out", tmp_path, "--json").json["results"][0]
     assert true["summary"]["scores"]["mse"]["mean"] < named["summary"]["scores"]["mse"]["mean"], "it replaces the own"
     # Zero flow makes it repeat the last frame; the true flow does better.
@@ -153,11 +153,11 @@ def test_saved_predictions_score_the_same_rows(vpbench, toy, tmp_path):
     first = vpbench(*args, "-m", "needs-flow", "--save-predictions").json["results"][0]
     predictions = Path(first["path"]) / "predictions"
     assert np.load(predictions / "test" / "seq000@0.npy").shape == (4, 16, 24, 3)
-    again = vpbench(*args, "-m", f"saved:{predictions}").json["results"][0]
+    second = vpbench(*args, "-m", f"saved:{predictions}").json["results"][0]
     # Only what their contexts held differs: the one that was saved was shown flow.
-    rows = [[{**row, "context": ""} for row in api.load(result["path"]).rows()] for result in (first, again)]
+    rows = [[{**row, "context": ""} for row in api.load(result["path"]).rows()] for result in (first, second)]
     assert rows[0] == rows[1]
-    assert again["summary"]["scores"] == first["summary"]["scores"]
+    assert second["summary"]["scores"] == first["summary"]["scores"]
 
 
 @pytest.mark.slow
@@ -202,8 +202,8 @@ def test_the_table_on_the_terminal_shows_every_step_and_where_the_result_lies(vp
     assert "t+1" in outcome.out
     assert "t+4" in outcome.out
     assert str(only(tmp_path, "last")) in outcome.out
-    shown = vpbench("show", only(tmp_path, "last"), "--json").json
-    assert shown["summary"]["clips"] == 20
+    document = vpbench("show", only(tmp_path, "last"), "--json").json
+    assert document["summary"]["clips"] == 20
 
 
 @pytest.mark.slow
@@ -226,9 +226,9 @@ def test_from_python_a_name_or_an_object_gives_the_same_scores(toy, tmp_path, ca
     plugins = load_plugins([args[1]])
     common = {"plugins": plugins, "out": tmp_path / "r", "metrics": ["mse", "psnr"]}
     named = api.evaluate("last", args[3], **common)
-    made = api.evaluate(Last(), args[3], **common)
-    assert named.summary.scores == made.summary.scores
-    assert api.evaluate(Last(), args[3], **common).path == made.path
+    unnamed = api.evaluate(Last(), args[3], **common)
+    assert named.summary.scores == unnamed.summary.scores
+    assert api.evaluate(Last(), args[3], **common).path == unnamed.path
 
 
 @pytest.mark.slow
@@ -261,9 +261,9 @@ def test_predictions_that_a_stop_left_incomplete_are_made_again(vpbench, toy, tm
         patch.setattr(save, "write_atomic", stopped)
         assert vpbench(*args, "--save-predictions", "--out", tmp_path / "r").code == 130
     assert vpbench(*args, "--save-predictions", "--out", tmp_path / "r").code == 0
-    whole, again = (
+    whole, resumed = (
         {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.npy")}
         for name in ("whole", "r")
     )
     assert len(whole) == 20
-    assert again == whole
+    assert resumed == whole

@@ -21,8 +21,8 @@ def suite(toy, tmp_path):
     toy("bare", dataset="toy-frames")
     toy("far", sampling='kind = "first"\ncontext = 3\nhorizon = 5\n')
 
-    def make(*entries: str, protocols: str = '"toy.toml", "bare.toml"', more: str = "") -> list[str]:
-        text = f'schema = 1\nname = "table"\nprotocols = [{protocols}]\n{more}\n'
+    def make(*entries: str, protocols: str = '"toy.toml", "bare.toml"', extra: str = "") -> list[str]:
+        text = f'schema = 1\nname = "table"\nprotocols = [{protocols}]\n{extra}\n'
         (tmp_path / "table.toml").write_text(text + "".join(f"\n[[predictors]]\n{entry}\n" for entry in entries))
         plugin = ["--plugin", str(Path(__file__).parents[1] / "suite_toys.py")]
         return ["run", str(tmp_path / "table.toml"), *toys, *plugin, "--out", str(tmp_path / "r"), *MSE]
@@ -101,11 +101,11 @@ def test_a_suite_goes_on_where_it_stopped(vpbench, suite, tmp_path):
     assert vpbench(*args).code == 0
     before = tree(tmp_path / "r")
     (lost,) = (tmp_path / "r" / "bare" / "noisy").rglob("units/000001.jsonl")
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("units/*") if path != lost}
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("units/*") if path != lost}
     lost.unlink()
     assert vpbench(*args).code == 0
     assert tree(tmp_path / "r") == before
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
 @pytest.mark.slow
@@ -196,15 +196,15 @@ def test_shards_wait_for_one_another(vpbench, suite):
 
 
 def identities(outcome) -> dict[tuple[str, str], dict[str, str]]:
-    found = [(r, json.loads((Path(r["path"]) / "run.json").read_text())) for r in outcome.json["results"] if r["path"]]
-    return {(r["protocol"], r["predictor"]): run["identity"]["annotators"] for r, run in found}
+    runs = [(r, json.loads((Path(r["path"]) / "run.json").read_text())) for r in outcome.json["results"] if r["path"]]
+    return {(r["protocol"], r["predictor"]): run["identity"]["annotators"] for r, run in runs}
 
 
 @pytest.mark.slow
 def test_the_suites_annotators_fill_in_what_is_lacking_and_required_and_nothing_else(vpbench, suite):
-    args = suite('name = "needs-flow"', 'name = "looks"', more='[annotate]\nflow = "still"')
-    given = identities(vpbench(*args, "--json"))
-    assert {key: set(value) for key, value in given.items()} == {
+    args = suite('name = "needs-flow"', 'name = "looks"', extra='[annotate]\nflow = "still"')
+    annotators = identities(vpbench(*args, "--json"))
+    assert {key: set(value) for key, value in annotators.items()} == {
         ("toy", "needs-flow"): set(),  # the dataset's own
         ("toy", "looks"): set(),
         ("bare", "needs-flow"): {"flow"},
@@ -215,8 +215,8 @@ def test_the_suites_annotators_fill_in_what_is_lacking_and_required_and_nothing_
 @pytest.mark.slow
 def test_an_entrys_annotators_hold_for_it_whatever_the_dataset_has(vpbench, suite):
     args = suite('name = "needs-flow"\nannotate = { flow = "still" }', 'name = "looks"')
-    given = identities(vpbench(*args, "--json"))
-    assert [set(given["toy", name]) for name in ("needs-flow", "looks")] == [{"flow"}, set()]
+    annotators = identities(vpbench(*args, "--json"))
+    assert [set(annotators["toy", name]) for name in ("needs-flow", "looks")] == [{"flow"}, set()]
     named = identities(vpbench(*args, "--annotate", "flow=dis", "-p", Path(args[1]).parent / "bare.toml", "--json"))
     assert all('"name":"dis"' in named["bare", name]["flow"] for name in ("needs-flow", "looks"))
 
@@ -236,8 +236,8 @@ def test_weights_and_other_paths_start_from_the_suites_file(vpbench, suite, tmp_
     assert untrained["summary"]["scores"] == last["summary"]["scores"]
     assert half["summary"]["scores"] != last["summary"]["scores"]
     (Path(half["path"]) / "predictions").rename(tmp_path / "mine")
-    again = vpbench(*suite('name = "saved:mine"', protocols='"toy.toml"'), "--json").json["results"][0]
-    assert again["summary"]["scores"] == half["summary"]["scores"]
+    saved = vpbench(*suite('name = "saved:mine"', protocols='"toy.toml"'), "--json").json["results"][0]
+    assert saved["summary"]["scores"] == half["summary"]["scores"]
 
 
 @pytest.mark.slow

@@ -114,14 +114,14 @@ def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
     assert outcome.code == 0, outcome.err
     log = Path(re.match(r"job \d+; its output: (.*)\n", outcome.out)[1])
     deadline = time.monotonic() + 120
-    while not (found := list(tmp_path.glob("out/training/toy/learner/*/weights.safetensors"))):
+    while not (files := list(tmp_path.glob("out/training/toy/learner/*/weights.safetensors"))):
         assert time.monotonic() < deadline, log.read_text() if log.is_file() else "no log"
         time.sleep(0.2)
-    assert json.loads((found[0].parent / "training.json").read_text())["predictor"] == "learner"
+    assert json.loads((files[0].parent / "training.json").read_text())["predictor"] == "learner"
 
 
 @pytest.mark.parametrize(
-    ("more", "code", "words"),
+    ("flags", "code", "words"),
     [
         (["-m", "last"], 2, "predictor 'last' cannot be trained"),
         (["-m", "learner", "--epochs", "1"], 2, "--epochs and --max-steps: one says how long to train"),
@@ -131,8 +131,8 @@ def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
         (["-m", "learner", "--weights", "no.safetensors"], 1, "no.safetensors: there is no such file"),
     ],
 )
-def test_usage_errors(vpbench, args, tmp_path, more, code, words):
-    outcome = vpbench("train", *args, *SHORT, "--out", tmp_path / "out", *more)
+def test_usage_errors(vpbench, args, tmp_path, flags, code, words):
+    outcome = vpbench("train", *args, *SHORT, "--out", tmp_path / "out", *flags)
     assert outcome.code == code
     assert words in outcome.error
     assert not (tmp_path / "out" / "training" / "toy").exists()

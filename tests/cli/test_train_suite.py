@@ -49,8 +49,8 @@ def test_each_is_trained_by_processes_of_its_own_though_another_failed(train, mo
     monkeypatch.setattr(sys, "argv", ["vpbench", "train", "x.toml", "--devices", "2"])
     monkeypatch.setattr("vpbench.cli.train.subprocess", SimpleNamespace(Popen=Ended))
     outcome = train("--devices", "2")
-    again = [sys.executable, "-m", "vpbench", "train", "x.toml", "--devices", "2", "--only-job"]
-    assert started == [[*again, "0"], [*again, "1"]]
+    prefix = [sys.executable, "-m", "vpbench", "train", "x.toml", "--devices", "2", "--only-job"]
+    assert started == [[*prefix, "0"], [*prefix, "1"]]
     assert (outcome.code, outcome.error.partition("breaks: ")[2]) == (
         1,
         "not trained; its processes ended with exit code 1",
@@ -69,7 +69,7 @@ def test_such_processes_train_one_only(train, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def apart(suite, monkeypatch):
+def train_subprocess(suite, monkeypatch):
     """Train the suite's second job by a program of this test in place of vpbench."""
 
     def call(program):
@@ -87,22 +87,22 @@ def apart(suite, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("program", "how"),
+    ("program", "ending"),
     [("raise SystemExit(2)", "exit code 2"), ("import os; os.kill(os.getpid(), 9)", "SIGKILL")],
     ids=["failed", "killed"],
 )
-def test_one_that_ended_badly_has_failed(apart, program, how):
-    with pytest.raises(PredictorError, match=f"toy.toml, learner: not trained; its processes ended with {how}"):
-        apart(program)
+def test_one_that_ended_badly_has_failed(train_subprocess, program, ending):
+    with pytest.raises(PredictorError, match=f"toy.toml, learner: not trained; its processes ended with {ending}"):
+        train_subprocess(program)
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 138)])
-def test_a_signal_reaches_it_and_stops_the_suite(apart, name, code):
+def test_a_signal_reaches_it_and_stops_the_suite(train_subprocess, name, code):
     """The last one as it ends a process that does not listen yet."""
     listens = f"signal.signal(signal.{name}, lambda *_: sys.exit({code}))" if code != 138 else ""
     tells = f"os.kill(int(sys.argv[1]), signal.{name})"
     handler = signal.getsignal(getattr(signal, name))
     with pytest.raises(click.exceptions.Exit) as stopped:
-        apart(f"import os, signal, sys, time\n{listens}\ntime.sleep(0.5)\n{tells}\ntime.sleep(60)")
+        train_subprocess(f"import os, signal, sys, time\n{listens}\ntime.sleep(0.5)\n{tells}\ntime.sleep(60)")
     assert stopped.value.exit_code == code
     assert signal.getsignal(getattr(signal, name)) == handler

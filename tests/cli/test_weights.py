@@ -105,19 +105,19 @@ class Hostile:
         return os.system, (f"touch '{self.path}'",)
 
 
-@pytest.mark.parametrize("how", ["zip", "legacy", "bare pickle", "nested"])
-def test_a_pickle_that_would_run_code_is_refused_and_not_run(vpbench, tmp_path, how):
+@pytest.mark.parametrize("form", ["zip", "legacy", "bare pickle", "nested"])
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(vpbench, tmp_path, form):
     file, trace = tmp_path / "net.pth", tmp_path / "it ran"
-    content = {"state_dict": {"w": Hostile(trace)}} if how == "nested" else Hostile(trace)
-    if how == "bare pickle":
+    content = {"state_dict": {"w": Hostile(trace)}} if form == "nested" else Hostile(trace)
+    if form == "bare pickle":
         file.write_bytes(pickle.dumps(content, protocol=2))
     else:
-        torch.save(content, file, _use_new_zipfile_serialization=how != "legacy")
+        torch.save(content, file, _use_new_zipfile_serialization=form != "legacy")
     outcome = vpbench("weights", "convert", file)
     assert outcome.code == 1
     assert "asks for posix.system when loaded, which is not weights; nothing of it was run" in outcome.error
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
-    torch.load(file, weights_only=False) if how != "bare pickle" else pickle.loads(file.read_bytes())
+    torch.load(file, weights_only=False) if form != "bare pickle" else pickle.loads(file.read_bytes())
     assert trace.exists(), "the test's pickle does not run anything"
 
 

@@ -45,8 +45,8 @@ def find(dataset, **options) -> dict[str, Finding]:
 
 
 def test_clean_splits():
-    found = find(Films())
-    assert [(f.name, f.found, f.expected, f.holds, f.details) for f in found.values()] == [
+    findings = find(Films())
+    assert [(f.name, f.found, f.expected, f.holds, f.details) for f in findings.values()] == [
         ("test: frames of train, by name", "0 of 40", "0", True, ()),
         ("test: sequences of a recording in train", "0 of 2", "0", True, ()),
         ("test: frames of train, by pixels", "0 of 40 (train has 40)", "0", True, ()),
@@ -58,8 +58,8 @@ def test_clean_splits():
 def test_a_sequence_in_both_splits_is_found_by_name_and_by_pixels():
     films = Films()
     films.films["test"].append("train/b")
-    found = find(films)
-    names, recordings, pixels = list(found.values())[:3]
+    findings = find(films)
+    names, recordings, pixels = list(findings.values())[:3]
     assert (names.found, names.holds, names.details) == ("20 of 60", False, ("train/b, frame 0",))
     assert (recordings.found, recordings.holds) == ("1 of 3", False)
     assert (pixels.found, pixels.holds) == ("20 of 60 (train has 40)", False)
@@ -76,8 +76,8 @@ def test_some_frames_of_a_sequence_in_both_splits():
 
 def test_the_same_pixels_under_another_name():
     stolen = {("test/b", 7): picture("train/a 3"), ("test/b", 9): picture("train/a 4")}
-    found = find(Films(planted=stolen))
-    names, recordings, pixels = list(found.values())[:3]
+    findings = find(Films(planted=stolen))
+    names, recordings, pixels = list(findings.values())[:3]
     assert (names.holds, recordings.holds) == (True, True)
     assert (pixels.found, pixels.holds) == ("2 of 40 (train has 40)", False)
     assert pixels.details == (
@@ -111,23 +111,23 @@ def test_repeats_within_a_split_are_no_leak():
 def test_frames_of_a_single_colour_are_left_out_and_counted():
     black, colour = np.zeros(SHAPE, np.uint8), np.full(SHAPE, (9, 80, 200), np.uint8)
     planted = {(f"{split}/a", i): f for split in ("train", "test") for i, f in enumerate([black, colour])}
-    found = find(Films(planted=planted))["test: frames of train, by pixels"]
-    assert (found.found, found.holds) == ("0 of 40 (train has 40); 2 of a single colour left out", True)
+    findings = find(Films(planted=planted))["test: frames of train, by pixels"]
+    assert (findings.found, findings.holds) == ("0 of 40 (train has 40); 2 of a single colour left out", True)
 
 
 RECORDED = {"train/b": "street", "test/a": "street", "test/b": "house", "train/a": "wood"}
 
 
 def test_two_sequences_of_one_recording():
-    found = find(Films(sources=RECORDED))["test: sequences of a recording in train"]
-    assert (found.found, found.expected, found.holds) == ("1 of 2", "0", False)
-    assert found.details == ("test/a is of one recording with train/b of train",)
+    findings = find(Films(sources=RECORDED))["test: sequences of a recording in train"]
+    assert (findings.found, findings.expected, findings.holds) == ("1 of 2", "0", False)
+    assert findings.details == ("test/a is of one recording with train/b of train",)
 
 
 def test_what_leaks_by_design_is_told_and_does_not_fail():
     stolen = {("test/b", 7): picture("train/a 3")}
-    found = find(Films(sources=RECORDED, planted=stolen, shared_recordings="drawn at random"))
-    recordings, pixels = list(found.values())[1:3]
+    findings = find(Films(sources=RECORDED, planted=stolen, shared_recordings="drawn at random"))
+    recordings, pixels = list(findings.values())[1:3]
     assert (recordings.found, recordings.expected, recordings.holds) == ("1 of 2", "some, by design", None)
     assert recordings.details[0] == "drawn at random"
     assert (pixels.found, pixels.holds) == ("1 of 40 (train has 40)", None)
@@ -140,8 +140,8 @@ def test_what_leaks_by_design_is_told_and_does_not_fail():
 def test_without_training_data_nothing_is_shown():
     films = Films()
     films.films["train"] = []
-    found = find(films)
-    assert [finding.holds for finding in list(found.values())[:3]] == [None, None, None]
+    findings = find(films)
+    assert [finding.holds for finding in list(findings.values())[:3]] == [None, None, None]
 
 
 def test_missing_sequences_count_by_their_recording():
@@ -151,9 +151,9 @@ def test_missing_sequences_count_by_their_recording():
     films.sequences = lambda split: (
         [missing] if split == "train" else [vpbench.SequenceInfo("test/a", range(4), source="street")]
     )
-    found = find(films)
-    assert found["test: sequences of a recording in train"].holds is False
-    assert found["test: frames of train, by pixels"].holds is None
+    findings = find(films)
+    assert findings["test: sequences of a recording in train"].holds is False
+    assert findings["test: frames of train, by pixels"].holds is None
 
 
 @pytest.mark.parametrize(
@@ -162,46 +162,46 @@ def test_missing_sequences_count_by_their_recording():
 )
 def test_what_cannot_be_read_is_named_and_the_rest_compared(error, problem):
     films = Films(broken={("train/a", 11): error}, planted={("test/b", 7): picture("train/b 19")})
-    found = find(films)
-    broken = found["train: frames that do not decode"]
+    findings = find(films)
+    broken = findings["train: frames that do not decode"]
     # Frames 8 to 15 are read together; the film is left there.
     assert (broken.found, broken.holds, broken.details) == ("12", False, (problem,))
-    assert found["test: frames of train, by pixels"].found == "1 of 40 (train has 28)"
+    assert findings["test: frames of train, by pixels"].found == "1 of 40 (train has 28)"
 
 
 def test_every_pair_of_splits_train_first():
     films = Films(splits=("test", "val", "train"), planted={("val/a", 0): picture("test/a 0")})
-    found = find(films)
-    compared = [name for name in found if name.endswith("by pixels")]
+    findings = find(films)
+    compared = [name for name in findings if name.endswith("by pixels")]
     assert compared == [
         "test: frames of train, by pixels",
         "val: frames of train, by pixels",
         "val: frames of test, by pixels",
     ]
-    assert [found[name].holds for name in compared] == [True, True, False]
+    assert [findings[name].holds for name in compared] == [True, True, False]
 
 
 def test_one_split_against_the_others_and_only_the_frames_that_are_shown():
     stolen = {("test/a", 2): picture("val/a 0"), ("test/a", 3): picture("train/a 0")}
     films = Films(splits=("train", "val", "test"), planted=stolen)
-    found = find(films, split="test", clips={"test/a": [0, 2, 4]})
-    assert found["test: frames of val, by pixels"].found == "1 of 3 (val has 40)"
-    assert found["test: frames of train, by pixels"].found == "0 of 3 (train has 40)"
-    assert "val: frames of train, by pixels" not in found
+    findings = find(films, split="test", clips={"test/a": [0, 2, 4]})
+    assert findings["test: frames of val, by pixels"].found == "1 of 3 (val has 40)"
+    assert findings["test: frames of train, by pixels"].found == "0 of 3 (train has 40)"
+    assert "val: frames of train, by pixels" not in findings
 
 
 def test_the_split_asked_for_is_compared_with_those_after_it_too():
-    found = find(Films(splits=("val", "test", "train"), planted={("val/a", 0): picture("test/a 0")}), split="val")
-    assert found["val: frames of test, by pixels"].details == ("val/a, frame 0 is test/a, frame 0 of test",)
-    assert "val: frames of train, by pixels" in found
+    findings = find(Films(splits=("val", "test", "train"), planted={("val/a", 0): picture("test/a 0")}), split="val")
+    assert findings["val: frames of test, by pixels"].details == ("val/a, frame 0 is test/a, frame 0 of test",)
+    assert "val: frames of train, by pixels" in findings
 
 
 def test_frames_are_read_a_few_at_a_time_with_progress():
-    films, seen = Films(), []
-    find_leaks(films, lambda count, total: seen.append((count, total)))
+    films, counts = Films(), []
+    find_leaks(films, lambda count, total: counts.append((count, total)))
     assert max(films.reads) <= leaks._CHUNK
-    assert seen[-1] == (80, 80)
-    assert [count for count, _ in seen] == sorted(count for count, _ in seen)
+    assert counts[-1] == (80, 80)
+    assert [count for count, _ in counts] == sorted(count for count, _ in counts)
 
 
 def test_broken_sequences_are_not_read():

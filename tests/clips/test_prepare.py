@@ -22,7 +22,7 @@ TOY = [m for m in BUILT_IN if m in Toy.info.modalities]
 SLIDING = {"kind": "sliding", "context": 2, "horizon": 2, "stride": 2, "frame_step": 2}
 
 
-def protocol(**changes):
+def make_protocol(**changes):
     pixels = [{"op": "resize", "size": [20, 16]}, {"op": "centre-crop", "size": [10, 12]}]
     return folders.make_protocol(2, **({"sampling": SLIDING, "pixels": pixels} | changes))
 
@@ -42,9 +42,9 @@ def counting(**options):
     return Counting(None, Options(**{"sequences": 5, "length": 10} | options))
 
 
-def make(one, dataset, modalities=TOY, progress=lambda count, total: None):
-    manifest = build_manifest(one, dataset)
-    return prepare(one, dataset, manifest, modalities, progress), manifest
+def make(protocol, dataset, modalities=TOY, progress=lambda count, total: None):
+    manifest = build_manifest(protocol, dataset)
+    return prepare(protocol, dataset, manifest, modalities, progress), manifest
 
 
 @pytest.fixture(autouse=True)
@@ -64,13 +64,13 @@ def _fresh(cache):
     ],
 )
 def test_every_array_is_what_reading_and_transforming_give(sampling):
-    one, dataset = protocol(sampling=sampling), counting(length=60)
-    prepared, manifest = make(one, dataset)
+    protocol, dataset = make_protocol(sampling=sampling), counting(length=60)
+    prepared, manifest = make(protocol, dataset)
     prepared = pickle.loads(pickle.dumps(prepared))  # as a process that reads ahead gets it
     for ref in manifest.clips:
         for frames in (ref.frames, ref.frames[: ref.context], ref.frames[-2:], ref.frames[-1:]):
             for modality in TOY:
-                expected = transform(dataset.read(ref.sequence, frames, modality), one.pixels, BUILT_IN[modality])
+                expected = transform(dataset.read(ref.sequence, frames, modality), protocol.pixels, BUILT_IN[modality])
                 array = prepared.read(ref.sequence, frames, modality)
                 assert array.dtype == expected.dtype
                 assert np.array_equal(array, expected), (ref.id, modality)
@@ -78,8 +78,8 @@ def test_every_array_is_what_reading_and_transforming_give(sampling):
 
 
 def test_each_frame_and_pair_is_stored_once():
-    one, dataset = protocol(sampling=SLIDING | {"stride": 1}, pixels=[]), counting(length=60)
-    prepared, manifest = make(one, dataset, ["frames", "flow"])
+    protocol, dataset = make_protocol(sampling=SLIDING | {"stride": 1}, pixels=[]), counting(length=60)
+    prepared, manifest = make(protocol, dataset, ["frames", "flow"])
     assert len(manifest.clips) > 5 * 50
     frame = 16 * 24 * 3
     for name, size in (("frames", 5 * 60 * frame), ("flow", 5 * 58 * 16 * 24 * 2 * 4)):
@@ -89,7 +89,7 @@ def test_each_frame_and_pair_is_stored_once():
 
 
 def test_what_a_process_that_reads_ahead_is_sent_is_small():
-    prepared, manifest = make(protocol(pixels=[]), counting())
+    prepared, manifest = make(make_protocol(pixels=[]), counting())
     before = len(pickle.dumps(prepared))
     prepared.read(manifest.clips[0].sequence, manifest.clips[0].frames, "frames")
     assert len(pickle.dumps(prepared)) == before
@@ -104,7 +104,7 @@ def test_what_exists_for_target_frames_only_is_stored_of_those():
             return super().read(sequence, frames, modality)
 
     sampling = {"kind": "anchored", "context": 2, "target": 8, "steps": [1, 4]}
-    prepared, _ = make(protocol(sampling=sampling), Anchored(None, Options(sequences=5, length=10)))
+    prepared, _ = make(make_protocol(sampling=sampling), Anchored(None, Options(sequences=5, length=10)))
     assert len(prepared.read("test/seq001", [8], "semantics")) == 1
     with pytest.raises(DataError, match=r"prepared without semantics of 'test/seq001', frame 3"):
         prepared.read("test/seq001", [3], "semantics")
@@ -112,55 +112,55 @@ def test_what_exists_for_target_frames_only_is_stored_of_those():
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_it_goes_on_where_it_stopped(share):
-    one, dataset = protocol(), counting()
-    prepared, manifest = make(one, dataset)
+    protocol, dataset = make_protocol(), counting()
+    prepared, manifest = make(protocol, dataset)
     undisturbed = Counting.reads
     shutil.rmtree(prepared.folder)
     Counting.reads, Counting.fail_at = 0, int(undisturbed * share)
     with pytest.raises(KeyboardInterrupt):
-        make(one, dataset)
-    assert find_prepared(one, dataset, manifest, TOY) is None
+        make(protocol, dataset)
+    assert find_prepared(protocol, dataset, manifest, TOY) is None
     Counting.fail_at = -1
-    make(one, dataset)
+    make(protocol, dataset)
     assert undisturbed < Counting.reads <= undisturbed + 10, "one block at most is read again"
-    assert find_prepared(one, dataset, manifest, TOY) is not None
+    assert find_prepared(protocol, dataset, manifest, TOY) is not None
     reads = Counting.reads
-    make(one, dataset)
+    make(protocol, dataset)
     assert Counting.reads == reads, "a second time reads nothing"
 
 
 def test_a_stop_within_a_long_sequence_loses_one_block_of_it():
-    one = protocol(sampling={"kind": "sliding", "context": 2, "horizon": 2, "stride": 1})
+    protocol = make_protocol(sampling={"kind": "sliding", "context": 2, "horizon": 2, "stride": 1})
     dataset = counting(sequences=1, length=64)
     Counting.fail_at = 2
     with pytest.raises(KeyboardInterrupt):
-        make(one, dataset, ["frames"])
-    make(one, dataset, ["frames"])
+        make(protocol, dataset, ["frames"])
+    make(protocol, dataset, ["frames"])
     assert Counting.reads == 1 + 1 + 1
 
 
 def test_progress_goes_from_nothing_to_all():
-    seen = []
-    make(protocol(), counting(), ["frames", "flow"], lambda count, total: seen.append((count, total)))
-    assert {total for _, total in seen} == {5 * (5 + 4)}
-    assert [count for count, _ in seen] == [0, 5, 9, 14, 18, 23, 27, 32, 36, 41, 45]
+    counts = []
+    make(make_protocol(), counting(), ["frames", "flow"], lambda count, total: counts.append((count, total)))
+    assert {total for _, total in counts} == {5 * (5 + 4)}
+    assert [count for count, _ in counts] == [0, 5, 9, 14, 18, 23, 27, 32, 36, 41, 45]
 
 
 def test_a_store_is_not_used_for_another_protocol_other_data_or_more_modalities():
-    one, dataset = protocol(), counting()
-    _, manifest = make(one, dataset, ["frames"])
-    assert find_prepared(one, dataset, manifest, ["frames"]) is not None
-    assert find_prepared(one, dataset, manifest, ["frames", "flow"]) is None
-    assert find_prepared(protocol(version=2), dataset, manifest, ["frames"]) is None
-    make(one, dataset)
-    assert find_prepared(one, dataset, manifest, TOY) is not None, "replaced by a store of more modalities"
+    protocol, dataset = make_protocol(), counting()
+    _, manifest = make(protocol, dataset, ["frames"])
+    assert find_prepared(protocol, dataset, manifest, ["frames"]) is not None
+    assert find_prepared(protocol, dataset, manifest, ["frames", "flow"]) is None
+    assert find_prepared(make_protocol(version=2), dataset, manifest, ["frames"]) is None
+    make(protocol, dataset)
+    assert find_prepared(protocol, dataset, manifest, TOY) is not None, "replaced by a store of more modalities"
 
     class Changed(Counting):
         def sequences(self, split):
             return [replace(s, stamp="later") for s in super().sequences(split)]
 
     changed = Changed(None, dataset.options)
-    assert find_prepared(one, changed, build_manifest(one, changed), ["frames"]) is None
+    assert find_prepared(protocol, changed, build_manifest(protocol, changed), ["frames"]) is None
 
 
 def test_a_reader_whose_code_changed_reads_anew(tmp_path, monkeypatch):
@@ -180,13 +180,13 @@ def test_a_reader_whose_code_changed_reads_anew(tmp_path, monkeypatch):
 
 
 def test_a_few_clips_use_the_store_of_all():
-    one, dataset = protocol(), counting()
-    manifest, few = build_manifest(one, dataset), build_manifest(one, dataset, limit=2)
-    assert store_folder(one, dataset, few) == store_folder(one, dataset, manifest)
+    protocol, dataset = make_protocol(), counting()
+    manifest, few = build_manifest(protocol, dataset), build_manifest(protocol, dataset, limit=2)
+    assert store_folder(protocol, dataset, few) == store_folder(protocol, dataset, manifest)
 
 
 def test_frames_that_no_clip_needs_are_not_there():
-    prepared, _ = make(protocol(sampling={"kind": "first", "context": 2, "horizon": 1, "start": 4}), counting())
+    prepared, _ = make(make_protocol(sampling={"kind": "first", "context": 2, "horizon": 1, "start": 4}), counting())
     with pytest.raises(DataError, match=r"prepared without flow of 'test/seq000', frame 1\Z"):
         prepared.read("test/seq000", [0, 1], "flow")
 
@@ -197,7 +197,7 @@ def test_an_exception_of_the_reader_is_one_line_with_the_place():
             return {}["model"]
 
     with pytest.raises(DataError, match="sequence 'test/seq000', frames from 0 to 8: KeyError: 'model'"):
-        make(protocol(), Fails(None, Options(sequences=5, length=10)))
+        make(make_protocol(), Fails(None, Options(sequences=5, length=10)))
 
 
 def test_a_sequence_that_changes_its_size_in_any_block_is_an_error():
@@ -206,6 +206,6 @@ def test_a_sequence_that_changes_its_size_in_any_block_is_an_error():
             array = super().read(sequence, frames, modality)
             return array if frames[0] < 32 else array[:, :8]
 
-    one = protocol(pixels=[], sampling={"kind": "sliding", "context": 2, "horizon": 2, "stride": 1})
+    protocol = make_protocol(pixels=[], sampling={"kind": "sliding", "context": 2, "horizon": 2, "stride": 1})
     with pytest.raises(DataError, match="'test/seq000': the frame size changes within the sequence"):
-        make(one, Grows(None, Options(sequences=2, length=40)), ["frames"])
+        make(protocol, Grows(None, Options(sequences=2, length=40)), ["frames"])

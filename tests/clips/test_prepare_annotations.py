@@ -63,7 +63,7 @@ class Labels(Flow):
 DATASET = Toy(None, Options(sequences=3, length=20))
 
 
-def protocol(sampling=OVERLAPPING[0], **changes):
+def make_protocol(sampling=OVERLAPPING[0], **changes):
     return folders.make_protocol(1, **({"sampling": sampling, "pixels": [{"op": "resize", "size": [8, 10]}]} | changes))
 
 
@@ -75,14 +75,14 @@ def progress(count, total):
     pass
 
 
-def prepared(one, manifest, annotator, dataset=DATASET):
-    store = prepare(one, dataset, manifest, dataset.info.modalities, progress)
-    return prepare_annotations(one, store, manifest, chosen(annotator), progress)
+def prepared(protocol, manifest, annotator, dataset=DATASET):
+    store = prepare(protocol, dataset, manifest, dataset.info.modalities, progress)
+    return prepare_annotations(protocol, store, manifest, chosen(annotator), progress)
 
 
-def source(one, annotators, dataset=DATASET, **more):
-    seen = frozenset({"frames", *annotators})
-    return ClipSource(dataset, "toy", one.pixels, seen, frozenset({"frames"}), annotators, **more)
+def source(protocol, annotators, dataset=DATASET, **options):
+    context = frozenset({"frames", *annotators})
+    return ClipSource(dataset, "toy", protocol.pixels, context, frozenset({"frames"}), annotators, **options)
 
 
 class OnlyFrames(Toy):
@@ -94,15 +94,15 @@ class OnlyFrames(Toy):
 @pytest.mark.parametrize("sampling", OVERLAPPING, ids=lambda sampling: sampling["kind"])
 @pytest.mark.parametrize("annotator", [Flow, Labels])
 def test_prepared_annotations_are_those_of_a_run(cache, annotator, sampling):
-    one = protocol(sampling)
-    manifest = build_manifest(one, DATASET)
+    protocol = make_protocol(sampling)
+    manifest = build_manifest(protocol, DATASET)
     making, running, never = annotator(), annotator(), annotator()
     kind = making.info.gives
-    store = prepared(one, manifest, making)
-    found = find_annotations(one, DATASET, manifest, chosen(annotator()))
-    assert found.folder == store.folder
-    plain = source(one, {kind: running})
-    ready = source(one, {kind: never}, OnlyFrames(None, DATASET.options), annotated={kind: found})
+    store = prepared(protocol, manifest, making)
+    annotations = find_annotations(protocol, DATASET, manifest, chosen(annotator()))
+    assert annotations.folder == store.folder
+    plain = source(protocol, {kind: running})
+    ready = source(protocol, {kind: never}, OnlyFrames(None, DATASET.options), annotated={kind: annotations})
     for ref in manifest.clips:
         fresh, stored = plain.read(ref), ready.read(ref)
         assert fresh.context.keys() == stored.context.keys() == {"frames", kind}
@@ -114,21 +114,21 @@ def test_prepared_annotations_are_those_of_a_run(cache, annotator, sampling):
 
 
 def test_clips_that_overlap_share_annotations_in_a_run():
-    one = protocol()
+    protocol = make_protocol()
     running = Flow()
-    reader = source(one, {"flow": running})
-    for ref in build_manifest(one, DATASET).clips:
+    reader = source(protocol, {"flow": running})
+    for ref in build_manifest(protocol, DATASET).clips:
         reader.read(ref)
     assert len(running.clips) == len(set(running.clips)) == 3 * 18
     assert running.clips[:3] == ["test/seq000@0-1", "test/seq000@1-2", "test/seq000@2-3"]
 
 
 def test_annotators_are_shown_the_dataset_and_not_each_other():
-    one = protocol()
-    (ref, *_) = build_manifest(one, DATASET).clips
-    alone = source(one, {"flow": Flow()}).read(ref)
-    both = source(one, {"semantics": Labels(), "flow": Flow()}).read(ref)
-    assert np.array_equal(alone.context["flow"], both.context["flow"])
+    protocol = make_protocol()
+    (ref, *_) = build_manifest(protocol, DATASET).clips
+    single = source(protocol, {"flow": Flow()}).read(ref)
+    pair = source(protocol, {"semantics": Labels(), "flow": Flow()}).read(ref)
+    assert np.array_equal(single.context["flow"], pair.context["flow"])
 
 
 def test_annotators_are_shown_what_they_need_and_no_more():
@@ -139,44 +139,46 @@ def test_annotators_are_shown_what_they_need_and_no_more():
             assert set(window) == {"frames"}
             return np.zeros((1, 8, 10, 2), np.float32)
 
-    one = protocol()
-    (ref, *_) = build_manifest(one, DATASET).clips
-    reader = replace(source(one, {"flow": OfFrames()}), context=frozenset({"frames", "semantics", "flow"}))
+    protocol = make_protocol()
+    (ref, *_) = build_manifest(protocol, DATASET).clips
+    reader = replace(source(protocol, {"flow": OfFrames()}), context=frozenset({"frames", "semantics", "flow"}))
     assert set(reader.read(ref).context) == {"frames", "semantics", "flow"}
 
 
 def test_a_context_of_one_frame_has_no_flow(cache):
-    one = protocol({"kind": "first", "context": 1, "horizon": 2})
-    manifest = build_manifest(one, DATASET)
-    clip = source(one, {"flow": Flow()}).read(manifest.clips[0])
+    protocol = make_protocol({"kind": "first", "context": 1, "horizon": 2})
+    manifest = build_manifest(protocol, DATASET)
+    clip = source(protocol, {"flow": Flow()}).read(manifest.clips[0])
     assert clip.context["flow"].shape == (0, 8, 10, 2)
     with pytest.raises(DataError, match="protocol toy: a context of one frame has no flow to prepare"):
-        prepared(one, manifest, Flow())
-    prepared(one, manifest, Labels())
-    assert len(find_annotations(one, DATASET, manifest, chosen(Labels())).read("test/seq001", [0], "semantics")) == 1
+        prepared(protocol, manifest, Flow())
+    prepared(protocol, manifest, Labels())
+    assert (
+        len(find_annotations(protocol, DATASET, manifest, chosen(Labels())).read("test/seq001", [0], "semantics")) == 1
+    )
 
 
 def test_what_another_annotator_made_or_was_given_is_not_used(cache):
-    one = protocol()
-    manifest = build_manifest(one, DATASET)
-    prepared(one, manifest, Flow())
+    protocol = make_protocol()
+    manifest = build_manifest(protocol, DATASET)
+    prepared(protocol, manifest, Flow())
 
-    def found(which=one, dataset=DATASET, annotator=None, **changes):
-        there = build_manifest(which, dataset)
-        return find_annotations(which, dataset, there, chosen(annotator or Flow(), **changes)) is not None
+    def finds(used_protocol=protocol, dataset=DATASET, annotator=None, **changes):
+        plan = build_manifest(used_protocol, dataset)
+        return find_annotations(used_protocol, dataset, plan, chosen(annotator or Flow(), **changes)) is not None
 
-    assert found()
-    assert not found(name="somebody-else")
-    assert not found(options={"width": 2})
-    assert not found(fingerprint="of other weights")
-    assert not found(annotator=Labels())
-    assert not found(protocol(pixels=[]))
-    assert not found(dataset=Toy(None, Options(sequences=4, length=20)))
+    assert finds()
+    assert not finds(name="somebody-else")
+    assert not finds(options={"width": 2})
+    assert not finds(fingerprint="of other weights")
+    assert not finds(annotator=Labels())
+    assert not finds(make_protocol(pixels=[]))
+    assert not finds(dataset=Toy(None, Options(sequences=4, length=20)))
 
 
 def test_it_goes_on_where_it_stopped_and_a_second_time_makes_nothing(cache):
-    one = protocol()
-    manifest = build_manifest(one, DATASET)
+    protocol = make_protocol()
+    manifest = build_manifest(protocol, DATASET)
 
     class Stops(Flow):
         def annotate(self, window, clip):
@@ -186,23 +188,23 @@ def test_it_goes_on_where_it_stopped_and_a_second_time_makes_nothing(cache):
 
     first, second, third = Stops(), Flow(), Flow()
     with pytest.raises(KeyboardInterrupt):
-        prepared(one, manifest, first)
-    assert find_annotations(one, DATASET, manifest, chosen(Flow())) is None
-    prepared(one, manifest, second)
+        prepared(protocol, manifest, first)
+    assert find_annotations(protocol, DATASET, manifest, chosen(Flow())) is None
+    prepared(protocol, manifest, second)
     assert 54 <= len(first.clips) + len(second.clips) <= 54 + 4, "a part of four at most is made again"
-    prepared(one, manifest, third)
+    prepared(protocol, manifest, third)
     assert third.clips == []
 
 
 def test_what_a_dataset_lacks_is_said(cache):
     dataset = ToyFrames(None, Options(sequences=3, length=20))
-    one = protocol()
-    manifest = build_manifest(one, dataset)
+    protocol = make_protocol()
+    manifest = build_manifest(protocol, dataset)
     message = "the annotator of flow needs semantics, which dataset 'toy', .* lacks"
     with pytest.raises(DataError, match=message):
-        prepared(one, manifest, Flow(), dataset)
+        prepared(protocol, manifest, Flow(), dataset)
     with pytest.raises(DataError, match=message):
-        source(one, {"flow": Flow()}, dataset).read(manifest.clips[0])
+        source(protocol, {"flow": Flow()}, dataset).read(manifest.clips[0])
 
 
 def test_an_annotator_that_breaks_its_contract_is_named_with_the_place(cache):
@@ -210,6 +212,6 @@ def test_an_annotator_that_breaks_its_contract_is_named_with_the_place(cache):
         def annotate(self, window, clip):
             return super().annotate(window, clip).astype(np.float64)
 
-    one = protocol()
+    protocol = make_protocol()
     with pytest.raises(DataError, match=r"'test/seq000'.*it gave float64"):
-        prepared(one, build_manifest(one, DATASET), Wrong())
+        prepared(protocol, build_manifest(protocol, DATASET), Wrong())

@@ -25,21 +25,21 @@ ROOT = Path(__file__).parents[2]
 MODALITIES = ["frames", "flow"]
 
 
-def protocol(version=1):
+def make_protocol(version=1):
     sampling = {"kind": "sliding", "context": 2, "horizon": 2, "stride": 1}
     return folders.make_protocol(2, version=version, sampling=sampling)
 
 
-ONE, DATASET = protocol(), Toy(None, Options(sequences=3, length=40))
-MANIFEST = build_manifest(ONE, DATASET)
+PROTOCOL, DATASET = make_protocol(), Toy(None, Options(sequences=3, length=40))
+MANIFEST = build_manifest(PROTOCOL, DATASET)
 
 
-def make(one=ONE, dataset=DATASET):
-    return prepare(one, dataset, MANIFEST, MODALITIES, lambda count, total: None)
+def make(protocol=PROTOCOL, dataset=DATASET):
+    return prepare(protocol, dataset, MANIFEST, MODALITIES, lambda count, total: None)
 
 
-def check(one=ONE):
-    prepared = find_prepared(one, DATASET, MANIFEST, MODALITIES)
+def check(protocol=PROTOCOL):
+    prepared = find_prepared(protocol, DATASET, MANIFEST, MODALITIES)
     for ref in MANIFEST.clips[:: len(MANIFEST.clips) // 7]:
         for modality in MODALITIES:
             read = prepared.read(ref.sequence, ref.frames, modality)
@@ -51,7 +51,7 @@ def check(one=ONE):
 
 @pytest.fixture
 def folder(cache):
-    return store_folder(ONE, DATASET, MANIFEST)
+    return store_folder(PROTOCOL, DATASET, MANIFEST)
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def test_a_full_cache_is_an_error_and_a_second_try_resumes(folder, size, finishe
     )
     blocks = [np.load(path) for path in folder.iterdir()]
     assert len(blocks) == finished
-    assert find_prepared(ONE, DATASET, MANIFEST, MODALITIES) is None
+    assert find_prepared(PROTOCOL, DATASET, MANIFEST, MODALITIES) is None
     make()
     check()
     assert list(folder.parent.iterdir()) == [folder]
@@ -132,7 +132,7 @@ def test_a_damaged_store_is_an_error_and_made_again(folder, cut):
     make()
     cut(folder)
     with pytest.raises(DataError) as caught:
-        find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+        find_prepared(PROTOCOL, DATASET, MANIFEST, MODALITIES)
     assert str(caught.value) == (
         f"{folder} was cut off or is damaged: make it again with `vpbench data prepare`, or remove it"
     )
@@ -146,7 +146,7 @@ def test_zeroed_bytes_are_noticed_where_they_are_first_read_and_made_again(folde
     with block(folder).open("r+b") as file:
         file.seek(300)
         file.write(bytes(64))
-    prepared = find_prepared(ONE, DATASET, MANIFEST, MODALITIES)
+    prepared = find_prepared(PROTOCOL, DATASET, MANIFEST, MODALITIES)
     for ref in MANIFEST.clips:
         prepared.read(ref.sequence, ref.frames, "flow")
         if ref.sequence != "test/seq001" or ref.frames[0] >= 32:  # other blocks are read
@@ -169,11 +169,11 @@ def test_what_a_killed_process_left_is_finished_and_removed(folder):
     (path, *_) = folder.glob("*.npy")
     path.rename(path.with_suffix(".claim"))
     (folder / f".{path.name}.1-abc.tmp").write_bytes(b"half")
-    other = folder.with_name("another-store")
-    other.mkdir()
+    neighbour = folder.with_name("another-store")
+    neighbour.mkdir()
     make()
     check()
-    assert set(folder.parent.iterdir()) == {folder, other}
+    assert set(folder.parent.iterdir()) == {folder, neighbour}
 
 
 @pytest.mark.parametrize(("owner", "name"), [(Toy, "read"), (store_making, "_npy"), (store_making, "_complete")])
@@ -230,10 +230,10 @@ def test_two_processes_at_once_share_the_work_and_spoil_nothing(cache, tmp_path)
     ]
     errors = [process.communicate(timeout=120)[1] for process in two]
     assert [process.returncode for process in two] == [0, 0], errors
-    stores = {store_folder(protocol(version), DATASET, MANIFEST) for version in range(1, 6)}
+    stores = {store_folder(make_protocol(version), DATASET, MANIFEST) for version in range(1, 6)}
     assert set((cache / "prepared").iterdir()) == stores
     reads = len(list(ready.glob("read-*")))
     blocks = 5 * 3 * 2
     assert blocks <= reads <= blocks + 5 * 2, "each process meets at most one block that the other is still making"
     for version in range(1, 6):
-        check(protocol(version))
+        check(make_protocol(version))

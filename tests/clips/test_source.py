@@ -131,7 +131,7 @@ def test_an_annotators_label_space_is_the_contexts():
 
 
 @pytest.mark.parametrize(
-    ("made", "message"),
+    ("change", "message"),
     [
         (lambda n, h, w: np.zeros((n - 1, h, w, 2)), r"float32 \[N,H,W,2\] with N = 1; it gave float64"),
         (lambda n, h, w: np.zeros((n, h, w, 2), np.float32), r"N = 1; it gave float32 \[2, 16, 24, 2\]"),
@@ -139,10 +139,10 @@ def test_an_annotators_label_space_is_the_contexts():
         (lambda n, h, w: {}["model"], r"clip 'test/seq000@1': KeyError: 'model'"),
     ],
 )
-def test_an_annotator_that_breaks_its_contract_is_named_with_the_clip(made, message):
+def test_an_annotator_that_breaks_its_contract_is_named_with_the_clip(change, message):
     class Wrong(toys.Still):
         def annotate(self, window, clip):
-            return made(*window["frames"].shape[:3])
+            return change(*window["frames"].shape[:3])
 
     with pytest.raises(DataError, match=message) as caught:
         make_source(annotators={"flow": Wrong()}).read(REF)
@@ -150,7 +150,7 @@ def test_an_annotator_that_breaks_its_contract_is_named_with_the_clip(made, mess
 
 
 @pytest.mark.parametrize(
-    ("made", "message"),
+    ("change", "message"),
     [
         (lambda a: a.astype(np.float32), r"must give uint8 \[N,H,W,3\] with N = 5; it gave float32 \[5, 16, 24, 3\]"),
         (lambda a: a[:-1], r"N = 5; it gave uint8 \[4, 16, 24, 3\]"),
@@ -158,10 +158,10 @@ def test_an_annotator_that_breaks_its_contract_is_named_with_the_clip(made, mess
         (lambda a: a[99], r"IndexError"),
     ],
 )
-def test_a_reader_that_breaks_its_contract_is_named_with_the_clip(made, message):
+def test_a_reader_that_breaks_its_contract_is_named_with_the_clip(change, message):
     class Wrong(toys.Toy):
         def read(self, *args):
-            return made(super().read(*args))
+            return change(super().read(*args))
 
     with pytest.raises(DataError, match=rf"dataset 'toy', clip 'test/seq000@1': .*{message}"):
         make_source(Wrong(None, toys.Options())).read(REF)
@@ -175,14 +175,14 @@ def refs(count):
 def test_groups_come_in_order_whoever_reads_them(workers):
     source = make_source()
     groups = [refs(9)[i : i + 2] for i in range(0, 9, 2)]
-    found = list(batches(source, groups, workers))
-    assert [[clip.ref for clip in group] for group in found] == groups
-    for group in found:
+    read = list(batches(source, groups, workers))
+    assert [[clip.ref for clip in group] for group in read] == groups
+    for group in read:
         for clip in group:
             expected = source.read(clip.ref)
-            for ours, theirs in [(clip.context, expected.context), (clip.future, expected.future)]:
-                assert set(ours) == set(theirs)
-                assert all(np.array_equal(ours[m], theirs[m]) and ours[m].dtype == theirs[m].dtype for m in ours)
+            for arrays, truth in [(clip.context, expected.context), (clip.future, expected.future)]:
+                assert set(arrays) == set(truth)
+                assert all(np.array_equal(arrays[m], truth[m]) and arrays[m].dtype == truth[m].dtype for m in arrays)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -207,13 +207,13 @@ def test_clips_of_another_size_or_horizon_are_batches_of_their_own():
     source = make_source(Sizes(None, toys.Options()))
     a, small, c = refs(3)
     long = ClipRef("test/seq004", (0, 1, 2, 3, 4, 5), 3, (1, 2, 3))
-    found: list[Batch] = load(source, a, small, long, c)
-    assert sorted(tuple(ref.sequence for ref in batch.refs) for batch in found) == [
+    loaded: list[Batch] = load(source, a, small, long, c)
+    assert sorted(tuple(ref.sequence for ref in batch.refs) for batch in loaded) == [
         ("test/seq000", "test/seq002"),
         ("test/seq001",),
         ("test/seq004",),
     ]
-    assert all(len(batch.refs) == len(batch.context.frames) == len(batch.future.clips) for batch in found)
+    assert all(len(batch.refs) == len(batch.context.frames) == len(batch.future.clips) for batch in loaded)
 
 
 @pytest.mark.parametrize(("steps", "pairs"), [((1, 2), [[5, 7, 9]]), ((2,), [[7, 9]])])

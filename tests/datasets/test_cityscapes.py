@@ -58,23 +58,23 @@ class TestSnippets:
         whole = {first: list(range(first, first + 30)) for first in firsts}
         frames = [number for numbers in whole.values() for number in numbers]
         anchors = [first + 19 for first in firsts]
-        known = data.draw(st.lists(st.sampled_from(anchors), unique=True))
-        assert cut(frames, anchors) == cut(frames, known) == cut(frames[::-1], []) == whole
+        subset = data.draw(st.lists(st.sampled_from(anchors), unique=True))
+        assert cut(frames, anchors) == cut(frames, subset) == cut(frames[::-1], []) == whole
 
     @given(st.lists(st.integers(30, 60), min_size=1, max_size=5), st.data())
     def test_annotations_hold_the_snippets_where_frames_are_missing(self, gaps, data: st.DataObject) -> None:
         firsts = np.cumsum([7, *gaps]).tolist()
         frames = [number for first in firsts for number in range(first, first + 30)]
         lost = set(data.draw(st.lists(st.sampled_from(frames), max_size=9)))
-        found = cut([n for n in frames if n not in lost], [first + 19 for first in firsts])
-        assert found == {first: [n for n in range(first, first + 30) if n not in lost] for first in firsts}
+        snippets = cut([n for n in frames if n not in lost], [first + 19 for first in firsts])
+        assert snippets == {first: [n for n in range(first, first + 30) if n not in lost] for first in firsts}
 
     def test_without_annotations_a_missing_frame_does_not_split_a_snippet(self) -> None:
         frames = [n for n in range(275, 335) if n != 280]
         assert {first: len(numbers) for first, numbers in cut(frames, []).items()} == {275: 29, 305: 30}
 
     @pytest.mark.parametrize(
-        ("there", "annotated", "firsts", "unclear"),
+        ("ranges", "annotated", "firsts", "unclear"),
         [
             ([(1, 30)], [], [0], {}),  # a drive begins at 0
             ([(0, 29)], [], [0], {}),
@@ -86,8 +86,8 @@ class TestSnippets:
             ([(275, 305), (306, 335)], [], [275, 306], {306: (305, 335)}),
         ],
     )
-    def test_where_a_chain_without_its_first_or_last_frame_begins(self, there, annotated, firsts, unclear) -> None:
-        frames = [number for part in there for number in range(*part)]
+    def test_where_a_chain_without_its_first_or_last_frame_begins(self, ranges, annotated, firsts, unclear) -> None:
+        frames = [number for part in ranges for number in range(*part)]
         assert list(cut(frames, annotated)) == firsts
         assert find_unclear(frames, annotated) == unclear
 
@@ -97,10 +97,10 @@ class TestSequences:
     def test_snippets_by_name(self, twin: Path, annotated: bool) -> None:
         if not annotated:
             (twin / GTFINE).rename(twin.parent / "elsewhere")
-        found = Cityscapes(twin).sequences("val")
+        sequences = Cityscapes(twin).sequences("val")
         expected = {f"{d.split('_')[0]}/{d}_{first:06d}": first for d, firsts in DRIVES.items() for first in firsts}
         assert "frankfurt/frankfurt_000000_000275" in expected
-        assert [(s.name, s.frames, s.problem) for s in found] == [
+        assert [(s.name, s.frames, s.problem) for s in sequences] == [
             (name, range(first, first + 30), "") for name, first in sorted(expected.items())
         ]
         assert [s.name for s in Cityscapes(twin).sequences("train")] == ["aachen/aachen_000003_000000"]
@@ -108,15 +108,15 @@ class TestSequences:
     @pytest.mark.slow
     def test_500_snippets_in_val(self, tmp_path: Path, plugins) -> None:
         drives = cityscapes_val(tmp_path)
-        found = Cityscapes(tmp_path, options=LABELS).sequences("val")
-        assert len(found) == 500
-        assert not any(s.problem for s in found)
-        assert [s.frames[0] for s in found if "frankfurt_000001" in s.name] == drives["frankfurt_000001"]
-        assert {s.name for s in found} == {
+        sequences = Cityscapes(tmp_path, options=LABELS).sequences("val")
+        assert len(sequences) == 500
+        assert not any(s.problem for s in sequences)
+        assert [s.frames[0] for s in sequences if "frankfurt_000001" in s.name] == drives["frankfurt_000001"]
+        assert {s.name for s in sequences} == {
             f"{d.rpartition('_')[0]}/{d}_{first:06d}" for d, firsts in drives.items() for first in firsts
         }
         clips = {name: build_manifest(*opened(plugins, name, tmp_path)).clips for name in PROTOCOLS}
-        assert {name: len(found) for name, found in clips.items()} == {
+        assert {name: len(sequences) for name, sequences in clips.items()} == {
             "cityscapes-video": 500, "cityscapes-semantic": 2000, "cityscapes-semantic-stride3": 1000,
         }  # fmt: skip
         assert [f.holds for f in Cityscapes(tmp_path, options=LABELS).check()] == [False, False, True, True]
@@ -124,25 +124,25 @@ class TestSequences:
         (tmp_path / GTFINE).rename(tmp_path / "elsewhere")
         assert build_manifest(*opened(plugins, "cityscapes-video", tmp_path)).clips == clips["cityscapes-video"]
         missing = Cityscapes(tmp_path, options=LABELS).sequences("val")
-        assert [s.name for s in missing] == [s.name for s in found]
+        assert [s.name for s in missing] == [s.name for s in sequences]
         assert all("_gtFine_labelIds.png: is missing; unpack gtFine" in s.problem for s in missing)
 
     def test_an_incomplete_snippet_is_told(self, twin: Path) -> None:
         frame_file(twin, "frankfurt/frankfurt_000000_000275", 275).unlink()
         frame_file(twin, "frankfurt/frankfurt_000000_000275", 290).unlink()
-        found = {s.name: s for s in Cityscapes(twin).sequences("val")}
-        assert len(found) == 5
-        broken = found.pop("frankfurt/frankfurt_000000_000275")
+        sequences = {s.name: s for s in Cityscapes(twin).sequences("val")}
+        assert len(sequences) == 5
+        broken = sequences.pop("frankfurt/frankfurt_000000_000275")
         assert "000275_leftImg8bit.png: is missing (28 of the snippet's 30 frames are there)" in broken.problem
-        assert not any(s.problem for s in found.values())
+        assert not any(s.problem for s in sequences.values())
 
     def test_without_annotations_the_missing_first_frame_of_a_chain_is_named(self, twin: Path) -> None:
         (twin / GTFINE).rename(twin.parent / "elsewhere")
         frame_file(twin, "frankfurt/frankfurt_000000_000275", 275).unlink()
         frame_file(twin, "munster/munster_000173_000000", 0).unlink()
         problems = {s.name: s.problem for s in Cityscapes(twin).sequences("val") if s.problem}
-        alone = problems.pop("munster/munster_000173_000000")
-        assert "munster_000173_000000_leftImg8bit.png: is missing (29 of the snippet's 30 frames" in alone
+        incomplete = problems.pop("munster/munster_000173_000000")
+        assert "munster_000173_000000_leftImg8bit.png: is missing (29 of the snippet's 30 frames" in incomplete
         assert len(problems) == 2  # no snippet of the chain is scored at a wrong place
         for problem in problems.values():
             assert "frankfurt_000000_000275_leftImg8bit.png: is missing, or " in problem
@@ -320,19 +320,21 @@ class TestProtocols:
         np.testing.assert_array_equal(frames, expected)
 
     def test_semantics_move_the_context(self, plugins, twin: Path) -> None:
-        found = {}
+        windows = {}
         for name in PROTOCOLS[1:]:
             protocol, data = opened(plugins, name, twin)
             assert (protocol.size, protocol.label_size) == ((512, 1024), (1024, 2048))
             assert (protocol.version, protocol.metrics, protocol.display) == (2, ("miou",), {"miou": 100})
             clips = build_manifest(protocol, data, allow_partial=True).clips
-            found[name] = {c.steps: c.frames for c in clips if c.sequence.endswith("_000275")}
-        given = {name: {s: [f - 275 for f in frames[:4]] for (s,), frames in of.items()} for name, of in found.items()}
-        assert all(frames[-1] == 294 for of in found.values() for frames in of.values())
-        assert given["cityscapes-semantic"] == {
+            windows[name] = {c.steps: c.frames for c in clips if c.sequence.endswith("_000275")}
+        contexts = {
+            name: {s: [f - 275 for f in frames[:4]] for (s,), frames in of.items()} for name, of in windows.items()
+        }
+        assert all(frames[-1] == 294 for of in windows.values() for frames in of.values())
+        assert contexts["cityscapes-semantic"] == {
             1: [15, 16, 17, 18], 3: [13, 14, 15, 16], 5: [11, 12, 13, 14], 9: [7, 8, 9, 10],
         }  # fmt: skip
-        assert given["cityscapes-semantic-stride3"] == {1: [7, 10, 13, 16], 3: [1, 4, 7, 10]}
+        assert contexts["cityscapes-semantic-stride3"] == {1: [7, 10, 13, 16], 3: [1, 4, 7, 10]}
 
     def test_the_scored_labels(self, plugins, tmp_path: Path) -> None:
         cityscapes_snippet(tmp_path, "val", "lindau_000012", 0, (16, 32))

@@ -58,11 +58,11 @@ class TestSequences:
     def test_hidden_files_and_links_are_passed_over(self, tmp_path: Path) -> None:
         root = tmp_path / "root"
         outside = write_video(tmp_path / "outside/a.avi", known_frames(2))
-        kept = write_video(root / "kept.avi", known_frames(3))
+        video = write_video(root / "kept.avi", known_frames(3))
         write_video(root / ".hidden.avi", known_frames(2))
         write_video(root / ".trash/b.avi", known_frames(2))
         (root / "link.avi").symlink_to(outside)
-        (root / "inside.avi").symlink_to(kept)
+        (root / "inside.avi").symlink_to(video)
         (root / "folder").symlink_to(outside.parent, target_is_directory=True)
         (root / "loop").symlink_to(root, target_is_directory=True)
         assert lengths(root) == {"inside.avi": 3, "kept.avi": 3}
@@ -104,8 +104,8 @@ class TestSequences:
     def test_a_first_picture_that_cannot_be_read_is_a_problem(self, tmp_path: Path) -> None:
         write_pictures(tmp_path / "walk", 3)
         cv2.imwrite(str(tmp_path / "walk/frame0.png"), np.zeros((16, 24, 3), np.uint16))
-        (found,) = Folder(tmp_path).sequences("test")
-        assert "frame0.png: has pixels of more than 8 bits (16 per channel)" in found.problem
+        (sequence,) = Folder(tmp_path).sequences("test")
+        assert "frame0.png: has pixels of more than 8 bits (16 per channel)" in sequence.problem
 
     @pytest.mark.parametrize(("kind", "message"), [("fifo", "is a FIFO, not a regular"), ("link", "link to nothing")])
     def test_a_picture_that_is_no_file_is_a_problem_wherever_it_comes(self, tmp_path: Path, kind, message) -> None:

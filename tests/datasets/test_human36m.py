@@ -53,14 +53,14 @@ def images(tmp_path: Path) -> Path:
 
 def mim_starts(files: list[str], advance: int) -> list[tuple[str, int]]:
     """The windows of MIM and MotionRNN (``human.py``) over the sorted images of one video: video, first frame."""
-    found, index, interval, length, step = [], 0, 2, 8, 5
+    starts, index, interval, length, step = [], 0, 2, 8, 5
     while index + interval * (length - 1) < len(files):
         first, last = files[index], files[index + interval * (length - 1)]
         numbers = [int(name.removesuffix(".jpg").split("_")[-1]) for name in (first, last)]
         if first[:-11] == last[:-11] and numbers[1] - numbers[0] == step * interval * (length - 1):
-            found.append((first[:-11], numbers[0]))
+            starts.append((first[:-11], numbers[0]))
         index += advance
-    return found
+    return starts
 
 
 class TestSequences:
@@ -70,8 +70,8 @@ class TestSequences:
         assert [s.name for s in data.sequences("train")] == sorted(walking(TRAIN))
         assert {s.frames for split in ("train", "test") for s in data.sequences(split)} == {range(1, 92, 5)}
         assert all(f.holds for f in data.check())
-        found = Human36M(images, options=Human36M.Options(scenarios=("WalkDog",))).sequences("test")
-        assert [(s.name, bool(s.problem)) for s in found] == [
+        sequences = Human36M(images, options=Human36M.Options(scenarios=("WalkDog",))).sequences("test")
+        assert [(s.name, bool(s.problem)) for s in sequences] == [
             ("S11_WalkDog", True),
             ("S9_WalkDog_1.54138969", False),
         ]
@@ -87,10 +87,10 @@ class TestSequences:
         for path in images.glob("S9_Walking_1.*"):
             path.unlink()
         data = Human36M(images)
-        found = {s.name: s.problem for s in data.sequences("test")}
-        assert len(found) == 13
-        assert "4 videos of S9 Walking, expected 8; get the others" in found.pop("S9_Walking")
-        assert not any(found.values())
+        problems = {s.name: s.problem for s in data.sequences("test")}
+        assert len(problems) == 13
+        assert "4 videos of S9 Walking, expected 8; get the others" in problems.pop("S9_Walking")
+        assert not any(problems.values())
         assert [(f.found, f.expected, f.holds) for f in data.check()][2:] == [("12", "16", False), ("0", "0", True)]
 
     def test_both_forms_give_the_same_sequences(self, tmp_path: Path) -> None:
@@ -100,16 +100,16 @@ class TestSequences:
             human36m_images(forms["images"], name, range(1, 24, 5))
             human36m_video(forms["videos"], "S11", stem, known_frames(23))
         human36m_video(forms["videos"], "S11", "_ALL.54138969", known_frames(2))
-        found = [Human36M(root, options=ONE).sequences("test") for root in forms.values()]
-        assert [(s.name, s.frames) for s in found[0] if not s.problem] == [
+        sequences = [Human36M(root, options=ONE).sequences("test") for root in forms.values()]
+        assert [(s.name, s.frames) for s in sequences[0] if not s.problem] == [
             ("S11_Walking.54138969", range(1, 22, 5)),
             (NAME, range(1, 22, 5)),
         ]
-        assert [(s.name, list(s.frames)) for s in found[0]] == [(s.name, list(s.frames)) for s in found[1]]
+        assert [(s.name, list(s.frames)) for s in sequences[0]] == [(s.name, list(s.frames)) for s in sequences[1]]
 
-    @pytest.mark.parametrize("where", [".", "S11", "deep/er/S11", "S11/Images/Walking"])
-    def test_images_in_any_folder(self, tmp_path: Path, where: str) -> None:
-        human36m_images(tmp_path / where, NAME, (1, 6, 11), (8, 8))
+    @pytest.mark.parametrize("folder", [".", "S11", "deep/er/S11", "S11/Images/Walking"])
+    def test_images_in_any_folder(self, tmp_path: Path, folder: str) -> None:
+        human36m_images(tmp_path / folder, NAME, (1, 6, 11), (8, 8))
         data = Human36M(tmp_path, options=ONE)
         assert data.sequences("test")[1].frames == range(1, 12, 5)
         assert data.read(NAME, [6], "frames").shape == (1, 8, 8, 3)
@@ -118,9 +118,9 @@ class TestSequences:
         human36m_images(tmp_path / "a", NAME, (1, 6))
         human36m_images(tmp_path / "b", NAME, (11, 16))
         human36m_images(tmp_path / "b", "S11_Walking.54138969", (11, 16))
-        found = {s.name: s.problem for s in Human36M(tmp_path, options=ONE).sequences("test")}
-        assert f"{NAME} lies in two places, " in found[NAME]
-        assert not found["S11_Walking.54138969"]
+        problems = {s.name: s.problem for s in Human36M(tmp_path, options=ONE).sequences("test")}
+        assert f"{NAME} lies in two places, " in problems[NAME]
+        assert not problems["S11_Walking.54138969"]
 
     def test_images_come_before_videos(self, tmp_path: Path) -> None:
         human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(11))
@@ -146,8 +146,8 @@ class TestSequences:
         path = root / f"{NAME}_000006.jpg"
         path.rename(tmp_path / "outside/6.jpg")
         path.symlink_to(tmp_path / "outside/6.jpg")
-        found = [s for s in Human36M(root, options=ONE).sequences("test") if not s.problem]
-        assert [(s.name, list(s.frames)) for s in found] == [(NAME, [1])]
+        sequences = [s for s in Human36M(root, options=ONE).sequences("test") if not s.problem]
+        assert [(s.name, list(s.frames)) for s in sequences] == [(NAME, [1])]
         with pytest.raises(DataError, match=r"000006\.jpg: is a symbolic link out of the data root"):
             Human36M(root, options=ONE).read(NAME, [6], "frames")
 
@@ -173,8 +173,8 @@ class TestRead:
     def test_pixels_as_in_the_code_of_mim(self, tmp_path: Path, protocol: Protocol, size: tuple[int, int]) -> None:
         human36m_images(tmp_path, NAME, (1, 11), size)
         frames = Human36M(tmp_path, options=ONE).read(NAME, [1, 11], "frames")
-        found = transform(frames, protocol.pixels, BUILT_IN["frames"])
-        for number, frame in zip((1, 11), found, strict=True):
+        pixels = transform(frames, protocol.pixels, BUILT_IN["frames"])
+        for number, frame in zip((1, 11), pixels, strict=True):
             image = cv2.imread(str(tmp_path / f"{NAME}_{number:06d}.jpg"))
             assert image.shape == (*size, 3)
             h, w = image.shape[:2]
@@ -206,11 +206,11 @@ class TestProtocol:
         human36m_images(images, NAME, (96,))
         (images / "S11_Walking.55011271_000041.jpg").unlink()  # in its window, sampled
         (images / "S11_Walking.58860488_000046.jpg").unlink()  # between two sampled ones
-        found = build_manifest(protocol, Human36M(images))
-        assert [c.frames[0] for c in found.clips if c.sequence == NAME] == [1, 26]
-        assert found.dropped == ("S11_Walking.55011271",)
-        assert len(found.clips) == 16
-        assert found.clips[0].frames == tuple(range(1, 72, 10))
+        manifest = build_manifest(protocol, Human36M(images))
+        assert [c.frames[0] for c in manifest.clips if c.sequence == NAME] == [1, 26]
+        assert manifest.dropped == ("S11_Walking.55011271",)
+        assert len(manifest.clips) == 16
+        assert manifest.clips[0].frames == tuple(range(1, 72, 10))
 
     def test_an_incomplete_set_is_partial(self, tmp_path: Path, protocol: Protocol) -> None:
         human36m_images(tmp_path, NAME, range(1, 92, 5))
@@ -224,10 +224,10 @@ class TestFrameRate:
     def test_videos_of_another_frame_rate_are_refused(self, tmp_path: Path, rate: int, words: str) -> None:
         path = human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(80, 2, 2))
         write_video(path, known_frames(80, 2, 2), rate=rate)
-        (found,) = [s for s in Human36M(tmp_path, options=ONE).sequences("test") if s.name == NAME]
-        assert found.rate == rate
-        assert words in found.problem
-        assert bool(found.problem) is (rate != 50) is (not len(found.frames))
+        (sequence,) = [s for s in Human36M(tmp_path, options=ONE).sequences("test") if s.name == NAME]
+        assert sequence.rate == rate
+        assert words in sequence.problem
+        assert bool(sequence.problem) is (rate != 50) is (not len(sequence.frames))
 
     def test_suffixes_in_capitals(self, tmp_path: Path) -> None:
         video = human36m_video(tmp_path / "v", "S11", "Walking 1.54138969", known_frames(80, 2, 2))
@@ -237,6 +237,6 @@ class TestFrameRate:
             path.rename(path.with_suffix(".JPG"))
         for form in "iv":
             data = Human36M(tmp_path / form, options=ONE)
-            (found,) = [s for s in data.sequences("test") if not s.problem]
-            assert found.frames == range(1, 80, 5)
+            (sequence,) = [s for s in data.sequences("test") if not s.problem]
+            assert sequence.frames == range(1, 80, 5)
             assert len(data.read(NAME, [1, 11], "frames")) == 2

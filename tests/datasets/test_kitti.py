@@ -58,34 +58,39 @@ def short(sequences) -> list[str]:
 
 class TestRaw:
     def test_the_test_drives(self, drives: Path) -> None:
-        found = KittiRaw(drives).sequences("test")
-        assert [(s.name, s.frames) for s in found][:2] == [
+        sequences = KittiRaw(drives).sequences("test")
+        assert [(s.name, s.frames) for s in sequences][:2] == [
             (SIXTY, range(12)),
             (SIXTY.replace("0060", "0084"), range(10)),
         ]
-        assert short(found) == ["0060_02", "0084_02", "0093_02", "0096_02"]
-        for sequence in found[2:]:
+        assert short(sequences) == ["0060_02", "0084_02", "0093_02", "0096_02"]
+        for sequence in sequences[2:]:
             assert f"{sequence.name}/data: holds no frame; get this drive's [synced+rect" in sequence.problem
 
     def test_the_training_drives(self, drives: Path) -> None:
         assert (len(set(FVS24)), len(set(TEST)), set(FVS24) & set(TEST)) == (24, 4, set())
-        found = KittiRaw(drives).sequences("train")
-        assert [s.name.rpartition("/")[0] for s in found] == sorted(FVS24)
-        assert short(s for s in found if not s.problem) == ["0001_02", "0071_02"]
+        sequences = KittiRaw(drives).sequences("train")
+        assert [s.name.rpartition("/")[0] for s in sequences] == sorted(FVS24)
+        assert short(s for s in sequences if not s.problem) == ["0001_02", "0071_02"]
         assert short(KittiRaw(drives, options=ALL).sequences("train")) == ["0001_02", "0015_02", "0071_02"]
-        both = KittiRaw.Options(train_drives="all-minus-4", train_cameras=("image_03", "image_02"))
-        found = KittiRaw(drives, options=both).sequences("train")
-        assert short(found) == ["0001_02", "0001_03", "0015_02", "0015_03", "0071_02", "0071_03"]
-        assert short(KittiRaw(drives, options=both).sequences("test")) == ["0060_02", "0084_02", "0093_02", "0096_02"]
+        stereo = KittiRaw.Options(train_drives="all-minus-4", train_cameras=("image_03", "image_02"))
+        sequences = KittiRaw(drives, options=stereo).sequences("train")
+        assert short(sequences) == ["0001_02", "0001_03", "0015_02", "0015_03", "0071_02", "0071_03"]
+        assert short(KittiRaw(drives, options=stereo).sequences("test")) == [
+            "0060_02",
+            "0084_02",
+            "0093_02",
+            "0096_02",
+        ]
 
     def test_1337_clips(self, tmp_path: Path, plugins) -> None:
         for number, count in KITTI_TEST.items():
             kitti_drive(tmp_path, number, range(count))
-        _, data, found = manifest(plugins, "kitti-raw", tmp_path)
-        assert len(found.clips) == 1337 == sum(count - 8 for count in KITTI_TEST.values())
-        assert found.partial == ""
+        _, data, clips = manifest(plugins, "kitti-raw", tmp_path)
+        assert len(clips.clips) == 1337 == sum(count - 8 for count in KITTI_TEST.values())
+        assert clips.partial == ""
         assert [f.holds for f in data.check()] == [True]
-        assert found.clips[0].id == f"{SIXTY}@0"
+        assert clips.clips[0].id == f"{SIXTY}@0"
         kitti_drive(tmp_path, "0093", []).joinpath(f"{100:010d}.png").unlink()
         with pytest.raises(DataError, match="has 1337 clips, the data give 1328"):
             manifest(plugins, "kitti-raw", tmp_path)
@@ -101,15 +106,15 @@ class TestRaw:
         root = shared / "data/kitti_raw"
         with pytest.raises(DataError, match=r"drive_0084_sync.* holds no frame.*2 more.*--allow-partial"):
             manifest(plugins, "kitti-raw", root)
-        protocol, data, found = manifest(plugins, "kitti-raw", root, partial=True)
-        assert found.partial == "3 unreadable sequences left out; 12 of 1337 clips"
-        assert [clip.frames for clip in found.clips] == [tuple(range(first, first + 9)) for first in range(12)]
+        protocol, data, clips = manifest(plugins, "kitti-raw", root, partial=True)
+        assert clips.partial == "3 unreadable sequences left out; 12 of 1337 clips"
+        assert [clip.frames for clip in clips.clips] == [tuple(range(first, first + 9)) for first in range(12)]
         frames = []
         for number in range(20):
             image = cv2.imread(str(root / SIXTY / "data" / f"{number:010d}.png"))
             assert image.shape == (375, 1242, 3)
             frames.append(cv2.cvtColor(cv2.resize(image, (832, 256)), cv2.COLOR_BGR2RGB))
-        for clip in (found.clips[0], found.clips[7], found.clips[11]):
+        for clip in (clips.clips[0], clips.clips[7], clips.clips[11]):
             array = transform(data.read(clip.sequence, clip.frames, "frames"), protocol.pixels, BUILT_IN["frames"])
             np.testing.assert_array_equal(array, np.stack(frames)[list(clip.frames)])
 
@@ -120,17 +125,17 @@ class TestRaw:
         assert protocol.reference == "repeat"
 
     def test_other_files_are_passed_over(self, drives: Path) -> None:
-        def found() -> list[tuple[object, ...]]:
+        def listing() -> list[tuple[object, ...]]:
             data = KittiRaw(drives, options=ALL)
             return [(s.name, s.frames, s.problem) for split in ("train", "test") for s in data.sequences(split)]
 
-        before = found()
+        before = listing()
         for stray in ("0000000012.jpg", "._0000000012.png", "12.png", "0000000012.png.part"):
             (drives / SIXTY / "data" / stray).touch()
         (drives / "2011_09_26/2011_09_28_drive_0001_sync/image_02/data").mkdir(parents=True)
         (drives / "2011_09_26/2011_09_26_drive_0002_extract").mkdir()
         (drives / "devkit").mkdir()
-        assert found() == before
+        assert listing() == before
 
 
 class TestFlow:
@@ -143,27 +148,27 @@ class TestFlow:
 
     def test_4000_and_3400_clips(self, tmp_path: Path, plugins) -> None:
         kitti_scenes(tmp_path, "testing", range(200))
-        _, data, found = manifest(plugins, "kitti-flow", tmp_path)
-        assert len(found.clips) == len({c.id for c in found.clips}) == 4000
-        targets = [(c.sequence, c.frames[-1]) for c in found.clips]
+        _, data, clips = manifest(plugins, "kitti-flow", tmp_path)
+        assert len(clips.clips) == len({c.id for c in clips.clips}) == 4000
+        targets = [(c.sequence, c.frames[-1]) for c in clips.clips]
         assert targets == [(f"testing/{scene:06d}", k) for scene in range(200) for k in range(1, 21)]
-        assert [c.frames for c in found.clips[:3]] == [(0, 0, 0, 0, 1), (0, 0, 0, 1, 2), (0, 0, 1, 2, 3)]
+        assert [c.frames for c in clips.clips[:3]] == [(0, 0, 0, 0, 1), (0, 0, 0, 1, 2), (0, 0, 1, 2, 3)]
         _, _, four = manifest(plugins, "kitti-flow-4ctx", tmp_path)
         assert len(four.clips) == 3400
-        assert four.clips == tuple(c for c in found.clips if c.frames[-1] >= 4)
+        assert four.clips == tuple(c for c in clips.clips if c.frames[-1] >= 4)
         assert [(f.found, f.holds) for f in data.check()] == [
             ("0 scenes, 0 frames", False),
             ("200 scenes, 4200 frames", True),
         ]
 
     def test_scenes(self, scenes: Path) -> None:
-        found = KittiFlow(scenes).sequences("test")
-        assert [s.name for s in found] == [f"testing/{scene:06d}" for scene in range(200)]
-        there = [s for s in found if not s.problem]
-        assert [(s.name, s.frames) for s in there] == [("testing/000000", range(21)), ("testing/000007", range(21))]
-        assert "testing/image_2/000001_00.png: is missing (0 of the scene's 21 frames" in found[1].problem
+        sequences = KittiFlow(scenes).sequences("test")
+        assert [s.name for s in sequences] == [f"testing/{scene:06d}" for scene in range(200)]
+        complete = [s for s in sequences if not s.problem]
+        assert [(s.name, s.frames) for s in complete] == [("testing/000000", range(21)), ("testing/000007", range(21))]
+        assert "testing/image_2/000001_00.png: is missing (0 of the scene's 21 frames" in sequences[1].problem
         train = KittiFlow(scenes).sequences("train")
-        assert not {s.name for s in train} & {s.name for s in found}
+        assert not {s.name for s in train} & {s.name for s in sequences}
 
     def test_frames_10_and_11_alone_are_not_enough(self, tmp_path: Path) -> None:
         kitti_scenes(tmp_path, "testing", [0])
@@ -177,14 +182,14 @@ class TestFlow:
         )
 
     def test_frames_of_both_protocols(self, scenes: Path, plugins) -> None:
-        protocol, data, found = manifest(plugins, "kitti-flow", scenes, partial=True)
-        assert found.partial == "198 unreadable sequences left out; 40 of 4000 clips"
+        protocol, data, clips = manifest(plugins, "kitti-flow", scenes, partial=True)
+        assert clips.partial == "198 unreadable sequences left out; 40 of 4000 clips"
         expected = []
         for number in range(21):
             path = scenes / "testing/image_2" / f"000007_{number:02d}.png"
             cv2.imwrite(str(path), picture(path.name, (375, 1242)))
             expected.append(cv2.resize(cv2.imread(str(path)), (424, 128))[:, 84:340, ::-1])
-        for clip in (found.clips[21], found.clips[-1]):
+        for clip in (clips.clips[21], clips.clips[-1]):
             array = transform(data.read(clip.sequence, clip.frames, "frames"), protocol.pixels, BUILT_IN["frames"])
             assert array.shape[1:] == (128, 256, 3)
             np.testing.assert_array_equal(array, np.stack(expected)[list(clip.frames)])

@@ -46,12 +46,12 @@ def test_sequences_are_named_by_split_and_number_and_sorted():
 
 
 def test_a_clip_does_not_depend_on_what_was_read_before():
-    one, two = scenes(), scenes()
+    used, fresh = scenes(), scenes()
     for k in range(6):
-        one.read(f"test-{k:06d}", [0], "frames")
+        used.read(f"test-{k:06d}", [0], "frames")
     for modality in Scenes.info.modalities:
         np.testing.assert_array_equal(
-            one.read("test-000000", [0, 4], modality), two.read("test-000000", [0, 4], modality)
+            used.read("test-000000", [0, 4], modality), fresh.read("test-000000", [0, 4], modality)
         )
 
 
@@ -78,15 +78,15 @@ def test_splits_share_neither_clips_nor_shapes():
 @pytest.mark.slow
 def test_labels_are_cityscapes_train_ids_and_objects_carry_instances():
     dataset = scenes(test=64)
-    seen = set()
+    classes = set()
     for k in range(12):
         labels, ids = (dataset.read(f"test-{k:06d}", range(9), m) for m in ("semantics", "instances"))
         assert (ids[labels >= 11] > 0).all()
         assert (ids[labels < 11] == 0).all()
         for number in np.unique(ids[ids > 0]):
             assert len(np.unique(labels[ids == number])) == 1
-        seen |= set(np.unique(labels))
-    names = {CITYSCAPES19.names[k] for k in seen}
+        classes |= set(np.unique(labels))
+    names = {CITYSCAPES19.names[k] for k in classes}
     assert {"road", "sidewalk", "building", "vegetation", "sky", "pole"} <= names
     assert {"person", "rider", "car", "truck", "bus", "bicycle"} <= names
     assert (len(CITYSCAPES19), CITYSCAPES19.palette[13]) == (19, (0, 0, 142))

@@ -32,8 +32,8 @@ class Frozen:
         return frozenset({"plain"})
 
 
-def by_name(found):
-    return {figure.name: figure for figure in found}
+def by_name(figures):
+    return {figure.name: figure for figure in figures}
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ def test_a_frozen_world_fails(frozen, name):
 @pytest.mark.slow
 def test_a_world_whose_dynamics_do_not_follow_the_class_fails():
     dataset = Scenes(options=Options(size=(96, 128), variant="shuffled"))
-    found = figures_of([observe.observe(dataset, clip) for clip in CLIPS])
-    assert not by_name(found)["class dynamics: gain over a pooled linear predictor"].holds
+    figures = figures_of([observe.observe(dataset, clip) for clip in CLIPS])
+    assert not by_name(figures)["class dynamics: gain over a pooled linear predictor"].holds
 
 
 def clip_of(*tracks):
@@ -117,15 +117,15 @@ def test_class_dynamics_of_known_motions():
         turns = np.arange(8) / period + rng.uniform()
         return rng.uniform(1, 3) + rng.uniform(0.5, 2) * np.sin(2 * np.pi * turns)
 
-    apart = [clip_of(moving(13, wave(5)), moving(11, wave(8))) for _ in range(40)]
-    assert class_dynamics(apart) > 99
+    distinct = [clip_of(moving(13, wave(5)), moving(11, wave(8))) for _ in range(40)]
+    assert class_dynamics(distinct) > 99
     noise = [clip_of(moving(13, rng.normal(size=8)), moving(11, rng.normal(size=8))) for _ in range(60)]
     assert class_dynamics(noise) < 5
     assert np.isnan(class_dynamics([clip_of()]))
 
 
 @pytest.mark.parametrize(
-    ("one", "two", "opposite", "cross"),
+    ("first", "second", "opposite", "cross"),
     [
         (moving(11, [2.0] * 8, range(0, 16, 2)), moving(11, [-2.0] * 8, range(10, -6, -2)), 100, 100),
         (moving(11, [2.0] * 8, range(0, 16, 2)), moving(11, [-2.0] * 8, range(60, 44, -2)), 100, 0),
@@ -134,19 +134,19 @@ def test_class_dynamics_of_known_motions():
         (moving(11, [2.0] * 8, range(0, 16, 2)), moving(11, [-0.1] * 8, [5] * 8), 0, 0),
     ],
 )
-def test_meetings_of_known_tracks(one, two, opposite, cross):
-    found = by_name(figures_of([clip_of(one, two)]))
-    assert found["clips with two of one class in opposite directions"].value == opposite
-    assert found["clips in which such two cross"].value == cross
+def test_meetings_of_known_tracks(first, second, opposite, cross):
+    figures = by_name(figures_of([clip_of(first, second)]))
+    assert figures["clips with two of one class in opposite directions"].value == opposite
+    assert figures["clips in which such two cross"].value == cross
 
 
 def test_a_wrong_flow_is_caught_by_the_warp_error():
     dataset = Scenes(options=Options(size=(96, 128), variant="static"))
-    one, two = dataset.read("test-000001", [3, 4], "frames")
+    before, after = dataset.read("test-000001", [3, 4], "frames")
     flow, hidden = (dataset.read("test-000001", [3, 4], m)[0] for m in ("flow", "disocclusion"))
     labels = dataset.read("test-000001", [4], "semantics")[0]
-    right = observe._warp_error(one, two, flow, hidden, labels)
-    wrong = observe._warp_error(one, two, flow + np.float32(3.0), hidden, labels)
+    right = observe._warp_error(before, after, flow, hidden, labels)
+    wrong = observe._warp_error(before, after, flow + np.float32(3.0), hidden, labels)
     assert right[0] / right[1] < 0.2  # a still camera: quantisation only
     assert wrong[0] / wrong[1] > 1.0
 
@@ -173,11 +173,11 @@ def test_four_branches_and_a_dataset_that_knows_only_one(monkeypatch):
 
 @pytest.mark.slow
 def test_the_check_holds_every_figure_once():
-    found = Scenes(options=Options(size=(64, 96), test=2)).check()
-    names = [finding.name for finding in found]
+    findings = Scenes(options=Options(size=(64, 96), test=2)).check()
+    names = [finding.name for finding in findings]
     assert len(names) == len(set(names)) == 23
-    assert {finding.holds for finding in found} <= {True, False}
-    assert found[0].expected == ">= 20 %"
+    assert {finding.holds for finding in findings} <= {True, False}
+    assert findings[0].expected == ">= 20 %"
 
 
 def test_clips_too_short_for_the_figures_are_refused():

@@ -32,11 +32,11 @@ def board_at(placed, t, x, y):
 
 def layers_at(world, t, x, y):
     """All surfaces on the ray through an image point, nearest first: (depth, surface id)."""
-    camera, found = world.camera, []
+    camera, layers = world.camera, []
     for k, placed in enumerate(world.places[:-1]):
         if placed.depth[t] > 1.0 and board_at(placed, t, x, y):
             # By the scene's rule, boards of the street stand before its walls even where a tree leans over them.
-            found.append((0 if k < len(world.boards) else 1, placed.depth[t], k))
+            layers.append((0 if k < len(world.boards) else 1, placed.depth[t], k))
     right, down = (x - camera.cx[t]) / camera.focal, (y - camera.cy[t]) / camera.focal
     number = world.first_wall
     for wall in world.walls:
@@ -45,16 +45,16 @@ def layers_at(world, t, x, y):
             if z > 0 and wall.edges[k] <= camera.z[t] + z < wall.edges[k + 1]:
                 high = camera.height - down * z
                 if 0 < high <= wall.heights[k]:
-                    found.append((1, z, number + k))
+                    layers.append((1, z, number + k))
         number += len(wall.labels)
     if down > 0:
         z = camera.height / down
         across, ahead = camera.x[t] + right * z, camera.z[t] + z
         crossing = world.ground.crossing
         on_road = abs(across) < world.ground.road or (crossing and crossing[0] <= ahead < crossing[1])
-        found.append((1, z, world.road if on_road else world.road + 1))
-    found.append((1, math.inf, world.first_wall - 1))
-    return [(rank, depth, k) for rank, depth, k in sorted(found)]
+        layers.append((1, z, world.road if on_road else world.road + 1))
+    layers.append((1, math.inf, world.first_wall - 1))
+    return [(rank, depth, k) for rank, depth, k in sorted(layers)]
 
 
 def rank(world, layer, depth, k):
@@ -98,12 +98,12 @@ def test_masks_equal_brute_force_and_flow_points_to_the_hidden_place(split, inde
     wrong = 0
     for i in range(SIZE[0]):
         for j in range(SIZE[1]):
-            x, y, own = j + flow[i, j, 0], i + flow[i, j, 1], int(owner[i, j])
+            x, y, surface = j + flow[i, j, 0], i + flow[i, j, 1], int(owner[i, j])
             inside = -0.5 <= x < SIZE[1] - 0.5 and -0.5 <= y < SIZE[0] - 0.5
             # Walls and ground have no one depth: only boards can hide them, and all do.
-            mine = depth.get(own, (1, -1.0))
-            nearer = [k for rank, z, k in layers_at(world, a, x, y) if k != own and (rank, z) < mine]
-            if own >= world.first_wall:
+            layer = depth.get(surface, (1, -1.0))
+            nearer = [k for rank, z, k in layers_at(world, a, x, y) if k != surface and (rank, z) < layer]
+            if surface >= world.first_wall:
                 nearer = [k for k in nearer if k < len(world.boards)]
             else:
                 nearer = [k for k in nearer if k < world.road]
@@ -176,12 +176,12 @@ def test_labels_and_instances_move_with_the_flow():
 @pytest.mark.slow
 def test_warping_by_the_flow_reproduces_the_next_frame():
     dataset = Scenes()
-    seen = [observe(dataset, f"test-{k:06d}") for k in (0, 2)]
-    smooth = sum(o.smooth[0] for o in seen) / sum(o.smooth[1] for o in seen)
-    edges = sum(o.edges[0] for o in seen) / sum(o.edges[1] for o in seen)
+    observations = [observe(dataset, f"test-{k:06d}") for k in (0, 2)]
+    smooth = sum(o.smooth[0] for o in observations) / sum(o.smooth[1] for o in observations)
+    edges = sum(o.edges[0] for o in observations) / sum(o.edges[1] for o in observations)
     assert smooth < 1.0  # of 255
     assert smooth < edges < 12.0
-    assert sum(o.smooth[1] for o in seen) > 2 * 8 * 192 * 256 * 0.2
+    assert sum(o.smooth[1] for o in observations) > 2 * 8 * 192 * 256 * 0.2
 
 
 def test_kinds_of_disocclusion_partition_what_the_last_context_frame_does_not_show():
@@ -195,8 +195,8 @@ def test_kinds_of_disocclusion_partition_what_the_last_context_frame_does_not_sh
         outside = (x < -0.5) | (x >= w - 0.5) | (y < -0.5) | (y >= h - 0.5)
         assert outside[kinds == 1].all()
         assert not outside[kinds == 3].any()
-        shown = np.any([~dataset.read(name, [a, 6], "disocclusion")[0] for a in (0, 1, 2)], axis=0)
-        np.testing.assert_array_equal(kinds == 2, (kinds > 0) & shown)
-        alone = dataset.disocclusion_kinds(name, [3], 6)
-        assert not (alone == 2).any()
-        np.testing.assert_array_equal(alone > 0, kinds > 0)
+        visible = np.any([~dataset.read(name, [a, 6], "disocclusion")[0] for a in (0, 1, 2)], axis=0)
+        np.testing.assert_array_equal(kinds == 2, (kinds > 0) & visible)
+        single = dataset.disocclusion_kinds(name, [3], 6)
+        assert not (single == 2).any()
+        np.testing.assert_array_equal(single > 0, kinds > 0)

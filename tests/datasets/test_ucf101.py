@@ -90,10 +90,10 @@ class TestSequences:
         assert drawn
         assert drawn < set(TWIN)
         assert set(names(data, "train")) == set(TWIN) - drawn
-        found = data.sequences("test")
-        assert [s.name for s in found] == sorted(frnn_test())
-        assert {s.name for s in found if not s.problem} == drawn
-        assert all("is missing; unpack UCF101.rar again" in s.problem for s in found if s.name not in drawn)
+        sequences = data.sequences("test")
+        assert [s.name for s in sequences] == sorted(frnn_test())
+        assert {s.name for s in sequences if not s.problem} == drawn
+        assert all("is missing; unpack UCF101.rar again" in s.problem for s in sequences if s.name not in drawn)
 
     def test_other_files_are_passed_over(self, twin: Path) -> None:
         before = names(UCF101(twin), "train") + names(UCF101(twin), "test")
@@ -132,8 +132,8 @@ class TestSequences:
 
     def test_what_is_no_file_is_not_opened(self, twin: Path) -> None:
         os.mkfifo(twin / "UCF-101/YoYo/v_YoYo_g22_c01.avi")
-        found = {s.name: s.problem for s in UCF101(twin).sequences("test")}
-        assert "v_YoYo_g22_c01.avi: is a FIFO, not a regular file" in found["YoYo/v_YoYo_g22_c01"]
+        problems = {s.name: s.problem for s in UCF101(twin).sequences("test")}
+        assert "v_YoYo_g22_c01.avi: is a FIFO, not a regular file" in problems["YoYo/v_YoYo_g22_c01"]
 
     def test_broken_clips_are_reported_and_do_not_raise(self, twin: Path) -> None:
         clip = twin / "UCF-101/YoYo/v_YoYo_g20_c01.avi"
@@ -151,9 +151,9 @@ class TestSequences:
         folder = twin / "UCF-101/YoYo"
         (folder / "v_YoYo_g22_c01.avi").symlink_to(outside)
         (folder / "v_YoYo_g23_c01.avi").symlink_to(folder / "v_YoYo_g25_c02.avi")
-        found = {s.name: s for s in UCF101(twin).sequences("test")}
-        assert "is a symbolic link out of the data root" in found["YoYo/v_YoYo_g22_c01"].problem
-        assert found["YoYo/v_YoYo_g23_c01"].frames == range(9)
+        sequences = {s.name: s for s in UCF101(twin).sequences("test")}
+        assert "is a symbolic link out of the data root" in sequences["YoYo/v_YoYo_g22_c01"].problem
+        assert sequences["YoYo/v_YoYo_g23_c01"].frames == range(9)
         with pytest.raises(DataError, match="is a symbolic link out of the data root"):
             UCF101(twin).read("YoYo/v_YoYo_g22_c01", [0], "frames")
 
@@ -190,13 +190,13 @@ class TestRead:
     def test_real_clips_equal_opencv(self, shared: Path) -> None:
         root = shared / "data/ucf101"
         data = UCF101(root)
-        found = [*data.sequences("train"), *data.sequences("test")]
-        assert {s.name.partition("/")[2]: s.frames for s in found} == {
+        sequences = [*data.sequences("train"), *data.sequences("test")]
+        assert {s.name.partition("/")[2]: s.frames for s in sequences} == {
             "v_ApplyEyeMakeup_g01_c01": range(164),
             "v_SoccerJuggling_g23_c01": range(240),
             "v_SoccerJuggling_g24_c01": range(251),
         }
-        for sequence in found:
+        for sequence in sequences:
             capture = cv2.VideoCapture(str(root / "UCF-101" / f"{sequence.name}.avi"))
             frames = np.stack([capture.read()[1][..., ::-1] for _ in sequence.frames])
             np.testing.assert_array_equal(data.read(sequence.name, range(0, 27, 2), "frames"), frames[:27:2])
@@ -206,22 +206,22 @@ class TestRead:
 class TestExtracted:
     CLIP = "YoYo/v_YoYo_g20_c01"
 
-    @pytest.mark.parametrize("where", ["UCF-101/YoYo", "YoYo", "jpegs", "."])
+    @pytest.mark.parametrize("folder", ["UCF-101/YoYo", "YoYo", "jpegs", "."])
     @pytest.mark.parametrize("name", ["{:06d}.png", "frame{}.png", "img_v2_{:05d}.PNG"])
-    def test_the_same_clip_as_frames(self, twin: Path, tmp_path: Path, where: str, name: str) -> None:
+    def test_the_same_clip_as_frames(self, twin: Path, tmp_path: Path, folder: str, name: str) -> None:
         root = tmp_path / "frames"
         for number, frame in enumerate(known_frames(12), start=1):
-            write_picture(root / where / "v_YoYo_g20_c01" / name.format(number), frame)
-        (root / where / "v_YoYo_g20_c01/.DS_Store").touch()
-        (root / where / "v_YoYo_g20_c01/notes1.txt").touch()
+            write_picture(root / folder / "v_YoYo_g20_c01" / name.format(number), frame)
+        (root / folder / "v_YoYo_g20_c01/.DS_Store").touch()
+        (root / folder / "v_YoYo_g20_c01/notes1.txt").touch()
         write_video(twin / "UCF-101" / f"{self.CLIP}.avi", known_frames(12))
-        asked = [0, 2, 9, 11]
+        indices = [0, 2, 9, 11]
         arrays = []
         for data in (UCF101(root), UCF101(twin)):
-            (found,) = [s for s in data.sequences("test") if s.name == self.CLIP]
-            assert (found.frames, found.problem) == (range(12), "")
-            arrays.append(data.read(self.CLIP, asked, "frames"))
-        np.testing.assert_array_equal(arrays[0], known_frames(12)[asked])
+            (sequence,) = [s for s in data.sequences("test") if s.name == self.CLIP]
+            assert (sequence.frames, sequence.problem) == (range(12), "")
+            arrays.append(data.read(self.CLIP, indices, "frames"))
+        np.testing.assert_array_equal(arrays[0], known_frames(12)[indices])
         np.testing.assert_array_equal(*arrays)
 
     def test_a_flat_folder_finds_its_class(self, tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ class TestExtracted:
     def test_a_video_comes_before_its_frames(self, twin: Path) -> None:
         for number in range(3):
             write_picture(twin / "UCF-101" / self.CLIP / f"{number}.png", known_frames(1)[0])
-        (found,) = [s for s in UCF101(twin).sequences("test") if s.name == self.CLIP]
-        assert found.frames == range(8)
+        (sequence,) = [s for s in UCF101(twin).sequences("test") if s.name == self.CLIP]
+        assert sequence.frames == range(8)
 
     def test_broken_folders(self, twin: Path) -> None:
         for clip, numbers in {"v_YoYo_g21_c01": (1, 2, 4), "v_YoYo_g21_c02": (), "v_YoYo_g21_c03": (1, 2)}.items():

@@ -110,9 +110,9 @@ def moving(count: int, speed: int) -> np.ndarray:
 
 def test_a_moving_picture_moves_on(tmp_path):
     video = write_video(tmp_path / "a.mkv", moving(10, speed=2))
-    seen, horizon = 4, 4
-    moved = predict_video("flow-extrapolation", video, start=0, context=seen, horizon=horizon)
-    stood = predict_video("repeat", video, start=0, context=seen, horizon=horizon)
+    context, horizon = 4, 4
+    moved = predict_video("flow-extrapolation", video, start=0, context=context, horizon=horizon)
+    stood = predict_video("repeat", video, start=0, context=context, horizon=horizon)
 
     def error(out):
         difference = (out.predictions[0].frames - out.batch.future.frames).abs()
@@ -131,11 +131,11 @@ def test_annotators_supply_what_the_predictor_looks_at(video, plugins):
 
 @pytest.mark.slow
 def test_samples_differ_and_follow_from_the_seed_alone(video, plugins):
-    a, b, other = (predict_video("noisy", video, samples=2, seed=s, plugins=plugins).predictions for s in (0, 0, 1))
+    a, b, reseeded = (predict_video("noisy", video, samples=2, seed=s, plugins=plugins).predictions for s in (0, 0, 1))
     assert len(a) == 2
     assert not torch.equal(a[0].frames, a[1].frames)
     assert all(torch.equal(x.frames, y.frames) for x, y in zip(a, b, strict=True))
-    assert not torch.equal(a[0].frames, other[0].frames)
+    assert not torch.equal(a[0].frames, reseeded[0].frames)
 
 
 def test_what_is_not_stochastic_has_one_sample_and_says_so(video):

@@ -33,7 +33,7 @@ def write(root, clip, seed):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def template(tmp_path_factory):
     root = tmp_path_factory.mktemp("made") / "data"
     for clip in range(CLIPS):
         write(root, clip, seed=1)
@@ -41,8 +41,8 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def root(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "root")  # times are kept
+def root(template, tmp_path):
+    return shutil.copytree(template, tmp_path / "root")  # times are kept
 
 
 def run(root, out, predictor="repeat", **settings):
@@ -62,12 +62,12 @@ def forged_times(root, like):
 @pytest.mark.slow
 def test_other_pixels_under_the_same_names_sizes_and_times_are_another_result(root, tmp_path):
     first = run(root, tmp_path / "out")
-    other = tmp_path / "other"
+    changed = tmp_path / "other"
     for clip in range(CLIPS):
-        write(other, clip, seed=2)
-    forged_times(other, root)
-    second = run(other, tmp_path / "out")
-    fresh = run(other, tmp_path / "fresh")
+        write(changed, clip, seed=2)
+    forged_times(changed, root)
+    second = run(changed, tmp_path / "out")
+    fresh = run(changed, tmp_path / "fresh")
     assert second.path != first.path
     assert units(second) == units(fresh) != units(first)
     assert first.run.identity.data != second.run.identity.data
@@ -170,12 +170,12 @@ def toy(**options):
 @pytest.mark.slow
 def test_a_prepared_store_of_other_pixels_is_not_used(root, tmp_path, cache):
     manifest = build_manifest(PROTOCOL, Folder(root))
-    other = tmp_path / "other"
+    changed = tmp_path / "other"
     for clip in range(CLIPS):
-        write(other, clip, seed=2)
-    forged_times(other, root)
+        write(changed, clip, seed=2)
+    forged_times(changed, root)
     prepare(PROTOCOL, Folder(root), manifest, ["frames"], lambda count, total: None)
     with pytest.warns(vpbench.errors.VpbenchWarning, match=r"was prepared from other data .* remove it and run"):
-        result = run(other, tmp_path / "out")
+        result = run(changed, tmp_path / "out")
     shutil.rmtree(cache)
-    assert units(result) == units(run(other, tmp_path / "fresh"))
+    assert units(result) == units(run(changed, tmp_path / "fresh"))

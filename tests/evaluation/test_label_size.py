@@ -87,10 +87,10 @@ def true_labels(sequence: str) -> np.ndarray:
 
 
 def counts(predicted: np.ndarray, true: np.ndarray) -> list[int]:
-    known = true != 255
-    both = [[(predicted == c) & known, (true == c) & known] for c in range(19)]
-    tp = [int((p & t).sum()) for p, t in both]
-    return tp + [int((p & ~t).sum()) for p, t in both] + [int((~p & t).sum()) for p, t in both]
+    labelled = true != 255
+    masks = [[(predicted == c) & labelled, (true == c) & labelled] for c in range(19)]
+    tp = [int((p & t).sum()) for p, t in masks]
+    return tp + [int((p & ~t).sum()) for p, t in masks] + [int((~p & t).sum()) for p, t in masks]
 
 
 @pytest.mark.slow

@@ -35,19 +35,19 @@ def still(context: Context, horizon: int) -> vpbench.Prediction:
 
 
 class Differs(torch.nn.Module):
-    """Predicts otherwise by ``amount`` where ``when(batch size, number of the call)``; in the last step only."""
+    """Predicts otherwise by ``amount`` where ``trigger(batch size, number of the call)``; in the last step only."""
 
     info = vpbench.PredictorInfo()
 
-    def __init__(self, modality, amount, when, dtype=torch.float32):
+    def __init__(self, modality, amount, trigger, dtype=torch.float32):
         super().__init__()
-        self.modality, self.amount, self.when, self.calls = modality, amount, when, 0
+        self.modality, self.amount, self.trigger, self.calls = modality, amount, trigger, 0
         self.weight = torch.nn.Parameter(torch.zeros(1, dtype=dtype))
 
     def predict(self, context, horizon, generators):
         self.calls += 1
         prediction = still(context, horizon)
-        if not self.when(len(context.clips), self.calls):
+        if not self.trigger(len(context.clips), self.calls):
             return prediction
         changed = getattr(prediction, self.modality).clone()
         if changed.is_floating_point():
@@ -62,14 +62,14 @@ class Differs(torch.nn.Module):
 def check(predictor, *batches: Batch) -> int:
     """Predict, check, and return the number of calls."""
     repeat = RepeatCheck(Caller("net", predictor, predictor.info, ("frames",), 0))
-    for each in batches:
-        repeat.add(each, repeat.caller.predict(each, 0).prediction)
+    for clips in batches:
+        repeat.add(clips, repeat.caller.predict(clips, 0).prediction)
     repeat.finish()
     assert repeat.finished
     return predictor.calls
 
 
-def alone(size: int, call: int) -> bool:
+def single_clip(size: int, call: int) -> bool:
     return size == 1
 
 
@@ -79,9 +79,9 @@ def test_the_size_of_a_batch_may_change_a_prediction_within_the_tolerance(modali
     """Rounding, as TF32 or bfloat16 kernels of another shape make it; in float32 on the CPU there is hardly any."""
     tolerance = TOLERANCES[modality]
     limit = tolerance.exact if dtype is torch.float32 else tolerance.rounded
-    check(Differs(modality, 0.97 * limit, alone, dtype), batch())
+    check(Differs(modality, 0.97 * limit, single_clip, dtype), batch())
     with pytest.raises(vpbench.PredictorError, match="the other clips of the batch decide about it") as caught:
-        check(Differs(modality, 1.6 * limit, alone, dtype), batch())
+        check(Differs(modality, 1.6 * limit, single_clip, dtype), batch())
     assert f"its {modality} differ by" in str(caught.value)
     assert "'clip2@0' predicted a second time" in str(caught.value)
 
@@ -106,8 +106,8 @@ def test_scores_are_compared_by_the_label_they_give():
     assert differences(vpbench.Prediction(semantics=scores), vpbench.Prediction(semantics=2 * scores)) == {
         "semantics": 0
     }
-    other = scores.flip(2)
-    assert differences(vpbench.Prediction(semantics=scores), vpbench.Prediction(semantics=other))["semantics"] > 0.3
+    flipped = scores.flip(2)
+    assert differences(vpbench.Prediction(semantics=scores), vpbench.Prediction(semantics=flipped))["semantics"] > 0.3
 
 
 def test_a_modality_that_one_prediction_lacks_differs():
@@ -128,7 +128,7 @@ def test_clips_of_several_sizes_are_predicted_again_alone():
             self.calls += 1
             return vpbench.Prediction(context.frames[:, -1:].repeat(1, horizon, 1, 1, 1))
 
-    assert check(Any("frames", 0, alone), batch(1), batch(1, first=4, width=30)) == 3
+    assert check(Any("frames", 0, single_clip), batch(1), batch(1, first=4, width=30)) == 3
 
 
 def test_a_pair_that_does_not_fit_into_memory_is_no_error():
@@ -138,7 +138,7 @@ def test_a_pair_that_does_not_fit_into_memory_is_no_error():
                 raise torch.OutOfMemoryError
             return super().predict(context, horizon, generators)
 
-    check(Small("frames", 0, alone), batch(1), batch(1, first=4))
+    check(Small("frames", 0, single_clip), batch(1), batch(1, first=4))
     with pytest.raises(vpbench.PredictorError, match="it keeps state"):
         check(Small("frames", 0.1, lambda size, call: call > 1), batch(1), batch(1, first=4))
     small = Small("frames", 2 * TOLERANCES["frames"].exact, lambda size, call: call > 1, torch.bfloat16)

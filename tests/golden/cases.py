@@ -110,9 +110,9 @@ def pictures(height: int, width: int) -> dict[str, Case]:
 
 def wide() -> Case:
     """Return photographs at 512x1024."""
-    both = np.concatenate([crop("astronaut", 512, 512), crop("astronaut", 512, 512)[:, ::-1]], axis=2)
-    noise = np.random.RandomState(3).normal(0, 0.03, both.shape)
-    return single(np.roll(both, 2, axis=2) + noise, both)
+    mirrored = np.concatenate([crop("astronaut", 512, 512), crop("astronaut", 512, 512)[:, ::-1]], axis=2)
+    noise = np.random.RandomState(3).normal(0, 0.03, mirrored.shape)
+    return single(np.roll(mirrored, 2, axis=2) + noise, mirrored)
 
 
 def world() -> Case:
@@ -131,7 +131,7 @@ def world() -> Case:
     flow = camera + 1.2 * rng.rand(clips, steps, 2, height, width)
     flow[0, 1, :, 3:5, 4:9] = np.nan
     hidden = rng.rand(clips, steps, height, width) < 0.2
-    seen = np.where(rng.rand(*hidden.shape) < 0.8, hidden, ~hidden)
+    predicted_mask = np.where(rng.rand(*hidden.shape) < 0.8, hidden, ~hidden)
     predicted_flow = np.nan_to_num(flow) + rng.normal(0, 0.5, flow.shape)
     return Case(
         predicted.astype(np.float32),
@@ -142,7 +142,7 @@ def world() -> Case:
         predicted_flow.astype(np.float32),
         flow.astype(np.float32),
         camera.astype(np.float32),
-        seen,
+        predicted_mask,
         hidden,
     )
 

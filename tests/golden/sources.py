@@ -260,9 +260,9 @@ def near_by_loops(labels: np.ndarray) -> np.ndarray:
     height, width = labels.shape
 
     def at(y: int, x: int) -> bool:
-        beside = [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
-        others = [labels[j, i] for j, i in beside if 0 <= j < height and 0 <= i < width]
-        return any({255, labels[y, x]}.isdisjoint({other}) for other in others) and labels[y, x] != 255
+        neighbours = [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+        labels_around = [labels[j, i] for j, i in neighbours if 0 <= j < height and 0 <= i < width]
+        return any({255, labels[y, x]}.isdisjoint({label}) for label in labels_around) and labels[y, x] != 255
 
     edges = [(y, x) for y in range(height) for x in range(width) if at(y, x)]
     near = np.zeros(labels.shape, dtype=bool)
@@ -284,10 +284,10 @@ def near_by_scipy(labels: np.ndarray) -> np.ndarray:
 def known_flows(case: Case, near: Near | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     flows = (flow.reshape(-1, *case.flow.shape[2:]) for flow in (case.predicted_flow, case.flow))
     for p, t, labels in zip(*flows, case.labels.reshape(-1, *case.labels.shape[2:]), strict=True):
-        known = np.isfinite(t).all(0)
+        finite = np.isfinite(t).all(0)
         if near is not None:
-            known &= near(labels)
-        yield p[:, known].astype(np.float64), t[:, known].astype(np.float64)
+            finite &= near(labels)
+        yield p[:, finite].astype(np.float64), t[:, finite].astype(np.float64)
 
 
 def epe_by_hypot(case: Case, near: Near | None = None) -> float:
@@ -318,14 +318,14 @@ def regions_by_loops(case: Case, region: str) -> Iterator[np.ndarray]:
     """Yield each frame's mask, a pixel at a time."""
     clips, steps, _, height, width = case.true.shape
     for i in range(clips):
-        seen = {(y, x) for y in range(height) for x in range(width)}
+        visible = {(y, x) for y in range(height) for x in range(width)}
         for k in range(steps):
             mask = np.zeros((height, width), dtype=bool)
             now = set()
             for y, x in np.ndindex(height, width):
                 dx, dy = case.flow[i, k, :, y, x].tolist()
                 unknown = math.isnan(dx) or math.isnan(dy)
-                if not unknown and not case.disocclusion[i, k, y, x] and (y + round(dy), x + round(dx)) in seen:
+                if not unknown and not case.disocclusion[i, k, y, x] and (y + round(dy), x + round(dx)) in visible:
                     now.add((y, x))
                 if case.camera_flow is None:
                     before = case.last[i] if k == 0 else case.true[i, k - 1]
@@ -341,7 +341,7 @@ def regions_by_loops(case: Case, region: str) -> Iterator[np.ndarray]:
                     "static": not moves,
                 }
                 mask[y, x] = inside[region] and not unknown
-            seen = now
+            visible = now
             yield mask
 
 
@@ -351,7 +351,7 @@ def regions_by_scipy(case: Case, region: str) -> Iterator[np.ndarray]:
     for i in range(len(case.true)):
         visible = np.ones(rows.shape)
         for k in range(case.true.shape[1]):
-            known = np.isfinite(case.flow[i, k]).all(0)
+            finite = np.isfinite(case.flow[i, k]).all(0)
             if region in ("covisible", "disoccluded"):
                 dx, dy = np.nan_to_num(case.flow[i, k], nan=1e6)
                 at = np.rint(columns + dx), np.rint(rows + dy)
@@ -360,10 +360,10 @@ def regions_by_scipy(case: Case, region: str) -> Iterator[np.ndarray]:
                 mask = visible == 1
             elif case.camera_flow is None:
                 stack = np.concatenate([case.last[i][None], case.true[i]])
-                mask, known = (np.abs(stack[k + 1] - stack[k]) > np.float32(0.05)).any(0), True
+                mask, finite = (np.abs(stack[k + 1] - stack[k]) > np.float32(0.05)).any(0), True
             else:
                 mask = np.linalg.norm(np.nan_to_num(case.flow[i, k]) - case.camera_flow[i, k], axis=0) > 1
-            yield (mask if region in ("covisible", "moving") else ~mask) & known
+            yield (mask if region in ("covisible", "moving") else ~mask) & finite
 
 
 Error = Callable[[np.ndarray, np.ndarray, np.ndarray], float]

@@ -235,8 +235,8 @@ METRICS: dict[str, tuple[str, float, dict[str, Case], dict[str, Source]]] = {
             1e-5 if metric == "psnr" else 1e-7,
             WORLD | (WITHOUT_CAMERA if region in ("moving", "static") else {}),
             {
-                f"{name}, masks by {how}": partial(in_region, region=region, masks=masks, error=error)
-                for (name, error), (how, masks) in zip(
+                f"{name}, masks by {method}": partial(in_region, region=region, masks=masks, error=error)
+                for (name, error), (method, masks) in zip(
                     errors.items(), (("loops", regions_by_loops), ("scipy", regions_by_scipy)), strict=True
                 )
             },

@@ -27,8 +27,8 @@ def built(tmp_path):
     metrics = {"mse": {"unit": MARKUP, "released": False}}
     scores = {"mse": [0.1, None]}
 
-    def add(predictor, scores, **more):
-        return folders.make_result(tmp_path, predictor, scores, metrics=metrics, **(hostile | more))
+    def add(predictor, scores, **changes):
+        return folders.make_result(tmp_path, predictor, scores, metrics=metrics, **(hostile | changes))
 
     for code in ("<script>", "<img x=y"):
         for width in (MARKUP, "2"):

@@ -17,8 +17,8 @@ from vpbench_metrics.pixels import MSE
 def add(tmp_path):
     """Write a result folder from its scores, ``{metric: [value per step]}``."""
 
-    def make(predictor, scores, *, root="results", **more):
-        return folders.make_result(tmp_path / root, predictor, scores, **more)
+    def make(predictor, scores, *, root="results", **changes):
+        return folders.make_result(tmp_path / root, predictor, scores, **changes)
 
     return make
 
@@ -30,8 +30,8 @@ def pages(tmp_path, *roots):
 def tables(page, heading):
     """The rows, as lists of cells, of the tables under a ``##`` heading."""
     parts = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", page, flags=re.S | re.M)
-    every = [[line[1:-1].split("|") for line in part.splitlines() if line.startswith("|")] for part in parts]
-    return [[[cell.strip() for cell in line] for line in rows if "--" not in line[0]] for rows in every]
+    lines = [[line[1:-1].split("|") for line in part.splitlines() if line.startswith("|")] for part in parts]
+    return [[[cell.strip() for cell in line] for line in rows if "--" not in line[0]] for rows in lines]
 
 
 def column(rows, title):
@@ -83,15 +83,15 @@ def test_percent_against_the_reference_is_positive_where_it_is_better(add, tmp_p
 
 
 @pytest.mark.parametrize(
-    "apart",
+    "change",
     [{"protocol": {"quantise": True}}, {"protocol": {"version": 2}}, {"clips": 19}, {"recordings": "all".format}],
 )
-def test_other_protocols_and_clips_are_never_in_one_table(add, tmp_path, apart):
+def test_other_protocols_and_clips_are_never_in_one_table(add, tmp_path, change):
     add("last", {"mse": [0.1]})
-    add("good", {"mse": [0.05]}, **apart)
-    found = tables(pages(tmp_path)["toy.md"], "mse")
-    assert sorted(column(rows, "predictor") for rows in found) == [["good"], ["last"]]
-    assert all("**" in rows[1][2] for rows in found)
+    add("good", {"mse": [0.05]}, **change)
+    sections = tables(pages(tmp_path)["toy.md"], "mse")
+    assert sorted(column(rows, "predictor") for rows in sections) == [["good"], ["last"]]
+    assert all("**" in rows[1][2] for rows in sections)
 
 
 def test_the_newest_version_comes_first(add, tmp_path):
@@ -177,10 +177,10 @@ def test_pages_do_not_depend_on_where_results_lie_or_on_their_order(add, tmp_pat
     add("last", {"mse": [0.1], "psnr": [20.0]}, root="a")
     add("good", {"psnr": [21.0], "mse": [0.1]}, root="b")
     add("good", {"mse": [0.1]}, root="b", seed=1)
-    one = pages(tmp_path, "a", "b")
-    assert one == pages(tmp_path, "b", "a") == pages(tmp_path, "a", "b/toy/good", "b", "a")
-    assert all(text.startswith(MARK) for text in one.values())
-    assert str(tmp_path) not in "".join(one.values())
+    texts = pages(tmp_path, "a", "b")
+    assert texts == pages(tmp_path, "b", "a") == pages(tmp_path, "a", "b/toy/good", "b", "a")
+    assert all(text.startswith(MARK) for text in texts.values())
+    assert str(tmp_path) not in "".join(texts.values())
 
 
 def test_pages_are_written_once_and_stale_ones_found(add, tmp_path):

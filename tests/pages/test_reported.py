@@ -94,7 +94,7 @@ def known_horizon(row):
 def match(row, scores):
     """The score that holds a transcribed row: exactly one."""
     parameters = row["metric"].startswith("params")
-    found = [
+    matches = [
         s
         for s in scores
         if (s.source.lower(), s.table) == (row["source"], row["table"])
@@ -103,17 +103,17 @@ def match(row, scores):
         and s.column.horizon == ("" if parameters else known_horizon(row))
         and s.method.removeprefix("CDNet: ") == row["method"]
     ]
-    assert len(found) == 1, row
-    return found[0]
+    assert len(matches) == 1, row
+    return matches[0]
 
 
 # --- the files of the project ---
 
 
 def test_every_transcribed_row_is_there_as_printed_and_nothing_else_is(transcribed, scores):
-    found = [match(row, scores) for row in transcribed]
-    assert len(found) == len(set(map(id, found))) == len(scores) == 267
-    for row, score in zip(transcribed, found, strict=True):
+    matches = [match(row, scores) for row in transcribed]
+    assert len(matches) == len(set(map(id, matches))) == len(scores) == 267
+    for row, score in zip(transcribed, matches, strict=True):
         assert float(score.printed) == row["value"], row
         assert (score.column.better == "higher") == row["higher_is_better"] or row["metric"] == "params_reduction"
 
@@ -157,28 +157,28 @@ def test_rows_that_do_not_compare_say_why(scores, source, table, method, word):
     assert all(word in " ".join(score.suspect) for score in rows)
 
 
-def together(scores, *metrics):
+def cells_with(scores, *metrics):
     """Scores of several metrics that stand in one row and column of a table: (value, half a unit of its last digit)."""
     rows: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
     for s in scores:
         half = 0.5 * 10.0 ** -len(s.printed.partition(".")[2]) / s.factor
         key = (s.source, s.table, s.method, s.column.protocol, s.column.horizon)
         rows.setdefault(key, {})[s.column.metric] = (s.natural, half)
-    both = [[cells[m] for m in metrics] for cells in rows.values() if set(metrics) <= set(cells)]
-    assert len(both) > 10
-    return both
+    pairs = [[cells[m] for m in metrics] for cells in rows.values() if set(metrics) <= set(cells)]
+    assert len(pairs) > 10
+    return pairs
 
 
 def test_mean_psnr_is_at_least_the_psnr_of_the_mean_mse(scores):
     """-log is convex (Jensen), so that no mean of PSNRs with a peak of 1 can be below; nor is any far above."""
-    for (psnr, half_psnr), (mse, half_mse) in together(scores, "psnr", "mse"):
+    for (psnr, half_psnr), (mse, half_mse) in cells_with(scores, "psnr", "mse"):
         assert psnr + half_psnr >= 10 * math.log10(1 / (mse + half_mse))
         assert psnr - half_psnr <= 10 * math.log10(1 / (mse - half_mse)) + 4
 
 
 def test_mean_absolute_error_lies_between_mse_and_its_root(scores):
     """e**2 <= |e| on [0,1], and the mean of |e| is at most the root of the mean of e**2."""
-    for (mae, half_mae), (mse, half_mse) in together(scores, "mae", "mse"):
+    for (mae, half_mae), (mse, half_mse) in cells_with(scores, "mae", "mse"):
         assert mse - half_mse <= mae + half_mae
         assert mae - half_mae <= math.sqrt(mse + half_mse)
 
@@ -269,11 +269,11 @@ def lines(page):
 
 
 def test_a_reported_section_shows_natural_and_printed_values_by_horizon(page):
-    heads, _, ours, theirs = lines(page)
+    heads, _, first, second = lines(page)
     assert heads == ["", "method", "source", "t+1", "mean 1-2"]
-    assert ours[:3] == ["*reported*", "Ours", "ABC, Table 1"]
-    assert ours[3:] == ["0.040<br><sub>printed 40</sub>", "0.0420 <sup>?1</sup><br><sub>printed 42.0</sub>"]
-    assert theirs[3:] == ["—", "0.128 <sup>2</sup><br><sub>printed 64</sub>"]
+    assert first[:3] == ["*reported*", "Ours", "ABC, Table 1"]
+    assert first[3:] == ["0.040<br><sub>printed 40</sub>", "0.0420 <sup>?1</sup><br><sub>printed 42.0</sub>"]
+    assert second[3:] == ["—", "0.128 <sup>2</sup><br><sub>printed 64</sub>"]
     assert "lower is better; printed: sum / 10 (natural value times 1000 or 500)" in page
     assert "- <sup>?1</sup> A blot on \\`4 2\\`; read as 42.\n- <sup>2</sup> As in the appendix.\n" in page
     assert "- ABC, Table 1: How many clips is not said." in page
@@ -348,12 +348,12 @@ def test_reported_rows_stand_below_the_measured_and_change_nothing_above(boards,
     assert re.search(r"toys *\| 1 *\| 0 *\| 0 *\|", without["README.md"])
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "abc.toml").write_text(TABLE)
-    code, _, beside = boards("--reported", "papers")
+    code, _, extended = boards("--reported", "papers")
     assert code == 0
-    measured, _, reported = beside["toy.md"].partition("\n## Reported by papers\n")
+    measured, _, reported = extended["toy.md"].partition("\n## Reported by papers\n")
     assert measured == without["toy.md"]
     assert "**" not in reported and "last" not in reported
-    assert re.search(r"toys *\| 1 *\| 0 *\| 2 *\|", beside["README.md"])
+    assert re.search(r"toys *\| 1 *\| 0 *\| 2 *\|", extended["README.md"])
     assert boards("--reported", "papers", "--check")[0] == 0
     code, err, _ = boards("--check")
     assert code == 1 and "toy.md" in err

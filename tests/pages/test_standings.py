@@ -15,8 +15,8 @@ from vpbench.pages.leaderboard import build_pages, collect
 
 @pytest.fixture
 def add(tmp_path):
-    def make(predictor, scores, *, root="results", **more):
-        return folders.make_result(tmp_path / root, predictor, scores, **more)
+    def make(predictor, scores, *, root="results", **changes):
+        return folders.make_result(tmp_path / root, predictor, scores, **changes)
 
     return make
 
@@ -148,12 +148,12 @@ def test_a_metric_that_is_not_installed_has_no_rank(add, tmp_path):
 
 
 def test_two_results_of_one_identity_with_other_numbers_are_refused_by_name(add, tmp_path):
-    one = add("last", {"mse": [0.1]}, root="a")
-    other = add("last", {"mse": [0.2]}, root="b")
+    first = add("last", {"mse": [0.1]}, root="a")
+    second = add("last", {"mse": [0.2]}, root="b")
     for roots in (("a", "b"), ("b", "a")):
         with pytest.raises(ResultError, match="one identity") as caught:
             page(tmp_path, *roots)
-        assert str(one) in str(caught.value) and str(other) in str(caught.value)
+        assert str(first) in str(caught.value) and str(second) in str(caught.value)
 
 
 def test_copies_count_once_and_a_complete_one_stands_for_a_partial_one(add, tmp_path):

@@ -17,17 +17,17 @@ def future():
 
 @pytest.mark.parametrize("make", [future, lambda: Comparison(Prediction(frames=FRAMES), future())])
 def test_what_is_cached_is_made_once_per_key_and_object(make):
-    one, other = make(), make()
-    made = []
+    first, second = make(), make()
+    calls = []
 
     def value():
-        made.append(len(made))
-        return None if len(made) == 1 else made[-1]
+        calls.append(len(calls))
+        return None if len(calls) == 1 else calls[-1]
 
-    assert [one.cached("a", value) for _ in range(2)] == [None, None]
-    assert one.cached("b", value) == 1
-    assert other.cached("a", value) == 2
-    assert len(made) == 3
+    assert [first.cached("a", value) for _ in range(2)] == [None, None]
+    assert first.cached("b", value) == 1
+    assert second.cached("a", value) == 2
+    assert len(calls) == 3
 
 
 def test_the_futures_cache_is_shared_by_the_comparisons_with_it():

@@ -146,13 +146,13 @@ def test_one_entry_point_name_in_two_distributions_names_both(install, monkeypat
 
 def test_an_older_copy_of_one_distribution_is_not_a_second_one(install, tmp_path, monkeypatch):
     install("alpha", plugin())
-    other = tmp_path / "other" / "alpha-0.9.dist-info"
-    other.mkdir(parents=True)
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: Alpha\nVersion: 0.9\n")
-    (other / "entry_points.txt").write_text("[vpbench]\nalpha = mod_alpha\n")
+    copy = tmp_path / "other" / "alpha-0.9.dist-info"
+    copy.mkdir(parents=True)
+    (copy / "METADATA").write_text("Metadata-Version: 2.1\nName: Alpha\nVersion: 0.9\n")
+    (copy / "entry_points.txt").write_text("[vpbench]\nalpha = mod_alpha\n")
     from importlib.metadata import distributions
 
-    paths = [str(tmp_path / "site"), str(other.parent)]
+    paths = [str(tmp_path / "site"), str(copy.parent)]
     monkeypatch.setattr(discovery, "distributions", lambda: distributions(path=paths))
     assert [(p.distribution, p.version) for p in load_plugins().plugins] == [("alpha", "1.0")]
 

@@ -34,8 +34,8 @@ class Options(BaseModel):
 @pytest.mark.parametrize(("kind", "base"), BASES.items())
 def test_the_docs_list_every_optional_member(kind, base):
     classes = [entry for entry in base.__mro__ if entry.__module__.startswith("vpbench.")]
-    others = {"measure", "why_not"} if kind == "metric" else {"training_only"} if kind == "annotator" else set()
-    members = {name for entry in classes for name in vars(entry) if not name.startswith("_")} - others
+    required = {"measure", "why_not"} if kind == "metric" else {"training_only"} if kind == "annotator" else set()
+    members = {name for entry in classes for name in vars(entry) if not name.startswith("_")} - required
     _, _, section = DOCS.read_text().partition("### Optional members\n")
     rows = re.findall(r"^\| ([\w, ]+) \| `(\w+)", section.partition("\n## ")[0], flags=re.M)
     assert {name for kinds, name in rows if kind in kinds.split(", ")} == members

@@ -89,7 +89,7 @@ def _offline(cache, monkeypatch):
 
 
 @pytest.fixture
-def here(published, monkeypatch):
+def networks(published, monkeypatch):
     """The random networks in place of torchvision's."""
     folder, urls, flow, labels = published
     monkeypatch.setenv("VPBENCH_WEIGHTS", str(folder))
@@ -118,9 +118,9 @@ def deeplab_of(**options):
 def test_dis_leads_back_in_pixels_with_x_first(quality, x, y):
     flow = dis(quality=quality).annotate({"frames": moving(x, y, 3, (96, 128))}, "clip@0")
     check_array(flow, BUILT_IN["flow"], 3, "dis")
-    inside, most = flow[:, 12:-12, 12:-12], 0.05 if quality == "medium" else 0.2
-    assert inside.mean(axis=(0, 1, 2)).tolist() == pytest.approx([-x, -y], abs=most)
-    assert np.median(np.abs(inside - [-x, -y])) < most
+    inside, tolerance = flow[:, 12:-12, 12:-12], 0.05 if quality == "medium" else 0.2
+    assert inside.mean(axis=(0, 1, 2)).tolist() == pytest.approx([-x, -y], abs=tolerance)
+    assert np.median(np.abs(inside - [-x, -y])) < tolerance
 
 
 def test_dis_of_sampled_frames_spans_what_lies_between():
@@ -170,7 +170,7 @@ def test_frames_too_small_for_dis():
 
 
 @pytest.fixture(params=["dis", "raft", "deeplabv3"])
-def annotator(request, here):
+def annotator(request, networks):
     return {"dis": dis, "raft": raft_of, "deeplabv3": deeplab_of}[request.param]()
 
 
@@ -189,8 +189,8 @@ def test_the_contract_of_an_annotator(annotator, count, size):
 def test_the_same_alone_and_among_others_in_any_process(annotator):
     windows = [{"frames": noise(3, 64, 96, seed=seed)} for seed in range(3)]
     arrays = [annotator.annotate(window, f"clip@{i}") for i, window in enumerate(windows)]
-    again = pickle.loads(pickle.dumps(annotator))
-    assert np.array_equal(again.annotate(windows[1], "another@7"), arrays[1])
+    copy = pickle.loads(pickle.dumps(annotator))
+    assert np.array_equal(copy.annotate(windows[1], "another@7"), arrays[1])
     part = annotator.annotate({"frames": windows[1]["frames"][1:]}, "clip@1")
     assert np.array_equal(part, arrays[1][1:])
     assert not np.array_equal(arrays[0], arrays[1])
@@ -198,11 +198,11 @@ def test_the_same_alone_and_among_others_in_any_process(annotator):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [raft_of, deeplab_of])
-def test_the_threads_of_the_process_do_not_matter_and_stay(make, here):
+def test_the_threads_of_the_process_do_not_matter_and_stay(make, networks):
     """Processes that read ahead have one."""
     frames, before = {"frames": moving(3, 2, 2, (96, 128))}, torch.get_num_threads()
-    arrays, seen = [], []
-    hook = torch.nn.modules.module.register_module_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    arrays, counts = [], []
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda *_: counts.append(torch.get_num_threads()))
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
@@ -212,7 +212,7 @@ def test_the_threads_of_the_process_do_not_matter_and_stay(make, here):
         hook.remove()
         torch.set_num_threads(before)
     assert np.array_equal(*arrays)
-    assert set(seen) == {1}
+    assert set(counts) == {1}
 
 
 def test_annotators_leave_the_random_state_alone(annotator):
@@ -224,7 +224,7 @@ def test_annotators_leave_the_random_state_alone(annotator):
 
 
 @pytest.mark.parametrize("make", [raft_of, deeplab_of])
-def test_the_fingerprint_is_the_hash_of_the_weights(make, here, published):
+def test_the_fingerprint_is_the_hash_of_the_weights(make, networks, published):
     url = published[1]["r" if make is raft_of else "d"]
     digest = hashlib.sha256((published[0] / url.rpartition("/")[2]).read_bytes()).hexdigest()
     assert make().fingerprint() == digest
@@ -254,13 +254,13 @@ def test_without_weights_and_network_the_file_is_named(make, name, cache, tmp_pa
 # --- raft ---
 
 
-def test_raft_is_torchvisions_with_its_preprocessing(here):
+def test_raft_is_torchvisions_with_its_preprocessing(networks):
     frames = moving(3, -2, 2, (128, 136))
     tensors = torch.from_numpy(frames).permute(0, 3, 1, 2)
     with torch.inference_mode():
-        theirs = here[0](*OpticalFlow()(tensors[1:], tensors[:1]), num_flow_updates=2)[-1]
+        expected = networks[0](*OpticalFlow()(tensors[1:], tensors[:1]), num_flow_updates=2)[-1]
     flow = raft_of().annotate({"frames": frames}, "clip@0")
-    np.testing.assert_allclose(flow[0], theirs[0].permute(1, 2, 0), atol=1e-3)
+    np.testing.assert_allclose(flow[0], expected[0].permute(1, 2, 0), atol=1e-3)
     assert np.abs(flow).max() > 0.1
 
 
@@ -273,12 +273,12 @@ class Echo(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("size", "seen"), [((128, 128), (128, 128)), ((121, 131), (128, 136)), ((375, 1242), (376, 1248))]
+    ("size", "padded"), [((128, 128), (128, 128)), ((121, 131), (128, 136)), ((375, 1242), (376, 1248))]
 )
-def test_padding_is_cut_off_where_it_was_put(size, seen):
+def test_padding_is_cut_off_where_it_was_put(size, padded):
     frame, before = torch.rand(2, 1, 3, *size, generator=torch.Generator().manual_seed(0))
     flow = raft._flow(network := Echo(), frame, before, enlargement(*size), 7)
-    assert network.seen == (seen, 7)
+    assert network.seen == (padded, 7)
     assert torch.equal(flow, torch.cat([frame[:, :1], before[:, :1]], dim=1))
 
 
@@ -293,7 +293,7 @@ def test_small_frames_are_enlarged_and_the_flow_is_brought_back(size, factor):
     torch.testing.assert_close(flow[..., 1:-1] * factor, inner, atol=1e-3, rtol=0)
 
 
-def test_frames_too_small_for_raft(here):
+def test_frames_too_small_for_raft(networks):
     with pytest.raises(DataError, match=r"RAFT needs frames of at least 16 pixels per side; these are 15x96"):
         raft_of().annotate({"frames": noise(2, 15, 96)}, "clip@0")
 
@@ -302,21 +302,21 @@ def test_frames_too_small_for_raft(here):
 
 
 @pytest.mark.parametrize("side", [0, 72])
-def test_deeplab_is_torchvisions_with_its_preprocessing(here, side):
+def test_deeplab_is_torchvisions_with_its_preprocessing(networks, side):
     """Scores are brought to the frame's size before the best is taken."""
     frames = moving(3, -2, 2, (48, 60))
     labels = deeplab_of(side=side).annotate({"frames": frames}, "clip@0")
     for frame, label in zip(torch.from_numpy(frames).permute(0, 3, 1, 2).split(1), labels, strict=True):
         with torch.inference_mode():
-            scores = here[1](SemanticSegmentation(resize_size=side or None)(frame))["out"]
-        theirs = torch.nn.functional.interpolate(scores, (48, 60), mode="bilinear").argmax(1)
-        assert np.array_equal(label, theirs[0].numpy())
+            scores = networks[1](SemanticSegmentation(resize_size=side or None)(frame))["out"]
+        expected = torch.nn.functional.interpolate(scores, (48, 60), mode="bilinear").argmax(1)
+        assert np.array_equal(label, expected[0].numpy())
     assert len(np.unique(labels)) > 1
 
 
-@pytest.mark.parametrize(("given", "seen"), [({}, 520), ({"side": 0}, 0), ({"side": 256}, 256)])
-def test_torchvisions_weights_see_the_size_that_they_were_evaluated_at(given, seen):
-    assert DeepLabV3(DeepLabV3.Options(**given)).side == seen
+@pytest.mark.parametrize(("options", "side"), [({}, 520), ({"side": 0}, 0), ({"side": 256}, 256)])
+def test_torchvisions_weights_see_the_size_that_they_were_evaluated_at(options, side):
+    assert DeepLabV3(DeepLabV3.Options(**options)).side == side
 
 
 @pytest.fixture(scope="session")
@@ -334,31 +334,31 @@ def checkpoint(published, tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_checkpoint_of_19_classes_gives_cityscapes_labels(checkpoint, published):
-    one = DeepLabV3(DeepLabV3.Options(weights=(path := checkpoint(19))))
-    assert one.info.label_space.name == "cityscapes19"
-    assert one.info.label_space.names[13] == "car"
-    assert one.side == 0
+    annotator = DeepLabV3(DeepLabV3.Options(weights=(path := checkpoint(19))))
+    assert annotator.info.label_space.name == "cityscapes19"
+    assert annotator.info.label_space.names[13] == "car"
+    assert annotator.side == 0
     assert DeepLabV3.info.label_space is VOC21
     frames = noise(1, 48, 60)
-    labels = one.annotate({"frames": frames}, "clip@0")
+    labels = annotator.annotate({"frames": frames}, "clip@0")
     with torch.inference_mode():
         scores = published[3](SemanticSegmentation(resize_size=None)(torch.from_numpy(frames).permute(0, 3, 1, 2)))
     assert np.array_equal(labels, scores["out"][:, :19].argmax(1).numpy())
-    assert one.fingerprint() == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert "weights" not in one.options.model_dump(), "where a file lies is no part of the identity"
+    assert annotator.fingerprint() == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "weights" not in annotator.options.model_dump(), "where a file lies is no part of the identity"
 
 
-def test_voc_labels_as_foreground(here, monkeypatch):
+def test_voc_labels_as_foreground(networks, monkeypatch):
     """A network that gives every pixel's red as its class."""
     monkeypatch.setattr(deeplab, "_labels", lambda network, frame, side: frame[:, 0])
     frames = np.repeat(np.arange(21, dtype=np.uint8).reshape(1, 3, 7, 1), 3, axis=-1)
-    one = DeepLabV3(DeepLabV3.Options(**DeepLabV3.presets["foreground2"]))
-    assert one.info.label_space is FOREGROUND2
-    labels = one.annotate({"frames": frames}, "c@0")
+    annotator = DeepLabV3(DeepLabV3.Options(**DeepLabV3.presets["foreground2"]))
+    assert annotator.info.label_space is FOREGROUND2
+    labels = annotator.annotate({"frames": frames}, "c@0")
     check_array(labels, BUILT_IN["semantics"], 1, "deeplabv3")
     assert labels.ravel().tolist() == [0] + [1] * 20
     assert deeplab_of().annotate({"frames": frames}, "c@0").ravel().tolist() == list(range(21))
-    assert one.fingerprint() == deeplab_of().fingerprint()
+    assert annotator.fingerprint() == deeplab_of().fingerprint()
 
 
 @pytest.mark.slow
@@ -366,10 +366,10 @@ def test_voc_labels_as_foreground(here, monkeypatch):
 def test_cityscapes_labels_in_the_spaces_of_sadm(checkpoint, into):
     path, frames = checkpoint(19), {"frames": noise(1, 48, 60)}
     plain = DeepLabV3(DeepLabV3.Options(weights=path)).annotate(frames, "c@0")
-    one = DeepLabV3(DeepLabV3.Options(weights=path, into=into))
-    labels = one.annotate(frames, "c@0")
-    assert one.info.label_space.name == into
-    moving_only = {name: i for i, name in enumerate(one.info.label_space.names)}
+    annotator = DeepLabV3(DeepLabV3.Options(weights=path, into=into))
+    labels = annotator.annotate(frames, "c@0")
+    assert annotator.info.label_space.name == into
+    moving_only = {name: i for i, name in enumerate(annotator.info.label_space.names)}
     expected = [moving_only.get(name, 0) for name in CITYSCAPES19.names]
     assert np.array_equal(labels, np.array(expected)[plain])
     assert len(np.unique(plain)) > 1

@@ -275,7 +275,7 @@ def test_fit_to_a_moving_square():
 def test_running_statistics_serve_as_well_as_those_of_the_batch():
     """After a short training with batch norm, the loss of other clips in evaluation is within 10 % of training's."""
     stage = small_stage(norm="batch", sampling_start=0.0, iterations=2)
-    trained, others = (
+    trained, unseen = (
         batch_of(torch.stack([torch.stack([square(at + by * k) for k in range(6)]) for at, by in starts]))
         for starts in (((0, 2), (4, 3), (20, -2), (14, -1)), ((2, 3), (6, 2), (18, -3), (16, -2)))
     )
@@ -284,6 +284,6 @@ def test_running_statistics_serve_as_well_as_those_of_the_batch():
     with torch.no_grad():
         for _ in range(20):  # the running statistics catch up with weights that moved fast
             stage.losses(trained)
-        evaluating = float(stage.eval().losses(others)[0])
-        training = float(stage.train().losses(others)[0])
+        evaluating = float(stage.eval().losses(unseen)[0])
+        training = float(stage.train().losses(unseen)[0])
     assert evaluating == pytest.approx(training, rel=0.1)

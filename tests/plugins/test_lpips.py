@@ -61,30 +61,30 @@ def test_published_example(shared, metric, compare, capsys):
 def test_predictors_share_the_features_of_the_truth(metric, compare, monkeypatch):
     from vpbench.plugin.clip import Comparison, Prediction
 
-    one = compare(noise(1, 2, 3, 40, 40), noise(1, 2, 3, 40, 40, seed=1))
-    metric.measure(one)
-    seen = []
+    comparison = compare(noise(1, 2, 3, 40, 40), noise(1, 2, 3, 40, 40, seed=1))
+    metric.measure(comparison)
+    sizes = []
     network = metric.network().net
-    monkeypatch.setattr(network, "forward", lambda x, forward=network.forward: seen.append(len(x)) or forward(x))
-    metric.measure(Comparison(Prediction(frames=noise(1, 2, 3, 40, 40, seed=2)), one.future))
-    assert seen == [2]
+    monkeypatch.setattr(network, "forward", lambda x, forward=network.forward: sizes.append(len(x)) or forward(x))
+    metric.measure(Comparison(Prediction(frames=noise(1, 2, 3, 40, 40, seed=2)), comparison.future))
+    assert sizes == [2]
 
 
 def test_features_of_the_truth_are_kept_up_to_a_bound(metric, compare, monkeypatch):
     from vpbench.plugin.clip import Comparison, Prediction
 
     monkeypatch.setattr("vpbench_metrics.perceptual._PIXELS_AT_ONCE", 40 * 40)
-    one = compare(noise(1, 4, 3, 40, 40), noise(1, 4, 3, 40, 40, seed=1))
-    expected = metric.measure(one)
-    (kept,) = one.future._cache.values()
-    frame = kept.size // 4
-    assert len(kept.features) == 4 and frame < 40 * 1600
-    again = compare(*one.frames)
+    comparison = compare(noise(1, 4, 3, 40, 40), noise(1, 4, 3, 40, 40, seed=1))
+    expected = metric.measure(comparison)
+    (cache,) = comparison.future._cache.values()
+    frame = cache.size // 4
+    assert len(cache.features) == 4 and frame < 40 * 1600
+    second = compare(*comparison.frames)
     monkeypatch.setattr("vpbench_metrics.perceptual._BYTES_KEPT", 2 * frame)
-    assert metric.measure(again) == expected
-    assert metric.measure(Comparison(Prediction(frames=again.frames[0]), again.future)) == expected
-    (kept,) = again.future._cache.values()
-    assert len(kept.features) == 2
+    assert metric.measure(second) == expected
+    assert metric.measure(Comparison(Prediction(frames=second.frames[0]), second.future)) == expected
+    (cache,) = second.future._cache.values()
+    assert len(cache.features) == 2
 
 
 @pytest.mark.slow
@@ -112,17 +112,19 @@ def test_reduced_precision_is_off_while_it_computes_and_as_before_after(metric, 
     if not switches:
         pytest.skip("torch before 2.9 has no fp32_precision")
     before = {name: part.fp32_precision for name, part in switches.items()}
-    seen = []
+    modes = []
     network = metric.network().net
     forward = network.forward
     monkeypatch.setattr(
-        network, "forward", lambda x: seen.append([part.fp32_precision for part in switches.values()]) or forward(x)
+        network,
+        "forward",
+        lambda x: modes.append([part.fp32_precision for part in switches.values()]) or forward(x),
     )
     try:
         for part in switches.values():
             part.fp32_precision = "tf32"
         metric.measure(compare(noise(1, 1, 3, 40, 40), noise(1, 1, 3, 40, 40, seed=1)))
-        assert seen == [["ieee"] * len(switches)] * 2
+        assert modes == [["ieee"] * len(switches)] * 2
         assert [part.fp32_precision for part in switches.values()] == ["tf32"] * len(switches)
     finally:
         for name, part in switches.items():

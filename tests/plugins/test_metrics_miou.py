@@ -66,8 +66,8 @@ def test_nothing_to_score(measure):
 
 
 def test_label_spaces_of_other_names_are_not_compared(measure):
-    other = LabelSpace("indoor", SPACE.names, SPACE.palette)
-    [[value]] = measure([[[[0]]]], [[[[0]]]], (other, SPACE))
+    indoor = LabelSpace("indoor", SPACE.names, SPACE.palette)
+    [[value]] = measure([[[[0]]]], [[[[0]]]], (indoor, SPACE))
     assert value == Undefined("the predicted labels are of 'indoor', the true ones of 'street'; no mapping is declared")
 
 
@@ -98,11 +98,11 @@ def test_scores_of_another_number_of_classes_are_an_error(measure):
 
 
 def test_where_it_cannot_apply(measure):
-    both = frozenset({"frames", "semantics"})
+    complete = frozenset({"frames", "semantics"})
     frames = frozenset({"frames"})
-    assert MIoU().why_not(Setting(None, both, both, SPACE)) == ""
-    assert MIoU().why_not(Setting(None, both, frames, SPACE)) == "the predictor gives no semantics"
-    assert MIoU().why_not(Setting(None, frames, both, SPACE)) == "the dataset has no semantics"
-    assert MIoU().why_not(Setting(None, both, both)) == "the dataset names no label space"
+    assert MIoU().why_not(Setting(None, complete, complete, SPACE)) == ""
+    assert MIoU().why_not(Setting(None, complete, frames, SPACE)) == "the predictor gives no semantics"
+    assert MIoU().why_not(Setting(None, frames, complete, SPACE)) == "the dataset has no semantics"
+    assert MIoU().why_not(Setting(None, complete, complete)) == "the dataset names no label space"
     with pytest.raises(MetricError, match="without a label space"):
         measure([[[[0]]]], [[[[0]]]], (None, None))

@@ -42,9 +42,9 @@ class TestEndPointError:
 class TestBoundaryEndPointError:
     space = LabelSpace("two", ("a", "b"), ((0, 0, 0), (9, 9, 9)))
 
-    def measure(self, predicted, labels, known=slice(None)):
+    def measure(self, predicted, labels, region=slice(None)):
         true = torch.full_like(predicted, math.nan)
-        true[..., known] = 0.0
+        true[..., region] = 0.0
         truth = truth_of(rand(1, 1, 3, 8, 20), flow=true, semantics=labels, label_space=self.space)
         return BoundaryEndPointError().measure(Comparison(Prediction(flow=predicted), truth))
 
@@ -72,9 +72,9 @@ class TestBoundaryEndPointError:
         labels = torch.zeros(1, 1, 8, 20, dtype=torch.int64)
         labels[..., 10:] = 1
         predicted = torch.ones(1, 1, 2, 8, 20)
-        assert self.measure(predicted, labels, known=slice(0, 7)) == [[pytest.approx(2**0.5)]]
+        assert self.measure(predicted, labels, region=slice(0, 7)) == [[pytest.approx(2**0.5)]]
         nothing = Undefined("no pixel near a class boundary has a known true flow")
-        assert self.measure(predicted, labels, known=slice(0, 6)) == [[nothing]]
+        assert self.measure(predicted, labels, region=slice(0, 6)) == [[nothing]]
 
     def test_needs_labels(self):
         setting = Setting(None, frozenset({"flow"}), frozenset({"flow"}))
@@ -176,7 +176,7 @@ class TestMovingClasses:
     def test_without_moving_classes(self):
         indoor = space("indoor", "wall", "chair")
         reason = "the label space 'indoor' names no moving class"
-        both = frozenset({"semantics"})
-        assert MovingMIoU().why_not(Setting(None, both, both, indoor)) == reason
+        semantics = frozenset({"semantics"})
+        assert MovingMIoU().why_not(Setting(None, semantics, semantics, indoor)) == reason
         _, rows = self.score(self.labels(2), self.labels(len(FULL)), (indoor, FULL))
         assert rows == [Undefined(reason)] * 4

@@ -54,19 +54,19 @@ def random_case(seed: int, name: str, clips: int = 2) -> Case:
     rng = np.random.RandomState(seed)
     height, width = SIZES.get(kind(name), (12, 15))
     around, masks = (clips, 2, 2, height, width), (clips, 2, height, width)
-    frames, other, last = (rng.rand(clips, 2, 3, height, width).astype(np.float32) for _ in range(3))
+    frames, noise, last = (rng.rand(clips, 2, 3, height, width).astype(np.float32) for _ in range(3))
     guess, labels = (rng.choice([0, 1, 2, 3, 255], masks).astype(np.int64) for _ in range(2))
     flows = [rng.normal(0, 2, around).astype(np.float32) for _ in range(3)]
     hidden = [rng.rand(*masks) < share for share in (0.3, 0.4)]
-    return Case(frames, other, last[:, 0], guess, labels, *flows, *hidden)
+    return Case(frames, noise, last[:, 0], guess, labels, *flows, *hidden)
 
 
 def numbers(metric, case: Case) -> np.ndarray:
     """Return the statistics, [B,S] or [B,S,N]; NaN where there is none."""
     rows = [[v.value if isinstance(v, Value) else v for v in clip] for clip in metric.measure(case.comparison())]
     sizes = [np.size(v) for clip in rows for v in clip if not isinstance(v, Undefined)]
-    none = np.full(max(sizes, default=1), math.nan).squeeze()
-    return np.array([[none if isinstance(v, Undefined) else v for v in clip] for clip in rows], dtype=np.float64)
+    undefined = np.full(max(sizes, default=1), math.nan).squeeze()
+    return np.array([[undefined if isinstance(v, Undefined) else v for v in clip] for clip in rows], dtype=np.float64)
 
 
 def score(metric, rows: np.ndarray) -> float:
@@ -91,8 +91,8 @@ def test_clips_may_be_split_and_permuted(metrics, name, seed):
     order = np.random.RandomState(seed).permutation(3)
     near = {"rtol": 1e-6, "atol": 1e-6} if kind(name) == "lpips" else {"rtol": 0, "atol": 0}
     np.testing.assert_allclose(numbers(metric, changed(case, lambda _, value: value[order])), rows[order], **near)
-    alone = [numbers(metric, changed(case, lambda _, value, i=i: value[i : i + 1]))[0] for i in range(3)]
-    np.testing.assert_allclose(alone, rows, **near)
+    singles = [numbers(metric, changed(case, lambda _, value, i=i: value[i : i + 1]))[0] for i in range(3)]
+    np.testing.assert_allclose(singles, rows, **near)
     assert score(metric, rows) == score(metric, rows[::-1])
 
 
@@ -102,9 +102,9 @@ def test_clips_may_be_split_and_permuted(metrics, name, seed):
 def test_flipped_pictures_are_as_far_apart(metrics, name, seed, axis):
     """Not so LPIPS, whose network is no mirror image of itself."""
 
-    def flip(which: str, value: np.ndarray) -> np.ndarray:
+    def flip(field: str, value: np.ndarray) -> np.ndarray:
         out = np.flip(value, axis).copy()
-        if which.endswith("flow"):
+        if field.endswith("flow"):
             out[:, :, 0 if axis == -1 else 1] *= -1
         return out
 
@@ -140,10 +140,10 @@ def test_exchanged_labels_meet_in_the_same_pixels(metrics, name, seed):
 def test_precision_is_the_recall_of_the_exchanged_masks(metrics, name, seed):
     case = random_case(seed, name)
     back = replace(case, predicted_disocclusion=case.disocclusion, disocclusion=case.predicted_disocclusion)
-    other = {"disocclusion-precision": "disocclusion-recall"}.get(name, "disocclusion-precision")
+    opposite = {"disocclusion-precision": "disocclusion-recall"}.get(name, "disocclusion-precision")
     scores = [
         metrics(n).finalise(numbers(metrics(n), c).reshape(-1, 3).astype(np.int64).tolist())
-        for n, c in ((name, case), (other, back))
+        for n, c in ((name, case), (opposite, back))
     ]
     assert scores[0] == scores[1]
 
@@ -164,8 +164,8 @@ def test_identical_frames(metrics, name):
     case, metric = random_case(3, name), metrics(name)
     rows = numbers(metric, replace(case, predicted=case.true))
     if name.endswith("/classes"):
-        means, shown = rows[..., : len(SPACE)], rows[..., len(SPACE) : 2 * len(SPACE)]
-        rows = means[shown == 1]
+        means, present = rows[..., : len(SPACE)], rows[..., len(SPACE) : 2 * len(SPACE)]
+        rows = means[present == 1]
     if name == "ms-ssim@fvs":  # rounds the prediction
         assert ((rows > 0.999) & (rows < 1)).all()
     else:

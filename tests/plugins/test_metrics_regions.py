@@ -200,5 +200,5 @@ def test_a_pixel_whose_true_flow_is_unknown_is_in_no_region(name):
     )  # fmt: skip
     [[mask]] = region(future, name, "mse")
     assert not mask[0, 0]
-    [[other]] = region(future, {"moving": "static", "static": "moving"}.get(name, "covisible"), "mse")
-    assert other[1:].any() or mask[1:].any()
+    [[complement]] = region(future, {"moving": "static", "static": "moving"}.get(name, "covisible"), "mse")
+    assert complement[1:].any() or mask[1:].any()

@@ -128,12 +128,12 @@ def test_ms_ssim_is_within_1e_5_of_float64(compare, word, case):
 def test_ms_ssim_where_structure_nearly_cancels(compare, word, sign):
     """The finest scale's mean term is some 1e-8 more or less than 0: float32's rounding would be 1e-3 of the score."""
     rng = np.random.default_rng(5)
-    true, other = rng.random((2, 161, 161))
+    true, noise = rng.random((2, 161, 161))
     coarse = 0.3 * cv2.GaussianBlur(rng.random((161, 161)), (0, 0), 20)
     low, high = -1.0, 1.0
     for _ in range(48):
         share = (low + high) / 2
-        mixed = 0.3 + 0.2 * (share * true + (1 - abs(share)) * other)
+        mixed = 0.3 + 0.2 * (share * true + (1 - abs(share)) * noise)
         pair = [np.float32(mixed + coarse), np.float32(0.5 * true + coarse)]
         mean = 1.0 - moments.structure_opencv(*(p[None] for p in pair), exact=True)[0, 0, 1]
         low, high = (low, share) if mean > sign * 2e-8 else (share, high)

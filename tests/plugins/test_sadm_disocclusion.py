@@ -106,9 +106,9 @@ class TestSquare:
 class TestOccupancy:
     def test_does_not_mark_a_slow_object_before_fast_ground_of_its_class(self):
         """The ground moves right by 4, so the object, which stands still, uncovers ground on its right."""
-        thing = box(20)
-        flow = moving(thing, (0.0, 0.0), (-4.0, 0.0))
-        expected = thing.roll(4, dims=-1) & ~thing
+        square = box(20)
+        flow = moving(square, (0.0, 0.0), (-4.0, 0.0))
+        expected = square.roll(4, dims=-1) & ~square
         assert torch.equal(overoccupied(flow, ONE_CLASS, ONE_CLASS, flow, TAU), expected)
 
     def test_marks_a_ring_around_an_object_that_shrinks(self):

@@ -148,13 +148,13 @@ class TestRollout:
 
 @pytest.mark.parametrize("out_of_image", [True, False])
 @pytest.mark.parametrize("rollout", ROLLOUTS)
-@pytest.mark.parametrize(("ground", "thing"), [(0.0, 2.0), (2.0, 0.0), (-1.0, 2.0), (3.0, 1.0)])
-def test_occupancy_compares_with_the_motion_of_the_step_before(rollout, out_of_image, ground, thing):
+@pytest.mark.parametrize(("ground", "speed"), [(0.0, 2.0), (2.0, 0.0), (-1.0, 2.0), (3.0, 1.0)])
+def test_occupancy_compares_with_the_motion_of_the_step_before(rollout, out_of_image, ground, speed):
     """An object three pixels wide before a ground of its class: only the ground that it uncovers is dis-occluded."""
     x, steps, left = torch.arange(W), 3, 5
     _, labels, _, probabilities, flow = drifting(steps + 1, 0.0)
-    covered = torch.stack([(x >= left + thing * t) & (x < left + thing * t + 3) for t in range(steps + 1)])
-    flow[0, :, 0] = torch.where(covered, -thing, -ground)[:, None]
+    covered = torch.stack([(x >= left + speed * t) & (x < left + speed * t + 3) for t in range(steps + 1)])
+    flow[0, :, 0] = torch.where(covered, -speed, -ground)[:, None]
     chosen = options(rollout=rollout, occlusion="occupancy", out_of_image=out_of_image)
     rendered = render(None, chosen, noise(1, 3, H, W), labels, flow[:, 0], probabilities[:, 1:], flow[:, 1:])
     source = x - ground

@@ -384,10 +384,10 @@ class TestRendering:
         colours = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.1, 0.9]]).view(2, 1, 3, 1, 1)
         flow = torch.tensor([-4.0, 0.0]).view(1, 1, 2, 1, 1).expand(4, 1, 2, 12, 18).contiguous()
         for _ in range(60):
-            thing = torch.rand(4, 1, 12, 1, generator=generator).gt(0.5).expand(-1, 1, 12, 18)
-            frames = torch.where(thing[:, :, None], colours[0], colours[1])
-            masks = torch.cat([~thing, thing, torch.zeros_like(thing)], dim=1).float()[:, None]
-            rendered = render(net, stage.predictor.options, frames[:, 0], thing[:, 0].long(), flow[:, 0], masks, flow)
+            stripes = torch.rand(4, 1, 12, 1, generator=generator).gt(0.5).expand(-1, 1, 12, 18)
+            frames = torch.where(stripes[:, :, None], colours[0], colours[1])
+            masks = torch.cat([~stripes, stripes, torch.zeros_like(stripes)], dim=1).float()[:, None]
+            rendered = render(net, stage.predictor.options, frames[:, 0], stripes[:, 0].long(), flow[:, 0], masks, flow)
             optimiser.zero_grad()
             stage.total(stage.losses(rendered, frames, masks), 0).backward()
             optimiser.step()

@@ -28,10 +28,10 @@ def parse(value=BASE, **changes):
     value = copy.deepcopy(value)
     for path, new in changes.items():
         *parents, last = path.split("__")
-        where = value
+        table = value
         for parent in parents:
-            where = where[parent]
-        where[last] = new
+            table = table[parent]
+        table[last] = new
     return Protocol.parse(value, "here")
 
 
@@ -143,8 +143,8 @@ def test_the_hash_is_of_each_kind_of_sampling(sampling, changes):
 
 def test_the_hash_is_of_the_order_and_the_kind_of_pixel_operations():
     ops = [{"op": "resize", "size": [64, 88]}, {"op": "centre-crop", "fraction": 0.5}]
-    others = [ops, ops[::-1], ops[:1], [ops[0] | {"filter": "cv2-area"}], [ops[0] | {"size": [88, 64]}], ops[1:]]
-    assert len({parse(pixels=value).hash for value in others}) == len(others)
+    variants = [ops, ops[::-1], ops[:1], [ops[0] | {"filter": "cv2-area"}], [ops[0] | {"size": [88, 64]}], ops[1:]]
+    assert len({parse(pixels=value).hash for value in variants}) == len(variants)
 
 
 def test_the_hash_does_not_move_between_releases():

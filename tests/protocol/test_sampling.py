@@ -35,10 +35,10 @@ def windows(sampling, frames):
 @given(frames, st.integers(0, 5), st.fixed_dictionaries(window))
 def test_first_is_the_one_window_at_start(frames, start, fields):
     sampling = First(kind="first", start=start, short="drop", **fields)
-    found = cut(sampling, frames)
+    manifest = cut(sampling, frames)
     expected = [w for w in windows(sampling, frames) if w[0] == frames[0] + start]
-    assert [c.frames for c in found.clips] == expected
-    assert found.dropped == (() if expected else ("s0",))
+    assert [c.frames for c in manifest.clips] == expected
+    assert manifest.dropped == (() if expected else ("s0",))
 
 
 @given(frames, st.integers(0, 5), st.integers(1, 5), st.fixed_dictionaries(window))
@@ -55,10 +55,10 @@ def test_sliding_is_every_window_on_the_grid(frames, start, stride, fields):
 @given(frames, st.integers(1, 40), st.integers(0, 3), st.fixed_dictionaries(window))
 def test_random_is_a_draw_without_replacement_from_every_window(frames, count, seed, fields):
     sampling = Random(kind="random", count=count, seed=seed, short="drop", **fields)
-    every = windows(sampling, frames)
+    candidates = windows(sampling, frames)
     drawn = [c.frames for c in cut(sampling, frames).clips]
-    assert set(drawn) <= set(every)
-    assert len(set(drawn)) == len(drawn) == min(count, len(every))
+    assert set(drawn) <= set(candidates)
+    assert len(set(drawn)) == len(drawn) == min(count, len(candidates))
     assert drawn == sorted(drawn)
 
 
@@ -112,9 +112,9 @@ def test_short_sequences_are_an_error_or_dropped_by_name():
     assert error.short == "error"
     with pytest.raises(DataError, match=r"sequence 's1' has 6 frames.*context 2, horizon 2, frame step 2"):
         cut(error, range(7), range(6))
-    found = cut(error.model_copy(update={"short": "drop"}), range(7), range(6), [])
-    assert found.clips == (ClipRef("s0", (0, 2, 4, 6), 2, (1, 2)),)
-    assert found.dropped == ("s1", "s2")
+    manifest = cut(error.model_copy(update={"short": "drop"}), range(7), range(6), [])
+    assert manifest.clips == (ClipRef("s0", (0, 2, 4, 6), 2, (1, 2)),)
+    assert manifest.dropped == ("s1", "s2")
 
 
 @given(frames, st.integers(0, 5), st.integers(1, 5), st.fixed_dictionaries(window))

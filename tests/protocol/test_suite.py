@@ -26,7 +26,7 @@ def read(tmp_path: Path, text: str) -> Suite:
     return Suite.read(path)
 
 
-def asked(suite: Suite, **draws: int) -> list[tuple[str, str, int, int]]:
+def jobs_of(suite: Suite, **draws: int) -> list[tuple[str, str, int, int]]:
     return [(job.protocol, job.entry.name, job.seed, job.samples) for job in suite.jobs(**draws)]
 
 
@@ -36,18 +36,18 @@ def test_each_predictor_is_evaluated_on_each_protocol_with_each_seed(tmp_path):
         'name = "x"',
         'name = "y:preset"\nseeds = [0, 1]\nsamples = 5\nprotocols = ["b"]',
     )
-    assert asked(read(tmp_path, text)) == [
+    assert jobs_of(read(tmp_path, text)) == [
         ("a", "x", 3, 2),
         ("b", "x", 3, 2),
         ("b", "y:preset", 0, 5),
         ("b", "y:preset", 1, 5),
     ]
-    assert asked(read(tmp_path, text), seed=0, samples=1) == [
+    assert jobs_of(read(tmp_path, text), seed=0, samples=1) == [
         ("a", "x", 0, 1),
         ("b", "x", 0, 1),
         ("b", "y:preset", 0, 1),
     ]
-    assert asked(read(tmp_path, suite())) == [("a", "x", 0, 1), ("b", "x", 0, 1)]
+    assert jobs_of(read(tmp_path, suite())) == [("a", "x", 0, 1), ("b", "x", 0, 1)]
 
 
 names = st.sampled_from(["a", "b", "c"])
@@ -61,38 +61,38 @@ entries = st.fixed_dictionaries(
 
 
 @given(st.lists(entries, min_size=1, max_size=4), st.sets(names), st.sets(st.sampled_from(["x", "x:big", "y"])))
-def test_a_narrowed_suite_has_just_those_jobs_that_are_named(predictors, protocols, wanted):
+def test_a_narrowed_suite_has_just_those_jobs_that_are_named(predictors, protocols, selection):
     whole = Suite.model_validate({"schema": 1, "name": "table", "protocols": ["a", "b", "c"], "predictors": predictors})
     forms = {form for entry in predictors for form in (entry["name"], Selector.parse(entry["name"]).name)}
-    named = wanted & forms
+    named = selection & forms
     expected = [
         job
-        for job in asked(whole)
+        for job in jobs_of(whole)
         if (not protocols or job[0] in protocols) and (not named or {job[1], Selector.parse(job[1]).name} & named)
     ]
     if expected:
-        assert asked(whole.narrowed(sorted(protocols), sorted(named))) == expected
+        assert jobs_of(whole.narrowed(sorted(protocols), sorted(named))) == expected
     else:
         with pytest.raises(UsageError, match="none of these"):
             whole.narrowed(sorted(protocols), sorted(named))
 
 
 def test_a_name_that_narrows_to_nothing_is_a_typing_error(tmp_path):
-    made = read(tmp_path, suite('protocols = ["one", "two"]', 'name = "alpha:small"'))
+    table = read(tmp_path, suite('protocols = ["one", "two"]', 'name = "alpha:small"'))
     with pytest.raises(UsageError, match=r"suite table: no protocol 'tow'; did you mean 'two'\?"):
-        made.narrowed(["tow"], [])
+        table.narrowed(["tow"], [])
     with pytest.raises(UsageError, match=r"suite table: no predictor 'alpa'; did you mean 'alpha'\?"):
-        made.narrowed([], ["alpa"])
+        table.narrowed([], ["alpa"])
 
 
 def test_a_protocols_file_lies_beside_the_suite_and_is_named_from_where_the_user_is(tmp_path, monkeypatch):
     (tmp_path / "deep").mkdir()
-    made = read(tmp_path / "deep", suite('protocols = ["my.toml", "a"]'))
-    assert [job.protocol for job in made.jobs()] == [str(tmp_path / "deep" / "my.toml"), "a"]
+    table = read(tmp_path / "deep", suite('protocols = ["my.toml", "a"]'))
+    assert [job.protocol for job in table.jobs()] == [str(tmp_path / "deep" / "my.toml"), "a"]
     monkeypatch.chdir(tmp_path)
-    assert len(made.narrowed(["deep/my.toml"], []).jobs()) == 1
+    assert len(table.narrowed(["deep/my.toml"], []).jobs()) == 1
     with pytest.raises(UsageError, match=r"no protocol 'my\.toml'"):
-        made.narrowed(["my.toml"], [])
+        table.narrowed(["my.toml"], [])
 
 
 def test_a_label_tells_entries_apart(tmp_path):

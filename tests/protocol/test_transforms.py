@@ -106,11 +106,11 @@ def test_human36m_keeps_the_central_half():
 
 
 def test_operations_are_applied_in_order():
-    one = transform(FRAMES, [crop(size=(12, 16)), resize(24, 32)], BUILT_IN["frames"])
-    assert np.array_equal(one, [cv2.resize(f[6:18, 8:24], (32, 24)) for f in FRAMES])
-    other = transform(FRAMES, [resize(12, 16), crop(size=(6, 8), fraction=None)], BUILT_IN["frames"])
-    assert np.array_equal(other, [cv2.resize(f, (16, 12))[3:9, 4:12] for f in FRAMES])
-    assert other.flags["C_CONTIGUOUS"]
+    cropped_first = transform(FRAMES, [crop(size=(12, 16)), resize(24, 32)], BUILT_IN["frames"])
+    assert np.array_equal(cropped_first, [cv2.resize(f[6:18, 8:24], (32, 24)) for f in FRAMES])
+    resized_first = transform(FRAMES, [resize(12, 16), crop(size=(6, 8), fraction=None)], BUILT_IN["frames"])
+    assert np.array_equal(resized_first, [cv2.resize(f, (16, 12))[3:9, 4:12] for f in FRAMES])
+    assert resized_first.flags["C_CONTIGUOUS"]
 
 
 @pytest.mark.parametrize("size", [(25, 32), (24, 33)])

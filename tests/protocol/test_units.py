@@ -50,13 +50,13 @@ CLIP = ClipRef("a", (0, 1, 2), 1, (1, 2))
 
 
 @pytest.mark.parametrize(
-    "other",
+    "variant",
     [ClipRef("b", (0, 1, 2), 1, (1, 2)), ClipRef("a", (1, 2, 3), 1, (1, 2)), ClipRef("a", (0, 1, 2), 2, (1,)),
      ClipRef("a", (0, 1, 2), 1, (2,))],
 )  # fmt: skip
-def test_the_hash_is_of_every_clip(other):
-    more = ClipRef("z", (0, 1, 2), 1, (1, 2))
-    hashes = [Manifest(clips).hash for clips in [(CLIP, more), (other, more), (CLIP,), (more, CLIP)]]
+def test_the_hash_is_of_every_clip(variant):
+    second = ClipRef("z", (0, 1, 2), 1, (1, 2))
+    hashes = [Manifest(clips).hash for clips in [(CLIP, second), (variant, second), (CLIP,), (second, CLIP)]]
     assert len(set(hashes)) == 4
     assert Manifest((CLIP,), dropped=("x",), partial="why").hash == Manifest((CLIP,)).hash
 
@@ -85,8 +85,8 @@ def test_the_right_count_is_complete_even_where_partial_is_allowed():
 
 def test_the_count_is_of_all_clips_not_of_those_taken():
     assert build_manifest(protocol(clips=40), MANY, limit=3).partial == "--clips 3 of 40"
-    both = build_manifest(protocol(clips=50), MANY, limit=3, allow_partial=True)
-    assert both.partial == "40 of 50 clips; --clips 3 of 40"
+    manifest = build_manifest(protocol(clips=50), MANY, limit=3, allow_partial=True)
+    assert manifest.partial == "40 of 50 clips; --clips 3 of 40"
 
 
 def test_a_broken_sequence_is_an_error_or_left_out():

@@ -49,11 +49,11 @@ def test_a_result_without_attempts_or_units_is_refused(folder):
 
 
 def test_units_of_another_predictor_are_refused(folder, tmp_path):
-    other = folders.make_result(tmp_path / "other", "better", {"mse": [0.0, 0.0], "psnr": [99.0, 99.0]}, context="x")
+    foreign = folders.make_result(tmp_path / "other", "better", {"mse": [0.0, 0.0], "psnr": [99.0, 99.0]}, context="x")
     for number in (0, 1):
-        shutil.copy(other / f"units/{number:06d}.jsonl", folder / f"units/{number:06d}.jsonl")
+        shutil.copy(foreign / f"units/{number:06d}.jsonl", folder / f"units/{number:06d}.jsonl")
     refused(folder, r"000000\.jsonl is not what was published")
-    for record in (other / "attempts").iterdir():
+    for record in (foreign / "attempts").iterdir():
         shutil.copy(record, folder / "attempts")
     refused(folder, r"000000\.jsonl is not what was published")
 

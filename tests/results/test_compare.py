@@ -23,9 +23,9 @@ class Gain(Mean):
     info = MetricInfo("err", 1, 1.0)
 
 
-def compare_rows(first, second, metric, steps, recordings=(), **more):
+def compare_rows(first, second, metric, steps, recordings=(), **options):
     tallies = Tally(first), Tally(second)
-    return compare.compare_rows(tallies, metric, steps, OneEach(recordings), **more)
+    return compare.compare_rows(tallies, metric, steps, OneEach(recordings), **options)
 
 
 def draw(shape, seed):
@@ -104,8 +104,8 @@ def test_pooled_scores_are_pooled_anew_in_every_exchange():
 
 
 def test_exchanges_are_all_where_few_and_else_fair_and_the_same_for_any_block(monkeypatch):
-    (every,) = exchanges(3)
-    assert sorted(map(tuple, every)) == list(itertools.product([0, 1], repeat=3))
+    (block,) = exchanges(3)
+    assert sorted(map(tuple, block)) == list(itertools.product([0, 1], repeat=3))
     whole = np.concatenate(list(exchanges(20)))
     assert whole.shape == (EXCHANGES, 20)
     assert set(np.unique(whole)) == {0, 1}

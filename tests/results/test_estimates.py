@@ -48,10 +48,10 @@ def test_148_windows_of_4_videos_have_the_interval_of_4_videos():
     score = summary(values, WINDOWS)
     assert (score.clips, score.recordings) == (148, 4)
     means = np.array(values).reshape(4, 37).mean(axis=1)
-    every = [np.mean(draw) for draw in itertools.product(means, repeat=4)]
+    resamples = [np.mean(draw) for draw in itertools.product(means, repeat=4)]
     low, high = score.ci95[0]
-    assert low == pytest.approx(np.quantile(every, 0.025), abs=0.08)
-    assert high == pytest.approx(np.quantile(every, 0.975), abs=0.08)
+    assert low == pytest.approx(np.quantile(resamples, 0.025), abs=0.08)
+    assert high == pytest.approx(np.quantile(resamples, 0.975), abs=0.08)
     naive = summary(values, [1] * 148).ci95[0]
     assert (high - low) > 4 * (naive[1] - naive[0]), "windows as if independent: far too narrow"
     assert score.per_step[0] == summary(values, [1] * 148).per_step[0]
@@ -122,12 +122,12 @@ def test_the_permutation_test_exchanges_recordings(seed):
     ends = list(itertools.pairwise(np.cumsum([0, *sizes])))
     differences = [sum(first[a:b]) - sum(second[a:b]) for a, b in ends]
     observed = abs(sum(differences))
-    every = [
+    totals = [
         abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
         for signs in itertools.product((1, -1), repeat=5)
     ]
     out = compare_rows((Tally(rows(first)), Tally(rows(second))), Mean(), (1,), recordings_of(sizes))
-    assert out.p[0] == sum(total >= observed - 1e-12 for total in every) / 32
+    assert out.p[0] == sum(total >= observed - 1e-12 for total in totals) / 32
 
 
 def test_samples_without_a_value_leave_one_estimator_for_score_interval_and_comparison():

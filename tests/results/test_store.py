@@ -105,9 +105,9 @@ def test_a_unit_that_differs_is_an_error_that_names_both(store):
     attempt = begin(store, pid=2)
     with pytest.raises(ResultError, match=r"units/000000.jsonl was published with other rows .*from line 31") as caught:
         store.publish(0, rows, attempt, "stamp")
-    (mine,) = (store.folder / "attempts").glob("*-unit-000000.jsonl")
-    assert str(mine) in str(caught.value)
-    assert '"value":0.5' in mine.read_text()
+    (record,) = (store.folder / "attempts").glob("*-unit-000000.jsonl")
+    assert str(record) in str(caught.value)
+    assert '"value":0.5' in record.read_text()
     assert store.unit_path(0).read_bytes() == before
     store.check_claims()
 
@@ -154,9 +154,9 @@ def test_every_change_of_a_unit_is_found(store, damage):
 
 
 def test_rows_of_another_result_are_found(store, tmp_path):
-    other = Store.create(tmp_path / "other", make_run(manifest=(ManifestEntry("x@0", (1, 2), "x"),)))
-    other.publish(0, [{**row, "clip": "x@0"} for row in make_rows()[::16]], begin(other), "stamp")
-    other.unit_path(0).rename(store.unit_path(0))
+    foreign = Store.create(tmp_path / "other", make_run(manifest=(ManifestEntry("x@0", (1, 2), "x"),)))
+    foreign.publish(0, [{**row, "clip": "x@0"} for row in make_rows()[::16]], begin(foreign), "stamp")
+    foreign.unit_path(0).rename(store.unit_path(0))
     with pytest.raises(ResultError, match=r"run.json is not what this result was computed with"):
         store.check_claims()  # no process of this result has published anything
     with pytest.raises(ResultError, match=r"000000\.jsonl: 2 rows, 32 expected"):
@@ -164,8 +164,8 @@ def test_rows_of_another_result_are_found(store, tmp_path):
 
 
 def test_a_result_resumes_with_the_same_identity_only(store):
-    again = Store.create(store.folder, make_run(paper="other words"))
-    assert again.run == store.run
+    reopened = Store.create(store.folder, make_run(paper="other words"))
+    assert reopened.run == store.run
     with pytest.raises(ResultError, match=r"run.json describes another result .*choose another folder"):
         Store.create(store.folder, make_run(identity=IDENTITY.model_copy(update={"protocol": "q"})))
 
@@ -232,13 +232,13 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
 
 def test_two_processes_with_one_number_do_not_share_a_temporary_file(tmp_path, monkeypatch):
     """In containers every process may be number 1."""
-    seen, real = [], Path.replace
+    names, real = [], Path.replace
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    monkeypatch.setattr(Path, "replace", lambda self, to: seen.append(self.name) or real(self, to))
+    monkeypatch.setattr(Path, "replace", lambda self, to: names.append(self.name) or real(self, to))
     for _ in range(2):
         write_atomic(tmp_path / "run.json", "{}")
-    assert len(set(seen)) == 2
-    assert all(name.startswith(".") for name in seen)
+    assert len(set(names)) == 2
+    assert all(name.startswith(".") for name in names)
 
 
 def test_attempts_tell_engines_and_devices_apart(store):

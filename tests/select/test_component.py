@@ -149,8 +149,8 @@ def protocol(name="toy", protocol_name="p", context=2, **dataset):
 @pytest.mark.slow
 def test_options_come_from_defaults_presets_and_the_user(plugins):
     def chosen(text, **options):
-        one = choose_predictor(plugins, text, {"with-options": options})
-        return one.preset, dict(one.options), dict(one.sources), one.value.options.width
+        predictor = choose_predictor(plugins, text, {"with-options": options})
+        return predictor.preset, dict(predictor.options), dict(predictor.sources), predictor.value.options.width
 
     default = {"width": "default", "mode": "default"}
     assert chosen("with-options") == ("", {"width": 4, "mode": "plain"}, default, 4)
@@ -193,9 +193,9 @@ def test_what_cannot_be_built_is_the_plugins_error(plugins, text, options, messa
 def test_the_text_after_the_colon_may_be_an_argument(plugins):
     home = choose_predictor(plugins, "argued:home", {})
     assert (home.preset, home.options["dir"], home.sources["dir"]) == ("home", "/home", "preset home")
-    one, other = (choose_predictor(plugins, f"argued:{text}", {}) for text in ("/a/run", "/b/run"))
-    assert (one.options["dir"], other.options["dir"]) == ("/a/run", "/b/run")
-    assert one.preset.startswith("run-") and other.preset.startswith("run-") and one.preset != other.preset
+    first, second = (choose_predictor(plugins, f"argued:{text}", {}) for text in ("/a/run", "/b/run"))
+    assert (first.options["dir"], second.options["dir"]) == ("/a/run", "/b/run")
+    assert first.preset.startswith("run-") and second.preset.startswith("run-") and first.preset != second.preset
 
 
 @pytest.mark.parametrize(
@@ -291,27 +291,27 @@ def test_the_root_is_the_named_one_then_the_bare_one_then_the_file_then_the_envi
     for root in roots.values():
         (root / "rooted").mkdir(parents=True)
 
-    def found(given):
-        return open_protocol_dataset(plugins, protocol("rooted"), given).root
+    def root_of(named):
+        return open_protocol_dataset(plugins, protocol("rooted"), named).root
 
     with pytest.raises(DataError, match=r"'rooted' needs its folder: --data-root rooted=DIR\. Get it from example.org"):
-        found({"other": roots["flag"]})
+        root_of({"other": roots["flag"]})
     monkeypatch.setenv("VPBENCH_DATA", str(roots["env"]))
-    assert found({}) == roots["env"] / "rooted"
+    assert root_of({}) == roots["env"] / "rooted"
     (tmp_path / "config.toml").write_text(f"[data-roots]\nrooted = '{roots['file']}'\n")
-    assert found({}) == roots["file"]
-    assert found({"": roots["bare"]}) == roots["bare"]
-    assert found({"": roots["bare"], "rooted": roots["flag"]}) == roots["flag"]
+    assert root_of({}) == roots["file"]
+    assert root_of({"": roots["bare"]}) == roots["bare"]
+    assert root_of({"": roots["bare"], "rooted": roots["flag"]}) == roots["flag"]
 
 
-@pytest.mark.parametrize("where", ["flag", "file"])
-def test_a_tilde_is_the_home_folder(plugins, tmp_path, monkeypatch, where):
+@pytest.mark.parametrize("source", ["flag", "file"])
+def test_a_tilde_is_the_home_folder(plugins, tmp_path, monkeypatch, source):
     """A shell leaves it in ``--data-root rooted=~/data``."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "data").mkdir()
-    (tmp_path / "config.toml").write_text("[data-roots]\nrooted = '~/data'\n" if where == "file" else "")
-    given = {"rooted": Path("~/data")} if where == "flag" else {}
-    assert open_protocol_dataset(plugins, protocol("rooted"), given).root == tmp_path / "data"
+    (tmp_path / "config.toml").write_text("[data-roots]\nrooted = '~/data'\n" if source == "file" else "")
+    named = {"rooted": Path("~/data")} if source == "flag" else {}
+    assert open_protocol_dataset(plugins, protocol("rooted"), named).root == tmp_path / "data"
 
 
 def test_a_root_that_is_not_there_fails_and_says_where_to_get_it(plugins, tmp_path):
@@ -357,13 +357,13 @@ def test_a_protocol_is_a_name_or_a_file(plugins, tmp_path):
 def test_annotators_are_for_a_modality_that_they_give(plugins):
     (chosen,) = choose_annotators(plugins, {"flow": "still"}, {}).values()
     assert json.loads(chosen.describe()) == {"fingerprint": chosen.fingerprint, "name": "still", "options": {}}
-    for wanted, message in {
+    for modality, message in {
         "flwo": "annotator flwo=still: the annotator 'still' gives flow",
         "frames": r"'frames' cannot be annotated",
         "semantics": r"annotator semantics=still: the annotator 'still' gives flow",
     }.items():
         with pytest.raises(UsageError, match=message):
-            choose_annotators(plugins, {wanted: "still"}, {})
+            choose_annotators(plugins, {modality: "still"}, {})
     with pytest.raises(UsageError, match=r"there is no annotator 'dsi'"):
         choose_annotators(plugins, {"flow": "dsi"}, {})
 

@@ -214,10 +214,10 @@ HIDING = {
 @pytest.mark.slow
 @pytest.mark.parametrize("make", HIDING.values(), ids=HIDING)
 def test_a_difference_shows_wherever_it_hides(make):
-    one, again, other = fingerprint(make(1.0)), fingerprint(make(1.0)), fingerprint(make(0.2))
-    assert (one.unproven, other.unproven) == ("", "")
-    assert one == again
-    assert one != other
+    first, second, different = fingerprint(make(1.0)), fingerprint(make(1.0)), fingerprint(make(0.2))
+    assert (first.unproven, different.unproven) == ("", "")
+    assert first == second
+    assert first != different
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_the_mode_the_device_and_untouched_globals_do_not_count():
     assert fingerprint(holding(device=torch.device("cpu"))) == fingerprint(holding(device=torch.device("meta")))
     space = {"Plain": Plain, "unused": 1}
     exec("class Typed(Plain):\n    pass\n", space)
-    one = fingerprint(space["Typed"]())
+    first = fingerprint(space["Typed"]())
     space["unused"] = 2
-    assert fingerprint(space["Typed"]()) == one
+    assert fingerprint(space["Typed"]()) == first
 
 
 def test_an_object_may_vouch_for_its_values_but_not_for_its_code_and_weights():
@@ -262,12 +262,12 @@ def test_an_object_may_vouch_for_its_values_but_not_for_its_code_and_weights():
         def fingerprint(self):
             return self.text
 
-    one = fingerprint(Vouching("a"))
-    assert one.unproven == ""
-    assert fingerprint(Vouching("a")) == one
-    assert fingerprint(Vouching("b")) != one
-    assert fingerprint(Vouching("a", weight=0.2)) != one
-    assert fingerprint(type("Other", (Vouching,), {"predict": lambda self: 1})("a")) != one
+    first = fingerprint(Vouching("a"))
+    assert first.unproven == ""
+    assert fingerprint(Vouching("a")) == first
+    assert fingerprint(Vouching("b")) != first
+    assert fingerprint(Vouching("a", weight=0.2)) != first
+    assert fingerprint(type("Other", (Vouching,), {"predict": lambda self: 1})("a")) != first
 
 
 def test_an_object_that_raises_when_it_is_looked_at_proves_nothing():
@@ -390,9 +390,9 @@ def test_every_first_party_predictor_and_metric_is_proven_and_the_same_in_every_
     chosen = {name: choose_predictor(plugins, name, {}) for name in names}
     metrics = choose_metrics(plugins, [entry.name for entry in plugins.of("metric")], "cpu")
     prints = {name: fingerprint(metric) for name, metric in metrics.items()}
-    assert [name for name, one in chosen.items() if one.unproven] == []
-    assert [name for name, one in prints.items() if one.unproven] == []
-    assert len({one.sha256 for one in prints.values()}) == len(prints)
+    assert [name for name, print_ in chosen.items() if print_.unproven] == []
+    assert [name for name, print_ in prints.items() if print_.unproven] == []
+    assert len({print_.sha256 for print_ in prints.values()}) == len(prints)
 
 
 @pytest.mark.slow

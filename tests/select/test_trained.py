@@ -226,8 +226,8 @@ class TestAdaptStateDict:
         record = WeightsRecord(predictor="adapts", options={"hidden": 8})
         chosen = load(plugins, published, text="adapts:wide", name="adapts")
         save_trained(tmp_path / "ours.safetensors", chosen.value, record)
-        again = load(plugins, tmp_path / "ours.safetensors", text="adapts", name="adapts")
-        assert again.fingerprint == chosen.fingerprint
+        reloaded = load(plugins, tmp_path / "ours.safetensors", text="adapts", name="adapts")
+        assert reloaded.fingerprint == chosen.fingerprint
 
     def test_what_does_not_fit_after_it_is_named(self, plugins, published, tmp_path):
         tensors = load_file(published) | {"layer9/bias": torch.ones(1)}

@@ -75,7 +75,7 @@ def test_a_file_of_the_root(root):
 
 @given(st.lists(st.integers(0, 60), unique=True).map(sorted))
 def test_evenly_changes_no_number(numbers):
-    found = evenly(numbers)
-    assert list(found) == numbers
+    spaced = evenly(numbers)
+    assert list(spaced) == numbers
     gaps = {b - a for a, b in pairwise(numbers)}
-    assert isinstance(found, range) == (len(gaps) <= 1 and bool(numbers))
+    assert isinstance(spaced, range) == (len(gaps) <= 1 and bool(numbers))

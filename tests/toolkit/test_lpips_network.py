@@ -71,8 +71,8 @@ def test_a_download_keeps_the_convolutions_in_the_cache(cache, whole, tensors, m
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, path, **kwargs: whole.rename(path))
     lpips_network()
     assert [path.name for path in (cache / "weights").iterdir()] == [CONVOLUTIONS]
-    kept = load_file(cache / "weights" / CONVOLUTIONS)
-    assert kept.keys() == tensors.keys() and all(torch.equal(kept[name], tensors[name]) for name in tensors)
+    cached = load_file(cache / "weights" / CONVOLUTIONS)
+    assert cached.keys() == tensors.keys() and all(torch.equal(cached[name], tensors[name]) for name in tensors)
     lpips_network()  # without a second download: its source is gone
 
 

@@ -147,9 +147,9 @@ class TestVideoReader:
     @pytest.mark.parametrize("name", REAL_COUNTS)
     def test_equals_opencv_on_real_videos(self, shared: Path, name: str) -> None:
         path = shared / "data" / name
-        given = VideoReader(path).read(range(5, 60))
-        assert given.dtype == np.uint8
-        np.testing.assert_array_equal(given, opencv_frames(path, 60)[5:])
+        frames = VideoReader(path).read(range(5, 60))
+        assert frames.dtype == np.uint8
+        np.testing.assert_array_equal(frames, opencv_frames(path, 60)[5:])
 
     @given(
         windows=st.lists(st.lists(st.integers(0, 29), min_size=1, max_size=8, unique=True).map(sorted), max_size=6),

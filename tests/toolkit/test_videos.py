@@ -188,9 +188,9 @@ class TestDamage:
                     count += 1
             return count
 
-        found = refused()
+        reported = refused()
         monkeypatch.setattr(decoding, "_ERROR_DETECTION", {})
-        assert found > refused()
+        assert reported > refused()
 
     @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi", "a.gif"])
     @pytest.mark.parametrize("share", [0.6, 0.97])

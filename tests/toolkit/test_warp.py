@@ -37,8 +37,8 @@ def test_equals_torchs_sampler(x, y, seed):
     image, jitter = noise(2, 3, 7, 9, seed=seed), noise(2, 2, 7, 9, seed=seed + 1)
     at = grid(jitter) + constant(x, y, 7, 9) + jitter
     scaled = torch.stack([at[:, 0] * 2 / 8 - 1, at[:, 1] * 2 / 6 - 1], dim=-1)
-    theirs = torch.nn.functional.grid_sample(image, scaled, padding_mode="border", align_corners=True)
-    torch.testing.assert_close(sample(image, at), theirs, atol=1e-5, rtol=0)
+    expected = torch.nn.functional.grid_sample(image, scaled, padding_mode="border", align_corners=True)
+    torch.testing.assert_close(sample(image, at), expected, atol=1e-5, rtol=0)
 
 
 def test_labels_are_never_blended():

@@ -29,14 +29,14 @@ def _fresh(cache, monkeypatch):
 
 @pytest.fixture
 def offline(monkeypatch):
-    asked = []
+    requests = []
 
     def refuse(request, **kwargs):
-        asked.append(request)
+        requests.append(request)
         raise urllib.error.URLError("no network in tests")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    return asked
+    return requests
 
 
 @pytest.fixture
@@ -110,30 +110,30 @@ class TestDownload:
     """From file:// addresses: everything but the wire."""
 
     def test_it_is_announced_kept_in_the_cache_and_not_repeated(self, cache, tmp_path, capsys):
-        there = published(tmp_path / "there", {"w": torch.ones(2)})
-        path = weights.obtain(there.as_uri())
-        assert path == cache / "weights" / there.name
-        assert path.read_bytes() == there.read_bytes()
+        source = published(tmp_path / "there", {"w": torch.ones(2)})
+        path = weights.obtain(source.as_uri())
+        assert path == cache / "weights" / source.name
+        assert path.read_bytes() == source.read_bytes()
         assert list((cache / "weights").iterdir()) == [path]
         printed = capsys.readouterr()
-        assert printed.err.startswith(f"downloading {there.name} (once) to {cache / 'weights'}")
+        assert printed.err.startswith(f"downloading {source.name} (once) to {cache / 'weights'}")
         assert printed.out == ""
-        there.unlink()
-        assert weights.obtain(there.as_uri()) == path
+        source.unlink()
+        assert weights.obtain(source.as_uri()) == path
         assert capsys.readouterr().err == ""
 
     def test_a_wrong_hash_leaves_nothing(self, cache, tmp_path):
-        there = tmp_path / "net-12345678.pth"
-        there.write_bytes(b"not that")
+        source = tmp_path / "net-12345678.pth"
+        source.write_bytes(b"not that")
         with pytest.raises(weights.MissingWeightsError, match=r"its download failed \(invalid hash value"):
-            weights.obtain(there.as_uri())
+            weights.obtain(source.as_uri())
         assert list((cache / "weights").iterdir()) == []
 
     def test_a_cache_that_cannot_be_written(self, cache, tmp_path):
-        there = published(tmp_path / "there", {"w": torch.ones(2)})
+        source = published(tmp_path / "there", {"w": torch.ones(2)})
         cache.write_text("a file, not a folder")
         with pytest.raises(weights.MissingWeightsError, match="its download failed"):
-            weights.obtain(there.as_uri())
+            weights.obtain(source.as_uri())
 
 
 class TestRead:

@@ -76,16 +76,16 @@ class Innocent:
 Change = Callable[[Path, object], None]
 
 
-def bare_pickle(path, thing):
-    path.write_bytes(pickle.dumps(thing))
+def bare_pickle(path, value):
+    path.write_bytes(pickle.dumps(value))
 
 
 def added(*keys: str) -> Change:
-    def change(path, thing):
+    def change(path, value):
         content = inner = torch.load(path, weights_only=True)
         for key in keys[:-1]:
             inner = inner[key]
-        inner[keys[-1]] = thing
+        inner[keys[-1]] = value
         torch.save(content, path)
 
     return change
@@ -93,8 +93,8 @@ def added(*keys: str) -> Change:
 
 CHANGES = {
     "bare pickle": bare_pickle,
-    "alone": lambda path, thing: torch.save(thing, path),
-    "old format": lambda path, thing: torch.save(thing, path, _use_new_zipfile_serialization=False),
+    "alone": lambda path, value: torch.save(value, path),
+    "old format": lambda path, value: torch.save(value, path, _use_new_zipfile_serialization=False),
     "beside the rest": added("more"),
     "in the weights": added("state_dict", "more"),
     "in the loops": added("loops", "more"),
@@ -221,13 +221,13 @@ def test_a_stage_may_keep_data(train, tmp_path, monkeypatch):
     from toy_trainable import Fit
 
     data = {"epoch": 1, "scores": [0.5, None], "names": ("a", {"b"}), "mean": torch.zeros(3), "flag": True}
-    seen = []
+    values = []
     monkeypatch.setattr(Fit, "on_save_checkpoint", lambda self, checkpoint: checkpoint.update(own=data))
-    monkeypatch.setattr(Fit, "on_load_checkpoint", lambda self, checkpoint: seen.append(checkpoint["own"]))
+    monkeypatch.setattr(Fit, "on_load_checkpoint", lambda self, checkpoint: values.append(checkpoint["own"]))
     monkeypatch.setenv("KILL_SIGNAL", "SIGINT")
     monkeypatch.setenv("KILL_AFTER", "8")
     with pytest.raises(Stopped):
         train()
     monkeypatch.delenv("KILL_AFTER")
     train()
-    assert str(seen) == str([data])
+    assert str(values) == str([data])

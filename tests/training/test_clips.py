@@ -74,10 +74,14 @@ def short(name, length):
 
 def test_the_order_and_the_windows_follow_from_seed_stage_and_epoch_alone():
     sequences = [vpbench.SequenceInfo(f"s{i}", range(30)) for i in range(8)]
-    again = [clips(sequences, seed=3).draw(1, 5) for _ in range(2)]
-    assert again[0] == again[1]
-    others = [clips(sequences, seed=4).draw(1, 5), clips(sequences, seed=3).draw(2, 5), clips(sequences, 3).draw(1, 6)]
-    assert all(other != again[0] for other in others)
+    repeats = [clips(sequences, seed=3).draw(1, 5) for _ in range(2)]
+    assert repeats[0] == repeats[1]
+    variants = [
+        clips(sequences, seed=4).draw(1, 5),
+        clips(sequences, seed=3).draw(2, 5),
+        clips(sequences, 3).draw(1, 6),
+    ]
+    assert all(variant != repeats[0] for variant in variants)
     starts = Counter(ref.frames[0] for epoch in range(100) for ref in clips(sequences).draw(1, epoch))
     assert set(starts) == set(range(26)), "every window is drawn, the last one too"
     assert max(starts.values()) < 2 * min(starts.values()), "none far more often than another"
@@ -85,9 +89,9 @@ def test_the_order_and_the_windows_follow_from_seed_stage_and_epoch_alone():
 
 def test_a_protocol_may_name_the_clips_of_an_epoch():
     sequences = [vpbench.SequenceInfo(f"s{i}", range(5)) for i in range(10)]
-    fewer, more = (clips(sequences, training=f"clips = {n}").draw(1, 0) for n in (4, 25))
+    fewer, repeated = (clips(sequences, training=f"clips = {n}").draw(1, 0) for n in (4, 25))
     assert len({ref.sequence for ref in fewer}) == 4
-    assert sorted(Counter(ref.sequence for ref in more).values()) == [2] * 5 + [3] * 5
+    assert sorted(Counter(ref.sequence for ref in repeated).values()) == [2] * 5 + [3] * 5
 
 
 def test_training_sequences_that_are_all_too_short():
@@ -161,7 +165,7 @@ def test_a_store_for_training_covers_every_frame_and_every_pair_of_sampled_frame
     window = {"frame_step": 3}
     manifest = training_manifest(protocol(**window), dataset(count=2, length=20))
     pairs = {(c.sequence, a, b) for c in manifest.clips for a, b in zip(c.frames, c.frames[1:], strict=False)}
-    found = TrainingClips.of(protocol(**window), dataset(count=2, length=20).sequences("train"), 0)
-    drawn = [ref for epoch in range(200) for ref in found.draw(1, epoch)]
+    training_clips = TrainingClips.of(protocol(**window), dataset(count=2, length=20).sequences("train"), 0)
+    drawn = [ref for epoch in range(200) for ref in training_clips.draw(1, epoch)]
     assert {(r.sequence, a, b) for r in drawn for a, b in zip(r.frames, r.frames[1:], strict=False)} == pairs
     assert {f for c in manifest.clips if c.sequence == "train/000" for f in c.frames} == set(range(20))

@@ -27,8 +27,8 @@ def loader(*, rank=0, stage=1, seed=0, training=None, **options):
     return serving
 
 
-def served(made, epochs=1):
-    return [batch for _ in range(epochs) for batch in made]
+def served(source, epochs=1):
+    return [batch for _ in range(epochs) for batch in source]
 
 
 def prints(batches):
@@ -54,18 +54,18 @@ def test_any_position_can_be_gone_on_from(workers):
 
 
 def test_what_workers_have_read_ahead_is_not_counted():
-    made = loader(workers=2)
-    batches = iter(made)
+    source = loader(workers=2)
+    batches = iter(source)
     next(batches), next(batches)
-    assert made.state_dict() == {"served": 2}
+    assert source.state_dict() == {"served": 2}
     batches.close()
 
 
 def test_ranks_share_the_batch_of_one_process():
-    alone = served(loader(batch_size=4))
+    expected = served(loader(batch_size=4))
     ranks = [served(loader(batch_size=2, world=2, rank=rank)) for rank in (0, 1)]
-    assert len(alone) == len(ranks[0]) == len(ranks[1])
-    for whole, *parts in zip(alone, *ranks, strict=True):
+    assert len(expected) == len(ranks[0]) == len(ranks[1])
+    for whole, *parts in zip(expected, *ranks, strict=True):
         pairs = zip(*(part.context.clips for part in parts), strict=True)
         assert whole.context.clips == tuple(clip for pair in pairs for clip in pair)
         seeds = {c: g.initial_seed() for p in parts for c, g in zip(p.context.clips, p.generators, strict=True)}
@@ -73,8 +73,8 @@ def test_ranks_share_the_batch_of_one_process():
 
 
 def test_generators_differ_by_seed_stage_step_and_clip():
-    made = [served(loader(seed=s, stage=t, training={"clips": 22}))[:2] for s, t in ((0, 1), (1, 1), (0, 2))]
-    seeds = [g.initial_seed() for batches in made for batch in batches for g in batch.generators]
+    runs = [served(loader(seed=s, stage=t, training={"clips": 22}))[:2] for s, t in ((0, 1), (1, 1), (0, 2))]
+    seeds = [g.initial_seed() for batches in runs for batch in batches for g in batch.generators]
     assert len(set(seeds)) == len(seeds) == 12
 
 
@@ -142,16 +142,18 @@ def test_an_error_of_the_data_reaches_the_user(workers):
 def test_clips_of_different_sizes_cannot_be_in_one_batch(monkeypatch):
     read = toys.Toy.read
 
-    def other(self, sequence, frames, modality):
+    def read_smaller(self, sequence, frames, modality):
         return read(self, sequence, frames, modality)[:, : 12 if sequence.endswith("3") else 16]
 
-    monkeypatch.setattr(toys.Toy, "read", other)
+    monkeypatch.setattr(toys.Toy, "read", read_smaller)
     with pytest.raises(vpbench.DataError, match="clips of 12x24 and of 16x24 cannot be in one batch: give"):
         served(loader())
     assert len(served(loader(batch_size=1))) == 11
 
 
 def test_pixels_are_the_protocols():
-    made = loader()
-    made._source = ClipSource(made._source.dataset, "toy", (Resize(op="resize", size=(8, 12)),), ALL, frozenset(), {})
-    assert next(iter(made)).future.frames.shape == (2, 3, 3, 8, 12)
+    batches = loader()
+    batches._source = ClipSource(
+        batches._source.dataset, "toy", (Resize(op="resize", size=(8, 12)),), ALL, frozenset(), {}
+    )
+    assert next(iter(batches)).future.frames.shape == (2, 3, 3, 8, 12)

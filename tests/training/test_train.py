@@ -71,10 +71,10 @@ def start(protocol, out, predictor="learner", env=(), **settings):
 
 def files(weights, *, of_stages=True):
     """The tensors of a training's every file of weights, as bytes."""
-    found = weights.parent.rglob("weights.safetensors") if of_stages else [weights]
+    paths = weights.parent.rglob("weights.safetensors") if of_stages else [weights]
     return {
         f"{path.relative_to(weights.parent)}:{name}": tensor.numpy().tobytes()
-        for path in found
+        for path in paths
         for name, tensor in load_file(path).items()
     }
 
@@ -121,16 +121,16 @@ def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path,
     assert process.returncode == 0, process.stderr
     assert "distributed" not in process.stderr, "Lightning keeps to itself what every process would say"
     (path,) = tmp_path.glob("two/training/toy/learner/*/weights.safetensors")
-    alone = train(keep="last", recipe={"steps": 5, "batch_size": 4})
-    one, two = load_file(alone), load_file(path)
-    scores = [open_trained(p).record.stages[0].kept.scores["mse"] for p in (alone, path)]
+    single = train(keep="last", recipe={"steps": 5, "batch_size": 4})
+    first, second = load_file(single), load_file(path)
+    scores = [open_trained(p).record.stages[0].kept.scores["mse"] for p in (single, path)]
     assert scores[0] == pytest.approx(scores[1], rel=1e-6)
-    assert set(one) == set(two)
+    assert set(first) == set(second)
     fresh = choose_predictor(load_plugins(PLUGINS), "learner", {}).value.state_dict()
-    for name in one:
-        assert one[name].dtype == torch.float64
-        assert (one[name] - fresh[name]).abs().max() > 1e-3, "it has learned"
-        assert (one[name] - two[name]).abs().max() < 1e-8
+    for name in first:
+        assert first[name].dtype == torch.float64
+        assert (first[name] - fresh[name]).abs().max() > 1e-3, "it has learned"
+        assert (first[name] - second[name]).abs().max() < 1e-8
 
 
 @pytest.mark.slow
@@ -146,9 +146,9 @@ def test_stopped_and_moved_it_goes_on_where_it_lies(train, tmp_path, monkeypatch
     monkeypatch.delenv("KILL_AFTER")
     (tmp_path / "out").rename(tmp_path / "elsewhere")
     moved = train(out="elsewhere", **diverges)
-    kept = [open_trained(path).record.stages[0].kept for path in (undisturbed, moved)]
-    assert kept[0] == kept[1]
-    assert kept[0].epoch == (3 if keep == "last" else 1)
+    records = [open_trained(path).record.stages[0].kept for path in (undisturbed, moved)]
+    assert records[0] == records[1]
+    assert records[0].epoch == (3 if keep == "last" else 1)
     assert files(moved) == files(undisturbed)
     assert not (tmp_path / "out").exists()
 
@@ -196,17 +196,17 @@ def test_one_process_trains_in_a_folder(train, protocol, tmp_path):
     with pytest.raises(vpbench.PredictorError):
         train("out-of-memory")  # leaves a folder
     (folder,) = tmp_path.glob("out/training/toy/out-of-memory/*")
-    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True) as other:
-        worker = int(other.stdout.readline())
+    with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True) as holder:
+        worker = int(holder.stdout.readline())
         try:
             with pytest.raises(vpbench.UsageError, match=f"another process trains in {folder}: wait until it ends"):
                 train("out-of-memory")
-            other.kill()
-            other.wait()
+            holder.kill()
+            holder.wait()
             with pytest.raises(vpbench.PredictorError, match="out of memory"):
                 train("out-of-memory")
         finally:
-            other.kill()
+            holder.kill()
             os.kill(worker, signal.SIGKILL)
 
 
@@ -228,8 +228,8 @@ def test_two_stages_one_after_another_and_resumed_within_the_second(train, proto
     assert files(first) == files(undisturbed)
     stages = open_trained(first).record.stages
     assert [(s.name, s.steps) for s in stages] == [("Fit", 6), ("ByHand", 4)]
-    one, two = (load_file(first.parent / f"stage{i}" / "weights.safetensors") for i in (1, 2))
-    assert all(not torch.equal(one[name], two[name]) for name in one)
+    first_stage, second_stage = (load_file(first.parent / f"stage{i}" / "weights.safetensors") for i in (1, 2))
+    assert all(not torch.equal(first_stage[name], second_stage[name]) for name in first_stage)
     attempts = {path.relative_to(first.parent).as_posix() for path in first.parent.glob("stage*/logs/*")}
     assert attempts == {"stage1/logs/attempt1", "stage2/logs/attempt1", "stage2/logs/attempt2"}
 
@@ -261,8 +261,8 @@ def test_the_file_says_what_it_is(train, plugins, protocol):
     assert stage["recipe"] == {**recipe, "accumulate": 1, "clip": None}
     assert set(stage["kept"]["scores"]) == {"mse", "ssim"}
     assert about["started_from"] is None
-    again = train(recipe={"epochs": 1}, options={"learner": {"weights": str(weights)}})
-    assert open_trained(again).record.started_from == open_trained(weights).sha256
+    continued = train(recipe={"epochs": 1}, options={"learner": {"weights": str(weights)}})
+    assert open_trained(continued).record.started_from == open_trained(weights).sha256
 
 
 @pytest.mark.slow
@@ -273,11 +273,11 @@ def test_weights_remember_the_sequences_of_those_that_they_started_from(train, t
 
     def started_from(name, about):
         save_file(tensors, tmp_path / name, metadata={"vpbench": json.dumps(about)} if about else None)
-        given = {"learner": {"weights": str(tmp_path / name)}}
-        return open_trained(train(recipe={"epochs": 1}, out=name.partition(".")[0], options=given))
+        options = {"learner": {"weights": str(tmp_path / name)}}
+        return open_trained(train(recipe={"epochs": 1}, out=name.partition(".")[0], options=options))
 
-    other = {"predictor": "learner", "clips": {"sequences": ["0" * 16]}}
-    assert started_from("other.safetensors", other).sequences == trained_on | {"0" * 16}
+    metadata = {"predictor": "learner", "clips": {"sequences": ["0" * 16]}}
+    assert started_from("other.safetensors", metadata).sequences == trained_on | {"0" * 16}
     # Of unknown origin: nobody knows what they saw, whatever they are trained on afterwards.
     unknown = started_from("unknown.safetensors", None)
     assert unknown.sequences is None
@@ -317,15 +317,17 @@ def test_the_validation_scores_are_those_of_run(train, plugins, protocol, tmp_pa
 
     weights = train(recipe={"epochs": 1})
     value = vpbench.Protocol.read(protocol)
-    _, held, _ = split_sequences(value, open_protocol_dataset(plugins, value, {}))
+    _, held_out, _ = split_sequences(value, open_protocol_dataset(plugins, value, {}))
     text = protocol.read_text().replace("[sampling]", 'split = "train"\n[sampling]')
     on_train = tmp_path / "train.toml"
     on_train.write_text(text)
     result = vpbench.evaluate(
         "learner", on_train, plugins=plugins, out=tmp_path / "r", options={"learner": {"weights": str(weights)}}
     )
-    rows = [r for r in result.rows() if r["clip"].partition("@")[0] in {s.name for s in held} and r["metric"] == "mse"]
-    assert len(held) == 1
+    rows = [
+        r for r in result.rows() if r["clip"].partition("@")[0] in {s.name for s in held_out} and r["metric"] == "mse"
+    ]
+    assert len(held_out) == 1
     scores = open_trained(weights).record.stages[0].kept.scores["mse"]
     assert [r["value"] for r in rows] == pytest.approx(scores, rel=1e-9)
     assert result.training == "overlap"
@@ -372,8 +374,8 @@ def test_an_annotator_supplies_what_it_learns_from(train, plugins, protocol):
     assert json.loads(open_trained(weights).record.annotators["flow"])["name"] == "dis"
     value = vpbench.Protocol.read(protocol)
     dataset, dis = open_protocol_dataset(plugins, value, {}), choose_annotators(plugins, {"flow": "dis"}, {})["flow"]
-    own, manifest, quiet = training_protocol(value), training_manifest(value, dataset), lambda count, total: None
-    prepare_annotations(own, prepare(own, dataset, manifest, ["frames"], quiet), manifest, dis, quiet)
+    plan, manifest, quiet = training_protocol(value), training_manifest(value, dataset), lambda count, total: None
+    prepare_annotations(plan, prepare(plan, dataset, manifest, ["frames"], quiet), manifest, dis, quiet)
     assert files(train("follows-flow", out="prepared", **settings)) == files(weights)
 
 
@@ -391,10 +393,10 @@ def test_compiled_it_learns_the_same(train, monkeypatch):
     plain, compiled = train(out="plain", **settings), train(out="compiled", compile=True, **settings)
     assert traced
     assert [open_trained(path).record.compiled for path in (plain, compiled)] == [False, True]
-    one, two = load_file(plain), load_file(compiled)
-    assert one.keys() == two.keys()
-    for name in one:
-        torch.testing.assert_close(one[name], two[name])
+    eager, fast = load_file(plain), load_file(compiled)
+    assert eager.keys() == fast.keys()
+    for name in eager:
+        torch.testing.assert_close(eager[name], fast[name])
 
 
 @pytest.mark.slow
@@ -418,17 +420,17 @@ def test_logs_and_pictures(train):
 def test_losses_are_in_the_log_while_it_trains(train, tmp_path, monkeypatch):
     from toy_trainable import Fit
 
-    step, found = Fit.training_step, []
+    step, logged = Fit.training_step, []
 
     def looking(self, batch, index):
         if batch.step == 10:
-            found.extend(tmp_path.glob("out/**/metrics.csv"))
-            found.extend(csv.DictReader(found[0].open()))
+            logged.extend(tmp_path.glob("out/**/metrics.csv"))
+            logged.extend(csv.DictReader(logged[0].open()))
         return step(self, batch, index)
 
     monkeypatch.setattr(Fit, "training_step", looking)
     train(recipe={"epochs": 1, "batch_size": 2}, minutes=5)
-    assert [(row["step"], float(row["train/loss"]) > 0) for row in found[1:]] == [("10", True)]
+    assert [(row["step"], float(row["train/loss"]) > 0) for row in logged[1:]] == [("10", True)]
 
 
 @pytest.mark.slow
@@ -453,9 +455,9 @@ def test_a_loss_of_one_process_that_is_not_a_number_stops_both(protocol, tmp_pat
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "NAN_AT": str(at), "NAN_RANK": "1", "KILL_AFTER": "-1"}
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert process.returncode == 1, process.stderr
-    said = [line for line in process.stderr.splitlines() if line.startswith("vpbench: ")]
-    assert len(said) == 1, process.stderr
-    assert f"the loss is nan at batch {at + 1}: training stops" in said[0]
+    messages = [line for line in process.stderr.splitlines() if line.startswith("vpbench: ")]
+    assert len(messages) == 1, process.stderr
+    assert f"the loss is nan at batch {at + 1}: training stops" in messages[0]
     assert "Traceback" not in process.stderr
     assert not list(tmp_path.glob("out/**/weights.safetensors"))
 
