@@ -27,7 +27,7 @@ BAR = 5.0
 """Percent."""
 PART = 256
 """Clips that are prepared where nothing is."""
-SAID = re.compile(r"(\d+) s of training, (\d+\.\d) % of it waiting for data")
+WAITING = re.compile(r"(\d+) s of training, (\d+\.\d) % of it waiting for data")
 
 
 def prepared_protocol(plugins: Plugins, folder: Path) -> vpbench.Protocol:
@@ -59,7 +59,7 @@ def measure(protocol: vpbench.Protocol, plugins: Plugins, out: Path, workers: in
         workers=workers,
         metrics=["mse"],
     )
-    (match,) = filter(None, map(SAID.search, lines))
+    (match,) = filter(None, map(WAITING.search, lines))
     return {"workers": workers, "seconds": int(match[1]), "percent_waiting": float(match[2])}
 
 

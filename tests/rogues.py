@@ -242,10 +242,10 @@ def writes_numpy(self, context, horizon, generators):
 
 @rogue()
 def writes_later(self, context, horizon, generators):
-    for tensor in getattr(self, "kept", ()):
+    for tensor in getattr(self, "references", ()):
         tensor.fill_(0.5)
     out = last(context, horizon)
-    self.kept = (context.frames, out)
+    self.references = (context.frames, out)
     return out
 
 
@@ -274,7 +274,7 @@ def unsettles(self, context, horizon, generators):
     return last(context, horizon)
 
 
-class Held:
+class Holding:
     """Modules in a list of a plain class, and in a list of a module."""
 
     info = vpbench.PredictorInfo()
@@ -288,7 +288,7 @@ class Held:
         return vpbench.Prediction(frames=self.outer.hidden[0](self.nets[0](last(context, horizon))))
 
 
-PREDICTORS["held"] = Held
+PREDICTORS["held"] = Holding
 
 
 class Swallows:

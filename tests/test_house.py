@@ -49,6 +49,22 @@ SHIPPED = [*HARNESS, *(path for root in ("plugins", "datasets") for path in sort
 FOR_PLUGINS = {"errors", "files", "names", "output", "paths", "plugin", "toolkit"}
 HEAVY = {"torch", "torchvision", "numpy", "cv2", "av", "pydantic", "jaxtyping", "lightning", "skimage", "PIL"}
 ALLOWED = {"provenance.py": {"lpips"}}  # there it is the name of a distribution, whose version is recorded
+FUNCTION_WORDS = set(
+    re.findall(
+        r"\w+",
+        """
+    again all alike alone any apart asked beside both done each every found given held here how instead its kept known
+    less likewise made mine more most none nor one other others otherwise ours own owned rest said seen shown some
+    stuff such taken that theirs there these thing things this those together told wanted what when where which who
+    whose why yours
+    """,
+    )
+)
+NAMED_SO = {
+    "vpbench/plugin/dataset.py": {"found"},  # a plugin passes it
+    "vpbench/select/weights_record.py": {"kept", "seen"},  # fields of published records
+    "plugins/vpbench_metrics/fused.py": {"_ONE"},  # the number
+}
 
 
 def string_literals(path: Path) -> set[str]:
@@ -132,6 +148,56 @@ def test_private_names_stay_in_their_module(path):
     attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) != "self"}
     private = {name for name in attributes if name.startswith("_") and not name.startswith("__")}
     assert not {name for name in private if f"self.{name}" not in source and f"def {name}(" not in source}
+
+
+def bound_names(tree: ast.AST) -> Iterator[str]:
+    """Yield every name that a module binds: variables, attributes, parameters, functions, classes and aliases."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name
+            case ast.arg(arg=name) | ast.alias(asname=str(name)) | ast.ExceptHandler(name=str(name)):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                yield name
+
+
+@pytest.mark.parametrize("folder", ["vpbench", "plugins", "datasets", "tests", "benchmarks"])
+def test_names_are_no_function_words(folder):
+    """A reader who lands in the middle of a function knows from its name what a variable holds."""
+    names = {
+        f"{relative(path)}: {name}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for name in set(bound_names(ast.parse(path.read_text()))) - NAMED_SO.get(relative(path), set())
+        if not name.startswith("__") and name.strip("_").lower() in FUNCTION_WORDS
+    }
+    assert not names
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "other = 1",
+        "a.other: int = 1",
+        "for a, *other in b: pass",
+        "[1 for other in a]",
+        "import a as other",
+        "def other(): pass",
+        "async def other(): pass",
+        "class other: pass",
+        "def a(*, other): pass",
+        "lambda *other: 1",
+        "def a(**other): pass",
+        "try: pass\nexcept A as other: pass",
+        "match a:\n    case [1, other]: pass",
+        "match a:\n    case [1, *other]: pass",
+        "match a:\n    case {1: 2, **other}: pass",
+    ],
+)
+def test_every_kind_of_binding_is_looked_at(source):
+    assert "other" in set(bound_names(ast.parse(source)))
 
 
 @pytest.mark.slow

@@ -208,7 +208,7 @@ def test_a_used_name_that_nobody_declares_is_warned_of(tmp_path, plugins, recwar
 
     words = "predictor 'driver2' uses 'capton', which no dataset or annotator declares: it predicts without; did you "
     with pytest.warns(VpbenchWarning) as caught:
-        vpbench.evaluate(Driver2(), protocol(), out=tmp_path, metrics=["mse"], plugins=plugins)
+        vpbench.evaluate(Driver2(), make_protocol(), out=tmp_path, metrics=["mse"], plugins=plugins)
     assert [str(warning.message) for warning in caught] == [words + "mean 'caption'?"]
 
     class Captions(Driver):

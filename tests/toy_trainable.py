@@ -17,7 +17,7 @@ def register_predictors(register):
     for name, predictor, trainer in (
         ("learner", "Learner", "fit"),
         ("adapts", "Adapts", "fit"),
-        ("other", "Other", "fit"),
+        ("other", "SetByProtocol", "fit"),
         ("breaks", "Learner", "fit_to_nan"),
         ("fails", "Learner", "fail"),
         ("follows-flow", "FollowsFlow", "fit_flow"),
@@ -68,7 +68,7 @@ def fail(predictor, protocol):
     raise RuntimeError(f"no stages on {protocol.name}")
 
 
-class Other(Learner):
+class SetByProtocol(Learner):
     @classmethod
     def protocol_options(cls, protocol):
         return {"hidden": protocol.sampling.context}
@@ -181,16 +181,16 @@ class ByHand(Fit):
     def __init__(self, model: Learner) -> None:
         super().__init__(model, vpbench.Recipe(steps=4, batch_size=4, learning_rate=1e-2))
         self.automatic_optimization = False
-        self.other = torch.nn.Conv2d(3, 1, 1).double()
+        self.second = torch.nn.Conv2d(3, 1, 1).double()
 
     def training_step(self, batch, index):
         for optimizer in self.optimizers():
             optimizer.zero_grad()
-            loss = super().training_step(batch, index) + self.other(batch.future.frames[:, 0].double()).square().mean()
+            loss = super().training_step(batch, index) + self.second(batch.future.frames[:, 0].double()).square().mean()
             self.manual_backward(loss)
             optimizer.step()
         return loss
 
     def configure_optimizers(self):
         rate = self.recipe.learning_rate
-        return [torch.optim.SGD(self.model.parameters(), rate), torch.optim.SGD(self.other.parameters(), rate)]
+        return [torch.optim.SGD(self.model.parameters(), rate), torch.optim.SGD(self.second.parameters(), rate)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 _LONGEST = 300
 """Characters of a plugin's exception text that a message quotes."""
-_MOST = 8
+_LIMIT = 8
 """Known names that a message prints."""
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 """Terminal control sequences: colours, cursor moves, window titles."""
@@ -61,10 +61,10 @@ def did_you_mean(name: str, names: Iterable[str], listing: str = "") -> str:
         return f"; did you mean {near[0]!r}?"
     if not choices:
         return "; there are none"
-    known = "; known: " + ", ".join(choices[:_MOST])
-    if len(choices) <= _MOST:
-        return known
-    return f"{known} and {len(choices) - _MOST} more" + (f" ({listing})" if listing else "")
+    text = "; known: " + ", ".join(choices[:_LIMIT])
+    if len(choices) <= _LIMIT:
+        return text
+    return f"{text} and {len(choices) - _LIMIT} more" + (f" ({listing})" if listing else "")
 
 
 def describe(error: BaseException) -> str:

@@ -97,8 +97,10 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
             try:
                 adapters[name].validate_python(value)
             except ValidationError:
-                wanted = _wanted(_hints(function)[name])
-                raise UsageError(f"{function.__name__}: {name} must be {wanted}, not {one_line(repr(value))}") from None
+                type_text = _type_text(_hints(function)[name])
+                raise UsageError(
+                    f"{function.__name__}: {name} must be {type_text}, not {one_line(repr(value))}"
+                ) from None
         return function(*args, **kwargs)
 
     return call
@@ -119,21 +121,21 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint) if has_config else TypeAdapter(hint, config=_CONFIG)
 
 
-def _wanted(hint: Any) -> str:
+def _type_text(hint: Any) -> str:
     """Return a type in words: ``int (1 or more) or None``, ``a list of str``."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return _wanted(arguments[0]) + _limits_text(arguments[1:])
+        return _type_text(arguments[0]) + _limits_text(arguments[1:])
     if origin in (Union, UnionType):
-        return " or ".join(map(_wanted, arguments))
+        return " or ".join(map(_type_text, arguments))
     if origin is Literal:
         return " or ".join(map(repr, arguments))
     if origin is tuple:
-        return f"a tuple ({', '.join(map(_wanted, arguments))})"
+        return f"a tuple ({', '.join(map(_type_text, arguments))})"
     if origin is Mapping:
-        return f"a mapping of {_wanted(arguments[0])} to {_wanted(arguments[1])}"
+        return f"a mapping of {_type_text(arguments[0])} to {_type_text(arguments[1])}"
     if origin is Sequence:
-        return f"a list of {_wanted(arguments[0])}"
+        return f"a list of {_type_text(arguments[0])}"
     return _WORDS.get(origin or hint) or str(hint.__name__)
 
 

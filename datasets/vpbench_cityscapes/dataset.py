@@ -21,7 +21,7 @@ from vpbench.toolkit.media import file_stamp, read_image, stack
 from vpbench_cityscapes.snippets import ANCHOR, LENGTH, cut, find_unclear
 
 _FRAMES, _LABELS = "leftImg8bit_sequence", "gtFine"
-_AGAIN = {
+_REMEDY = {
     _FRAMES: "unpack leftImg8bit_sequence_trainvaltest.zip again",
     _LABELS: "unpack gtFine_trainvaltest.zip there",
 }
@@ -134,14 +134,14 @@ class Cityscapes:
         split, drive = self._split_of[match["city"]], f"{match['city']}_{match['drive']}"
         if modality == "frames":
             paths = [self._path(_FRAMES, split, drive, number) for number in frames]
-            return stack([read_image(data_file(path, self._root, _AGAIN[_FRAMES])) for path in paths], sequence)
+            return stack([read_image(data_file(path, self._root, _REMEDY[_FRAMES])) for path in paths], sequence)
         if strange := [number for number in frames if number != first + ANCHOR]:
             raise DataError(
                 f"{sequence}: frame {strange[0]} has no labels: only the 20th of each snippet, here {first + ANCHOR}, "
                 f"is annotated; for the others add --annotate semantics=NAME"
             )
         paths = [self._path(_LABELS, split, drive, number) for number in frames]
-        return stack([_train_ids(data_file(path, self._root, _AGAIN[_LABELS])) for path in paths], sequence)
+        return stack([_train_ids(data_file(path, self._root, _REMEDY[_LABELS])) for path in paths], sequence)
 
     def check(self) -> Sequence[Finding]:
         """Compare the numbers of snippets, and with the option ``labels`` of annotations, with the official ones."""
@@ -185,16 +185,16 @@ class Cityscapes:
         missing = [number for number in range(first, first + LENGTH) if number not in present]
         if missing:
             path = self._path(_FRAMES, split, drive, missing[0])
-            return f"{path}: is missing ({len(numbers)} of the snippet's {LENGTH} frames are there); {_AGAIN[_FRAMES]}"
+            return f"{path}: is missing ({len(numbers)} of the snippet's {LENGTH} frames are there); {_REMEDY[_FRAMES]}"
         if self._labels and not labelled:
-            return f"{self._path(_LABELS, split, drive, first + ANCHOR)}: is missing; {_AGAIN[_LABELS]}"
+            return f"{self._path(_LABELS, split, drive, first + ANCHOR)}: is missing; {_REMEDY[_LABELS]}"
         return ""
 
     def _unclear(self, split: str, drive: str, before: int, after: int) -> str:
         first, last = (self._path(_FRAMES, split, drive, number) for number in (before, after))
         return (
             f"{first}: is missing, or {last}: is missing, so that where the snippets between them begin is unknown; "
-            f"{_AGAIN[_FRAMES]}, or {_AGAIN[_LABELS]}"
+            f"{_REMEDY[_FRAMES]}, or {_REMEDY[_LABELS]}"
         )
 
     def _nothing_found(self) -> str:
@@ -222,11 +222,11 @@ def _train_ids(path: Path) -> NDArray[np.uint8]:
     picture = read_image(path)
     ids = picture[..., 0]
     if not (ids[..., None] == picture).all():
-        raise DataError(f"{path}: is a coloured picture, not one of label ids; {_AGAIN[_LABELS]}")
+        raise DataError(f"{path}: is a coloured picture, not one of label ids; {_REMEDY[_LABELS]}")
     labels = _LOOKUP[ids]
     if (labels == _UNKNOWN).any():
         raise DataError(
             f"{path}: holds the label id {ids[labels == _UNKNOWN].min()}, which Cityscapes does not have (0 to "
-            f"{max(TRAIN_IDS)}); {_AGAIN[_LABELS]}"
+            f"{max(TRAIN_IDS)}); {_REMEDY[_LABELS]}"
         )
     return labels

@@ -20,7 +20,7 @@ _CAMERA = "image_2"
 _SCENES, _LENGTH = 200, 21
 _NAME = re.compile(r"(?P<folder>training|testing)/(?P<scene>000[01]\d\d)")
 _FRAME = re.compile(r"(000[01]\d\d)_(\d\d)\.png")
-_AGAIN = "unpack data_scene_flow_multiview.zip there"
+_REMEDY = "unpack data_scene_flow_multiview.zip there"
 
 INFO = DatasetInfo(
     modalities=("frames",),
@@ -83,7 +83,7 @@ class KittiFlow:
         if match is None:
             raise DataError(f"{sequence!r} is not the name of a scene, testing/000000 to testing/000199")
         paths = [self._path(match["folder"], match["scene"], number) for number in frames]
-        return stack([read_image(data_file(path, self._root, _AGAIN)) for path in paths], sequence)
+        return stack([read_image(data_file(path, self._root, _REMEDY)) for path in paths], sequence)
 
     def check(self) -> Sequence[Finding]:
         """Compare the numbers of scenes and frames of each split with the official ones."""
@@ -113,6 +113,6 @@ class KittiFlow:
         missing = [number for number in range(_LENGTH) if number not in numbers]
         if missing:
             path = self._path(_FOLDER[split], scene, missing[0])
-            problem = f"{path}: is missing ({len(numbers)} of the scene's {_LENGTH} frames are there); {_AGAIN}"
+            problem = f"{path}: is missing ({len(numbers)} of the scene's {_LENGTH} frames are there); {_REMEDY}"
             return SequenceInfo(name, evenly(numbers), problem)
         return SequenceInfo(name, evenly(numbers), stamp=stamp)

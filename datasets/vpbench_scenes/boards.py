@@ -42,7 +42,7 @@ class BoardDrawer:
         self.placed, self.number = placed, number
         self._boxes = boxes
         size = np.maximum(boxes[:, 1::2] - boxes[:, ::2], 0)
-        self._shown = (size.min(axis=1) > 0).tolist()
+        self._in_view = (size.min(axis=1) > 0).tolist()
         rows, columns = size.max(axis=0).tolist()
         self._rows, self._columns = np.arange(rows), np.arange(columns)
         self._chunk = max(_AT_ONCE // max(rows * columns, 1), 1)
@@ -53,7 +53,7 @@ class BoardDrawer:
 
     def draw(self, t: int, canvas: Canvas) -> None:
         """Draw frame t."""
-        if not self._shown[t]:
+        if not self._in_view[t]:
             return
         if t not in self._ready:
             self._ready = range(t, min(t + self._chunk, len(self._boxes)))

@@ -22,7 +22,7 @@ from vpbench_scenes.surfaces import World
 from vpbench_scenes.truth import Points, disocclusion_kinds, source, visible
 from vpbench_scenes.world import Variant, make_world
 
-_KEPT: Final = 4
+_CACHE_SIZE: Final = 4
 """Drawn clips that an instance keeps: one modality is read after another."""
 
 Side = Annotated[int, Field(ge=32, le=1024, multiple_of=2)]
@@ -181,7 +181,7 @@ class Scenes:
         split, index = self._parse(sequence)
         world = make_world(split, index, o.length, o.size, o.variant, o.branch, o.branch_at)
         self._drawn[sequence] = _Clip(world, render(world))
-        if len(self._drawn) > _KEPT:
+        if len(self._drawn) > _CACHE_SIZE:
             self._drawn.popitem(last=False)
         return self._drawn[sequence]
 

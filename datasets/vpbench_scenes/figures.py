@@ -68,8 +68,8 @@ def table(dataset: Scenes, clips: Sequence[str]) -> list[Figure]:
     figures = figures_of([observe(dataset, clip) for clip in clips])
     static = Options(size=(64, 96), variant="static", **_counts(dataset))
     figures += changing_area(Scenes(options=static), clips)
-    alike = Scenes(options=dataset.options.model_copy(update={"variant": "same-look"}))
-    gain = class_dynamics([observe(alike, clip) for clip in clips[: len(clips) // 2]])
+    uniform = Scenes(options=dataset.options.model_copy(update={"variant": "same-look"}))
+    gain = class_dynamics([observe(uniform, clip) for clip in clips[: len(clips) // 2]])
     figures.append(Figure("class dynamics where all classes look alike: gain", gain, ">=", 20.0, "%"))
     return [*figures, branching(dataset, clips[:8])]
 

@@ -91,14 +91,14 @@ class DeepLabV3:
         """
         self.options = options
         self.side = options.side if options.side is not None else 0 if options.weights else _TRAINED_SIDE
-        self._own = VOC21
+        self._native = VOC21
         if options.weights is not None:
-            self._own = _label_space(_classes(options.weights, options.backbone), options.weights)
-        label_space = self._own
+            self._native = _label_space(_classes(options.weights, options.backbone), options.weights)
+        label_space = self._native
         if options.into is not None:
-            if options.into not in self._own.into:
-                hint = did_you_mean(options.into, self._own.into)
-                raise UsageError(f"deeplabv3: {self._own.name!r} has no mapping into {options.into!r}{hint}")
+            if options.into not in self._native.into:
+                hint = did_you_mean(options.into, self._native.into)
+                raise UsageError(f"deeplabv3: {self._native.name!r} has no mapping into {options.into!r}{hint}")
             label_space = LABEL_SPACES[options.into]
         self.info = AnnotatorInfo(gives="semantics", label_space=label_space)
 
@@ -120,13 +120,13 @@ class DeepLabV3:
             DataError: the weights cannot be had.
         """
         path = self._file()
-        network = _network(self.options.backbone, len(self._own), path, weights.sha256(path))
+        network = _network(self.options.backbone, len(self._native), path, weights.sha256(path))
         frames = torch.from_numpy(window["frames"]).permute(0, 3, 1, 2)
         with inference():
             labels = torch.cat([_labels(network, frame, self.side) for frame in frames.split(1)]).numpy()
         if self.options.into is None:
             return labels
-        return np.array(self._own.into[self.options.into], dtype=np.uint8)[labels]
+        return np.array(self._native.into[self.options.into], dtype=np.uint8)[labels]
 
 
 def _labels(network: torch.nn.Module, frame: UInt8[Tensor, "1 3 h w"], side: int) -> UInt8[Tensor, "1 h w"]:

@@ -93,7 +93,9 @@ class LPIPS(ClipMean):
         """
         network = self.network()
         key = f"vpbench_metrics.lpips.{'scaled' if self.scaled else 'unscaled'}"
-        return comparison.cached(key, lambda: self._maps(network, comparison, comparison.future.cached(key, _Kept)))
+        return comparison.cached(
+            key, lambda: self._maps(network, comparison, comparison.future.cached(key, _FeatureCache))
+        )
 
     def network(self) -> lpips.LPIPS:
         """Return the network, one per device for all metrics (raises as :func:`lpips_network`)."""
@@ -103,7 +105,7 @@ class LPIPS(ClipMean):
                 _networks[key] = lpips_network().to(self.device, memory_format=torch.channels_last)
         return _networks[key]
 
-    def _maps(self, network: lpips.LPIPS, comparison: Comparison, cache: _Kept) -> list[Maps]:
+    def _maps(self, network: lpips.LPIPS, comparison: Comparison, cache: _FeatureCache) -> list[Maps]:
         predicted, true = comparison.frames
         clips, steps, _, height, width = true.shape
         count, at_once = clips * steps, max(1, _PIXELS_AT_ONCE // (height * width))
@@ -134,7 +136,7 @@ class PredRNNLPIPS(LPIPS):
 
 
 @dataclass
-class _Kept:
+class _FeatureCache:
     """Features of true frames, kept for the next predictor while they fit into a bounded memory."""
 
     features: dict[int, Features] = field(default_factory=dict)

@@ -22,7 +22,7 @@ from vpbench_metrics.regions import NEEDS, USES, region
 from vpbench_metrics.semantic import checked_labels, over_classes
 
 _EMPTY = Undefined("the region is empty")
-_WHERE = {
+_REGION_TEXTS = {
     "disoccluded": "pixels that show what the last context frame does not",
     "covisible": "pixels that show what the last context frame shows too",
     "moving": "pixels that move by themselves",
@@ -169,7 +169,7 @@ def _in_region(whole: type[ClipMean], region: str) -> type[_InRegion]:
         whole.info,
         name=f"{whole.info.name}/{region}",
         revision=1,
-        summary=f"{_NAMES[whole]} over {_WHERE[region]}",
+        summary=f"{_NAMES[whole]} over {_REGION_TEXTS[region]}",
         truth=(*NEEDS[region], *USES[region]),
     )
     members = {
@@ -195,8 +195,8 @@ def _by_class(whole: type[ClipMean]) -> type[_ByClass]:
 
 _NAMES = {MSE: "MSE", MAE: "MAE", PSNR: "PSNR", LPIPS: "spatial LPIPS"}
 
-MSEDisoccluded, MSECovisible, MSEMoving, MSEStatic = (_in_region(MSE, region) for region in _WHERE)
-MAEDisoccluded, MAECovisible, MAEMoving, MAEStatic = (_in_region(MAE, region) for region in _WHERE)
-PSNRDisoccluded, PSNRCovisible, PSNRMoving, PSNRStatic = (_in_region(PSNR, region) for region in _WHERE)
-LPIPSDisoccluded, LPIPSCovisible, LPIPSMoving, LPIPSStatic = (_in_region(LPIPS, region) for region in _WHERE)
+MSEDisoccluded, MSECovisible, MSEMoving, MSEStatic = (_in_region(MSE, region) for region in _REGION_TEXTS)
+MAEDisoccluded, MAECovisible, MAEMoving, MAEStatic = (_in_region(MAE, region) for region in _REGION_TEXTS)
+PSNRDisoccluded, PSNRCovisible, PSNRMoving, PSNRStatic = (_in_region(PSNR, region) for region in _REGION_TEXTS)
+LPIPSDisoccluded, LPIPSCovisible, LPIPSMoving, LPIPSStatic = (_in_region(LPIPS, region) for region in _REGION_TEXTS)
 MSEByClass, MAEByClass, PSNRByClass, LPIPSByClass = (_by_class(whole) for whole in _NAMES)

@@ -15,12 +15,12 @@ from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
 from vpbench.protocol.sampling import ClipRef
 
-EVERY = frozenset({"frames", "semantics", "flow", "disocclusion", "instances"})
+MODALITIES = frozenset({"frames", "semantics", "flow", "disocclusion", "instances"})
 CONTEXT = frozenset({"frames", "semantics", "flow"})
 REF = ClipRef("test/seq000", (1, 3, 5, 7, 9), 3, (1, 2))
 
 
-def make_source(dataset=None, context=CONTEXT, future=EVERY, annotators=None, pixels=()):
+def make_source(dataset=None, context=CONTEXT, future=MODALITIES, annotators=None, pixels=()):
     pixels = folders.make_protocol(2, pixels=pixels).pixels
     return ClipSource(dataset or toys.Toy(None, toys.Options()), "toy", pixels, context, future, annotators or {})
 
@@ -90,7 +90,7 @@ def test_only_what_someone_looks_at_is_read():
 def test_every_modality_is_transformed():
     crop = {"op": "centre-crop", "size": [8, 12]}
     (batch,) = load(make_source(pixels=[crop, {"op": "resize", "size": [16, 12]}]), REF)
-    assert all(getattr(batch.future, m).shape[-2:] == (16, 12) for m in EVERY)
+    assert all(getattr(batch.future, m).shape[-2:] == (16, 12) for m in MODALITIES)
     assert batch.future.flow[0, :, 0].unique().item() == -2, "the width stayed, and so did x"
     assert batch.context.flow.shape[-2:] == (16, 12)
 
@@ -101,7 +101,7 @@ class Shout(toys.Still):
     info = AnnotatorInfo(gives="flow", needs=("frames", "semantics"))
 
     def annotate(self, window, clip):
-        self.seen = {m: a.shape for m, a in window.items()}, clip
+        self.window = {m: a.shape for m, a in window.items()}, clip
         return super().annotate(window, clip) + 9
 
 
@@ -112,7 +112,7 @@ def test_an_annotator_replaces_what_the_dataset_has_in_the_context_only():
     (batch,) = load(source, REF)
     assert batch.context.flow.unique().tolist() == [9]
     assert batch.future.flow[0, :, 0].unique().item() == -1, "the truth is the dataset's, half as wide"
-    assert shout.seen == ({"frames": (2, 8, 12, 3), "semantics": (2, 8, 12)}, "test/seq000@3-5")
+    assert shout.window == ({"frames": (2, 8, 12, 3), "semantics": (2, 8, 12)}, "test/seq000@3-5")
     assert batch.context.semantics is None, "read for the annotator, not for predictors"
 
 

@@ -25,7 +25,7 @@ from vpbench_human36m.dataset import Human36M
 
 TRAIN, TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 NAME = "S11_Walking_1.54138969"
-ONE = Human36M.Options(train=(), test=("S11",))
+S11_ONLY = Human36M.Options(train=(), test=("S11",))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ class TestSequences:
             human36m_images(forms["images"], name, range(1, 24, 5))
             human36m_video(forms["videos"], "S11", stem, known_frames(23))
         human36m_video(forms["videos"], "S11", "_ALL.54138969", known_frames(2))
-        sequences = [Human36M(root, options=ONE).sequences("test") for root in forms.values()]
+        sequences = [Human36M(root, options=S11_ONLY).sequences("test") for root in forms.values()]
         assert [(s.name, s.frames) for s in sequences[0] if not s.problem] == [
             ("S11_Walking.54138969", range(1, 22, 5)),
             (NAME, range(1, 22, 5)),
@@ -110,7 +110,7 @@ class TestSequences:
     @pytest.mark.parametrize("folder", [".", "S11", "deep/er/S11", "S11/Images/Walking"])
     def test_images_in_any_folder(self, tmp_path: Path, folder: str) -> None:
         human36m_images(tmp_path / folder, NAME, (1, 6, 11), (8, 8))
-        data = Human36M(tmp_path, options=ONE)
+        data = Human36M(tmp_path, options=S11_ONLY)
         assert data.sequences("test")[1].frames == range(1, 12, 5)
         assert data.read(NAME, [6], "frames").shape == (1, 8, 8, 3)
 
@@ -118,14 +118,14 @@ class TestSequences:
         human36m_images(tmp_path / "a", NAME, (1, 6))
         human36m_images(tmp_path / "b", NAME, (11, 16))
         human36m_images(tmp_path / "b", "S11_Walking.54138969", (11, 16))
-        problems = {s.name: s.problem for s in Human36M(tmp_path, options=ONE).sequences("test")}
+        problems = {s.name: s.problem for s in Human36M(tmp_path, options=S11_ONLY).sequences("test")}
         assert f"{NAME} lies in two places, " in problems[NAME]
         assert not problems["S11_Walking.54138969"]
 
     def test_images_come_before_videos(self, tmp_path: Path) -> None:
         human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(11))
         human36m_images(tmp_path / "S11", NAME, (1, 6), (8, 8))
-        data = Human36M(tmp_path, options=ONE)
+        data = Human36M(tmp_path, options=S11_ONLY)
         assert data.sequences("test")[1].frames == range(1, 7, 5)
         np.testing.assert_array_equal(
             data.read(NAME, [6], "frames")[0], cv2.imread(str(tmp_path / f"S11/{NAME}_000006.jpg"))[..., ::-1]
@@ -146,33 +146,33 @@ class TestSequences:
         path = root / f"{NAME}_000006.jpg"
         path.rename(tmp_path / "outside/6.jpg")
         path.symlink_to(tmp_path / "outside/6.jpg")
-        sequences = [s for s in Human36M(root, options=ONE).sequences("test") if not s.problem]
+        sequences = [s for s in Human36M(root, options=S11_ONLY).sequences("test") if not s.problem]
         assert [(s.name, list(s.frames)) for s in sequences] == [(NAME, [1])]
         with pytest.raises(DataError, match=r"000006\.jpg: is a symbolic link out of the data root"):
-            Human36M(root, options=ONE).read(NAME, [6], "frames")
+            Human36M(root, options=S11_ONLY).read(NAME, [6], "frames")
 
     def test_a_broken_video(self, tmp_path: Path) -> None:
         path = human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(3))
         path.write_bytes(b"")
-        problem = Human36M(tmp_path, options=ONE).sequences("test")[1].problem
+        problem = Human36M(tmp_path, options=S11_ONLY).sequences("test")[1].problem
         assert "Walking 1.54138969.mp4: is not a video that opens (0 bytes" in problem
 
 
 class TestRead:
     def test_an_image_is_the_videos_frame_one_before_its_number(self, tmp_path: Path) -> None:
         human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(23))
-        array = Human36M(tmp_path, options=ONE).read(NAME, [1, 11, 21], "frames")
+        array = Human36M(tmp_path, options=S11_ONLY).read(NAME, [1, 11, 21], "frames")
         check_array(array, BUILT_IN["frames"], 3, "human36m")
         np.testing.assert_array_equal(array, known_frames(23)[[0, 10, 20]])
         with pytest.raises(DataError, match="has no frame 0; frames count from 1"):
-            Human36M(tmp_path, options=ONE).read(NAME, [0], "frames")
+            Human36M(tmp_path, options=S11_ONLY).read(NAME, [0], "frames")
         with pytest.raises(DataError, match=r"Walking 1\.54138969\.mp4: frame 25 was asked for, but it has 23"):
-            Human36M(tmp_path, options=ONE).read(NAME, [21, 26], "frames")
+            Human36M(tmp_path, options=S11_ONLY).read(NAME, [21, 26], "frames")
 
     @pytest.mark.parametrize("size", [(1000, 1000), (1002, 1000)])
     def test_pixels_as_in_the_code_of_mim(self, tmp_path: Path, protocol: Protocol, size: tuple[int, int]) -> None:
         human36m_images(tmp_path, NAME, (1, 11), size)
-        frames = Human36M(tmp_path, options=ONE).read(NAME, [1, 11], "frames")
+        frames = Human36M(tmp_path, options=S11_ONLY).read(NAME, [1, 11], "frames")
         pixels = transform(frames, protocol.pixels, BUILT_IN["frames"])
         for number, frame in zip((1, 11), pixels, strict=True):
             image = cv2.imread(str(tmp_path / f"{NAME}_{number:06d}.jpg"))
@@ -224,7 +224,7 @@ class TestFrameRate:
     def test_videos_of_another_frame_rate_are_refused(self, tmp_path: Path, rate: int, words: str) -> None:
         path = human36m_video(tmp_path, "S11", "Walking 1.54138969", known_frames(80, 2, 2))
         write_video(path, known_frames(80, 2, 2), rate=rate)
-        (sequence,) = [s for s in Human36M(tmp_path, options=ONE).sequences("test") if s.name == NAME]
+        (sequence,) = [s for s in Human36M(tmp_path, options=S11_ONLY).sequences("test") if s.name == NAME]
         assert sequence.rate == rate
         assert words in sequence.problem
         assert bool(sequence.problem) is (rate != 50) is (not len(sequence.frames))
@@ -236,7 +236,7 @@ class TestFrameRate:
         for path in (tmp_path / "i").iterdir():
             path.rename(path.with_suffix(".JPG"))
         for form in "iv":
-            data = Human36M(tmp_path / form, options=ONE)
+            data = Human36M(tmp_path / form, options=S11_ONLY)
             (sequence,) = [s for s in data.sequences("test") if not s.problem]
             assert sequence.frames == range(1, 80, 5)
             assert len(data.read(NAME, [1, 11], "frames")) == 2

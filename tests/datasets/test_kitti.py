@@ -20,7 +20,7 @@ from vpbench_kitti.flow import KittiFlow
 from vpbench_kitti.raw import FVS24, TEST, KittiRaw
 
 SIZE = (15, 50)
-ALL = KittiRaw.Options(train_drives="all-minus-4")
+ALL_DRIVES = KittiRaw.Options(train_drives="all-minus-4")
 SIXTY = "2011_09_26/2011_09_26_drive_0060_sync/image_02"
 
 
@@ -72,7 +72,7 @@ class TestRaw:
         sequences = KittiRaw(drives).sequences("train")
         assert [s.name.rpartition("/")[0] for s in sequences] == sorted(FVS24)
         assert short(s for s in sequences if not s.problem) == ["0001_02", "0071_02"]
-        assert short(KittiRaw(drives, options=ALL).sequences("train")) == ["0001_02", "0015_02", "0071_02"]
+        assert short(KittiRaw(drives, options=ALL_DRIVES).sequences("train")) == ["0001_02", "0015_02", "0071_02"]
         stereo = KittiRaw.Options(train_drives="all-minus-4", train_cameras=("image_03", "image_02"))
         sequences = KittiRaw(drives, options=stereo).sequences("train")
         assert short(sequences) == ["0001_02", "0001_03", "0015_02", "0015_03", "0071_02", "0071_03"]
@@ -126,7 +126,7 @@ class TestRaw:
 
     def test_other_files_are_passed_over(self, drives: Path) -> None:
         def listing() -> list[tuple[object, ...]]:
-            data = KittiRaw(drives, options=ALL)
+            data = KittiRaw(drives, options=ALL_DRIVES)
             return [(s.name, s.frames, s.problem) for split in ("train", "test") for s in data.sequences(split)]
 
         before = listing()

@@ -21,14 +21,14 @@ from vpbench.protocol.units import build_manifest
 from vpbench.toolkit.labels import CITYSCAPES19
 from vpbench_cityscapes.dataset import TRAIN_IDS, Cityscapes
 
-SEEN, SCORED = (16, 34), (36, 68)
+INPUT, SCORED = (16, 34), (36, 68)
 VALUE = {
     "schema": 1,
     "name": "labels",
     "version": 1,
     "dataset": {"name": "cityscapes", "split": "val", "options": {"labels": True}},
     "sampling": {"kind": "anchored", "context": 2, "target": 19, "steps": [1, 3]},
-    "pixels": [{"op": "resize", "size": SEEN}],
+    "pixels": [{"op": "resize", "size": INPUT}],
     "label_size": SCORED,
     "metrics": ["miou"],
 }
@@ -44,7 +44,7 @@ class Guess:
         self.kind, self.classes = kind, classes
 
     def predict(self, context, horizon, generators):
-        assert context.frames.shape[-2:] == SEEN
+        assert context.frames.shape[-2:] == INPUT
         assert context.semantics is None
         scores = torch.from_numpy(np.stack([self.scores(clip, horizon) for clip in context.clips]))
         return vpbench.Prediction(
@@ -53,7 +53,7 @@ class Guess:
 
     def scores(self, clip: str, horizon: int) -> np.ndarray:
         rng = np.random.default_rng(list(f"{clip} {horizon}".encode()))
-        return rng.normal(size=(horizon, self.classes, *SEEN)).astype(np.float32)
+        return rng.normal(size=(horizon, self.classes, *INPUT)).astype(np.float32)
 
 
 class Truth:
@@ -126,7 +126,7 @@ def test_prepared_labels_keep_their_size_and_give_the_same_rows(twin, monkeypatc
     stored = find_prepared(PROTOCOL, dataset, manifest, dataset.info.modalities)
     ref = manifest.clips[0]
     assert stored.read(ref.sequence, ref.frames[-1:], "semantics").shape[1:] == SCORED
-    assert stored.read(ref.sequence, ref.frames, "frames").shape[1:3] == SEEN
+    assert stored.read(ref.sequence, ref.frames, "frames").shape[1:3] == INPUT
     reads, read = [], Cityscapes.read
     monkeypatch.setattr(Cityscapes, "read", lambda self, *args: reads.append(args) or read(self, *args))
     prepared = run(twin, Guess("scores"), "prepared")
@@ -136,7 +136,7 @@ def test_prepared_labels_keep_their_size_and_give_the_same_rows(twin, monkeypatc
 
 @pytest.mark.slow
 def test_metrics_of_pixels_and_their_labels_say_why_they_do_not_apply(twin):
-    class Both(Guess):
+    class LabelsWithFlow(Guess):
         info = vpbench.PredictorInfo(outputs=("frames", "semantics"))
 
         def predict(self, context, horizon, generators):
@@ -145,9 +145,9 @@ def test_metrics_of_pixels_and_their_labels_say_why_they_do_not_apply(twin):
 
     reason = "the labels are 36x68 and the frames 16x34"
     with pytest.raises(MetricError, match=reason):
-        run(twin, Both("labels"), metrics=["mse/classes"])
+        run(twin, LabelsWithFlow("labels"), metrics=["mse/classes"])
     by_default = Protocol.parse(VALUE | {"metrics": ["mse", "mse/classes"]}, "here")
-    result = run(twin, Both("labels"), protocol=by_default)
+    result = run(twin, LabelsWithFlow("labels"), protocol=by_default)
     assert result.summary.skipped == {"mse/classes": reason}
     assert result.summary.scores.keys() == {"mse"}
 

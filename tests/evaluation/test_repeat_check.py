@@ -123,12 +123,12 @@ def test_the_check_costs_one_clip():
 
 
 def test_clips_of_several_sizes_are_predicted_again_alone():
-    class Any(Differs):
+    class WidthDependent(Differs):
         def predict(self, context, horizon, generators):
             self.calls += 1
             return vpbench.Prediction(context.frames[:, -1:].repeat(1, horizon, 1, 1, 1))
 
-    assert check(Any("frames", 0, single_clip), batch(1), batch(1, first=4, width=30)) == 3
+    assert check(WidthDependent("frames", 0, single_clip), batch(1), batch(1, first=4, width=30)) == 3
 
 
 def test_a_pair_that_does_not_fit_into_memory_is_no_error():

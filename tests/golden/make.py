@@ -11,7 +11,7 @@ from pathlib import Path
 
 from golden.table import METRICS
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 PACKAGES = (
     "numpy", "scipy", "scikit-image", "pytorch-msssim", "torchmetrics", "piqa", "lpips", "opencv-python-headless",
     "torch",
@@ -30,7 +30,7 @@ def main() -> None:
             "with": {package: version(package) for package in PACKAGES},
             "metrics": metrics,
         }
-        (HERE / f"{family}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        (FOLDER / f"{family}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

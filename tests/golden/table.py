@@ -68,7 +68,7 @@ ERRORS: dict[str, dict[str, Error]] = {
     "lpips": {"lpips": of_map(map_by_package), "numpy": of_map(map_by_numpy)},
 }
 MOVING = [i for i, name in enumerate(SPACE.names) if name in ("person", "car", "bus")]
-EVERY = list(range(len(SPACE)))
+CLASSES = list(range(len(SPACE)))
 UNIFORM = np.full((7, 7), 1 / 49)
 uniform = partial(ssim_window_by_window, window=UNIFORM, factor=49 / 48)
 
@@ -205,7 +205,7 @@ METRICS: dict[str, tuple[str, float, dict[str, Case], dict[str, Source]]] = {
                 "sets of pixels": partial(iou_from_sets, classes=classes),
             },
         )
-        for name, classes in (("miou", EVERY), ("miou@moving", MOVING))
+        for name, classes in (("miou", CLASSES), ("miou@moving", MOVING))
     },
     "epe": ("motion", 1e-9, WORLD, {"math.hypot": epe_by_hypot, "OpenCV": epe_by_opencv}),
     "epe/boundary": (

@@ -11,7 +11,7 @@ import pytest
 from vpbench.pages.leaderboard import build_pages, collect
 
 MARKUP = "<script>alert(1)</script> <img src=x onerror=y>\n# forged | `x` [x](javascript:y) \x1b[31mred \u202egnp"
-OURS = re.compile(r"<br><sub>[^<]*</sub>|<!--[^<]*-->")
+WRITTEN = re.compile(r"<br><sub>[^<]*</sub>|<!--[^<]*-->")
 """The only markup that vpbench itself writes."""
 
 
@@ -60,7 +60,7 @@ def test_texts_stand_on_every_page_as_they_were_typed(built):
 def test_no_text_becomes_markup(built):
     for text in built.values():
         assert all(c.isprintable() or c == "\n" for c in text)
-        plain = OURS.sub("", text)
+        plain = WRITTEN.sub("", text)
         assert "<" not in plain and ">" not in plain
         assert "\n# forged" not in text and not re.search(r"(?<!\\)\]\(javascript", text)
         assert not re.search(r"(?<!\\)`(?![0-9a-f]{12}`|[,: ])", plain)

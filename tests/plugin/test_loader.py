@@ -213,8 +213,8 @@ def test_extra_plugins_are_files_or_modules(install, tmp_path, monkeypatch):
     assert plugins.load("predictor", "from-file").__name__ == "Toy"
     assert [p.distribution for p in plugins.plugins] == [str(file), "mod_module"]
     monkeypatch.chdir(tmp_path)
-    for again in (str(file), "mod_file.py", "mod_file"):
-        assert load_plugins([str(file), again]).entries.keys() == load_plugins([str(file)]).entries.keys()
+    for name in (str(file), "mod_file.py", "mod_file"):
+        assert load_plugins([str(file), name]).entries.keys() == load_plugins([str(file)]).entries.keys()
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,7 @@ class Echo(torch.nn.Module):
     """Gives back, as flow, the first channel of both frames: what lies where, after padding and cropping."""
 
     def forward(self, frame, before, num_flow_updates):
-        self.seen = tuple(frame.shape[-2:]), num_flow_updates
+        self.input = tuple(frame.shape[-2:]), num_flow_updates
         return [torch.zeros(1), torch.cat([frame[:, :1], before[:, :1]], dim=1)]
 
 
@@ -278,7 +278,7 @@ class Echo(torch.nn.Module):
 def test_padding_is_cut_off_where_it_was_put(size, padded):
     frame, before = torch.rand(2, 1, 3, *size, generator=torch.Generator().manual_seed(0))
     flow = raft._flow(network := Echo(), frame, before, enlargement(*size), 7)
-    assert network.seen == (padded, 7)
+    assert network.input == (padded, 7)
     assert torch.equal(flow, torch.cat([frame[:, :1], before[:, :1]], dim=1))
 
 
@@ -287,7 +287,7 @@ def test_small_frames_are_enlarged_and_the_flow_is_brought_back(size, factor):
     assert enlargement(*size) == factor
     ramp = torch.arange(size[1], dtype=torch.float32).expand(1, 3, *size)
     flow = raft._flow(network := Echo(), ramp, 2 * ramp, factor, 1)
-    assert all(side >= 128 and side % 8 == 0 for side in network.seen[0])
+    assert all(side >= 128 and side % 8 == 0 for side in network.input[0])
     assert flow.shape == (1, 2, *size)
     inner = torch.cat([ramp[:, :1], 2 * ramp[:, :1]], dim=1)[..., 1:-1]
     torch.testing.assert_close(flow[..., 1:-1] * factor, inner, atol=1e-3, rtol=0)

@@ -15,7 +15,7 @@ from vpbench_cdnet.model import Integrator, MotionCell, MotionState, Network, Re
 from vpbench_cdnet.options import PRESETS, Options
 from vpbench_cdnet.refinement import FusedRefinement
 
-OTHER = {"blocks": (4, 5, 3)}
+VARIANT = {"blocks": (4, 5, 3)}
 
 
 def noise(*shape, seed=0):
@@ -30,14 +30,14 @@ class TestParameters:
         [
             ({}, 23_131_188),
             ({"iterations": 3, "norm": "group", "residual": True}, 23_131_188),
-            (OTHER, 22_839_300),
-            (OTHER | {"integrator": (384, 256)}, 23_029_828),
-            (OTHER | {"window": "valid"}, 22_691_844),
-            (OTHER | {"context": 10}, 23_281_668),
-            (OTHER | {"global_information": False}, 17_990_628),
-            (OTHER | {"mask": None}, 21_309_156),
-            (OTHER | {"hidden": 16}, 12_059_508),
-            (OTHER | {"hidden": 64}, 56_425_764),
+            (VARIANT, 22_839_300),
+            (VARIANT | {"integrator": (384, 256)}, 23_029_828),
+            (VARIANT | {"window": "valid"}, 22_691_844),
+            (VARIANT | {"context": 10}, 23_281_668),
+            (VARIANT | {"global_information": False}, 17_990_628),
+            (VARIANT | {"mask": None}, 21_309_156),
+            (VARIANT | {"hidden": 16}, 12_059_508),
+            (VARIANT | {"hidden": 64}, 56_425_764),
             (PRESETS["tiny"], 830_228),
         ],
     )

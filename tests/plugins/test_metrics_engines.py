@@ -25,7 +25,7 @@ from vpbench_metrics.structure import (
     UniformSSIM,
 )
 
-BOTH = frozenset({"frames"})
+FRAMES = frozenset({"frames"})
 
 
 @pytest.fixture(scope="module", params=["noise", "smooth", "bright"])
@@ -74,10 +74,10 @@ def test_the_library_computes(pair):
 def test_sizes_at_which_a_package_has_no_comparable_value(compare):
     frames = torch.rand(1, 1, 3, 161, 192)
     odd = MSSSIM(engine="libraries")
-    reason = odd.why_not(Setting((161, 192), BOTH, BOTH))
+    reason = odd.why_not(Setting((161, 192), FRAMES, FRAMES))
     assert "both sides are multiples of 16; these frames are 161x192" in reason
     assert odd.measure(compare(frames, frames)) == [[Undefined(reason)]]
-    assert MSSSIM().why_not(Setting((161, 192), BOTH, BOTH)) == ""
+    assert MSSSIM().why_not(Setting((161, 192), FRAMES, FRAMES)) == ""
     assert PytorchMSSSIM().measure(compare(frames, frames)) == [[pytest.approx(1, abs=1e-6)]]
     small = torch.rand(1, 1, 3, 10, 160)
     for metric, side in ((PytorchSSIM, 11), (PytorchMSSSIM, 161)):

@@ -17,11 +17,11 @@ class Dataset:
     info = DatasetInfo()
 
     def __init__(self, *sequences):
-        self.given = sequences
+        self.listing = sequences
 
     def sequences(self, split):
         assert split == "test"
-        return self.given
+        return self.listing
 
 
 def seq(name, frames=4, problem=""):

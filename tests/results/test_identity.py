@@ -20,7 +20,7 @@ IDENTITY = Identity(
     annotators={"flow": "dis"}, metrics={"mse": 1}, metric_code={"mse": "c"}, seed=0, samples=1, partial="",
     unproven="",
 )  # fmt: skip
-OTHERS = {
+CHANGES = {
     "protocol": "q",
     "manifest": "n",
     "data": "e",
@@ -38,9 +38,9 @@ OTHERS = {
 
 
 def test_every_field_is_in_the_hash():
-    assert set(OTHERS) == set(Identity.model_fields)
-    hashes = {IDENTITY.model_copy(update={name: value}).hash for name, value in OTHERS.items()}
-    assert len(hashes | {IDENTITY.hash}) == len(OTHERS) + 1
+    assert set(CHANGES) == set(Identity.model_fields)
+    hashes = {IDENTITY.model_copy(update={name: value}).hash for name, value in CHANGES.items()}
+    assert len(hashes | {IDENTITY.hash}) == len(CHANGES) + 1
 
 
 def test_the_hash_does_not_move_between_releases():

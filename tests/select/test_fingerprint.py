@@ -43,8 +43,8 @@ class Slotted(Plain):
 
 
 class Mode(Enum):
-    ONE = 1
-    TWO = 2
+    LOW = 1
+    HIGH = 2
 
 
 def holding(**attributes):
@@ -194,7 +194,7 @@ HIDING = {
     "a generator of random numbers": lambda gain: holding(draw=torch.Generator().manual_seed(int(gain * 10))),
     "numpy's generator of random numbers": lambda gain: holding(draw=np.random.default_rng(int(gain * 10))),
     "a set": lambda gain: holding(gains={gain, "a", "b"}),
-    "an enumeration's member": lambda gain: holding(mode=Mode.ONE if gain == 1 else Mode.TWO),
+    "an enumeration's member": lambda gain: holding(mode=Mode.LOW if gain == 1 else Mode.HIGH),
     "an object that holds itself": cyclic,
     "a module as a value": with_module,
     "a function of a registry": with_dispatch,
@@ -257,7 +257,7 @@ def test_the_mode_the_device_and_untouched_globals_do_not_count():
 def test_an_object_may_vouch_for_its_values_but_not_for_its_code_and_weights():
     class Vouching(Plain):
         def __init__(self, text, weight=1.0):
-            self.text, self.net, self.held = text, [net(weight)], threading.Lock()
+            self.text, self.net, self.lock = text, [net(weight)], threading.Lock()
 
         def fingerprint(self):
             return self.text

@@ -57,7 +57,7 @@ class Loop:
         source = run_source(self.run, self.cells)
         tasks = self._tasks(source)
         arrays = batches(source, [group for task in tasks for group in task.groups], self.run.settings.workers)
-        self._done, self._total = 0, sum(len(task.unit.clips) * len(task.cells) for task in tasks)
+        self._count, self._total = 0, sum(len(task.unit.clips) * len(task.cells) for task in tasks)
         self.progress(0, self._total)
         problems = []
         for task in tasks:
@@ -120,8 +120,8 @@ class Loop:
                     if [_seal(batch) for batch in loaded] != seals:  # the predictor or a metric wrote into them
                         loaded = stack([source.read(ref) for ref in refs], self.run.device, source)
                         seals = [_seal(batch) for batch in loaded]
-                self._done += len(refs)
-                self.progress(self._done, self._total)
+                self._count += len(refs)
+                self.progress(self._count, self._total)
         for cell in self._running(task.cells):
             with self._failing(cell):
                 with cell.clock("check"):

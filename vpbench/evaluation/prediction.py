@@ -78,9 +78,9 @@ class Caller:
         for place in range(count if count > 1 else 0):
             try:
                 self._predict(batch.clip(place), sample)
-            except _BatchError as alone:
-                alone.__cause__, error.__cause__ = error.__cause__, alone.__cause__
-                return PredictorError(str(alone))
+            except _BatchError as single:
+                single.__cause__, error.__cause__ = error.__cause__, single.__cause__
+                return PredictorError(str(single))
             except PredictorError:
                 continue
         if count == 1:

@@ -52,7 +52,7 @@ _STATE = (
     "it keeps state from earlier calls, or draws random numbers outside `generators`: let each call start from the "
     "context alone"
 )
-_ALONE = "it cannot predict one clip alone, or "
+_SINGLE_CLIP = "it cannot predict one clip alone, or "
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class RepeatCheck:
             with other_randomness(seed):
                 return self.caller.predict(batch, 0).prediction
         except PredictorError as error:
-            cause = f"{_ALONE if len(batch.refs) == 1 else ''}{_STATE}"
+            cause = f"{_SINGLE_CLIP if len(batch.refs) == 1 else ''}{_STATE}"
             raise self._refused(batch.refs, str(error), cause) from error.__cause__
 
     def _rounds(self, batch: Batch) -> bool:

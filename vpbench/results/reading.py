@@ -17,7 +17,7 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.results.records import SCHEMA, AttemptRecord, RunRecord, Summary, TrainingRecord
 from vpbench.validation import Record, validation_errors
 
-_AGAIN = "remove it and run again"
+_REMEDY = "remove it and run again"
 _Record = TypeVar("_Record", bound=Record)
 
 
@@ -81,7 +81,7 @@ def read_json(path: Path, limit: int = files.RECORD, schema: int = SCHEMA) -> di
     try:
         value = files.parse_json(text)
     except ValueError as error:
-        raise ResultError(f"{path} cannot be read as JSON ({line(str(error))}); {_AGAIN}") from error
+        raise ResultError(f"{path} cannot be read as JSON ({line(str(error))}); {_REMEDY}") from error
     version = value.get("schema") if isinstance(value, dict) else None
     if type(version) is not int:
         raise ResultError(f"{path} has no schema number: it is not a file of vpbench")
@@ -102,7 +102,7 @@ def read_text(path: Path, limit: int) -> str:
     try:
         return _bytes(path, limit).decode()
     except UnicodeDecodeError as error:
-        raise ResultError(f"{path} cannot be read: it is not UTF-8 (byte {error.start}); {_AGAIN}") from error
+        raise ResultError(f"{path} cannot be read: it is not UTF-8 (byte {error.start}); {_REMEDY}") from error
 
 
 def _bytes(path: Path, limit: int) -> bytes:
@@ -111,7 +111,7 @@ def _bytes(path: Path, limit: int) -> bytes:
     except OSError as error:
         raise ResultError(f"{path} cannot be read: {error.strerror}; it must be a file that you may read") from error
     except ValueError as error:
-        raise ResultError(f"{path} cannot be read: {error}; {_AGAIN}") from error
+        raise ResultError(f"{path} cannot be read: {error}; {_REMEDY}") from error
 
 
 def _checked(model: type[_Record], value: Mapping[str, Any], path: Path, advice: str) -> _Record:

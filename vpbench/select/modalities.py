@@ -22,12 +22,12 @@ def check_uses(plugins: Plugins, name: str, info: PredictorInfo, declared: Colle
         declared: the modalities that the run's dataset, annotators and predictor declare, and those built in.
     """
     if doubtful := [modality for modality in info.uses if modality not in declared]:
-        known = {*declared, *_registered(plugins)}
+        names = {*declared, *_registered(plugins)}
         for modality in doubtful:
-            if modality not in known:
+            if modality not in names:
                 warnings.warn(
                     f"predictor {name!r} uses {modality!r}, which no dataset or annotator declares: it predicts "
-                    f"without{did_you_mean(modality, known)}",
+                    f"without{did_you_mean(modality, names)}",
                     VpbenchWarning,
                     stacklevel=2,
                 )

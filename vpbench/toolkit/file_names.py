@@ -9,7 +9,7 @@ from vpbench.errors import DataError
 
 _LONGEST = 200
 """Bytes of a file name that a clip may take; 255 fit, with suffixes and the marks of a temporary file."""
-_KEPT = 180
+_LENGTH = 180
 
 
 def file_stem(clip: str) -> str:
@@ -30,6 +30,6 @@ def file_stem(clip: str) -> str:
     folder, _, name = clip.rpartition("/")
     if len(name.encode()) <= _LONGEST:
         return clip
-    cut = name.encode()[:_KEPT].decode(errors="ignore")
+    cut = name.encode()[:_LENGTH].decode(errors="ignore")
     short = f"{cut}~{hashlib.sha256(clip.encode()).hexdigest()[:16]}"
     return f"{folder}/{short}" if folder else short

@@ -110,7 +110,7 @@ class VideoReader:
         """``keep`` bytes of decoded frames stay at hand at most."""
         self.path = path
         self._keep = keep
-        self._held: dict[int, Image] = {}
+        self._images: dict[int, Image] = {}
         self._restart()
 
     def __reduce__(self) -> tuple[type[VideoReader], tuple[Path, int]]:
@@ -128,8 +128,8 @@ class VideoReader:
             # the decoder would wait for them without end.
             _abandoned.append((self._decoded, self._rgb))
             self._restart()
-        self._held = {number: image for number, image in self._held.items() if number >= frames[0]}
-        images = {number: self._held[number] for number in frames if number in self._held}
+        self._images = {number: image for number, image in self._images.items() if number >= frames[0]}
+        images = {number: self._images[number] for number in frames if number in self._images}
         missing = [number for number in dict.fromkeys(frames) if number not in images]
         if missing and (missing[0] < self._next or self._failed):
             self._restart()
@@ -141,7 +141,7 @@ class VideoReader:
         self._decoded = _decode(self.path)
         self._next = 0
         self._failed = False
-        self._held = {}
+        self._images = {}
         self._rgb = VideoReformatter()
         self._pid = os.getpid()
 
@@ -154,9 +154,9 @@ class VideoReader:
             if current < first:
                 continue
             image = upright(self._rgb.reformat(frame, format="rgb24").to_ndarray(), frame, self.path)
-            self._held[current] = image
-            if len(self._held) * image.nbytes > self._keep:
-                del self._held[min(self._held)]
+            self._images[current] = image
+            if len(self._images) * image.nbytes > self._keep:
+                del self._images[min(self._images)]
             if current == number:
                 self._failed = False
                 return image

@@ -138,7 +138,7 @@ class Saver(Checkpoint):
         self._validation, self._best = validation, best
         self._steps, self._accumulate, self._seconds = steps, accumulate, 60 * minutes
         self._saved = time.monotonic()
-        self._asked: int | None = None
+        self._signal: int | None = None
 
     @property
     def step(self) -> int:
@@ -176,9 +176,9 @@ class Saver(Checkpoint):
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self._interruptible:  # one process, which validates after a checkpoint
             _leave(number, first=True)
-        if self._asked == number == signal.SIGINT:
+        if self._signal == number == signal.SIGINT:
             raise Stopped(number, saved=False)  # Ctrl-C twice: now
-        self._asked = number
+        self._signal = number
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -193,7 +193,7 @@ class Saver(Checkpoint):
         if self._loader.served % self._accumulate:
             return
         ends = self._ends(trainer)
-        due = ends or self._asked is not None or time.monotonic() - self._saved > self._seconds
+        due = ends or self._signal is not None or time.monotonic() - self._saved > self._seconds
         if trainer.strategy.reduce_boolean_decision(due, all=False):
             self._save(trainer, pl_module)
             self._stop(trainer)
@@ -232,7 +232,7 @@ class Saver(Checkpoint):
         self._saved = time.monotonic()
 
     def _stop(self, trainer: Trainer) -> None:
-        local = torch.tensor([self._asked or 0], device=trainer.strategy.root_device)
+        local = torch.tensor([self._signal or 0], device=trainer.strategy.root_device)
         if number := int(trainer.strategy.reduce(local, reduce_op="max")[0]):
             _leave(number, first=trainer.is_global_zero)
 

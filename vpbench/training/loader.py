@@ -139,8 +139,8 @@ class TrainingLoader:
         places = []
         for clip in clips:
             draw = seeded("crop", self._clips.seed, self._stage, self.served, clip)
-            rest, top = divmod(draw, full_height - height + 1)
-            places.append((top, rest % (full_width - width + 1)))
+            remainder, top = divmod(draw, full_height - height + 1)
+            places.append((top, remainder % (full_width - width + 1)))
 
         def cut(entries: Tensor) -> Tensor:
             windows = zip(entries, places, strict=True)
