@@ -218,7 +218,7 @@ def test_a_used_name_that_nobody_declares_is_warned_of(tmp_path, plugins, recwar
             assert not context.extras
             return vpbench.Prediction(frames=context.frames[:, -1:].expand(-1, horizon, -1, -1, -1))
 
-    vpbench.evaluate(Captions(), protocol("blind-robots"), out=tmp_path, metrics=["mse"], plugins=plugins)
+    vpbench.evaluate(Captions(), make_protocol("blind-robots"), out=tmp_path, metrics=["mse"], plugins=plugins)
     assert not recwarn, "another dataset and an annotator declare what this one lacks"
 
 
