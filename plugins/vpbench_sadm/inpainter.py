@@ -9,11 +9,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vpbench.toolkit.fill import push_pull
 from vpbench.toolkit.padding import padded
 from vpbench_sadm.options import Options
 
 _GREY = 0.5
-"""The value that the hole is filled with before the residual is added."""
+"""The value of a hole that is not filled from visible pixels."""
 
 
 class PartialConv(nn.Module):
@@ -52,14 +53,15 @@ class Inpainter(nn.Module):
     - A decoder level doubles it: nearest-neighbour upsampling, the encoder's features and the averaged class
       probabilities of that size, convolution, batch normalisation, leaky ReLU.
     - Only the decoder reads the labels. In the encoder, the mask would blank them inside the hole.
-    - The last level reads the frame with its hole blanked, and the mask.
-    - The output is a residual to the frame, whose hole is grey. The residual starts at 0, so visible pixels are right
-      from the first step.
+    - The last level reads the frame with its hole filled, and the mask.
+    - The output is a residual to that frame. The residual starts at 0, so visible pixels are right from the first step.
+    - The hole is grey; with ``hole_filling = "push_pull"`` it continues the visible pixels nearby.
     """
 
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.classes = options.classes if options.semantic_conditioning else 0
+        self.continues = options.hole_filling == "push_pull"
         widths = options.inpainter_widths
         self.stride = 2 ** len(widths)
         self.encoder = nn.ModuleList(
@@ -91,16 +93,16 @@ class Inpainter(nn.Module):
         The frames are in [0,1], but in training they are not clamped: a clamped value would have no gradient.
         """
         height, width = warped.shape[-2:]
-        warped, probabilities = padded(warped, self.stride), padded(probabilities, self.stride)
+        filled = push_pull(warped, ~hole, _GREY) if self.continues else torch.where(hole, _GREY, warped)
+        filled, probabilities = padded(filled, self.stride), padded(probabilities, self.stride)
         hole = padded(hole.to(warped.dtype), self.stride) > 0
-        blanked = torch.where(hole, _GREY, warped)
-        completed = (blanked + self._residual(blanked, hole, probabilities))[..., :height, :width]
+        completed = (filled + self._residual(filled, hole, probabilities))[..., :height, :width]
         return completed if self.training else completed.clamp(0.0, 1.0)
 
     def _residual(
-        self, blanked: Float[Tensor, "b 3 h w"], hole: Bool[Tensor, "b 1 h w"], probabilities: Float[Tensor, "b c h w"]
+        self, filled: Float[Tensor, "b 3 h w"], hole: Bool[Tensor, "b 1 h w"], probabilities: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b 3 h w"]:
-        x, valid = blanked, (~hole).to(blanked.dtype)
+        x, valid = filled, (~hole).to(filled.dtype)
         skips = [torch.cat([x, 1 - valid], dim=1)]
         for convolve, norm in zip(self.encoder, self.encoder_norms, strict=True):
             x, valid = convolve(x, valid)
@@ -110,6 +112,6 @@ class Inpainter(nn.Module):
         for level, skip in zip(self.decoder, reversed(skips), strict=True):
             features = [functional.interpolate(x, scale_factor=2.0), skip]
             if self.classes:
-                features.append(functional.avg_pool2d(probabilities, blanked.shape[-1] // skip.shape[-1]))
+                features.append(functional.avg_pool2d(probabilities, filled.shape[-1] // skip.shape[-1]))
             x = level(torch.cat(features, dim=1))
         return self.residual(x)

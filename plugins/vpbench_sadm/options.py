@@ -43,10 +43,10 @@ class Options(BaseModel):
     )
     fusion: int = Field(default=64, ge=1, description="hidden channels of the fusion network, for all classes")
     latent_stride: Literal[2, 4] = Field(default=4, description="pixels per latent pixel")
-    flow_residual: Literal["none", "class_mean", "class_flow"] = Field(
+    flow_residual: Literal["none", "class_mean", "nearest_segment"] = Field(
         default="none",
-        description="add the decoded flow of a class to nothing, to its mean last flow, or to its last flow (elsewhere "
-        "the mean)",
+        description="add the decoded flow of a class to nothing, to its mean last flow, or to its last flow, filled "
+        "around its mask from its nearest segment",
     )
     mask_residual: Literal["none", "carried"] = Field(
         default="none",
@@ -121,6 +121,11 @@ class Options(BaseModel):
     )
     inpainter_kernels: tuple[Width, ...] = Field(
         default=(7, 5, 3, 3), min_length=1, description="sides of their partial convolutions, odd"
+    )
+
+    hole_filling: Literal["grey", "push_pull"] = Field(
+        default="grey",
+        description="value of the hole that the inpainter adds to: grey, or visible pixels nearby (push-pull pyramid)",
     )
 
     # Losses of the rendering.
@@ -208,7 +213,7 @@ _TINY: Final[Mapping[str, Any]] = {
     "head": (8, 6),
     "fusion": 24,
     "latent_stride": 2,
-    "flow_residual": "class_flow",
+    "flow_residual": "nearest_segment",
     "mask_residual": "carried",
     "boundary_sigma": 1.0,
     "boundary_norm": "peak",
@@ -220,6 +225,7 @@ _TINY: Final[Mapping[str, Any]] = {
     "composite": True,  # inpainting visible pixels costs LPIPS
     "inpainter_widths": (16, 32, 48, 64),
     "inpainter_kernels": (5, 3, 3, 3),
+    "hole_filling": "push_pull",
     "perceptual": "pixel",
     # In some hundred steps, discriminators stay at chance and double the time of a step.
     "frame_weight": 0.0,

@@ -10,7 +10,7 @@ from torch.nn import functional
 from vpbench_sadm.dynamics import GroupedConvLSTM, Posterior, SADMDynamics, State
 from vpbench_sadm.labels import one_hot
 from vpbench_sadm.options import PRESETS, Options
-from vpbench_sadm.residuals import class_flow
+from vpbench_sadm.residuals import last_flow
 
 H, W = 8, 12
 
@@ -154,7 +154,7 @@ def test_the_context_reads_every_class():
         assert (gradient.unflatten(1, (3, -1)).flatten(2).abs().sum(dim=(0, 2)) > 0).all()
 
 
-@pytest.mark.parametrize("residuals", [{}, {"flow_residual": "class_flow", "mask_residual": "carried"}])
+@pytest.mark.parametrize("residuals", [{}, {"flow_residual": "nearest_segment", "mask_residual": "carried"}])
 def test_classes_may_be_renumbered(residuals):
     """With all blocks of weights renumbered too, so are the outputs, and the fused flow stays."""
     order = [2, 0, 1]
@@ -221,20 +221,30 @@ class TestDecoder:
 
 
 class TestResiduals:
-    def test_class_flow_is_a_mean_over_the_class_or_over_the_frame(self):
+    def test_class_mean_is_a_mean_over_the_class_or_over_the_frame(self):
         labels = torch.tensor([[[0, 0, 1], [255, 0, 1]]])
-        masks, means = class_flow(labels, torch.arange(12.0).view(1, 2, 2, 3), 3)
-        assert torch.equal(masks[0, 1, 0], torch.tensor([[0.0, 0, 1], [0, 0, 1]]))
+        means = last_flow(labels, torch.arange(12.0).view(1, 2, 2, 3), options(flow_residual="class_mean"))
         expected = torch.tensor([[5 / 3, 23 / 3], [3.5, 9.5], [2.5, 8.5]])
         torch.testing.assert_close(means[0, :, :, 0, 0], expected)
 
+    def test_nearest_segment_continues_the_flow_of_each_segment_around_it(self):
+        """Two segments of class 1 move apart; class 2 has no pixel."""
+        labels, flow = torch.zeros(1, 16, 48, dtype=torch.int64), torch.zeros(1, 2, 16, 48)
+        for columns, motion in ((slice(4, 12), -2.0), (slice(36, 44), 3.0)):
+            labels[..., 4:12, columns] = 1
+            flow[:, 0, 4:12, columns] = motion
+        flows = last_flow(labels, flow, options(flow_residual="nearest_segment"))[0]
+        assert torch.equal(flows[1][:, labels[0] == 1], flow[0][:, labels[0] == 1])
+        assert flows[1, 0, 4:12, 12:16].max() < -1.5 and flows[1, 0, 4:12, 32:36].min() > 1.5
+        assert flows[0].eq(0).all() and flows[1, 1].eq(0).all()
+        torch.testing.assert_close(flows[2], flow[0].mean(dim=(-2, -1), keepdim=True).expand(2, 16, 48))
+
     @pytest.mark.parametrize("single", [None, 6])
-    @pytest.mark.parametrize("residual", ["class_mean", "class_flow"])
+    @pytest.mark.parametrize("residual", ["class_mean", "nearest_segment"])
     def test_an_untrained_model_predicts_the_flow_of_the_class(self, single, residual):
         network = untrained(flow_residual=residual, mask_residual="carried", single_hidden=single)
         labels, flow = clip()
-        masks, means = class_flow(labels[:, -1], flow[:, -1], 3)
-        last = means if residual == "class_mean" else torch.where(masks > 0, flow[:, -1:], means)
+        last = last_flow(labels[:, -1], flow[:, -1], network.options)
         log, fused = network(labels, flow, 1)
         expected = (log[:, 0].exp()[:, :, None] * last.expand(-1, -1, -1, H, W)).sum(dim=1)
         torch.testing.assert_close(fused[:, 0], expected)

@@ -7,6 +7,7 @@ import torch
 from sadm_models import count, noise, options, paints
 from torch.nn import functional
 
+from vpbench.toolkit.fill import push_pull
 from vpbench_sadm.inpainter import Inpainter, PartialConv
 from vpbench_sadm.losses import FrameDiscriminator, VideoDiscriminator
 from vpbench_sadm.options import PRESETS, Options
@@ -68,8 +69,9 @@ class TestInpainter:
     """Equation 12."""
 
     @pytest.mark.parametrize("train", [False, True])
-    def test_ignores_the_pixels_of_the_hole(self, train):
-        net = inpainter().train(train)
+    @pytest.mark.parametrize("filling", ["grey", "push_pull"])
+    def test_ignores_the_pixels_of_the_hole(self, train, filling):
+        net = inpainter(hole_filling=filling).train(train)
         for filling in (noise(2, 3, H, W, seed=2), torch.tensor(torch.nan)):
             assert torch.equal(net(torch.where(HOLE, filling, FRAME), HOLE, LABELS), net(FRAME, HOLE, LABELS))
         assert not torch.equal(net(torch.where(HOLE, 0.0, FRAME), ~HOLE, LABELS), net(FRAME, ~HOLE, LABELS))
@@ -80,6 +82,13 @@ class TestInpainter:
         assert torch.equal(painted, torch.where(HOLE, 0.5, FRAME))
         (painted - 1).square()[HOLE.expand_as(painted)].mean().backward()
         assert net.residual.weight.grad.abs().sum() > 0, "but the first step of a training reaches it"
+
+    def test_untrained_continues_visible_pixels_into_the_hole(self):
+        painted = Inpainter(options(hole_filling="push_pull"))(FRAME, HOLE, LABELS)
+        assert torch.equal(painted, push_pull(FRAME, ~HOLE, 0.5))
+        everything = torch.ones_like(HOLE)
+        grey = Inpainter(options(hole_filling="push_pull"))(FRAME, everything, LABELS)
+        assert grey.eq(0.5).all(), "if no pixel is visible"
 
     @pytest.mark.parametrize("bias", [5.0, -5.0])
     def test_clamps_in_inference_only(self, bias):
@@ -99,16 +108,17 @@ class TestInpainter:
         blind = inpainter(semantic_conditioning=False)
         assert torch.equal(blind(FRAME, HOLE, LABELS), blind(FRAME, HOLE, changed))
 
-    def test_last_level_reads_the_blanked_frame_the_hole_and_the_labels(self):
+    @pytest.mark.parametrize("filling", ["grey", "push_pull"])
+    def test_last_level_reads_the_filled_frame_the_hole_and_the_labels(self, filling):
         """The level before reads averages of the probabilities."""
-        net, inputs = inpainter(), []
+        net, inputs = inpainter(hole_filling=filling), []
         for level in net.decoder:
             level.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
         net(FRAME, HOLE, LABELS)
         averages = functional.avg_pool2d(LABELS, 2)
         torch.testing.assert_close(inputs[0][:, -3:], averages)
-        blanked = torch.where(HOLE, 0.5, FRAME)
-        assert torch.equal(inputs[1][:, -7:], torch.cat([blanked, HOLE.float(), LABELS], dim=1))
+        filled = torch.where(HOLE, 0.5, FRAME) if filling == "grey" else push_pull(FRAME, ~HOLE, 0.5)
+        assert torch.equal(inputs[1][:, -7:], torch.cat([filled, HOLE.float(), LABELS], dim=1))
 
     @pytest.mark.parametrize("size", [(16, 24), (15, 21), (5, 3)])
     def test_accepts_any_size_and_any_hole(self, size):

@@ -159,7 +159,7 @@ class TestDynamics:
         # The flow is -2 of the thing's probability; of two components the second is 0.
         flow_1 = 4 * 2 * q + 2 * 1 + 2 * 1
         flow_2 = 4 * 2 * q + 2 * 1 + (1 - 2 * q) + 0
-        stage = dynamics(classes=2, flow_residual="class_flow", mask_residual="carried", boundary_sigma=0.1)
+        stage = dynamics(classes=2, flow_residual="nearest_segment", mask_residual="carried", boundary_sigma=0.1)
         terms = stage.losses(TrainingBatch(context, future, generators(1), 1))
         assert float(terms["labels"].detach()) == pytest.approx((step_1 + step_2) / 8, rel=1e-5)
         assert float(terms["flow"].detach()) == pytest.approx((flow_1 + flow_2) / 16, rel=1e-5)
