@@ -13,10 +13,27 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from vpbench.clips import source as loading
 from vpbench.results.result import find_results, load
 
 TRAINABLE = str(Path(__file__).resolve().parents[1] / "toy_trainable.py")
 SHORT = ["--max-steps", "4", "--batch-size", "4", "--device", "cpu", "--workers", "0", "--pictures", "0"]
+
+THREE_SPLITS = """
+from dataclasses import replace
+
+import vpbench
+from toys import ToyFrames
+
+
+@vpbench.hookimpl
+def register_datasets(register):
+    register("three-splits", "three_splits:ThreeSplits")
+
+
+class ThreeSplits(ToyFrames):
+    info = replace(ToyFrames.info, splits=("train", "val", "test"))
+"""
 
 
 @pytest.fixture
@@ -166,3 +183,31 @@ def test_without_lightning_it_says_what_to_install(toy, tmp_path):
     outcome = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines() == ["vpbench: training needs lightning: pip install 'vpbench[train]'"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("held_out", [True, False])
+def test_after_preparation_nothing_is_annotated(vpbench, toy, tmp_path, monkeypatch, held_out):
+    """Neither for the steps nor for the validation, whose clips are held out or have a split of their own."""
+    (tmp_path / "three_splits.py").write_text(THREE_SPLITS)
+    args = toy(dataset="toy-frames" if held_out else "three-splits", sequences=12, length=10, size=[48, 64])
+    args += [] if held_out else ["--plugin", str(tmp_path / "three_splits.py")]
+    path = Path(args[3])
+    path.write_text(f"{path.read_text()}[training]\nvalidation_clips = 3\n")
+    annotate, dataset = ["--annotate", "flow=dis:fast"], [*args, "--plugin", TRAINABLE]
+    command = ["train", *dataset, "-m", "follows-flow", "--metric", "mse", *SHORT, *annotate, "--out"]
+    plain = vpbench(*command, tmp_path / "plain")
+    preparation = vpbench("data", "prepare", path, *args[:2], *args[4:], "--training", *annotate)
+    assert (plain.code, preparation.code) == (0, 0), plain.err + preparation.err
+    counts = [line.partition(": ")[2].partition(",")[0] for line in preparation.out.splitlines()]
+    validated = f"{1 if held_out else 3} clips to validate on"
+    assert counts == ["12 sequences"] * 2 + [validated] * 2
+    monkeypatch.setattr(loading, "annotate", lambda *args: pytest.fail("it was annotated again"))
+    prepared = vpbench(*command, tmp_path / "prepared")
+    assert prepared.code == 0, prepared.err
+    one, two = (load_file(next((tmp_path / name).rglob("weights.safetensors"))) for name in ("plain", "prepared"))
+    assert one["weight"].tolist() == two["weight"].tolist()
+    assert one["weight"].any()
+    path.write_text(path.read_text().replace("clips = 3", "clips = 1"))
+    assert vpbench("data", "prepare", path, *args[:2], *args[4:], "--training", *annotate).code == 0
+    assert vpbench(*command, tmp_path / "fewer").code == 0

@@ -13,6 +13,7 @@ import pytest
 from toys import Options, Toy
 
 from vpbench.clips.prepare import find_prepared, prepare, store_folder, store_key
+from vpbench.clips.subset import Subset
 from vpbench.errors import DataError
 from vpbench.plugin.modality import BUILT_IN
 from vpbench.protocol.transforms import transform
@@ -177,6 +178,7 @@ def test_a_reader_whose_code_changed_reads_anew(tmp_path, monkeypatch):
     (package / "helper.py").write_text("FIXED = True\n")
     assert store_key(Reader(), "x") != before
     assert store_key(Toy(None, Options()), "x") != before, "a reader in a file that is no package"
+    assert store_key(Subset(Reader(), frozenset()), "x") == store_key(Reader(), "x"), "its code is its dataset's"
 
 
 def test_a_few_clips_use_the_store_of_all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import indent
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,10 @@ from vpbench.output import say, say_block, say_table
 if TYPE_CHECKING:
     from vpbench.plugin.dataset import Dataset, DatasetInfo, Finding
     from vpbench.plugin.loader import Plugins
+    from vpbench.plugin.modality import Modality
     from vpbench.protocol.protocol import Protocol
+    from vpbench.protocol.units import Manifest
+    from vpbench.select.component import Component
 
 _NAMED = 3  # offenders that are named
 
@@ -98,7 +101,9 @@ def check(
 )
 @click.option("--weights", multiple=True, metavar="[NAME=]FILE", help="Weights of an annotator.")
 @click.option(
-    "--training", is_flag=True, help="Prepare the sequences that `vpbench train` reads, not the scored clips."
+    "--training",
+    is_flag=True,
+    help="Prepare the training and validation data of `vpbench train`, not the scored clips.",
 )
 @click.option("--allow-partial", is_flag=True, help="Prepare incomplete data.")
 @common_options
@@ -118,14 +123,19 @@ def prepare(
 
     Run the same command again to resume. Results are the same, to the byte, with and without preparation.
     """
-    from vpbench.clips.annotations import prepare_annotations
-    from vpbench.clips.prepare import prepare as make
     from vpbench.clips.readable import readable_manifest
+    from vpbench.clips.subset import Subset
     from vpbench.errors import UsageError
     from vpbench.select.component import choose_annotators
     from vpbench.select.data import open_protocol, open_protocol_dataset
     from vpbench.select.options import check_used
-    from vpbench.training.clips import training_manifest, training_protocol
+    from vpbench.training.clips import (
+        split_sequences,
+        training_manifest,
+        training_protocol,
+        validation_manifest,
+        validation_protocol,
+    )
 
     names_by_kind = pairs(annotate, "--annotate")
     names = [Selector.parse(text).name for text in names_by_kind.values()]
@@ -136,21 +146,41 @@ def prepare(
     chosen = open_protocol(state.plugins, protocol)
     annotators = choose_annotators(state.plugins, names_by_kind, values)
     opened = open_protocol_dataset(state.plugins, chosen, roots(data_roots))
-    if training:
-        manifest, chosen = training_manifest(chosen, opened), training_protocol(chosen)
-        modalities = sorted(opened.info.context_modalities)
-    else:
+    if not training:
         manifest = readable_manifest(chosen, opened, allow_partial=allow_partial)
-        modalities = list(opened.info.modalities)
-    with progress_bar(f"preparing {chosen.name}") as progress:
-        prepared = make(chosen, opened, manifest, modalities, progress)
+        _prepare(chosen, opened, manifest, opened.info.modalities, annotators, "clips")
+        return
+    validated = validation_protocol(chosen, opened)
+    validation = Subset(opened, frozenset(s.name for s in split_sequences(chosen, opened)[1]))
+    limit = chosen.training.validation_clips
+    clips = validation_manifest(readable_manifest(validated, validation, limit=limit, allow_partial=True))
+    sequences, modalities = training_manifest(chosen, opened), sorted(opened.info.context_modalities)
+    _prepare(training_protocol(chosen), opened, sequences, modalities, annotators, "sequences")
+    if validated.sampling.context == 1:  # one frame has no flow
+        annotators = {m: annotator for m, annotator in annotators.items() if not annotator.info.spec.pairwise}
+    _prepare(validated, validation, clips, opened.info.modalities, annotators, "clips to validate on")
+
+
+def _prepare(
+    protocol: Protocol,
+    dataset: Dataset,
+    manifest: Manifest,
+    modalities: Sequence[Modality],
+    annotators: Mapping[Modality, Component],
+    kind: str,
+) -> None:
+    """Make the store of these clips and those of their annotations, and print where they lie."""
+    from vpbench.clips.annotations import prepare_annotations
+    from vpbench.clips.prepare import prepare as make
+
+    with progress_bar(f"preparing {protocol.name}: {kind}") as progress:
+        prepared = make(protocol, dataset, manifest, modalities, progress)
     stores = [prepared]
     for modality, annotator in annotators.items():
-        with progress_bar(f"{modality} by {annotator.name}") as progress:
-            stores.append(prepare_annotations(chosen, prepared, manifest, annotator, progress))
+        with progress_bar(f"{modality} by {annotator.name}: {kind}") as progress:
+            stores.append(prepare_annotations(protocol, prepared, manifest, annotator, progress))
     for store in stores:
         size = sum(path.stat().st_size for path in store.folder.iterdir())
-        kind = "sequences" if training else "clips"
         say(f"{store.folder}: {len(manifest.clips)} {kind}, {size / 2**20:.0f} MiB")
 
 

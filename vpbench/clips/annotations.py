@@ -98,7 +98,7 @@ def prepare_annotations(
         return np.concatenate([annotate(maker, window, sequence, key, place) for window, key in pairs])
 
     spec = annotator.info.spec
-    if protocol.sampling.context == 1 and spec.pairwise:
+    if spec.pairwise and all(ref.context == 1 for ref in manifest.clips):
         raise DataError(f"protocol {protocol.name}: a context of one frame has no {spec.name} to prepare")
     contents = store_contents(manifest, [spec], lambda ref, spec: ref.frames[: ref.context])
     return make_store(_folder(prepared.folder, annotator), prepared, contents, read, progress, _BLOCK)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vpbench.clips.prepared import Contents, Key, PreparedDataset, cut, open_store
 from vpbench.clips.store_making import make_store
+from vpbench.clips.subset import Subset
 from vpbench.paths import cache_dir
 from vpbench.plugin.dataset import Dataset, check_array
 from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
@@ -92,7 +93,8 @@ def store_contents(
 
 
 def _code(maker: object) -> str:
-    """Return a sha256 of the package, or the file, that defines an object's class."""
+    """Return a sha256 of the package, or the file, that defines an object's class: a subset's dataset's."""
+    maker = maker.dataset if isinstance(maker, Subset) else maker
     names = [type(maker).__module__.partition(".")[0], type(maker).__module__]
     package, module = (getattr(sys.modules.get(name), "__file__", None) for name in names)
     if package and Path(package).name == "__init__.py":

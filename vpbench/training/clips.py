@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.errors import DataError, UsageError, did_you_mean
-from vpbench.plugin.clip import Modality
-from vpbench.plugin.dataset import Dataset, DatasetInfo, SequenceInfo
+from vpbench.plugin.dataset import Dataset, SequenceInfo
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.units import Manifest
@@ -98,27 +97,6 @@ def _starts(frames: Sequence[int], span: int, step: int) -> Sequence[int]:
         return range(first, max(first, last - span + 1))
     exists = frozenset(frames)
     return [f for f in frames if all(f + k in exists for k in range(0, span + 1, step))]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some sequences of a dataset, as a dataset."""
-
-    dataset: Dataset
-    names: frozenset[str]
-
-    @property
-    def info(self) -> DatasetInfo:
-        """The dataset's."""
-        return self.dataset.info
-
-    def sequences(self, split: str) -> Sequence[SequenceInfo]:
-        """Return those sequences of a split that belong to this part."""
-        return [s for s in self.dataset.sequences(split) if s.name in self.names]
-
-    def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[np.generic]:
-        """Read as the whole dataset does."""
-        return self.dataset.read(sequence, frames, modality)
 
 
 def training_protocol(protocol: Protocol) -> Protocol:
@@ -219,6 +197,11 @@ def training_manifest(protocol: Protocol, dataset: Dataset) -> Manifest:
     ]
     state = "".join(f"{s.name} {s.frames} {s.stamp}\n" for s in sequences)
     return Manifest(tuple(refs), data=hashlib.sha256(f"train {step}\n{state}".encode()).hexdigest())
+
+
+def validation_manifest(manifest: Manifest) -> Manifest:
+    """Return the manifest of validation clips, with a store that holds these clips of the split and no others."""
+    return replace(manifest, data=hashlib.sha256(f"{manifest.data} {manifest.hash}".encode()).hexdigest())
 
 
 def _runs(frames: Sequence[int], phase: int, step: int) -> list[tuple[int, ...]]:

@@ -11,6 +11,7 @@ import torch
 
 from vpbench.clips.probe import Probe
 from vpbench.clips.source import ClipSource
+from vpbench.clips.subset import Subset
 from vpbench.errors import PluginError, UsageError, did_you_mean
 from vpbench.evaluation.cell import Cell, plan_cell
 from vpbench.evaluation.launch import Shard, choose_device, find_launch
@@ -28,11 +29,11 @@ from vpbench.select.fingerprint import hash_weights
 from vpbench.select.options import Options
 from vpbench.select.trained import sequence_keys
 from vpbench.training.clips import (
-    Part,
     TrainingClips,
     split_sequences,
     training_manifest,
     training_protocol,
+    validation_manifest,
     validation_protocol,
 )
 
@@ -137,9 +138,10 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         allow_partial=True,
         seed=settings.seed,
     )
-    held_out = Part(dataset, frozenset(s.name for s in val))
+    held_out = Subset(dataset, frozenset(s.name for s in val))
     validated = validation_protocol(protocol, dataset)
     validation = open_run(validated, plugins, validation_settings, Probe(validated, held_out))
+    validation = replace(validation, manifest=validation_manifest(validation.manifest))
     cell = plan_cell(validation, chosen)
     keep = settings.keep or next(iter(cell.metrics), LAST)
     if keep not in {*cell.metrics, LAST}:
