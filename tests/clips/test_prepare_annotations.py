@@ -68,7 +68,7 @@ def make_protocol(sampling=OVERLAPPING[0], **changes):
 
 
 def chosen(annotator, **changes):
-    return replace(Component("somebody", "", annotator, {}), **changes)
+    return replace(Component("somebody", "", annotator, {}, info=annotator.info), **changes)
 
 
 def progress(count, total):
