@@ -138,14 +138,19 @@ def command(
 def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[str, ...]) -> Suite:
     """Return a suite of the predictors and protocols that -p and -m name, or of the plugins' defaults."""
     from vpbench.protocol.suite import Entry, Suite
+    from vpbench.select.data import open_protocol
+    from vpbench.select.shipped import default_predictors
 
     protocols = protocols or tuple(plugins.defaults("protocol"))
-    predictors = predictors or tuple(plugins.defaults("predictor"))
     if not protocols:
         raise UsageError("say what to evaluate on with -p (`vpbench list protocols`)")
-    if not predictors:
-        raise UsageError("say what to evaluate with -m (`vpbench list predictors`)")
     entries = tuple(Entry(name=name) for name in predictors)
+    if not entries:
+        names = {text: open_protocol(plugins, text).name for text in protocols}
+        chosen = default_predictors(plugins, names)
+        entries = tuple(Entry(name=name, protocols=fitting) for name, fitting in chosen.items())
+    if not entries:
+        raise UsageError("say what to evaluate with -m (`vpbench list predictors`)")
     return Suite(schema=1, name="run", protocols=protocols, predictors=entries)
 
 

@@ -26,6 +26,7 @@ from vpbench.results.summarise import write_summary
 from vpbench.select.component import choose_predictor, wrap_predictor
 from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.select.options import check_used
+from vpbench.select.shipped import with_shipped_weights
 from vpbench.validation import checked_arguments
 
 
@@ -117,7 +118,12 @@ def evaluate(
     if not isinstance(protocol, Protocol):
         protocol = open_protocol(plugins, str(protocol))
     component = (
-        choose_predictor(plugins, predictor, settings.options, protocol)
+        choose_predictor(
+            plugins,
+            with_shipped_weights(plugins, predictor, settings.options, protocol.name),
+            settings.options,
+            protocol,
+        )
         if isinstance(predictor, str)
         else wrap_predictor(predictor)
     )

@@ -24,6 +24,7 @@ from vpbench.protocol.suite import Job
 from vpbench.select.component import Component, choose_predictor
 from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.select.options import Options
+from vpbench.select.shipped import with_shipped_weights
 
 FindWeights = Callable[[Job, Plugins, Settings], Path | None]
 """Finds the weights that training a job left; None if it is not trained yet."""
@@ -126,7 +127,7 @@ def _choose(job: Job, protocol: Protocol, plugins: Plugins, settings: Settings, 
         if weights is None:
             raise DataError(f"{job.label!r} is not trained yet: `vpbench train` with this suite and --out does it")
         options = {**options, name: {**options[name], "weights": str(weights)}}
-    return choose_predictor(plugins, text, options, protocol)
+    return choose_predictor(plugins, with_shipped_weights(plugins, text, options, protocol.name), options, protocol)
 
 
 def job_options(job: Job, plugins: Plugins, options: Options) -> tuple[str, Options]:

@@ -43,6 +43,9 @@ def _remarks(result: Result) -> list[str]:
         remarks.append(f"partial ({summary.partial_reason}): never ranked")
     if result.run.weights and result.training == "overlap":
         remarks.append(f"{result.label}: {result.run.weights.seen} of these sequences were trained on: never ranked")
+    if result.run.weights and result.training == "disjoint":
+        weights = result.run.weights
+        remarks.append(f"{result.label}: weights {weights.sha256[:12]}, trained on {weights.protocol}")
     if result.training == "none":
         remarks.append(f"{result.label}: not trained (no --weights): never ranked")
     if result.training == "unknown":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from vpbench.errors import PluginError, did_you_mean
 from vpbench.plugin.members import Configurable
@@ -137,6 +137,9 @@ class BasePredictor(Configurable):
     """
 
     info: PredictorInfo
+    shipped: ClassVar[Mapping[str, str]] = {}
+    """Presets with weights, by the name of the protocol that they fit. A run that names no preset and no weights takes
+    them. Such a preset is ``{"weights": PATH}``, with the path of a file in the plugin's package."""
 
     @classmethod
     def protocol_options(cls, protocol: Any) -> Mapping[str, Any]:

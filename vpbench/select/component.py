@@ -232,9 +232,10 @@ def _recorded_options(
     """
     training_only = members.training_only
     preset = members.presets.get(selector.argument)
-    if preset is not None and members.Options and not (preset and set(preset) <= training_only):
-        # A preset also fixes every option that it leaves at its default, unless it only says how to train, or the
-        # option follows from the protocol.
+    only_training = bool(preset) and set(preset or {}) <= training_only
+    if preset is not None and members.Options and not only_training and "weights" not in preset:
+        # A preset also fixes every option that it leaves at its default, unless it only says how to train or names the
+        # weights, or the option follows from the protocol.
         all_values = json.loads(validate_options(members.Options, values, subject).model_dump_json())
         fixed = {name: value for name, value in all_values.items() if name in values or name not in derived}
         merge_options(trained, selector.name, fixed, training_only)
