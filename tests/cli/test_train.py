@@ -211,3 +211,28 @@ def test_after_preparation_nothing_is_annotated(vpbench, toy, tmp_path, monkeypa
     path.write_text(path.read_text().replace("clips = 3", "clips = 1"))
     assert vpbench("data", "prepare", path, *args[:2], *args[4:], "--training", *annotate).code == 0
     assert vpbench(*command, tmp_path / "fewer").code == 0
+
+
+@pytest.mark.slow
+def test_shipped_weights_are_taken_where_none_are_named(vpbench, args, trained, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "shipping", raising=False)
+    plugin = tmp_path / "shipping.py"
+    plugin.write_text(
+        "import vpbench\nfrom toy_trainable import Learner, fit\n\n"
+        "@vpbench.hookimpl\ndef register_predictors(register):\n"
+        "    register('learner', 'shipping:Shipping', default=True, trainer='shipping:fit')\n\n"
+        f"class Shipping(Learner):\n    presets = {{'best': {{'weights': {str(trained)!r}}}}}\n"
+        "    shipped = {'toy': 'best'}\n"
+    )
+    toys = [*args[:4], "--plugin", plugin, "--metric", "mse", "--out", tmp_path / "shipped"]
+    outcome = vpbench("run", *toys)
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"^mse +learner-best", outcome.out, re.MULTILINE)
+    assert re.search(r"^learner-best: weights \w{12}, trained on toy$", outcome.out, re.MULTILINE)
+    (named,) = (folder for folder in find_results(tmp_path / "shipped") if "learner" in str(folder))
+    outcome = vpbench("run", *toys, "-m", "learner:best")
+    assert outcome.out.splitlines()[-1].endswith(str(named))
+    other = tmp_path / "other.toml"
+    other.write_text(Path(args[3]).read_text().replace('name = "toy"\nversion', 'name = "other"\nversion'))
+    outcome = vpbench("run", *args[:2], "-p", other, "--plugin", plugin, "--metric", "mse", "--out", tmp_path / "o")
+    assert "learner" not in outcome.out

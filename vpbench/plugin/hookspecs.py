@@ -27,7 +27,7 @@ class Register(Protocol):
             name: the name that users type.
             target: ``"module:Class"``; for a protocol ``"package:file.toml"``, a file inside the package.
             summary: one line for ``vpbench list``.
-            default: use it in a bare ``vpbench run``.
+            default: use it in a bare ``vpbench run``; a predictor with a trainer only where weights are shipped.
             trainer: for a predictor that can be trained, ``"module:function"``. The function is a
                 :class:`vpbench.plugin.training.Trainer`.
 

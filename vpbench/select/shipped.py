@@ -21,14 +21,14 @@ def shipped_presets(plugins: Plugins, name: str) -> Mapping[str, str]:
     entry = plugins.entry("predictor", name)
     if not entry.trainer:
         return {}
-    target = entry.load()
-    presets = members_of(target, f"predictor {name!r}").presets
+    target, subject = entry.load(), f"predictor {name!r}"
+    presets = members_of(target, subject).presets
     shipped: Mapping[str, str] = member(target, BasePredictor, "shipped")
     for preset in shipped.values():
         if preset not in presets:
-            raise PluginError(f"predictor {name!r}: `shipped` names no preset {preset!r}{did_you_mean(preset, presets)}")
+            raise PluginError(f"{subject}: `shipped` names no preset {preset!r}{did_you_mean(preset, presets)}")
         if "weights" not in presets[preset]:
-            raise PluginError(f"predictor {name!r}: `shipped` names the preset {preset!r}, which has no weights")
+            raise PluginError(f"{subject}: `shipped` names the preset {preset!r}, which has no weights")
     return shipped
 
 
@@ -65,4 +65,3 @@ def default_predictors(plugins: Plugins, protocols: Mapping[str, str]) -> dict[s
         if fitting:
             chosen[name] = fitting
     return chosen
-
