@@ -92,7 +92,7 @@ def test_python_runs(page, tmp_path, monkeypatch, cache):
     """The blocks of a page run one after another in one namespace; ``# NAME.py`` as first line also makes that file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    namespace: dict[str, object] = {"__name__": "__docs__"}
+    namespace: dict[str, object] = {"__name__": "__docs__", "__file__": str(tmp_path / "docs.py")}
     for block in blocks_of(page):
         if block.language != "python":
             continue

@@ -205,9 +205,10 @@ def test_after_preparation_nothing_is_annotated(vpbench, toy, tmp_path, monkeypa
     monkeypatch.setattr(loading, "annotate", lambda *args: pytest.fail("it was annotated again"))
     prepared = vpbench(*command, tmp_path / "prepared")
     assert prepared.code == 0, prepared.err
-    one, two = (load_file(next((tmp_path / name).rglob("weights.safetensors"))) for name in ("plain", "prepared"))
-    assert one["weight"].tolist() == two["weight"].tolist()
-    assert one["weight"].any()
+    folders = (tmp_path / "plain", tmp_path / "prepared")
+    expected, weights = (load_file(next(folder.rglob("weights.safetensors"))) for folder in folders)
+    assert weights["weight"].tolist() == expected["weight"].tolist()
+    assert expected["weight"].any()
     path.write_text(path.read_text().replace("clips = 3", "clips = 1"))
     assert vpbench("data", "prepare", path, *args[:2], *args[4:], "--training", *annotate).code == 0
     assert vpbench(*command, tmp_path / "fewer").code == 0
@@ -232,7 +233,7 @@ def test_shipped_weights_are_taken_where_none_are_named(vpbench, args, trained, 
     (named,) = (folder for folder in find_results(tmp_path / "shipped") if "learner" in str(folder))
     outcome = vpbench("run", *toys, "-m", "learner:best")
     assert outcome.out.splitlines()[-1].endswith(str(named))
-    other = tmp_path / "other.toml"
-    other.write_text(Path(args[3]).read_text().replace('name = "toy"\nversion', 'name = "other"\nversion'))
-    outcome = vpbench("run", *args[:2], "-p", other, "--plugin", plugin, "--metric", "mse", "--out", tmp_path / "o")
+    elsewhere = tmp_path / "other.toml"
+    elsewhere.write_text(Path(args[3]).read_text().replace('name = "toy"\nversion', 'name = "other"\nversion'))
+    outcome = vpbench("run", *args[:2], "-p", elsewhere, "--plugin", plugin, "--metric", "mse", "--out", tmp_path / "o")
     assert "learner" not in outcome.out

@@ -111,8 +111,8 @@ def test_a_preset_of_weights_takes_their_options(plugins):
 def test_learned_predictors_are_defaults_where_they_ship_weights(plugins):
     chosen = default_predictors(plugins, {"toy": "toy", "file.toml": "mine"})
     names = ("fixed", "learned", "elsewhere")
-    ours = {name: chosen[name] for name in names if name in chosen}
-    assert ours == {"fixed": ("toy", "file.toml"), "learned": ("toy",)}
+    toy_names = {name: chosen[name] for name in names if name in chosen}
+    assert toy_names == {"fixed": ("toy", "file.toml"), "learned": ("toy",)}
 
 
 @pytest.mark.parametrize(
