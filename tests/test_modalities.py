@@ -191,7 +191,7 @@ def test_a_name_that_nobody_gives_is_refused_before_the_run(tmp_path, plugins):
     class Lost(Driver):
         info = vpbench.PredictorInfo(requires=("frames", "actoins"))
 
-    message = r"requires actoins, which 'robots' lacks: add --annotate actoins=NAME .*; did you mean 'actions'\?"
+    message = r"requires actoins, which 'robots' lacks: add annotators \(actoins=NAME; .*; did you mean 'actions'\?"
     with pytest.raises(DataError, match=message):
         vpbench.evaluate(Lost(), make_protocol(), out=tmp_path / "a", plugins=plugins)
     for make in (

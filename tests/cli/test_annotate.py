@@ -36,7 +36,7 @@ def test_flow_that_a_dataset_lacks_is_estimated(vpbench, toy, tmp_path):
     args = ["run", *toy(dataset="toy-frames", **SIZE), "-m", "needs-flow", *MSE]
     outcome = vpbench(*args, "--out", tmp_path / "none")
     assert outcome.code == 1
-    assert "requires flow, which 'toy-frames' lacks: add --annotate flow=NAME" in outcome.error
+    assert "requires flow, which 'toy-frames' lacks: add annotators (flow=NAME; " in outcome.error
     outcome = vpbench(*args, "--annotate", "flow=dis", "--out", tmp_path / "r")
     assert (outcome.code, outcome.err) == (0, "")
     (folder,) = find_results(tmp_path / "r")

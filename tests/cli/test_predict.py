@@ -198,7 +198,7 @@ def test_an_earlier_prediction_comes_back_if_the_rename_fails(vpbench, video, tm
         (["-m", "repeat", "--weights", "nothing.safetensors"], 1, ["there is no such file"]),
         (["-m", "repeat", "-o", "raft.x=1"], 2, ["raft.x", "'raft' does not take part"]),
         (["-m", "raises"], 1, ["no idea"]),
-        (["-m", "sadm:tiny"], 2, ["semantics and flow", "add --annotate semantics=NAME --annotate flow=NAME (`"]),
+        (["-m", "sadm:tiny"], 2, ["semantics and flow", "add annotators (semantics=NAME, flow=NAME; `"]),
         (["-m", "short", "--horizon", "2"], 2, ["predicts at most 1 steps, not 2"]),
         ([], 2, ["Missing option '-m'"]),
     ],

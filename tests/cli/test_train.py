@@ -170,7 +170,7 @@ def test_of_a_suite_that_trains_nothing(vpbench, tmp_path):
 def test_a_predictor_that_was_not_trained_is_not_ranked(vpbench, args, tmp_path):
     outcome = vpbench("run", *args, "-m", "learner", "-m", "last", "--out", tmp_path / "results")
     assert outcome.code == 0, outcome.err
-    assert "learner: not trained (no --weights): never ranked" in outcome.out
+    assert "learner: not trained (no weights): never ranked" in outcome.out
     assert vpbench("leaderboard", tmp_path / "results", "--out", tmp_path / "pages").code == 0
     rows = [line for line in (tmp_path / "pages" / "toy.md").read_text().splitlines() if line.startswith("| not")]
     assert rows and all("learner" in row for row in rows)

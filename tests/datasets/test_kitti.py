@@ -104,7 +104,7 @@ class TestRaw:
 
     def test_real_frames_equal_opencv(self, shared: Path, plugins) -> None:
         root = shared / "data/kitti_raw"
-        with pytest.raises(DataError, match=r"drive_0084_sync.* holds no frame.*2 more.*--allow-partial"):
+        with pytest.raises(DataError, match=r"drive_0084_sync.* holds no frame.*2 more.*allow a partial"):
             manifest(plugins, "kitti-raw", root)
         protocol, data, clips = manifest(plugins, "kitti-raw", root, partial=True)
         assert clips.partial == "3 unreadable sequences left out; 12 of 1337 clips"

@@ -147,7 +147,7 @@ def test_what_is_not_stochastic_has_one_sample_and_says_so(video):
 @pytest.mark.slow
 def test_a_fixed_horizon_bounds_the_default_and_refuses_more(video, plugins):
     assert predict_video("short", video, plugins=plugins).batch.horizon == 1
-    with pytest.raises(vpbench.UsageError, match="'short' predicts at most 1 steps, not 2: --horizon 1"):
+    with pytest.raises(vpbench.UsageError, match="'short' predicts at most 1 steps, not 2"):
         predict_video("short", video, horizon=2, plugins=plugins)
 
 
@@ -219,7 +219,7 @@ def test_a_video_smaller_than_the_crop_of_the_training_says_what_to_do(trainable
     options = {"learner": {"weights": str(tmp_path / "w.safetensors")}}
     line = error_of("learner", video, options=options, plugins=plugins)
     assert f"{video}: a centre crop of 30x40 (HxW) does not fit frames of 16x24; the weights were" in line
-    assert "say --size HxW" in line
+    assert "set a size" in line
     out = predict_video("learner", video, options=options, plugins=plugins, size=(8, 8))
     assert out.batch.context.frames.shape[-2:] == (8, 8)
 
@@ -248,13 +248,13 @@ def error_of(*args: object, kind: type[vpbench.VpbenchError] = vpbench.DataError
 
 
 def test_a_video_shorter_than_the_context_says_how_short(video):
-    assert "12 frames found, 13 needed for 13 context frames; take fewer with --context" in error_of(
+    assert "12 frames found, 13 needed for 13 context frames; take fewer context frames" in error_of(
         "repeat", video, context=13
     )
     assert "12 frames found, 13 needed for 4 context frames at step 4" in error_of("repeat", video, step=4)
     line = error_of("repeat", video, start=9)
     assert "12 frames found, 13 needed for 4 context frames from frame 9" in line
-    assert "an earlier --start" in line
+    assert "an earlier start" in line
 
 
 def test_pictures_of_several_sizes_are_named(tmp_path):
@@ -329,4 +329,4 @@ def test_no_memory_says_what_to_lower(video, error):
             raise error
 
     line = error_of(Large(), video, kind=vpbench.PredictorError)
-    assert line == "predictor 'large' ran out of memory on 1 clip of 16x24: lower --size or --horizon"
+    assert line == "predictor 'large' ran out of memory on 1 clip of 16x24: lower the size or the horizon"

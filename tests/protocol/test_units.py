@@ -73,7 +73,7 @@ def test_a_limit_takes_clips_spread_evenly_and_says_so(limit):
 
 @pytest.mark.parametrize("count", [39, 41])
 def test_another_count_than_the_protocols_is_an_error_or_partial(count):
-    with pytest.raises(DataError, match=f"toy has {count} clips, the data give 40: .*--allow-partial"):
+    with pytest.raises(DataError, match=f"toy has {count} clips, the data give 40: .*allow a partial"):
         build_manifest(protocol(clips=count), MANY)
     manifest = build_manifest(protocol(clips=count), MANY, allow_partial=True)
     assert (len(manifest.clips), manifest.partial) == (40, f"40 of {count} clips")
@@ -91,7 +91,7 @@ def test_the_count_is_of_all_clips_not_of_those_taken():
 
 def test_a_broken_sequence_is_an_error_or_left_out():
     data = Dataset(seq("a"), seq("b", problem="b.avi is empty"), seq("c", problem="c.avi is empty"))
-    with pytest.raises(DataError, match=r"b.avi is empty \(and 1 more\); --allow-partial"):
+    with pytest.raises(DataError, match=r"b.avi is empty \(and 1 more\); allow a partial"):
         build_manifest(protocol(), data)
     manifest = build_manifest(protocol(), data, allow_partial=True)
     assert [c.sequence for c in manifest.clips] == ["a"]

@@ -364,7 +364,7 @@ def test_an_annotator_supplies_what_it_learns_from(train, plugins, protocol):
     from vpbench.select.data import open_protocol_dataset
     from vpbench.training.clips import training_manifest, training_protocol
 
-    with pytest.raises(vpbench.DataError, match=r"requires flow.*--annotate flow=NAME"):
+    with pytest.raises(vpbench.DataError, match=r"requires flow.*flow=NAME"):
         train("follows-flow", recipe={})
     protocol.write_text(protocol.read_text().replace("length = 10", "length = 10, size = [48, 64]"))
     settings = {"recipe": {"steps": 4, "learning_rate": 1.0}, "annotate": {"flow": "dis"}, "metrics": ["mse"]}

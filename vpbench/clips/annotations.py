@@ -52,9 +52,9 @@ def annotate(
     return array
 
 
-def flags(modalities: Sequence[Modality]) -> str:
-    """Return the arguments that let a command annotate these modalities."""
-    return " ".join(f"--annotate {modality}=NAME" for modality in modalities)
+def annotators_for(modalities: Sequence[Modality]) -> str:
+    """Return how a user asks for annotations of these modalities, in words."""
+    return f"annotators ({', '.join(f'{modality}=NAME' for modality in modalities)}; `vpbench list annotators`)"
 
 
 def find_annotations(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from vpbench.clips.annotations import flags
+from vpbench.clips.annotations import annotators_for
 from vpbench.errors import (
     DataError,
     MetricError,
@@ -213,7 +213,7 @@ def _check_fit(run: Run, predictor: Component) -> None:
     if lacking := _lacking(info, available):
         raise DataError(
             f"predictor {predictor.name!r} requires {' and '.join(lacking)}, which {protocol.dataset.name!r} lacks: "
-            f"add {flags(lacking)} (`vpbench list annotators`){did_you_mean(lacking[0], available)}"
+            f"add {annotators_for(lacking)}{did_you_mean(lacking[0], available)}"
         )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, InstanceOf
 
-from vpbench.clips.annotations import flags
+from vpbench.clips.annotations import annotators_for
 from vpbench.clips.batch import Batch, stack
 from vpbench.clips.source import ClipSource
 from vpbench.clips.video import Video
@@ -124,7 +124,7 @@ def predict_video(
     if reason := info.misfit(ref.context, (height, width)):
         raise UsageError(f"predictor {chosen.name!r} does not fit this video: {reason}; set the context or the size")
     outputs = info.expected({"frames", *annotators})
-    caller = Caller(chosen.name, chosen.value, info, outputs, seed, lower="--size or --horizon")
+    caller = Caller(chosen.name, chosen.value, info, outputs, seed, lower="the size or the horizon")
     with evaluation_mode(chosen.name, chosen.value):
         checked = [caller.predict(batch, sample) for sample in range(samples)]
     if any(sample.clamped is not None and sample.clamped.any() for sample in checked):
@@ -142,25 +142,22 @@ def _check_fit(plugins: Plugins, name: str, info: PredictorInfo, annotators: Map
         raise UsageError(f"predictor {name!r} is shown the truth, which a video to be continued does not have")
     if without := [modality for modality in info.requires if modality not in {"frames", *annotators}]:
         raise UsageError(
-            f"predictor {name!r} requires {' and '.join(without)}, which a video lacks: add {flags(without)} "
-            "(`vpbench list annotators`)"
+            f"predictor {name!r} requires {' and '.join(without)}, which a video lacks: add {annotators_for(without)}"
         )
     for modality, annotator in annotators.items():
         if lacks := [need for need in annotator.info.needs if need != "frames"]:
             raise UsageError(
-                f"--annotate {modality}={annotator.name}: it needs the true {lacks[0]}, which a video lacks"
+                f"annotator {modality}={annotator.name}: it needs the true {lacks[0]}, which a video lacks"
             )
         if modality not in {*info.requires, *info.uses}:
-            raise UsageError(f"--annotate {modality}={annotator.name}: predictor {name!r} does not look at {modality}")
+            raise UsageError(f"annotator {modality}={annotator.name}: predictor {name!r} does not look at {modality}")
 
 
 def _horizon(name: str, info: PredictorInfo, horizon: int | None) -> int:
     if info.horizon == "any":
         return horizon or HORIZON
     if horizon is not None and horizon > info.horizon:
-        raise UsageError(
-            f"predictor {name!r} predicts at most {info.horizon} steps, not {horizon}: --horizon {info.horizon}"
-        )
+        raise UsageError(f"predictor {name!r} predicts at most {info.horizon} steps, not {horizon}")
     return horizon or min(HORIZON, info.horizon)
 
 
@@ -171,7 +168,7 @@ def _check_pixels(video: Video, ref: ClipRef, pixels: Sequence[PixelOp]) -> None
         transform(frame[:0], pixels, BUILT_IN["frames"])
     except DataError as error:
         raise DataError(
-            f"{video.path}: {error}; the weights were trained on frames cropped so: say --size HxW, to resize instead"
+            f"{video.path}: {error}; the weights were trained on frames cropped so: set a size to resize to instead"
         ) from error
 
 
@@ -186,7 +183,7 @@ def _training_protocol(chosen: Component) -> Protocol | None:
 def _of_training(chosen: Component, protocol: Protocol | None, horizon: int) -> list[str]:
     """Return remarks on the training of a predictor, for this horizon."""
     if chosen.trained is None and chosen.trainable:
-        return [f"{chosen.name} was given no weights (--weights FILE): it is untrained"]
+        return [f"{chosen.name} was given no weights: it is untrained"]
     if protocol is not None and horizon > (trained := protocol.sampling.horizon):
         return [f"{chosen.name} was trained to predict {trained} steps ({protocol.name}); this run predicts {horizon}"]
     return []
@@ -205,7 +202,7 @@ def _window(video: Video, context: int, start: int | None, step: int, horizon: i
         request += f" from frame {start}" if start else ""
         raise DataError(
             f"{video.path}: too short: {video.length} frames found, {first + needed} needed for {request}; "
-            f"take fewer with --context{' or an earlier --start' if start else ''}"
+            f"take fewer context frames{' or an earlier start' if start else ''}"
         )
     frames = tuple(range(first, first + (context + horizon) * step, step))
     scored = tuple(k for k in range(1, horizon + 1) if frames[context + k - 1] < video.length)

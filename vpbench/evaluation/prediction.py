@@ -41,7 +41,7 @@ class Caller:
     outputs: Sequence[Modality]
     """Modalities that it must predict."""
     seed: int
-    lower: str = "--batch-size"
+    lower: str = "the batch size"
     """The setting to lower if memory runs out."""
 
     def predict(self, batch: Batch, sample: int) -> Checked:

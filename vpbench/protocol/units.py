@@ -109,7 +109,7 @@ def build_manifest(
     broken = [s for s in sequences if s.problem]
     if broken and not allow_partial:
         count = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise DataError(f"{broken[0].problem}{count}; --allow-partial leaves it out and marks the result partial")
+        raise DataError(f"{broken[0].problem}{count}; allow a partial result to leave it out")
     if broken:
         reasons.append(f"{len(broken)} unreadable sequences left out")
     sampled = sample(protocol.sampling, [s for s in sequences if not s.problem])
@@ -128,7 +128,7 @@ def build_manifest(
         if not allow_partial:
             raise DataError(
                 f"protocol {protocol.name} has {protocol.clips} clips, the data give {len(clips)}: complete the data, "
-                f"or say --allow-partial (the result is marked partial and never ranked)"
+                f"or allow a partial result (it is marked partial and never ranked)"
             )
         reasons.append(f"{len(clips)} of {protocol.clips} clips")
     _check_unique(clips)

@@ -95,5 +95,5 @@ def merge(store: Store, plugins: Plugins, *, allow_partial: bool) -> None:
         numbers = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
         raise ResultError(
             f"{store.folder}: {len(missing)} of {store.units} units are missing ({numbers}): run the same "
-            f"command again, or say --allow-partial"
+            f"command again, or allow a partial result"
         )

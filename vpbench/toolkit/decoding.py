@@ -70,8 +70,8 @@ def damaged(path: Path, count: int, error: object) -> DataError:
     check_whole(path, path.stat().st_size)  # the more telling error, where bytes are missing
     reason = getattr(error, "strerror", None) or error
     return DataError(
-        f"{path}: does not decode ({reason}, after {count} frames); get the file again, or leave it out with "
-        f"--allow-partial"
+        f"{path}: does not decode ({reason}, after {count} frames); get the file again, or allow a partial "
+        f"result, which leaves it out"
     )
 
 

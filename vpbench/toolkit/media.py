@@ -165,7 +165,7 @@ class VideoReader:
             raise DataError(f"{self.path}: frame {number} was asked for, but it has {self._next} frames")
         raise DataError(
             f"{self.path}: frame {number} was asked for, but only {self._next} frames decode although it holds "
-            f"{claimed} packets of frames; get the file again, or leave it out with --allow-partial"
+            f"{claimed} packets of frames; get the file again, or allow a partial result"
         )
 
 
