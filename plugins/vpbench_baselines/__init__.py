@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_predictors(register: Register) -> None:
-    """Register all; ``repeat`` and ``flow-extrapolation`` are the defaults of a run."""
+    """Register all; ``repeat``, ``flow-extrapolation`` and ``convlstm`` are the defaults of a run."""
     register("repeat", "vpbench_baselines.repeat:Repeat", summary="the last frame repeated", default=True)
     register(
         "flow-extrapolation",
@@ -25,6 +25,7 @@ def register_predictors(register: Register) -> None:
         "vpbench_baselines.convlstm:ConvLSTM",
         trainer="vpbench_baselines.convlstm_training:stages",
         summary="convolutional LSTM (Shi et al. 2015), trained",
+        default=True,
     )
     register("saved", "vpbench_baselines.saved:Saved", summary="predictions read from a folder (-m saved:DIR)")
     register("oracle", "vpbench_baselines.oracles:Oracle", summary="the truth: a ceiling, never ranked")

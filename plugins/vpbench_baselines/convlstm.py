@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import torch
@@ -202,7 +203,9 @@ class ConvLSTM(nn.Module):
         },
         "base": {},
         "paper": {"hidden": (128, 64, 64), "peepholes": True, "own_forecaster": True, "scheduled_sampling": 0.0},
+        "scenes": {"weights": str(Path(__file__).with_name("weights") / "convlstm-scenes.safetensors")},
     }
+    shipped: Final = {"scenes": "scenes", "scenes-1k": "scenes"}
     training_only: Final = ("l1", "l2", "ssim", "scheduled_sampling", "recipe")
     info = PredictorInfo(paper="Shi et al.: Convolutional LSTM Network, NeurIPS 2015, arXiv:1506.04214")
 
