@@ -42,6 +42,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_package_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep pip, here and in subprocesses, from every package index; a test may name a folder or a local server."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     names = ("toys", "suite_toys", "toy_trainable", "robots")
     session.config.stash[IMPORTED] = {name: sys.modules[name] for name in names if name in sys.modules}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -71,6 +72,23 @@ def say_table(rows: Iterable[Iterable[object]], heads: Iterable[str]) -> None:
 
     cells = [[line(str(cell)) for cell in row] for row in rows]
     say_block(tabulate(cells, [line(head) for head in heads], disable_numparse=True))
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on standard error, where that is a terminal."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda count, total: None
+        return
+    times = progress.TimeElapsedColumn(), progress.TimeRemainingColumn()
+    columns = progress.TextColumn("{task.description}", markup=False), progress.BarColumn()
+    with progress.Progress(*columns, progress.MofNCompleteColumn(), *times, console=console, transient=True) as bar:
+        task = bar.add_task(line(title), total=None)
+        yield lambda count, total: bar.update(task, completed=count, total=total)
 
 
 def _printable(text: str, keep: str = "") -> str:

@@ -110,6 +110,14 @@ class DeepLabV3:
         """
         return weights.sha256(self._file())
 
+    def obtain_weights(self) -> list[Path]:
+        """Return the file of weights; torchvision's is downloaded if it is not here.
+
+        Raises:
+            DataError: it cannot be downloaded, or is not what its name says.
+        """
+        return [self._file()]
+
     def _file(self) -> Path:
         return self.options.weights or weights.obtain(NETWORKS[self.options.backbone][1])
 

@@ -66,6 +66,14 @@ class Raft:
         """
         return weights.sha256(self._file())
 
+    def obtain_weights(self) -> list[Path]:
+        """Return the file of weights; torchvision's is downloaded if it is not here.
+
+        Raises:
+            DataError: it cannot be downloaded, or is not what its name says.
+        """
+        return [self._file()]
+
     def _file(self) -> Path:
         return weights.obtain(NETWORKS[self.options.network][1])
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from vpbench.paths import weights_dirs
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Undefined
-from vpbench.toolkit.lpips_network import lpips_network
+from vpbench.toolkit.lpips_network import lpips_backbone, lpips_network
 from vpbench.toolkit.weights import MissingWeightsError
 from vpbench_metrics.frames import everywhere, too_small
 
@@ -66,6 +66,15 @@ class LPIPS(ClipMean):
         except MissingWeightsError as error:
             return str(error)
         return ""
+
+    def obtain_weights(self) -> list[Path]:
+        """Return AlexNet's file, which is downloaded if it is not here.
+
+        Raises:
+            DataError: it cannot be downloaded, or is broken.
+        """
+        self.network()
+        return [lpips_backbone()]
 
     def measure(self, comparison: Comparison) -> Measurements:
         """Return the LPIPS of each frame, 0 or more.

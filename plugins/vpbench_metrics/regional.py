@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -45,6 +46,10 @@ class _Regional(ClipMean):
         """Return what is lacking for the whole frame, or for telling where the region is."""
         lacking = [m for m in self._needed() if m not in setting.truth]
         return self._whole.why_not(setting) or (f"the dataset has no {lacking[0]}" if lacking else "")
+
+    def obtain_weights(self) -> Sequence[Path]:
+        """Return the files of the metric of whole frames (raises as it does)."""
+        return self._whole.obtain_weights()
 
     def _needed(self) -> Sequence[str]:
         raise NotImplementedError

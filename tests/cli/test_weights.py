@@ -1,8 +1,9 @@
-"""`vpbench weights convert`: tensors come out as they went in, wrapped or not, and nothing in the pickle is run."""
+"""`vpbench weights`: tensors stay what they were, nothing in a pickle is run, downloads say where they are."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import pickle
 import zipfile
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vpbench.cli.main import _run
+from vpbench.toolkit import weights
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -471,3 +473,65 @@ def test_a_checkpoint_of_a_training_converts_and_is_evaluated(vpbench, common, c
     assert all(torch.equal(tensor, state_dict[f"model.{name}"]) for name, tensor in tensors.items())
     outcome = vpbench("run", *common, "--weights", out, "--out", tmp_path / "results")
     assert outcome.code == 0, outcome.err
+
+
+class TestGet:
+    @pytest.fixture(autouse=True)
+    def _offline(self, monkeypatch):
+        monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
+        monkeypatch.setattr(weights, "reachable", lambda url: False)
+
+    def test_it_prints_the_file_of_a_metric(self, vpbench, shared, monkeypatch):
+        monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))
+        path = shared / "weights" / "lpips_alexnet_features.safetensors"
+        outcome = vpbench("weights", "get", "lpips", "metric/lpips")
+        line = f"{path} (9.4 MiB, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
+        assert (outcome.code, outcome.out, outcome.err) == (0, f"lpips: {line}\nmetric/lpips: {line}\n", "")
+
+    def test_it_prints_the_files_of_an_annotators_preset(self, vpbench, tmp_path, monkeypatch):
+        folder = tmp_path / "weights"
+        folder.mkdir()
+        monkeypatch.setenv("VPBENCH_WEIGHTS", str(folder))
+        monkeypatch.setattr(weights, "check_name", lambda path: None)
+        (folder / "raft_small_C_T_V2-01064c6d.pth").write_bytes(b"1234")
+        outcome = vpbench("weights", "get", "raft:small")
+        assert outcome.code == 0, outcome.err
+        assert outcome.out.startswith(f"raft:small: {folder}/raft_small_C_T_V2-01064c6d.pth (0.0 MiB, sha256 03ac6742")
+
+    def test_without_a_connection_it_says_what_to_put_where(self, vpbench, cache):
+        outcome = vpbench("weights", "get", "raft")
+        assert outcome.code == 1
+        assert outcome.error.startswith("vpbench: the weights raft_large_C_T_SKHT_V2-ff5fadd5.pth are not here")
+        assert not cache.exists()
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("mse", "the metric 'mse' needs no weights"),
+            ("repeat", "'repeat' is a predictor: this command downloads weights of metrics and annotators"),
+            ("lpip", "nothing is named 'lpip'; did you mean 'lpips'?"),
+            ("lpips:small", "there is no metric 'lpips:small'; did you mean 'lpips'?"),
+            ("raft:tiny", "annotator 'raft' has no preset 'tiny'; known: large, small"),
+        ],
+    )
+    def test_a_name_without_weights_is_a_usage_error(self, vpbench, name, message):
+        outcome = vpbench("weights", "get", name)
+        assert (outcome.code, outcome.error) == (2, f"vpbench: {message}")
+
+    def test_a_plugin_that_fails_is_named(self, vpbench, tmp_path):
+        plugin = tmp_path / "broken.py"
+        plugin.write_text(
+            "import vpbench\n"
+            "class Broken(vpbench.ClipMean):\n"
+            "    info = vpbench.MetricInfo('broken', revision=1, better='lower')\n"
+            "    def measure(self, comparison):\n"
+            "        return []\n"
+            "    def obtain_weights(self):\n"
+            "        return 1 / 0\n"
+            "@vpbench.hookimpl\n"
+            "def register_metrics(register):\n"
+            "    register('broken', f'{__name__}:Broken')\n"
+        )
+        outcome = vpbench("--plugin", plugin, "weights", "get", "broken")
+        assert outcome.code == 1
+        assert "`obtain_weights` of the metric 'broken' fails: ZeroDivisionError: division by zero" in outcome.error

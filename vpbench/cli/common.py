@@ -1,4 +1,4 @@
-"""What commands share: the options every command takes, the loaded plugins, the progress bar, JSON output."""
+"""What commands share: the options every command takes, the loaded plugins, JSON output."""
 
 from __future__ import annotations
 
@@ -253,20 +253,3 @@ def busy(title: str) -> Iterator[None]:
         return
     with console.status(Text(line(title))):
         yield
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error, where that is a terminal."""
-    from rich import progress
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda count, total: None
-        return
-    times = progress.TimeElapsedColumn(), progress.TimeRemainingColumn()
-    columns = progress.TextColumn("{task.description}", markup=False), progress.BarColumn()
-    with progress.Progress(*columns, progress.MofNCompleteColumn(), *times, console=console, transient=True) as bar:
-        task = bar.add_task(line(title), total=None)
-        yield lambda count, total: bar.update(task, completed=count, total=total)

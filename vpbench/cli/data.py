@@ -16,11 +16,10 @@ from vpbench.cli.common import (
     pairs,
     parse_options,
     print_json,
-    progress_bar,
     roots,
 )
 from vpbench.names import Selector
-from vpbench.output import say, say_block, say_table
+from vpbench.output import progress_bar, say, say_block, say_table
 
 if TYPE_CHECKING:
     from vpbench.plugin.dataset import Dataset, DatasetInfo, Finding

@@ -1,4 +1,4 @@
-"""``vpbench weights``: somebody's checkpoint becomes a file that can be read without running anything."""
+"""``vpbench weights``: convert somebody's checkpoint into a file that runs nothing, and download published weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import common_options, pairs
-from vpbench.errors import UsageError
+from vpbench.cli.common import State, common_options, pairs
+from vpbench.errors import PluginError, UsageError
+from vpbench.names import Selector
 from vpbench.output import say
 
 if TYPE_CHECKING:
+    from vpbench.plugin.loader import Plugins
     from vpbench.select.checkpoint import Network
 
 _LISTED = 40
@@ -23,7 +25,55 @@ _LISTED = 40
 @click.group("weights")
 @common_options
 def command() -> None:
-    """Convert files of weights."""
+    """Convert files of weights, or download them."""
+
+
+@command.command("get")
+@click.argument("names", nargs=-1, required=True, metavar="NAME[:PRESET]...")
+@common_options
+@click.pass_obj
+def get(state: State, /, names: tuple[str, ...]) -> None:
+    """Download the weights of metrics and annotators now, and print where they are.
+
+    Weights that are here already are checked only. A run downloads missing weights by itself.
+    """
+    from vpbench.toolkit.weights import sha256
+
+    for name in names:
+        for path in _obtained(state.plugins, name):
+            say(f"{name}: {path} ({path.stat().st_size / 2**20:.1f} MiB, sha256 {sha256(path)})")
+
+
+def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
+    """Return the files of weights of a metric or an annotator.
+
+    Raises:
+        UsageError: there is no such name, or it needs no weights.
+        DataError: weights cannot be downloaded, or are broken.
+    """
+    from vpbench.plugin.annotator import BaseAnnotator
+    from vpbench.plugin.guard import failed_as, plugin_errors
+    from vpbench.plugin.members import member
+    from vpbench.plugin.metric import BaseMetric
+    from vpbench.select.component import choose_annotator
+    from vpbench.select.metrics import choose_metrics
+
+    selector = Selector.parse(text)
+    entry = plugins.find(selector.name)
+    name = str(Selector(entry.name, selector.argument))
+    value: Any
+    base: type
+    if entry.kind == "metric":
+        value, base = choose_metrics(plugins, [name], "cpu")[name], BaseMetric
+    elif entry.kind == "annotator":
+        value, base = choose_annotator(plugins, name, {}).value, BaseAnnotator
+    else:
+        raise UsageError(f"{name!r} is a {entry.kind}: this command downloads weights of metrics and annotators")
+    with plugin_errors(failed_as(PluginError, f"`obtain_weights` of the {entry.kind} {name!r} fails")):
+        paths: Sequence[Path] = member(value, base, "obtain_weights")()
+    if not paths:
+        raise UsageError(f"the {entry.kind} {name!r} needs no weights")
+    return paths
 
 
 @command.command("convert")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -11,6 +11,8 @@ from vpbench.plugin.members import Configurable
 from vpbench.plugin.modality import Modality, ModalitySpec, check_modalities, merge_declarations
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from vpbench.plugin.clip import LabelSpace
@@ -83,3 +85,11 @@ class BaseAnnotator(Configurable):
     """
 
     info: AnnotatorInfo
+
+    def obtain_weights(self) -> Sequence[Path]:
+        """Download the weights that are not here yet, and return the files of all weights.
+
+        Raises:
+            DataError: weights cannot be downloaded, or are broken.
+        """
+        return ()

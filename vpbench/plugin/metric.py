@@ -19,6 +19,8 @@ from vpbench.names import is_metric
 from vpbench.plugin.modality import check_modalities
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -175,6 +177,14 @@ class BaseMetric(ABC):
             if modality not in setting.outputs:
                 return f"the predictor gives no {modality}"
         return ""
+
+    def obtain_weights(self) -> Sequence[Path]:
+        """Download the weights that are not here yet, and return the files of all weights.
+
+        Raises:
+            DataError: weights cannot be downloaded, or are broken.
+        """
+        return ()
 
     @abstractmethod
     def measure(self, comparison: Comparison) -> Measurements:

