@@ -61,6 +61,12 @@ def test_a_target_stays_a_string_until_it_is_loaded(install):
     assert plugins.of("dataset") == []
 
 
+def test_plugins_are_in_order_of_their_names_after_those_of_vpbench(install):
+    for name in ("gamma", "vpbench", "alpha"):
+        install(name, plugin(name=name))
+    assert [loaded.distribution for loaded in load_plugins().plugins] == ["vpbench", "alpha", "gamma"]
+
+
 @pytest.mark.parametrize(
     ("target", "cause"),
     [

@@ -99,6 +99,10 @@ def test_the_fingerprint_is_of_names_and_contents_not_of_the_folder(folder, fram
     (copy / "a/b@1.npy").rename(copy / "a/b@0.npy")
     save(copy / "a/b@0.npy", frames[0] * 0.5)
     assert fingerprint(copy) != first
+    save(copy / "a/b@0.npy", frames[0])
+    assert fingerprint(copy) == first
+    save(copy / "a/c.avi@12.npy", frames[1] * 0.5)
+    assert fingerprint(copy) != first
 
 
 def test_the_folder_is_not_part_of_the_options_identity(folder):
