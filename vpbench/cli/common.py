@@ -174,8 +174,9 @@ def parse_options(
     files = {name: Path(text).expanduser() for name, text in pairs(weights, "--weights", bare=True).items()}
     if "" in files:
         names = sorted({Selector.parse(text).name for text in names})
-        if len(names) > 1:
-            raise UsageError(f"--weights {files['']}: whose? Write --weights NAME=FILE, such as {names[0]}=FILE")
+        if len(names) != 1:
+            example = names[0] if names else "NAME"
+            raise UsageError(f"--weights {files['']}: whose? Write --weights NAME=FILE, such as {example}=FILE")
         if names[0] in files:
             raise UsageError(f"--weights {files['']}: given twice for {names[0]}")
         files[names[0]] = files.pop("")

@@ -22,13 +22,11 @@ from vpbench.cli.common import (
     roots,
 )
 from vpbench.errors import UsageError, VpbenchError
-from vpbench.names import Selector
 from vpbench.output import progress_bar, say, say_block, say_table
 
 if TYPE_CHECKING:
     from vpbench.evaluation.evaluate import Outcome
     from vpbench.evaluation.keepers import Keeper
-    from vpbench.evaluation.plan import Settings
     from vpbench.evaluation.suite import Errors, Group
     from vpbench.plugin.loader import Plugins
     from vpbench.protocol.suite import Job, Suite
@@ -91,7 +89,7 @@ def command(
     unit by unit: run the same command again to resume.
     """
     from vpbench.evaluation.plan import Settings
-    from vpbench.evaluation.suite import group_jobs, plan_group
+    from vpbench.evaluation.suite import check_options, group_jobs, plan_group
     from vpbench.protocol.suite import Suite
     from vpbench.training.suite import find_job_weights
 
@@ -113,7 +111,7 @@ def command(
         **values,
     )
     jobs = suite.jobs(seed, samples)
-    _check_option_names(settings, plugins, suite, jobs)
+    check_options(jobs, plugins, settings.options, settings.annotate)
     # On one protocol, an error in the plan stops everything before any work. In a list, the other protocols run.
     strict = suite_file is None and len(suite.protocols) == 1
     outcomes: dict[Job, Outcome] = {}
@@ -151,23 +149,6 @@ def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[st
     if not entries:
         raise UsageError("say what to evaluate with -m (`vpbench list predictors`)")
     return Suite(schema=1, name="run", protocols=protocols, predictors=entries)
-
-
-def _check_option_names(settings: Settings, plugins: Plugins, suite: Suite, jobs: Sequence[Job]) -> None:
-    """Check that every option belongs to a predictor or an annotator of this run."""
-    from vpbench.select.options import check_used
-
-    texts = [*settings.annotate.values(), *suite.annotate.values()]
-    for job in jobs:
-        texts += [job.entry.name, *job.entry.annotate.values()]
-    names = {Selector.parse(text).name for text in texts}
-    if unused := set(settings.options) - names:
-        from vpbench.select.data import open_protocol
-
-        protocols = [open_protocol(plugins, name) for name in dict.fromkeys(job.protocol for job in jobs)]
-        names |= {Selector.parse(text).name for protocol in protocols for text in protocol.annotate.values()}
-        registered = {e.name for kind in ("predictor", "annotator") for e in plugins.of(kind)}
-        check_used(settings.options, names, "; add it with -m or --annotate" if unused & registered else "")
 
 
 def _run_group(group: Group, outcomes: dict[Job, Outcome], errors: Errors, *, strict: bool, quiet: bool) -> None:

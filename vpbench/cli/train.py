@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import SEED, State, attempts, busy, common_options, pairs, parse_size, roots
+from vpbench.cli.common import SEED, State, attempts, busy, common_options, pairs, parse_options, parse_size, roots
 from vpbench.errors import PredictorError, UsageError, VpbenchError
 from vpbench.names import Selector
 from vpbench.output import say
@@ -32,7 +32,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 @click.option(
     "-o", "--option", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="An option of the predictor."
 )
-@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Start from these weights.")
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="Start from these weights; or the weights of an annotator.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of each stage (default: the preset's).")
 @click.option(
@@ -69,7 +74,7 @@ def command(
     protocols: tuple[str, ...],
     predictors: tuple[str, ...],
     options: tuple[str, ...],
-    weights: Path | None,
+    weights: tuple[str, ...],
     data_roots: tuple[str, ...],
     annotate: tuple[str, ...],
     seed: int | None,
@@ -88,19 +93,14 @@ def command(
     with -p and -m; every other option applies to every entry.
     """
     from vpbench.select.data import open_protocol
-    from vpbench.select.options import check_used, parse_assignments
+    from vpbench.select.options import check_used
     from vpbench.training.plan import TrainSettings
 
     if values["epochs"] and values["steps"]:
         raise UsageError("--epochs and --max-steps: one says how long to train")
     if suite_file is None and not len(protocols) == len(predictors) == 1:
         raise UsageError("say what to train with one -p and one -m, or name a SUITE.toml")
-    values_by_name = parse_assignments(options, "-o")
-    if weights is not None:
-        if len(predictors) != 1:
-            raise UsageError(f"--weights {weights}: name the one predictor that they are for with -m")
-        name = Selector.parse(predictors[0]).name
-        values_by_name.setdefault(name, {})["weights"] = str(weights)
+    values_by_name = parse_options(options, weights, predictors)
     recipe = {key: value for key in _RECIPE if (value := values.pop(key)) is not None}
     settings = TrainSettings(
         data_roots=roots(data_roots),
@@ -118,8 +118,9 @@ def command(
     if suite_file is not None:
         _train_suite(suite_file, protocols, predictors, seed, state.plugins, settings, pictures, only_job)
         return
-    check_used(values_by_name, [Selector.parse(text).name for text in (*predictors, *settings.annotate.values())])
     chosen = open_protocol(state.plugins, protocols[0])
+    texts = (*predictors, *settings.annotate.values(), *chosen.annotate.values())
+    check_used(values_by_name, [Selector.parse(text).name for text in texts])
     import vpbench.training.train  # noqa: F401  (reports a missing Lightning)
     from vpbench.training.plan import make_training_plan
 
@@ -140,8 +141,8 @@ def _train_suite(
 ) -> None:
     """Train every entry that needs weights and has none; one that fails does not stop the others."""
     from vpbench.evaluation.launch import is_first_process
+    from vpbench.evaluation.suite import check_options
     from vpbench.protocol.suite import Suite
-    from vpbench.select.options import check_used
     from vpbench.training.suite import find_weights, plan_training
 
     if settings.recipe:
@@ -152,7 +153,7 @@ def _train_suite(
     jobs = [job for job in Suite.read(file).narrowed(protocols, predictors).jobs(seed) if job.entry.train is not False]
     if not jobs:
         raise UsageError(f"{file}: no entry says `train = true`: there is nothing to train")
-    check_used(settings.options, {job.entry.selector.name for job in jobs})
+    check_options(jobs, plugins, settings.options, settings.annotate)
     main = is_first_process()
     if only is not None:
         with attempts() as attempt, attempt():

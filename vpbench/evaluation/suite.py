@@ -23,7 +23,7 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.suite import Job
 from vpbench.select.component import Component, choose_predictor
 from vpbench.select.data import open_protocol, open_protocol_dataset
-from vpbench.select.options import Options
+from vpbench.select.options import Options, check_used
 from vpbench.select.shipped import with_shipped_weights
 
 FindWeights = Callable[[Job, Plugins, Settings], Path | None]
@@ -159,3 +159,20 @@ def job_annotators(job: Job, info: PredictorInfo, protocol: Protocol, dataset: D
     lacking = set(info.requires) - set(dataset.info.context_modalities)
     suite = {modality: name for modality, name in job.annotate.items() if modality in lacking}
     return suite | add_annotators(job.entry.annotate, info, protocol, dataset)
+
+
+def check_options(jobs: Sequence[Job], plugins: Plugins, options: Options, annotate: Mapping[str, str]) -> None:
+    """Check that every option belongs to a predictor or an annotator of these jobs, or to an annotator of ``annotate``.
+
+    Raises:
+        UsageError: names an option of another plugin object.
+    """
+    texts = list(annotate.values())
+    for job in jobs:
+        texts += [job.entry.name, *job.entry.annotate.values(), *job.annotate.values()]
+    names = {Selector.parse(text).name for text in texts}
+    if unused := set(options) - names:
+        protocols = [open_protocol(plugins, name) for name in dict.fromkeys(job.protocol for job in jobs)]
+        names |= {Selector.parse(text).name for protocol in protocols for text in protocol.annotate.values()}
+        registered = {entry.name for kind in ("predictor", "annotator") for entry in plugins.of(kind)}
+        check_used(options, names, "; add it with -m or --annotate" if unused & registered else "")

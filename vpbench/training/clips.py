@@ -160,7 +160,7 @@ def split_sequences(
     if validation != split:
         val = list(dataset.sequences(validation))
     else:
-        val = _held_out(train, protocol.training.held_out)
+        val = _held_out([s for s in train if not s.problem], protocol.training.held_out)
         names = {s.name for s in val}
         train = [s for s in train if s.name not in names]
     good = [[s for s in sequences if not s.problem] for sequences in (train, val)]
@@ -172,9 +172,9 @@ def split_sequences(
 
 
 def _held_out(sequences: Sequence[SequenceInfo], fraction: float) -> list[SequenceInfo]:
-    """Return the sequences whose name hashes below ``fraction``, so adding data never moves one between splits.
+    """Return the sequences whose name hashes below ``fraction``; if there are none, the one of the lowest hash.
 
-    The lowest hash is always held out, so the split is never empty.
+    Adding data therefore moves a sequence between the splits only while there are few.
     """
     low = {s.name: hashlib.sha256(s.name.encode()).digest()[:8] for s in sequences}
     bound = int(fraction * 2**64).to_bytes(8, "big")
