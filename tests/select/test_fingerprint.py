@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import importlib
@@ -432,3 +433,17 @@ def test_an_edited_module_in_the_same_process_counts_once_it_is_loaded_again(tmp
     (tmp_path / "reloaded_toy.py").write_text("class Model:\n    def predict(self): return 22\n")
     assert fingerprint(module.Model()) == before
     assert fingerprint(importlib.reload(module).Model()) != before
+
+
+def test_a_copy_of_an_instance_leaves_its_class_as_it_was():
+    """``copyreg`` writes ``__slotnames__`` into the class of an object that is copied or pickled."""
+
+    class Space:
+        def __init__(self) -> None:
+            self.names = ["road", "car"]
+
+    space = Space()
+    before = fingerprint(space)
+    copy.copy(space)
+    assert "__slotnames__" in vars(Space)
+    assert fingerprint(space) == before

@@ -41,7 +41,8 @@ _TEXTS = (PurePath, np.dtype, torch.dtype, torch.Size)
 _SKIPPED_CLASS_MEMBERS = frozenset(
     {"__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__", "__dict__"}
     | {"__doc__", "__firstlineno__", "__module__", "__orig_bases__", "__parameters__", "__static_attributes__"}
-    | {"__signature__", "__weakref__", "__dataclass_fields__", "__dataclass_params__", "_abc_impl", "_is_protocol"}
+    | {"__signature__", "__slotnames__", "__weakref__", "__dataclass_fields__", "__dataclass_params__"}
+    | {"_abc_impl", "_is_protocol"}
 )
 _CHECKERS = frozenset({"beartype", "jaxtyping"})
 """Libraries whose decorators check types and decide no number."""
