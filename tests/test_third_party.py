@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 pytestmark = pytest.mark.slow  # builds a wheel
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("vpbench", "plugins", "datasets")
 
 
 def build_wheel(source: Path, out: Path) -> Path:
@@ -34,13 +36,18 @@ def tracked(*options: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory):
-    # Built from a copy of what git would give, so that an ignored file cannot hide in the checkout.
+def checkout(tmp_path_factory):
+    """A copy of what git would give, so that an ignored file cannot hide."""
     copy = tmp_path_factory.mktemp("source")
     for name in tracked("--others", "--exclude-standard"):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes((ROOT / name).read_bytes())
-    sources = {"vpbench": copy, "fade": ROOT / "tests" / "third_party"}
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheels(checkout, tmp_path_factory):
+    sources = {"vpbench": checkout, "fade": ROOT / "tests" / "third_party"}
     return [build_wheel(source, tmp_path_factory.mktemp(name)) for name, source in sources.items()]
 
 
@@ -73,8 +80,23 @@ def test_the_wheel_holds_every_package_and_data_file_and_no_stray_top_level(whee
     names = zipfile.ZipFile(wheels[0]).namelist()
     tops = {name.split("/")[0] for name in names}
     assert not tops & {"plugins", "datasets", "tests", "docs"}
-    for path in tracked("vpbench", "plugins", "datasets"):
-        assert path.removeprefix("plugins/").removeprefix("datasets/") in names
+    files = {path.removeprefix("plugins/").removeprefix("datasets/") for path in tracked(*PACKAGES)}
+    assert not files - set(names)
+    assert {Path(path).suffix for path in files} >= {".py", ".toml", ".png", ".safetensors"}
+
+
+def test_the_source_archive_holds_every_package_and_data_file(checkout, tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path], cwd=checkout, check=True
+    )
+    (path,) = tmp_path.glob("vpbench-*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert not set(tracked(*PACKAGES)) - names
+
+
+def test_the_wheel_stays_small(wheels):
+    assert wheels[0].stat().st_size < 20 * 10**6
 
 
 def test_its_names_stand_beside_the_first_party_ones(vpbench_command):
