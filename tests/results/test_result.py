@@ -8,6 +8,7 @@ import folders
 import pytest
 
 import vpbench
+from vpbench.cli.main import _run
 from vpbench.errors import ResultError, UsageError, VpbenchError
 
 SCORES = {"mse": [0.25, 0.5], "psnr": [20.0, None]}
@@ -32,6 +33,26 @@ def test_it_prints_what_it_is_of_and_its_scores(result, tmp_path):
 def test_a_path_is_a_text_or_a_path():
     with pytest.raises(UsageError, match=r"^load: path must be str or Path, not 3$"):
         vpbench.load(3)
+
+
+def test_a_folder_of_results_names_them(tmp_path):
+    paths = [folders.make_result(tmp_path / "all", f"model{i}", {"mse": [0.25]}) for i in range(4)]
+    with pytest.raises(ResultError, match=f"all is not a result; below it there are {paths[0]}, .* and 1 more$"):
+        vpbench.load(tmp_path / "all")
+    with pytest.raises(ResultError, match=f"is not a result; below it there is {paths[0]}$"):
+        vpbench.load(paths[0].parent)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ResultError, match=r"none is not a result: there is no run\.json in it"):
+        vpbench.load(tmp_path / "none")
+
+
+def test_compare_and_show_name_the_results_below_a_folder(tmp_path, monkeypatch, capsys):
+    path = folders.make_result(tmp_path / "results", "model", {"mse": [0.25]})
+    monkeypatch.chdir(tmp_path)
+    for command in (["compare", "results", str(path)], ["show", "results"]):
+        assert _run(command) == 1
+        assert f"results is not a result; below it there is {path.relative_to(tmp_path)}" in capsys.readouterr().err
+    assert _run(["show", "reslts"]) == 2
 
 
 def test_scores_by_name(result):

@@ -30,19 +30,17 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
     a permutation test, and the clips where the first is worst compared with the second.
     """
     from vpbench.results.compare import check_comparable, check_data, compare_rows, shared_metrics
-    from vpbench.results.result import Result
-    from vpbench.results.store import Store
+    from vpbench.results.result import load
     from vpbench.results.summarise import metrics_of
     from vpbench.results.summary import Tally
     from vpbench.results.verify import check_result
 
-    store = Store.open(first)
-    results = Result(store), Result(Store.open(second))
+    results = load(first), load(second)
     run = results[0].run
     with busy("comparing"):
         partial = check_comparable(*results)
         names = shared_metrics(*results, metric)
-        metrics = metrics_of(store, state.plugins)
+        metrics = metrics_of(results[0].store, state.plugins)
         for result in results:
             check_result(result, state.plugins)
         tallies = Tally(results[0].rows()), Tally(results[1].rows())

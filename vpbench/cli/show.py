@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import State, common_options, json_option, print_json
+from vpbench.errors import UsageError
 from vpbench.names import Selector
 from vpbench.output import say
 
@@ -30,18 +31,26 @@ def command(state: State, name: str, protocol: str | None, as_json: bool) -> Non
     if os.path.lexists(Path(name) / "run.json"):
         value = _result(Path(name))
     else:
-        selector = Selector.parse(name)
-        entry = state.plugins.find(selector.name)
-        value = {"kind": entry.kind, "name": entry.name, "summary": entry.summary, "plugin": entry.plugin}
-        if entry.kind == "predictor":
-            value |= _predictor(state.plugins, entry, selector.argument, protocol)
-        else:
-            value |= _DESCRIBE[entry.kind](state.plugins, entry)
+        value = _registered(state.plugins, name, protocol)
     if as_json:
         print_json(value)
         return
     for line in _lines(value):
         say(line)
+
+
+def _registered(plugins: Plugins, name: str, protocol: str | None) -> dict[str, Any]:
+    selector = Selector.parse(name)
+    try:
+        entry = plugins.find(selector.name)
+    except UsageError:
+        if Path(name).is_dir():
+            return _result(Path(name))  # raises, and names the results below it
+        raise
+    value = {"kind": entry.kind, "name": entry.name, "summary": entry.summary, "plugin": entry.plugin}
+    if entry.kind == "predictor":
+        return value | _predictor(plugins, entry, selector.argument, protocol)
+    return value | _DESCRIBE[entry.kind](plugins, entry)
 
 
 def _predictor(plugins: Plugins, entry: Entry, preset: str, protocol: str | None) -> dict[str, Any]:

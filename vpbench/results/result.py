@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _DEPTH = 16
 _FOLDERS = 100_000
+_NAMED = 3
+"""Results that a message names."""
 
 
 class Result:
@@ -167,9 +169,13 @@ def load(path: str | Path) -> Result:
 
     Raises:
         UsageError: an argument is unknown or does not fit.
-        ResultError: it is not a result, or of a newer schema.
+        ResultError: it is not a result, or of a newer schema; names the results below a folder.
     """
-    return Result(Store.open(Path(path)))
+    folder = Path(path)
+    if not os.path.lexists(folder / "run.json") and (results := find_results(folder)):
+        names = ", ".join(map(str, results[:_NAMED])) + (f" and {len(results) - _NAMED} more" * (len(results) > _NAMED))
+        raise ResultError(f"{folder} is not a result; below it there {'are' if len(results) > 1 else 'is'} {names}")
+    return Result(Store.open(folder))
 
 
 def find_results(root: Path) -> list[Path]:
