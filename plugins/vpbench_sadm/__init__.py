@@ -17,5 +17,6 @@ def register_predictors(register: Register) -> None:
         "sadm",
         "vpbench_sadm.predictor:SADM",
         trainer="vpbench_sadm.training:stages",
+        default=True,
         summary="semantic-aware dynamics, warping, inpainting; trained",
     )

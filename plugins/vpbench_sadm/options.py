@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -244,5 +245,6 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "emit-warped": {"emit": "warped"},
     "tiny": _TINY,
     "tiny-single-class": {**_TINY, "single_hidden": 38},
+    "scenes": {"weights": str(Path(__file__).with_name("weights") / "sadm-scenes.safetensors")},
 }
 """The paper's model and its variants by name; the two ``tiny`` ones train on a CPU."""

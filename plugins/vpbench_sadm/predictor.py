@@ -44,6 +44,7 @@ class SADM(nn.Module):
     Options = Options
     presets: Final[Mapping[str, Mapping[str, Any]]] = PRESETS
     training_only: Final = TRAINING_ONLY
+    shipped: Final = {"scenes": "scenes", "scenes-1k": "scenes"}
     info = PredictorInfo(
         outputs=("frames", "semantics", "flow", "disocclusion"),
         requires=("frames", "semantics", "flow"),
