@@ -17,5 +17,6 @@ def register_predictors(register: Register) -> None:
         "cdnet",
         "vpbench_cdnet.predictor:CDNet",
         trainer="vpbench_cdnet.training:stages",
+        default=True,
         summary="cascaded decoupling of motion and appearance, trained",
     )

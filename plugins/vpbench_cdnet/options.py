@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -158,5 +159,6 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "tiny-hidden-3": {**_TINY, "hidden": 3},
     "tiny-hidden-12": {**_TINY, "hidden": 12},
     **{f"emit-{stage}": {"emit": stage} for stage in ("motion", 1, 2, 3, 4, 5)},
+    "scenes": {"weights": str(Path(__file__).with_name("weights") / "cdnet-scenes.safetensors")},
 }
 """Rows of tables 2 and 4, for ``paper`` and ``tiny``, and stages of figure 5. The stages work with any weights."""

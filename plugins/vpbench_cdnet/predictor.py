@@ -29,6 +29,7 @@ class CDNet(nn.Module):
     Options = Options
     presets: Final[Mapping[str, Mapping[str, Any]]] = PRESETS
     training_only: Final = TRAINING_ONLY
+    shipped: Final = {"scenes": "scenes", "scenes-1k": "scenes"}
     info = PredictorInfo(paper="CDNet: A cascaded decoupling architecture for video prediction, submitted to ICLR 2022")
 
     def __init__(self, options: Options) -> None:
