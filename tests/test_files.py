@@ -113,10 +113,10 @@ def test_json_that_is_read():
     ],
 )
 def test_toml_that_is_refused_within_a_second(content, reason):
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ValueError, match=reason):
         parse_toml(content)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_toml_that_is_read():
@@ -125,11 +125,11 @@ def test_toml_that_is_read():
 
 
 def test_long_lines_without_dots_take_no_time():
-    start = time.monotonic()
+    start = time.process_time()
     assert len(parse_toml("a = '" + "x" * 500_000 + "'")["a"]) == 500_000
     with pytest.raises(ValueError, match="Expected"):
         parse_toml("x" * 500_000)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vpbench.cli.main import _run
+from vpbench.cli.main import _run, cli
 
 TOYS = str(Path(__file__).resolve().parent.parent / "toys.py")
 
@@ -34,7 +34,9 @@ class Outcome:
 
 
 @pytest.fixture
-def vpbench(capsys, cache):
+def vpbench(capsys, cache, monkeypatch):
+    monkeypatch.setattr(cli, "commands", {})  # a plugin's command stays in one test
+
     def call(*args: object) -> Outcome:
         capsys.readouterr()
         code = _run([str(a) for a in args])

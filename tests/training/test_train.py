@@ -510,5 +510,5 @@ def test_what_cannot_be_trained_is_said(train, settings, words):
     ],
 )  # fmt: skip
 def test_a_wrong_argument_is_named(plugins, protocol, argument, value):
-    with pytest.raises(vpbench.UsageError, match=rf"^train(\({argument}=| has no argument '{argument}')"):
+    with pytest.raises(vpbench.UsageError, match=rf"^train(: {argument} must be | has no argument '{argument}')"):
         vpbench.train(**{"predictor": "learner", "protocol": protocol, "plugins": plugins, argument: value})

@@ -21,6 +21,8 @@ _DEMUXERS = (
 """Formats that hold their frames themselves. Playlists are left out: they would open other files and addresses."""
 _ERROR_DETECTION = {"err_detect": "crccheck+bitstream+buffer+explode"}
 """Let decoders report damage that they conceal by default."""
+_METADATA = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""Let a title that is not UTF-8 pass. PyAV 19 always does, and dropped the argument."""
 
 
 def decode(path: Path) -> Iterator[Any]:
@@ -110,7 +112,7 @@ def open_video(path: Path) -> Any:
     try:
         regular_file(path)
         # An absolute path names no protocol: a name like "12:30.mp4", "http:x" or "concat:a" stays the name of a file.
-        return av.open(str(path.absolute()), metadata_errors="replace", options={"format_whitelist": _DEMUXERS})
+        return av.open(str(path.absolute()), options={"format_whitelist": _DEMUXERS}, **_METADATA)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
