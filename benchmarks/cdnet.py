@@ -1,9 +1,9 @@
-"""CDNet: how much fused gates, joint decoding, memory layout and recomputation save, and how fast it predicts.
+"""CDNet: how much fused gates, joint decoding, memory layout, recomputation and the convolution of a single clip save.
 
-    PYTHONPATH=plugins:datasets python benchmarks/cdnet.py [--rounds N] [--json FILE]
+    PYTHONPATH=plugins:datasets python benchmarks/cdnet.py [--rounds N] [--only TEXT] [--json FILE]
 
 Prints ratios of medians. Both sides run in turn in one process; peak memory is measured in one process per horizon.
-Half precision and compilation are measured on a GPU only.
+``benchmarks/gpu.py`` measures how fast it predicts.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from common import Run, medians
+from common import medians
 from torch import Tensor
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from vpbench.plugin.clip import Context
+from vpbench_baselines.convlstm import Network as ConvLSTM
 from vpbench_cdnet import autoencoder, layers, model
 from vpbench_cdnet.autoencoder import Autoencoder, Statistics
 from vpbench_cdnet.layers import RefineState
@@ -119,6 +123,64 @@ def training_step(rounds: int, device: str) -> dict[str, float]:
     return medians({"as written": as_written, "contiguous": contiguous, "as it is": step}, rounds)
 
 
+def training_parts(rounds: int, device: str) -> dict[str, float]:
+    """Time the parts of that step, forward and backward, as often as a step has them; the step comes last."""
+    network = tiny(device)
+    d, f = network.refine.width, network.autoencoder.channels
+    frames = torch.rand(2, 4, 3, 64, 96, device=device)
+    windows = model.windows_of(frames).flatten(0, 1)
+    encoding, motion, reference, *states = (
+        torch.randn(2, channels, 3, 16, 24, device=device).requires_grad_() for channels in (f, d, d, d, d, d, d)
+    )
+    features = torch.randn(6, 2, d, 3, 16, 24, device=device).requires_grad_()
+
+    def refine() -> Tensor:
+        steps = FusedRefinement(network.refine, reference)(motion, encoding, RefineState(*states), network.iterations)
+        return torch.stack([after.hidden for after in steps])
+
+    times = medians(
+        {
+            "encoding of the context": lambda: backward(network.autoencoder.encode(windows)[0], network),
+            "encoding of a window": lambda: backward(network.autoencoder.encode(windows[:2])[0], network),
+            "motion": lambda: backward(network.motion(encoding, model.MotionState(*states[:3])).hidden, network),
+            "refinement": lambda: backward(refine(), network),
+            "decoding": lambda: backward(network._decode(features, encoding, {}), network),
+            "whole step": lambda: backward(torch.stack(list(network(frames, 4, range(6)))), network),
+        },
+        rounds,
+    )
+    uses = {"encoding of a window": 3, "motion": 7, "refinement": 4, "decoding": 4}
+    return {part: seconds * uses.get(part, 1) for part, seconds in times.items()}
+
+
+def operations() -> dict[str, float]:
+    """Count the operations of convolutions for one clip, forward and backward: ConvLSTM of the same size, and CDNet."""
+    network, convlstm = tiny("cpu"), ConvLSTM(48, [129], 3).train()
+    runs = {
+        "convlstm": lambda: torch.stack(list(convlstm(torch.rand(1, 4, 48, 16, 24), 4))),
+        "cdnet": lambda: torch.stack(list(network(torch.rand(1, 4, 3, 64, 96), 4, range(6)))),
+    }
+    counts = {}
+    for name, run in runs.items():
+        with FlopCounterMode(display=False) as counter:
+            run().sum().backward()
+        counts[name] = float(counter.get_total_flops())
+    return counts
+
+
+def single_clip(preset: str, height: int, width: int, rounds: int) -> dict[str, float]:
+    """Time the prediction of one clip on the CPU: with PyTorch's convolution, and with the toolkit's."""
+    torch.manual_seed(0)
+    cdnet = CDNet(Options(**PRESETS[preset])).eval()
+    context = Context(torch.rand(1, 4, 3, height, width), ("clip@0",))
+
+    def by_pytorch() -> None:
+        with patch.object(layers, "conv3d", functional.conv3d):
+            cdnet.predict(context, 4, [])
+
+    return medians({"pytorch": by_pytorch, "toolkit": lambda: cdnet.predict(context, 4, [])}, rounds)
+
+
 def activations() -> dict[str, float]:
     """Count the bytes that the encoding of a window of 128x128 keeps for the gradients: stored and recomputed."""
     saved = {}
@@ -147,27 +209,11 @@ def peak(horizon: int) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - frames.nbytes
 
 
-def speeds(device: str, rounds: int) -> dict[str, float]:
-    """Return the predicted frames per second of ``paper`` at 128x128, 4 to 4."""
-    batch = 16 if device == "cuda" else 1
-    cdnet = CDNet(Options()).to(device).eval()
-    context = Context(torch.rand(batch, 4, 3, 128, 128, device=device), tuple(f"clip{i}@0" for i in range(batch)))
-
-    def half() -> None:
-        with torch.autocast(device, torch.bfloat16):
-            cdnet.predict(context, 4, [])
-
-    runs: dict[str, Run] = {"fp32": lambda: cdnet.predict(context, 4, [])}
-    if device == "cuda":
-        compiled = torch.compile(cdnet.predict)
-        runs |= {"bf16": half, "compiled": lambda: compiled(context, 4, [])}
-    return {name: 4 * batch / seconds for name, seconds in medians(runs, rounds).items()}
-
-
 def main() -> None:
     """Run all, print the ratios, and write them if asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", metavar="TEXT", help="measure only what has this text in its name")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -175,27 +221,38 @@ def main() -> None:
         print(peak(args.peak))
         return
     device, rounds = "cuda" if torch.cuda.is_available() else "cpu", args.rounds
-    figures = {
-        "refinement of a step, tiny, 4 clips of 64x96": refinement("tiny", 4, 64, 96, rounds, device),
-        "refinement of a step, paper, 1 clip of 128x128": refinement("paper", 1, 128, 128, rounds, device),
+    runs: dict[str, Callable[[], dict[str, float]]] = {
+        "refinement of a step, tiny, 4 clips of 64x96": lambda: refinement("tiny", 4, 64, 96, rounds, device),
+        "refinement of a step, paper, 1 clip of 128x128": lambda: refinement("paper", 1, 128, 128, rounds, device),
         **{
-            f"decoding all stages, tiny, {clips} clips of {height}x{width}": decoding(
-                clips, height, width, rounds, device
+            f"decoding all stages, tiny, {clips} clips of {height}x{width}": partial(
+                decoding, clips, height, width, rounds, device
             )
             for clips, height, width in ((4, 32, 32), (1, 64, 96), (2, 64, 96), (4, 64, 96))
         },
-        "training step, tiny, 2 clips of 64x96, 4 to 4": training_step(rounds, device),
-        "bytes that an encoding keeps, paper, 128x128": activations(),
-        "peak bytes of inference, tiny, 128x128, less the frames": {
+        "training step, tiny, 2 clips of 64x96, 4 to 4": lambda: training_step(rounds, device),
+        "parts of that training step": lambda: training_parts(rounds, device),
+        "floating-point operations of training on a clip of 64x96, 4 to 4": operations,
+        **{
+            f"predicting a single clip of {height}x{width}, 4 to 4, {preset}": partial(
+                single_clip, preset, height, width, rounds
+            )
+            for preset, height, width in (("tiny", 64, 96), ("paper", 128, 128))
+        },
+        "bytes that an encoding keeps, paper, 128x128": activations,
+        "peak bytes of inference, tiny, 128x128, less the frames": lambda: {
             f"{horizon} steps": float(subprocess.check_output([sys.executable, __file__, "--peak", str(horizon)]))
             for horizon in HORIZONS
         },
     }
-    for name, values in figures.items():
+    figures = {}
+    for name, run in runs.items():
+        if args.only not in name:
+            continue
+        values = figures[name] = run()
         *_, current = values.values()
-        print(f"{name}: " + ", ".join(f"{key} {value:.4g} (x {value / current:.2f})" for key, value in values.items()))
-    figures["frames per second"] = speeds(device, rounds)
-    print(f"predicted frames/s, paper, 128x128, {device}: {figures['frames per second']}")
+        text = ", ".join(f"{key} {value:.4g} (x {value / current:.2f})" for key, value in values.items())
+        print(f"{name}: {text}", flush=True)
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vpbench.errors import PredictorError
-from vpbench_cdnet.layers import channels_last
+from vpbench_cdnet.layers import Conv, channels_last
 
 NormKind = Literal["batch", "group"]
 Statistics = dict[nn.Module, tuple[Tensor, Tensor]]
@@ -82,12 +82,11 @@ class Block(nn.Module):
     def __init__(self, inner: int, outer: int, norm: NormKind, *, first: bool) -> None:
         super().__init__()
         self.strided = outer != inner
-        stride = (1, 2, 2) if self.strided else 1
+        stride = (1, 2, 2) if self.strided else (1, 1, 1)
         middle = max(1, outer // 2)
         widths = (inner, middle, middle, outer)
         self.convs = nn.ModuleList(
-            nn.Conv3d(a, b, 3, stride if i == 0 else 1, padding=1, bias=False)
-            for i, (a, b) in enumerate(pairwise(widths))
+            Conv(a, b, stride=stride if i == 0 else (1, 1, 1), bias=False) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.norms = nn.ModuleList(Norm(channels, norm) for channels in widths[first:3])
 

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
+
+from vpbench.toolkit.convolution import conv3d
 
 State = Float[Tensor, "b d t h w"]
 
 
 class Conv(nn.Conv3d):
-    """Convolve, and keep the size."""
+    """Convolve, and keep the size or divide it by the stride."""
 
-    def __init__(self, inner: int, outer: int, kernel: int = 3) -> None:
-        super().__init__(inner, outer, kernel, padding=kernel // 2)
+    def __init__(
+        self, inner: int, outer: int, kernel: int = 3, stride: tuple[int, int, int] = (1, 1, 1), *, bias: bool = True
+    ) -> None:
+        super().__init__(inner, outer, kernel, stride, kernel // 2, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve in the faster layout."""
-        return convolve(x, self.weight, self.bias)
+        return convolve(x, self.weight, self.bias, self.stride)
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Convolve with weights, and keep the size."""
-    return functional.conv3d(channels_last(x), weight, bias, padding=weight.shape[-1] // 2)
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Sequence[int] = (1, 1, 1)) -> Tensor:
+    """Convolve with weights, and keep the size or divide it by the stride."""
+    return conv3d(channels_last(x), weight, bias, stride, [side // 2 for side in weight.shape[2:]])
 
 
 def channels_last(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:

@@ -193,7 +193,7 @@ class Network(nn.Module):
         encodings, statistics = self._encode(context)
         first, encoding = encodings[:, 0], encodings[:, -1]
         refine = FusedRefinement(self.refine, self._integrate(encodings))
-        hidden, cell, *mask = self.refine_start(first).chunk(2 if self.refine.activation is None else 3, dim=1)
+        start = self.refine_start(first).chunk(2 if self.refine.activation is None else 3, dim=1)
         state = MotionState(*self.motion_start(first).chunk(3, dim=1))
         for earlier in encodings[:, :-1].unbind(dim=1):
             state = self.motion(earlier, state)
@@ -201,17 +201,41 @@ class Network(nn.Module):
         for k in range(horizon):
             if k > 0:
                 encoding, statistics = self.autoencoder.encode(window)
-            state = self.motion(encoding, state)
-            # The refinement starts afresh at every step: only the motion state crosses time.
-            start = RefineState(hidden, cell, state.memory, mask[0] if mask else None)
-            refined = [after.hidden for after in refine(state.hidden, encoding, start, self.iterations)]
-            features = [state.hidden, *refined]
-            decoded = self._decode(torch.stack([features[stage] for stage in stages]), encoding, statistics)
+            decoded, state = self.step(encoding, statistics, state, refine, start, stages)
             yield decoded
             newest = decoded[-1][:, :, -1]
             if truth is not None and use_truth is not None:
                 newest = torch.where(use_truth[:, k, None, None, None], truth[:, k], newest)
             window = torch.cat([window[:, :, 1:], newest[:, :, None]], dim=2)
+
+    def step(
+        self,
+        encoding: Features,
+        statistics: Statistics,
+        state: MotionState,
+        refine: FusedRefinement,
+        start: Sequence[State],
+        stages: Sequence[int],
+    ) -> tuple[Float[Tensor, "s b 3 3 h w"], MotionState]:
+        """Return the decoded windows of the stages and the motion state after one step.
+
+        ``torch.compile(network.step, fullgraph=True)`` compiles it whole. Assign the result to ``network.step``.
+
+        Args:
+            encoding: F^enc of the newest window.
+            statistics: Statistics of that encoding, by which to decode.
+            state: Motion state after the window before.
+            refine: Refinement of these clips, with their G.
+            start: H, C and, with the mask, B, from which the refinement starts.
+            stages: Stages to decode.
+        """
+        state = self.motion(encoding, state)
+        # The refinement starts afresh at every step: only the motion state crosses time.
+        hidden, cell, *mask = start
+        refining = RefineState(hidden, cell, state.memory, mask[0] if mask else None)
+        refined = [after.hidden for after in refine(state.hidden, encoding, refining, self.iterations)]
+        features = [state.hidden, *refined]
+        return self._decode(torch.stack([features[stage] for stage in stages]), encoding, statistics), state
 
     def _encode(self, context: Float[Tensor, "b t 3 h w"]) -> tuple[Float[Tensor, "b n f 3 i j"], Statistics]:
         """Return F^enc of the context's windows, encoded together, and the statistics by which to decode."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -147,6 +148,21 @@ class TestRollout:
         forced = torch.stack([s[-1][:, :, -1] for s in network(frames, 3, [5], read, always)], dim=1)
         assert torch.equal(forced, steps)
         assert not torch.equal(steps[:, 1:], predict(small_model(), frames, 3)[:, 1:])
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("backend", ["eager", "inductor"])
+    @pytest.mark.parametrize("form", FORMS)
+    def test_a_step_compiles_whole(self, form, backend):
+        """The backend ``eager`` runs the captured graph without a compiler of C++."""
+        if backend == "inductor" and not (form == "without G" and shutil.which("g++")):
+            pytest.skip("compiled for one form only, and where there is a compiler of C++ (g++)")
+        torch.compiler.reset()
+        network, frames = small_model(**FORMS[form]).network, noise(2, 4, 3, 8, 8)
+        with torch.no_grad():
+            expected = list(network(frames, 3, range(network.iterations + 1)))
+            network.step = torch.compile(network.step, fullgraph=True, backend=backend)
+            for decoded, eager in zip(network(frames, 3, range(network.iterations + 1)), expected, strict=True):
+                torch.testing.assert_close(decoded, eager, atol=1e-4, rtol=1e-4)
 
     def test_a_later_step_teaches_the_frame_that_it_read(self):
         first, second = small_model().network.train()(noise(1, 4, 3, 8, 8), 2, [5])

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from vpbench.allocator import keep_memory
 from vpbench.cli.common import State, common_options, leave_stdout
 from vpbench.cli.trouble import explain, stdout_is_closed
 from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, did_you_mean
@@ -92,6 +93,7 @@ class _Terminated(BaseException):
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 an error, 2 a usage error, 130 and 143 on signals."""
     signal.signal(signal.SIGTERM, _terminate)
+    keep_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is shown by its number
             stream.reconfigure(errors="backslashreplace")
