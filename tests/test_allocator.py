@@ -35,8 +35,8 @@ PAGES = 2**26 // os.sysconf("SC_PAGESIZE")
 
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment without settings of malloc."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k != "GLIBC_TUNABLES"}
-    return kept | settings
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k != "GLIBC_TUNABLES"}
+    return inherited | settings
 
 
 def output(code: str, **settings: str) -> str:
@@ -46,12 +46,12 @@ def output(code: str, **settings: str) -> str:
 
 @on_glibc
 def test_blocks_that_were_freed_are_not_cleared_again():
-    kept, returned = (
+    retained, returned = (
         int(output(FAULTS.format(call=call)))
         for call in ("from vpbench.allocator import keep_memory; assert keep_memory()", "")
     )
-    assert kept < PAGES / 10
-    assert kept < returned / 10 or returned < PAGES / 10, "huge pages need few faults"
+    assert retained < PAGES / 10
+    assert retained < returned / 10 or returned < PAGES / 10, "huge pages need few faults"
 
 
 @on_glibc
