@@ -24,7 +24,8 @@ def conv3d(
     Other devices, dtypes and batches, autocast and ``torch.compile`` use PyTorch's choice.
     """
     if _is_single_clip(x, weight):
-        return torch.ops.aten.mkldnn_convolution(x, weight, bias, padding, stride, (1, 1, 1), 1)
+        convolved: Tensor = torch.ops.aten.mkldnn_convolution(x, weight, bias, padding, stride, (1, 1, 1), 1)
+        return convolved
     return functional.conv3d(x, weight, bias, tuple(stride), tuple(padding))
 
 
@@ -35,8 +36,8 @@ def _is_single_clip(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and weight.shape[2:].numel() > 1
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
