@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import torch
 from torch import nn
 
-from vpbench.plugin.clip import LabelSpace
+from vpbench.plugin.clip import Context, Future, LabelSpace
+from vpbench.plugin.training import TrainingBatch
 from vpbench_sadm.options import Options
+from vpbench_sadm.predictor import SADM
+from vpbench_sadm.training import Dynamics, Rendering
 
 SMALL = {
     "space": "context",
@@ -56,7 +59,7 @@ def paints(inpainter):
 
 def without_trainer(stage, steps=10, **recipe):
     """Give the second stage what a Lightning trainer would give it."""
-    stage.recipe = replace(stage.recipe, steps=steps, **recipe)
+    stage.recipe = dataclasses.replace(stage.recipe, steps=steps, **recipe)
     stage.setup("fit")
     optimisers, schedules = stage.configure_optimizers()
     stage.optimizers = lambda: optimisers if len(optimisers) > 1 else optimisers[0]
@@ -65,3 +68,47 @@ def without_trainer(stage, steps=10, **recipe):
     stage.logged = {}
     stage.log_dict = stage.logged.update
     return stage
+
+
+def moving(batch=3, frames=5, height=16, width=24, speed=2):
+    """Labels and flow of two squares: class 1 moves left and class 2 moves right, over a ground at rest."""
+    labels = torch.zeros(batch, frames, height, width, dtype=torch.int64)
+    for b in range(batch):
+        for t in range(frames):
+            left, right = 14 + b - speed * t, 2 + b + speed * t
+            labels[b, t, 1:6, max(left, 0) : left + 5] = 1
+            labels[b, t, 9:14, right : right + 5] = 2
+    x = torch.where(labels == 1, float(speed), torch.where(labels == 2, -float(speed), 0.0))
+    return labels, torch.stack([x, torch.zeros_like(x)], dim=2)[:, 1:]
+
+
+def training_batch(speed=2, past=3, step=1, scale=1.0):
+    """Three frames and two to predict; the flow is ``scale`` times the true one."""
+    labels, flow = moving(speed=speed)
+    flow = scale * flow
+    clips = tuple(f"clip{i}@0" for i in range(len(labels)))
+    frames = torch.stack([labels / 2.0] * 3, dim=2)
+    future = Future(
+        frames=frames[:, past:],
+        steps=(1, 2),
+        clips=clips,
+        last=frames[:, past - 1],
+        semantics=labels[:, past:],
+        flow=flow[:, past - 1 :],
+        label_space=SPACE,
+    )
+    context = Context(frames[:, :past], clips, labels[:, :past], flow[:, : past - 1], SPACE)
+    return TrainingBatch(context, future, generators(3), step)
+
+
+def dynamics(steps=100, accumulate=1, **changes):
+    torch.manual_seed(0)
+    stage = Dynamics(SADM(options(**{"latent_stride": 2} | changes)).train())
+    stage.recipe = dataclasses.replace(stage.recipe, steps=steps, accumulate=accumulate)
+    return stage
+
+
+def rendering(steps=10, clip=None, accumulate=1, **changes):
+    torch.manual_seed(0)
+    stage = Rendering(SADM(options(flow_scale=1.0, **changes))).train()
+    return without_trainer(stage, steps, learning_rate=1e-2, clip=clip, accumulate=accumulate)

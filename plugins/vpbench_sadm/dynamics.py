@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vpbench.toolkit.padding import padded
 from vpbench_sadm.labels import one_hot
 from vpbench_sadm.options import Options
+from vpbench_sadm.recompute import recomputed
 from vpbench_sadm.residuals import CERTAIN, carried_masks, last_flow
 
 _WIDE = 32
@@ -109,6 +110,7 @@ class Encoder(nn.Module):
         widths = Widths.of(options)
         groups, (first, second) = widths.groups, widths.embed
         self.classes, self.single, self.stride = options.classes, groups == 1, options.latent_stride
+        self.recompute = options.recompute
         self.embed = nn.Sequential(
             grouped(groups, widths.inputs, first, stride=2),
             nn.LeakyReLU(0.2),
@@ -121,12 +123,14 @@ class Encoder(nn.Module):
         self, labels: Int64[Tensor, "b t h w"], flow: Float[Tensor, "b t 2 h w"], state: State | None = None
     ) -> State:
         """Return the state after the last frame; ``flow`` is in units of the flow scale."""
-        inputs = self.inputs(labels, flow)
-        read = self.cell.read(self.embed(padded(inputs.flatten(0, 1), self.stride)))
-        for frame in read.unflatten(0, labels.shape[:2]).unbind(1):
-            state = self.cell(frame, state)
+        for frame in recomputed(self.recompute, self._read, labels, flow).unbind(1):
+            state = recomputed(self.recompute, self.cell, frame, state)
         assert state is not None
         return state
+
+    def _read(self, labels: Int64[Tensor, "b t h w"], flow: Float[Tensor, "b t 2 h w"]) -> Float[Tensor, "b t g i j"]:
+        inputs = padded(self.inputs(labels, flow).flatten(0, 1), self.stride)
+        return self.cell.read(self.embed(inputs)).unflatten(0, labels.shape[:2])
 
     def inputs(self, labels: Int64[Tensor, "b t h w"], flow: Float[Tensor, "b t 2 h w"]) -> Float[Tensor, "b t d h w"]:
         """Return ``[m_c, m_c f]`` of every class; for a single group, all masks and the unmasked flow (figure 7)."""
@@ -209,14 +213,14 @@ class SADMDynamics(nn.Module):
             state = State(context, state.cell)
         read = self.decoder.read(self.context(context))  # MLP(H^T) is the same at every step
         masks, base = one_hot(labels, self.options.classes).to(flow), last_flow(labels, flow, self.options)
-        log_probabilities, flows = [], []
+        recompute, log_probabilities, flows = self.options.recompute, [], []
         for _ in range(horizon):
-            state = self.decoder(read, state)  # equation 2: h_c
-            embedding = self.embed(state.hidden)  # equation 2: e_c
+            state = recomputed(recompute, self.decoder, read, state)  # equation 2: h_c
+            embedding = recomputed(recompute, self.embed, state.hidden)  # equation 2: e_c
             logits, class_flows = self._class_wise(embedding, labels.shape[-2:])  # equation 3
             class_flows = class_flows + base
             masks = carried_masks(masks, class_flows) if self.options.mask_residual == "carried" else masks
-            log_probabilities.append(self._fused(logits, masks))  # equation 4
+            log_probabilities.append(recomputed(recompute, self._fused, logits, masks))  # equation 4
             probabilities = log_probabilities[-1].exp()
             flows.append((probabilities[:, :, None] * class_flows).sum(dim=1))  # equation 5
         return torch.stack(log_probabilities, dim=1), torch.stack(flows, dim=1)
@@ -226,8 +230,9 @@ class SADMDynamics(nn.Module):
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b g 2 h w"]]:
         """Decode the mask logits and the flow in pixels of each group (equation 3)."""
         height, width = size
-        logits = self.mask_head(embedding)[..., :height, :width]
-        return logits, self.flow_head(embedding).unflatten(1, (-1, 2))[..., :height, :width] * self.unit
+        logits = recomputed(self.options.recompute, self.mask_head, embedding)[..., :height, :width]
+        flows = recomputed(self.options.recompute, self.flow_head, embedding).unflatten(1, (-1, 2))
+        return logits, flows[..., :height, :width] * self.unit
 
     def _fused(self, logits: Float[Tensor, "b c h w"], carried: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return ``log softmax(psi_cnn(masks))`` (equation 4), for ``mask_residual`` as a residual to carried masks."""

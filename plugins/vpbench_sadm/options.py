@@ -73,6 +73,12 @@ class Options(BaseModel):
         default="context", description="add noise to the input of the MLP, or also to the first state of the decoder"
     )
 
+    # Training.
+    recompute: bool = Field(
+        default=True,
+        description="compute activations again in the backward pass: a fraction of the memory, most of the forward pass twice",
+    )
+
     # Losses of the dynamics.
     boundary_weight: float = _stated("equation 7", 5.0, "alpha, the extra weight of pixels near class boundaries", ge=0)
     boundary_sigma: float = _stated("equation 7", 3.0, "deviation in pixels of the Gaussian around boundaries", gt=0)
@@ -87,11 +93,11 @@ class Options(BaseModel):
         "section 4", "staircase", "learning rate in both stages: x 0.8 every 20 epochs, or a cosine with warm-up"
     )
     dynamics_horizon: int | None = Field(
-        default=None, ge=1, description="future steps of stage 1; none: all steps of the protocol"
+        default=None, ge=1, description="future steps of stage 1; none: all steps of the training clips"
     )
     dynamics_recipe: Recipe = _stated(
-        "section 4: batch size, learning rate",
-        Recipe(epochs=100, batch_size=6, learning_rate=1e-3, clip=1.0),
+        "section 4: batch size, learning rate, frames of a clip",
+        Recipe(epochs=100, batch_size=6, learning_rate=1e-3, clip=1.0, clip_frames=10),
         "recipe of stage 1",
     )
 
@@ -144,8 +150,8 @@ class Options(BaseModel):
         default=(64, 128, 256, 512), min_length=2, description="channels of both discriminators"
     )
     rendering_recipe: Recipe = _stated(
-        "section 4: batch size, learning rate",
-        Recipe(epochs=50, batch_size=6, learning_rate=1e-3),
+        "section 4: batch size, learning rate, frames of a clip",
+        Recipe(epochs=50, batch_size=6, learning_rate=1e-3, clip_frames=10),
         "recipe of stage 2",
     )
 
@@ -180,6 +186,7 @@ class Options(BaseModel):
 
 TRAINING_ONLY: Final = (
     "swap_classes",
+    "recompute",
     "boundary_weight",
     "boundary_sigma",
     "boundary_norm",
@@ -218,6 +225,7 @@ _TINY: Final[Mapping[str, Any]] = {
     "mask_residual": "carried",
     "boundary_sigma": 1.0,
     "boundary_norm": "peak",
+    "recompute": False,
     "schedule": "cosine",
     "dynamics_horizon": 4,
     "dynamics_recipe": {"steps": 300, "batch_size": 4, "learning_rate": 1e-2, "clip": 1.0},

@@ -36,7 +36,7 @@ def perceptual_loss(kind: Kind) -> nn.Module | None:
     """
     if kind == "none":
         return None
-    return {"pixel": PixelLoss, "vgg19": VGGLoss, "lpips": LPIPSLoss}[kind]()
+    return {"pixel": PixelLoss, "vgg19": _vgg_loss, "lpips": LPIPSLoss}[kind]()
 
 
 class PixelLoss(nn.Module):
@@ -58,13 +58,8 @@ class VGGLoss(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, network: nn.Sequential) -> None:
         super().__init__()
-        with torch.device("meta"):
-            network = vgg19().features[: max(_RELUS) + 1]
-        tensors = read(obtain(VGG19_Weights.IMAGENET1K_V1.url))
-        features = {name: tensors["features." + name] for name in network.state_dict() if "features." + name in tensors}
-        network.load_state_dict(features, assign=True)
         for layer in network:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # the features before it are compared later
@@ -81,6 +76,21 @@ class VGGLoss(nn.Module):
             if number in _RELUS:
                 loss = loss + _RELUS[number] * functional.l1_loss(x, y)
         return loss
+
+
+def vgg_features() -> nn.Sequential:
+    """Return the layers of VGG-19 up to relu5_1, on the device ``meta``."""
+    with torch.device("meta"):
+        features: nn.Sequential = vgg19().features[: max(_RELUS) + 1]
+    return features
+
+
+def _vgg_loss() -> VGGLoss:
+    """Return the loss with ImageNet weights (raises DataError)."""
+    network, tensors = vgg_features(), read(obtain(VGG19_Weights.IMAGENET1K_V1.url))
+    features = {name: tensors["features." + name] for name in network.state_dict() if "features." + name in tensors}
+    network.load_state_dict(features, assign=True)
+    return VGGLoss(network)
 
 
 class LPIPSLoss(nn.Module):

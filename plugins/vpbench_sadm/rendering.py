@@ -18,6 +18,7 @@ from vpbench.plugin.clip import IGNORE
 from vpbench.toolkit.warp import grid, sample, sample_nearest
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.options import Options
+from vpbench_sadm.recompute import recomputed
 
 _STEPS_PER_PIXEL = 2**10
 """Motions that differ by less than one of these steps are equal to the order of claimants."""
@@ -146,7 +147,7 @@ def _completed(
     if inpainter is None:
         return warped
     holes = hole.flatten(0, 1)[:, None]
-    frames = inpainter(warped.flatten(0, 1), holes, probabilities.flatten(0, 1))
+    frames = recomputed(options.recompute, inpainter, warped.flatten(0, 1), holes, probabilities.flatten(0, 1))
     if options.composite:
         frames = torch.where(holes, frames, warped.flatten(0, 1))
     return frames.unflatten(0, warped.shape[:2])

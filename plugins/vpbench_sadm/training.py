@@ -30,6 +30,7 @@ from vpbench_sadm.losses import (
 from vpbench_sadm.options import Options
 from vpbench_sadm.perceptual import perceptual_loss
 from vpbench_sadm.predictor import SADM
+from vpbench_sadm.recompute import recomputed
 from vpbench_sadm.rendering import Rendered
 
 _DECAY, _EPOCHS = 0.8, 20
@@ -145,13 +146,14 @@ class Rendering(LightningModule):
     """
 
     recipe: Recipe
+    accumulates = True
 
     def __init__(self, predictor: SADM) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.predictor = predictor
         options = predictor.options
-        self.recipe = options.rendering_recipe
+        self.recipe, self.recompute = options.rendering_recipe, options.recompute
         self.perceptual = perceptual_loss(options.perceptual if options.perceptual_weight else "none")
         self.judges = nn.ModuleDict()
         if options.frame_weight:
@@ -166,19 +168,22 @@ class Rendering(LightningModule):
         self.predictor.completes = True
 
     def training_step(self, batch: TrainingBatch, index: int) -> Tensor:
-        """Take a step with the inpainter and one with the discriminators; return the inpainter's loss."""
+        """Take a step with the inpainter and one with the discriminators; return the inpainter's loss.
+
+        With ``recipe.accumulate``, only the last of so many batches takes the steps, with the mean of their gradients.
+        """
         optimisers = self.optimizers()
         inpainter_optimiser, *judge_optimisers = optimisers if isinstance(optimisers, list) else [optimisers]
         rendered, condition = self.rendered(batch)
         with _frozen(self.judges):
             terms = self.losses(rendered, batch.future.frames, condition)
             loss = self.total(terms, batch.step)
-            self._descend(inpainter_optimiser, loss, self.predictor.inpainter)
+            self._descend(inpainter_optimiser, loss, self.predictor.inpainter, batch.step)
         for optimiser in judge_optimisers:
             terms["discriminators"] = self.judged(rendered.frames.detach(), batch.future.frames, condition)
-            self._descend(optimiser, terms["discriminators"], self.judges)
+            self._descend(optimiser, terms["discriminators"], self.judges, batch.step)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
-        if self.predictor.options.schedule == "cosine":
+        if self.predictor.options.schedule == "cosine" and (batch.step + 1) % self.recipe.accumulate == 0:
             self._next_rate()
         return loss.detach()
 
@@ -200,24 +205,29 @@ class Rendering(LightningModule):
         terms = {"covisible": covisible_loss(rendered.frames, rendered.warped, rendered.hole)}
         steps = true.shape[1]
         if self.perceptual is not None:
-            terms["perceptual"] = steps * self.perceptual(rendered.frames.flatten(0, 1), true.flatten(0, 1))
+            pairs = zip(rendered.frames.unbind(1), true.unbind(1), strict=True)
+            losses = [recomputed(self.recompute, self.perceptual, *pair) for pair in pairs]
+            terms["perceptual"] = torch.stack(losses).sum()
         for name, judge in self.judges.items():
             times = steps if name == "frame" else 1
-            terms[name] = times * generator_loss(judge(rendered.frames, condition))
+            terms[name] = times * generator_loss(recomputed(self.recompute, judge, rendered.frames, condition))
         return terms
 
     def judged(
         self, fake: Float[Tensor, "b k 3 h w"], real: Float[Tensor, "b k 3 h w"], condition: Float[Tensor, "b k c h w"]
     ) -> Float[Tensor, ""]:
         """Return the sum of the discriminators' losses."""
-        losses = [discriminator_loss(judge(real, condition), judge(fake, condition)) for judge in self.judges.values()]
+        losses = [
+            discriminator_loss(*(recomputed(self.recompute, judge, frames, condition) for frames in (real, fake)))
+            for judge in self.judges.values()
+        ]
         return torch.stack(losses).sum()
 
     def total(self, terms: dict[str, Float[Tensor, ""]], step: int) -> Float[Tensor, ""]:
         """Return the weighted sum of the inpainter's terms (equation 15)."""
         options = self.predictor.options
         assert self.recipe.steps is not None  # the harness sets it
-        share = _ramp(step, options.adversarial_warm_up * self.recipe.steps)
+        share = _ramp(step, options.adversarial_warm_up * self.recipe.steps * self.recipe.accumulate)
         weights = {
             "covisible": 1.0,
             "perceptual": options.perceptual_weight,
@@ -226,9 +236,13 @@ class Rendering(LightningModule):
         }
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
-    def _descend(self, optimiser: Any, loss: Tensor, network: nn.Module) -> None:
-        optimiser.zero_grad()
-        self.manual_backward(loss)
+    def _descend(self, optimiser: Any, loss: Tensor, network: nn.Module, batch: int) -> None:
+        first, last = batch % self.recipe.accumulate == 0, (batch + 1) % self.recipe.accumulate == 0
+        if first:
+            optimiser.zero_grad()
+        self.manual_backward(loss / self.recipe.accumulate)
+        if not last:
+            return
         if self.recipe.clip is not None:
             nn.utils.clip_grad_norm_(network.parameters(), self.recipe.clip)
         optimiser.step()

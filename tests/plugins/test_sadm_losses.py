@@ -22,7 +22,7 @@ from vpbench_sadm.losses import (
     kl_divergence,
     label_loss,
 )
-from vpbench_sadm.perceptual import PixelLoss, VGGLoss, perceptual_loss
+from vpbench_sadm.perceptual import PixelLoss, perceptual_loss
 
 
 def edge(size=64):
@@ -127,7 +127,7 @@ class TestLosses:
         drawn = {name: torch.randn(shape) * (2 / (9 * shape[0])) ** 0.5 for name, shape in shapes.items()}
         monkeypatch.setattr(perceptual, "obtain", lambda url: url)
         monkeypatch.setattr(perceptual, "read", lambda path: drawn)
-        loss, pair = VGGLoss(), (noise(1, 3, 32, 32), noise(1, 3, 32, 32, seed=1))
+        loss, pair = perceptual_loss("vgg19"), (noise(1, 3, 32, 32), noise(1, 3, 32, 32, seed=1))
         mean, deviation = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # ImageNet's
         features = [(x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1) for x in pair]
         expected, weights = 0.0, {1: 1 / 32, 6: 1 / 16, 11: 1 / 8, 20: 1 / 4, 29: 1.0}

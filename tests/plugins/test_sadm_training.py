@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from sadm_models import SPACE, generators, normal, options, without_trainer
+from sadm_models import dynamics, generators, moving, normal, options, rendering, training_batch
 from safetensors.torch import load_file
 
 from vpbench.errors import DataError, UsageError
@@ -25,50 +25,6 @@ from vpbench_sadm.perceptual import PixelLoss
 from vpbench_sadm.predictor import SADM
 from vpbench_sadm.rendering import render
 from vpbench_sadm.training import Dynamics, Rendering, stages
-
-
-def moving(batch=3, frames=5, height=16, width=24, speed=2):
-    """Labels and flow of two squares: class 1 moves left and class 2 moves right, over a ground at rest."""
-    labels = torch.zeros(batch, frames, height, width, dtype=torch.int64)
-    for b in range(batch):
-        for t in range(frames):
-            left, right = 14 + b - speed * t, 2 + b + speed * t
-            labels[b, t, 1:6, max(left, 0) : left + 5] = 1
-            labels[b, t, 9:14, right : right + 5] = 2
-    x = torch.where(labels == 1, float(speed), torch.where(labels == 2, -float(speed), 0.0))
-    return labels, torch.stack([x, torch.zeros_like(x)], dim=2)[:, 1:]
-
-
-def training_batch(speed=2, past=3, step=1, scale=1.0):
-    """Three frames and two to predict; the flow is ``scale`` times the true one."""
-    labels, flow = moving(speed=speed)
-    flow = scale * flow
-    clips = tuple(f"clip{i}@0" for i in range(len(labels)))
-    frames = torch.stack([labels / 2.0] * 3, dim=2)
-    future = Future(
-        frames=frames[:, past:],
-        steps=(1, 2),
-        clips=clips,
-        last=frames[:, past - 1],
-        semantics=labels[:, past:],
-        flow=flow[:, past - 1 :],
-        label_space=SPACE,
-    )
-    context = Context(frames[:, :past], clips, labels[:, :past], flow[:, : past - 1], SPACE)
-    return TrainingBatch(context, future, generators(3), step)
-
-
-def dynamics(steps=100, accumulate=1, **changes):
-    torch.manual_seed(0)
-    stage = Dynamics(SADM(options(latent_stride=2, **changes)).train())
-    stage.recipe = dataclasses.replace(stage.recipe, steps=steps, accumulate=accumulate)
-    return stage
-
-
-def rendering(steps=10, clip=None, **changes):
-    torch.manual_seed(0)
-    stage = Rendering(SADM(options(flow_scale=1.0, **changes))).train()
-    return without_trainer(stage, steps, learning_rate=1e-2, clip=clip)
 
 
 class TestStochasticMode:
@@ -283,6 +239,22 @@ class TestRendering:
         fixed, inpainter, judges = (changed(network, old) for network, old in zip(networks, before, strict=True))
         assert fixed == set() and inpainter >= {"residual.weight", "residual.bias"}
         assert {name.split(".")[0] for name in judges} == {"frame", "video"}
+
+    @pytest.mark.parametrize("schedule", ["cosine", "staircase"])
+    def test_accumulated_batches_take_one_step_with_the_mean_of_their_gradients(self, schedule):
+        """The same batch twice has the gradients of one; only its statistics count twice."""
+        once, twice = (rendering(accumulate=n, schedule=schedule, adversarial_warm_up=0.0) for n in (1, 2))
+        before = state(twice)
+        once.training_step(training_batch(step=0), 0)
+        twice.training_step(training_batch(step=0), 0)
+        assert not {name for name in changed(twice, before) if "norm" not in name and "decoder" not in name}
+        rates = [twice.optimizers()[0].param_groups[0]["lr"]]
+        twice.training_step(training_batch(step=1), 1)
+        for (name, expected), parameter in zip(once.named_parameters(), twice.parameters(), strict=True):
+            torch.testing.assert_close(parameter, expected, msg=name)
+        rates += [stage.optimizers()[0].param_groups[0]["lr"] for stage in (once, twice)]
+        assert rates[1] == rates[2] and (rates[0] != rates[1]) == (schedule == "cosine")
+        assert changed(twice, before) >= {"predictor.inpainter.residual.weight", "judges.frame.layers.0.weight"}
 
     def test_total_is_equation_15(self):
         """The adversarial weights rise over 4 of 10 steps."""

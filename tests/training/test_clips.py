@@ -41,6 +41,17 @@ def clips(sequences, seed=0, training="", **window):
     return TrainingClips.of(protocol(training, **window), sequences, seed)
 
 
+def test_a_stage_may_train_on_clips_of_another_length():
+    sequences = dataset(count=3, length=12).sequences("train")
+    window = TrainingClips.of(protocol(frame_step=2), sequences, 0, 6)
+    assert (window.context, window.horizon) == (2, 4)
+    assert {len(ref.frames) for ref in window.draw(1, 0)} == {6}
+    with pytest.raises(vpbench.DataError, match=r"holds 2 \+ 11 frames at frame step 1: train on shorter clips$"):
+        TrainingClips.of(protocol(), sequences, 0, 13)
+    with pytest.raises(vpbench.UsageError, match="training clips of 2 frames have no future after 2 context frames"):
+        TrainingClips.of(protocol(), sequences, 0, 2)
+
+
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
     first=st.integers(0, 1000),

@@ -63,7 +63,7 @@ def test_what_workers_have_read_ahead_is_not_counted():
 
 def test_ranks_share_the_batch_of_one_process():
     expected = served(loader(batch_size=4))
-    ranks = [served(loader(batch_size=2, world=2, rank=rank)) for rank in (0, 1)]
+    ranks = [served(loader(batch_size=4, world=2, rank=rank)) for rank in (0, 1)]
     assert len(expected) == len(ranks[0]) == len(ranks[1])
     for whole, *parts in zip(expected, *ranks, strict=True):
         pairs = zip(*(part.context.clips for part in parts), strict=True)
@@ -129,8 +129,8 @@ def test_a_crop_that_does_not_fit_is_an_error():
 def test_an_epoch_holds_whole_optimiser_steps_only():
     assert len(loader(batch_size=2, accumulate=2)) == 4  # 11 clips: 2 steps of 2 batches of 2
     assert len(loader(batch_size=2, accumulate=5)) == 5
-    with pytest.raises(vpbench.UsageError, match="11 clips does not hold one step of 4 clips x 3 processes x 1"):
-        loader(batch_size=4, world=3)
+    with pytest.raises(vpbench.UsageError, match="11 clips does not hold one step of 12 clips x 1"):
+        loader(batch_size=12, world=3)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

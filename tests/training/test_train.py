@@ -20,7 +20,9 @@ from safetensors.torch import load_file, save_file
 import vpbench
 from vpbench.plugin.loader import load_plugins
 from vpbench.select.component import choose_predictor
+from vpbench.select.data import open_protocol
 from vpbench.select.trained import open_trained
+from vpbench.training.plan import TrainSettings, make_training_plan
 from vpbench.training.train import Stopped
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -114,7 +116,7 @@ def test_two_processes_are_one_with_the_doubled_batch(train, protocol, tmp_path,
         "import vpbench; from vpbench.plugin.loader import load_plugins\n"
         f"vpbench.train('learner', {str(protocol)!r}, plugins=load_plugins({PLUGINS!r}), "
         f"out={str(tmp_path / 'two')!r}, "
-        "device='cpu', devices=2, keep='last', steps=5, batch_size=2)\n"
+        "device='cpu', devices=2, keep='last', steps=5, batch_size=4)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "KILL_AFTER": "-1"}
     process = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
@@ -480,6 +482,14 @@ def test_weights_that_are_not_finite_are_never_saved(train, tmp_path, monkeypatc
     assert torch.load(checkpoint, weights_only=False)["callbacks"]["Saver"]["loader"]["served"] == 3
 
 
+def test_a_recipe_decides_the_frames_of_a_clip(plugins, protocol, tmp_path):
+    for recipe, horizon in (({}, 3), ({"clip_frames": 9}, 7)):
+        settings = TrainSettings(out=tmp_path, device="cpu", recipe=recipe)
+        plan = make_training_plan(open_protocol(plugins, str(protocol)), "learner", plugins, settings)
+        assert [clips.horizon for clips in plan.clips] == [horizon]
+        assert plan.validation.protocol.sampling.horizon == 3, "validation uses the protocol's"
+
+
 def test_no_memory_says_what_to_lower(train):
     with pytest.raises(vpbench.PredictorError, match="out of memory with 4 clips per batch: use a smaller batch"):
         train("out-of-memory")
@@ -493,6 +503,8 @@ def test_no_memory_says_what_to_lower(train):
         ({"recipe": {"batch_size": 25}}, "an epoch of 24 clips does not hold one step of 25 clips"),
         ({"recipe": {"epoch": 2}}, "train has no argument 'epoch'; did you mean 'epochs'"),
         ({"predictor": "two-stages"}, "stage 2 has manual optimization, and accumulates no batches"),
+        ({"devices": 3}, "a batch of 4 clips cannot be divided among 3 processes: choose a multiple of 3"),
+        ({"recipe": {"clip_frames": 2}}, "training clips of 2 frames have no future after"),
         ({"strategy": "quantum"}, "quantum"),
     ],
 )

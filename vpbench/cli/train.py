@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vpbench.protocol.suite import Job
     from vpbench.training.plan import TrainingPlan, TrainSettings
 
-_RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accumulate", "clip", "crop")
+_RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accumulate", "clip", "crop", "clip_frames")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -43,12 +43,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 @click.option(
     "--max-steps", "steps", type=click.IntRange(min=1), help="Optimizer steps of each stage, instead of epochs."
 )
-@click.option("--batch-size", type=click.IntRange(min=1), help="Clips per batch and device.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Clips per batch, over all processes.")
 @click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), help="Learning rate.")
 @click.option("--precision", type=click.Choice(["32", "bf16-mixed"]), help="Precision of the arithmetic.")
 @click.option("--accumulate", type=click.IntRange(min=1), help="Batches per optimizer step.")
 @click.option("--clip", type=click.FloatRange(min=0, min_open=True), help="Largest norm of the gradient.")
 @click.option("--crop", callback=parse_size, metavar="HxW", help="Train on windows of this size, drawn per clip.")
+@click.option("--clip-frames", type=click.IntRange(min=2), help="Frames of each training clip, with its context.")
 @click.option("--compile", is_flag=True, help="Use torch.compile.")
 @click.option("--keep", default="", metavar="METRIC|last", help="Keep the best weights by METRIC, or the last.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Validation metric (default: the protocol's).")
@@ -233,7 +234,7 @@ def _announce(plan: TrainingPlan) -> None:
     if plan.weights.is_file():
         say("this training is finished already")
         return
-    clips, validation = plan.clips, plan.validation
+    clips, validation = plan.clips[0], plan.validation
     split = plan.protocol.training.split
     say(
         f"{plan.folder}: {len(clips.sequences)} sequences of {split}, {clips.per_epoch} clips per epoch; "

@@ -20,7 +20,7 @@ class TrainingBatch:
     """B clips of the protocol's train split, on the stage's device: the argument of ``training_step(batch, index)``.
 
     ``context`` and ``future`` hold every modality that the predictor requires, uses or outputs, if the dataset or an
-    annotator has it. ``future`` has all steps from 1 to the horizon.
+    annotator has it. ``future`` has all steps from 1 to the horizon, or to the end of the recipe's ``clip_frames``.
     """
 
     context: Context
@@ -51,10 +51,10 @@ class Recipe:
     epochs: int | None = None
     """Passes over the protocol's training clips; None if ``steps`` limits the stage."""
     steps: int | None = None
-    """Optimizer steps (batches, with manual optimization). The stage ends at the limit that it reaches first. While a
-    stage is fitted, this is the number of steps that it will take."""
+    """Optimizer steps: every ``accumulate`` batches count as one. The stage ends at the limit that it reaches first.
+    While a stage is fitted, this is the number of steps that it will take."""
     batch_size: int = 8
-    """Clips per batch and device."""
+    """Clips per batch, divided among all processes."""
     learning_rate: float = 1e-3
     """The stage's ``configure_optimizers`` reads it."""
     precision: Precision = "32"
@@ -64,6 +64,8 @@ class Recipe:
     """The largest norm of the gradient; None for no clipping. Stages with manual optimization must clip themselves."""
     crop: tuple[int, int] | None = None
     """Height and width of the window of each clip that is trained on, at a place drawn per clip; None: whole frames."""
+    clip_frames: int | None = None
+    """Frames of each clip that is trained on: the protocol's context, then the future. None: the protocol's horizon."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range; a list that TOML or JSON holds becomes a tuple.
@@ -75,7 +77,7 @@ class Recipe:
             object.__setattr__(self, "crop", tuple(self.crop))
         if self.crop is not None and not (len(self.crop) == 2 and all(type(n) is int and n >= 1 for n in self.crop)):
             raise ValueError(f"crop must be a height and a width of 1 or more, not {self.crop!r}")
-        for name in ("epochs", "steps", "batch_size", "accumulate"):
+        for name in ("epochs", "steps", "batch_size", "accumulate", "clip_frames"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
@@ -104,6 +106,10 @@ class Stage(Protocol):
 
     automatic_optimization: bool
     """Set by Lightning; False for a stage that steps its optimizers itself."""
+
+    accumulates: bool
+    """Optional: True if a stage with manual optimization steps its optimizers every ``recipe.accumulate`` batches.
+    Without it, more than one batch per step is refused."""
 
 
 class Trainer(Protocol):

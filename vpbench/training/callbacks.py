@@ -142,7 +142,7 @@ class Saver(Checkpoint):
 
     @property
     def step(self) -> int:
-        """Optimizer steps so far; batches for a stage with manual optimization."""
+        """Optimizer steps so far."""
         return self._loader.served // self._accumulate
 
     def state_dict(self) -> dict[str, Any]:

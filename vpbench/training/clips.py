@@ -33,20 +33,35 @@ class TrainingClips:
     seed: int
 
     @classmethod
-    def of(cls, protocol: Protocol, sequences: Sequence[SequenceInfo], seed: int) -> TrainingClips:
+    def of(
+        cls, protocol: Protocol, sequences: Sequence[SequenceInfo], seed: int, frames: int | None = None
+    ) -> TrainingClips:
         """Find the windows of the protocol's context, horizon and frame step.
 
+        Args:
+            protocol: with a training split.
+            sequences: of that split.
+            seed: of the draws.
+            frames: frames of a window, if its future differs from the protocol's horizon.
+
         Raises:
-            DataError: no sequence is long enough.
+            UsageError: a window has no future. DataError: no sequence is long enough.
         """
         sampling = protocol.sampling
-        span = (sampling.context + sampling.horizon - 1) * sampling.frame_step
+        horizon = sampling.horizon if frames is None else frames - sampling.context
+        if horizon < 1:
+            raise UsageError(
+                f"protocol {protocol.name}: training clips of {frames} frames have no future after {sampling.context} "
+                f"context frames: choose longer clips"
+            )
+        span = (sampling.context + horizon - 1) * sampling.frame_step
         windows = [(s, _starts(s.frames, span, sampling.frame_step)) for s in sequences]
         usable = [(s, starts) for s, starts in windows if len(starts)]
         if not usable:
+            advice = "" if frames is None else ": train on shorter clips"
             raise DataError(
                 f"protocol {protocol.name}: none of {len(sequences)} training sequences holds {sampling.context} + "
-                f"{sampling.horizon} frames at frame step {sampling.frame_step}"
+                f"{horizon} frames at frame step {sampling.frame_step}{advice}"
             )
         counts = [1 + (starts[-1] - starts[0]) // (span + 1) for _, starts in usable]
         slots = np.repeat(np.arange(len(usable)), counts)
@@ -56,7 +71,7 @@ class TrainingClips:
             tuple(starts for _, starts in usable),
             slots,
             sampling.context,
-            sampling.horizon,
+            horizon,
             sampling.frame_step,
             per_epoch,
             seed,

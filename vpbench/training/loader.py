@@ -50,7 +50,7 @@ class TrainingLoader:
         crop: tuple[int, int] | None = None,
     ) -> None:
         self._source, self._clips = source, clips
-        self._batch, self._world, self._workers, self._stage = batch_size * world, world, workers, stage
+        self._batch, self._world, self._workers, self._stage = batch_size, world, workers, stage
         self._rank, self._device, self._crop = 0, torch.device("cpu"), crop
         self._length = clips.per_epoch // (self._batch * accumulate) * accumulate
         self.served = 0
@@ -59,8 +59,8 @@ class TrainingLoader:
         """Seconds for which this process waited for its workers, or read by itself."""
         if not self._length:
             raise UsageError(
-                f"an epoch of {clips.per_epoch} clips does not hold one step of {batch_size} clips x {world} processes "
-                f"x {accumulate} batches: use smaller or fewer accumulated batches, or raise `clips` in the protocol's "
+                f"an epoch of {clips.per_epoch} clips does not hold one step of {batch_size} clips x {accumulate} "
+                f"batches: use smaller or fewer accumulated batches, or raise `clips` in the protocol's "
                 f"[training] table"
             )
 

@@ -89,7 +89,8 @@ class TrainingPlan:
     settings: TrainSettings
     resources: Resources
     source: ClipSource
-    clips: TrainingClips
+    clips: Sequence[TrainingClips]
+    """The clips of each stage."""
     validation: Run
     cell: Cell
     """The predictor in the validation."""
@@ -125,7 +126,6 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     choice = training_protocol(protocol).dataset
     dataset = open_dataset(plugins, choice.name, choice.options, settings.data_roots, f"protocol {protocol.name}: ")
     train, val, unreadable = split_sequences(protocol, dataset)
-    clips = TrainingClips.of(protocol, train, settings.seed)
     validation_settings = Settings(
         data_roots=settings.data_roots,
         options=settings.options,
@@ -149,11 +149,12 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     with plugin_errors(failed_as(PluginError, f"the trainer of predictor {chosen.name!r} failed")):
         stages = list(trainer(chosen.value, protocol))
     info = chosen.info
-    recipes = [_recipe(stage, number, settings.recipe) for number, stage in enumerate(stages, 1)]
+    recipes = [_recipe(stage, number, settings.recipe, resources.world) for number, stage in enumerate(stages, 1)]
+    clips = [TrainingClips.of(protocol, train, settings.seed, recipe.clip_frames) for recipe in recipes]
     record = TrainingRecord(
         protocol=protocol.hash,
         training=protocol.training.model_dump(mode="json"),
-        clips=clips.hash,
+        clips=clips[0].hash,
         validation=ValidationRecord(manifest=validation.manifest.hash, metrics=tuple(cell.metrics)),
         predictor=chosen.name,
         options=dict(chosen.options),
@@ -193,11 +194,12 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     )
 
 
-def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:
+def _recipe(stage: Any, number: int, named: Mapping[str, Any], world: int) -> Recipe:
     """Return a stage's recipe with the fields that the user overrides.
 
     Raises:
-        PluginError: the stage has no recipe. UsageError: nothing says how long to train; a value out of range.
+        PluginError: the stage has no recipe. UsageError: nothing says how long to train; a value out of range,
+            or a batch that the processes cannot share.
     """
     recipe = getattr(stage, "recipe", None)
     if not isinstance(recipe, Recipe):
@@ -211,8 +213,13 @@ def _recipe(stage: Any, number: int, named: Mapping[str, Any]) -> Recipe:
         recipe = replace(recipe, **named)
     except ValueError as error:
         raise UsageError(f"training stage {number}: {error}") from error
-    if not stage.automatic_optimization and "accumulate" in named:
+    if recipe.accumulate > 1 and not getattr(stage, "accumulates", stage.automatic_optimization):
         raise UsageError(f"training stage {number} has manual optimization, and accumulates no batches")
+    if recipe.batch_size % world:
+        raise UsageError(
+            f"training stage {number}: a batch of {recipe.batch_size} clips cannot be divided among {world} processes: "
+            f"choose a multiple of {world}, or another number of processes"
+        )
     if recipe.epochs is None and recipe.steps is None:
         raise UsageError(f"training stage {number} does not say how long to train: give epochs or steps")
     return recipe

@@ -42,18 +42,17 @@ def run_stage(
         return _load_finished(plan, finished)
 
     stage, recipe = plan.stages[number - 1], plan.recipes[number - 1]
-    accumulate = recipe.accumulate if stage.automatic_optimization else 1
     loader = TrainingLoader(
         plan.source,
-        plan.clips,
+        plan.clips[number - 1],
         batch_size=recipe.batch_size,
-        accumulate=accumulate,
+        accumulate=recipe.accumulate,
         world=plan.resources.world,
         workers=plan.settings.workers,
         stage=number,
         crop=recipe.crop,
     )
-    steps_per_epoch = len(loader) // accumulate
+    steps_per_epoch = len(loader) // recipe.accumulate
     steps = _total_steps(recipe, steps_per_epoch)
     stage.recipe = recipe = replace(recipe, steps=steps)
     watch = Watch(loader, plan.settings.seed, number)
@@ -62,21 +61,20 @@ def run_stage(
         plan.validation,
         plan.cell,
         loader,
-        batch_size=recipe.batch_size,
+        batch_size=recipe.batch_size // plan.resources.world,
         folder=folder,
         keeper=keeper,
         say=lambda text: say(f"stage {number} of {len(plan.stages)}, {text}"),
     )
     best = Best(folder / "best.ckpt", validation, plan.keep) if plan.keep != LAST else None
     minutes = plan.settings.minutes
-    saver = Saver(last, loader, watch, validation, best, steps=steps, accumulate=accumulate, minutes=minutes)
+    saver = Saver(last, loader, watch, validation, best, steps=steps, accumulate=recipe.accumulate, minutes=minutes)
     trainer = _trainer(
         plan,
         stage,
         folder,
         [watch, validation, *_bar(), *([best] if best else []), saver],
         epochs=-(-steps // steps_per_epoch),
-        accumulate=accumulate,
     )
 
     if last.is_file():
@@ -118,7 +116,7 @@ def weights_record(plan: TrainingPlan, stages: Sequence[StageRecord]) -> Weights
         protocol_hash=plan.protocol.hash,
         clips=TrainedClips(
             hash=plan.record.clips,
-            per_epoch=plan.clips.per_epoch,
+            per_epoch=plan.clips[0].per_epoch,
             sequences=None if earlier is None else tuple(sorted({*plan.sequences, *earlier})),
         ),
         annotators=plan.record.annotators,
@@ -145,9 +143,7 @@ def _load_finished(plan: TrainingPlan, weights: Path) -> StageRecord:
     return trained.record.stages[0]
 
 
-def _trainer(
-    plan: TrainingPlan, stage: Any, folder: Path, callbacks: list[Any], *, epochs: int, accumulate: int
-) -> Trainer:
+def _trainer(plan: TrainingPlan, stage: Any, folder: Path, callbacks: list[Any], *, epochs: int) -> Trainer:
     recipe: Recipe = stage.recipe
     attempt = f"attempt{len(list((folder / 'logs').glob('attempt*'))) + 1}"
     return Trainer(
@@ -158,7 +154,7 @@ def _trainer(
         plugins=_environment(plan),
         precision="32-true" if recipe.precision == "32" else recipe.precision,
         max_epochs=epochs,
-        accumulate_grad_batches=accumulate,
+        accumulate_grad_batches=recipe.accumulate if stage.automatic_optimization else 1,
         gradient_clip_val=recipe.clip if stage.automatic_optimization else None,
         logger=[
             CSVLogger(folder, "logs", attempt, flush_logs_every_n_steps=1),

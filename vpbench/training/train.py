@@ -66,6 +66,7 @@ def train(
     accumulate: Positive | None = None,
     clip: Annotated[float, Field(gt=0)] | None = None,
     crop: tuple[Positive, Positive] | None = None,
+    clip_frames: Positive | None = None,
     compile: bool = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     devices: Positive | None = None,
@@ -89,14 +90,15 @@ def train(
         annotate: names of annotators by modality.
         metrics: metrics of the validation; by default the protocol's.
         keep: the metric that chooses the weights, or ``"last"``; by default the first metric.
-        epochs: epochs of each stage; by default those of the recipe, like every argument up to ``crop``.
+        epochs: epochs of each stage; by default those of the recipe, like every argument up to ``clip_frames``.
         steps: optimizer steps of each stage, instead of epochs.
-        batch_size: clips per batch and device.
+        batch_size: clips per batch, divided among all processes.
         learning_rate: learning rate.
         precision: ``"32"`` or ``"bf16-mixed"``.
         accumulate: batches per optimizer step.
         clip: largest norm of the gradient.
         crop: height and width of the window of each clip to train on.
+        clip_frames: frames of each clip to train on, the context included.
         compile: whether torch compiles the training step.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: processes per node; by default the launcher's, else one per GPU.
@@ -129,6 +131,7 @@ def train(
         "accumulate": accumulate,
         "clip": clip,
         "crop": crop,
+        "clip_frames": clip_frames,
     }
     settings = TrainSettings(
         out=Path(out),
