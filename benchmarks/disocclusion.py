@@ -47,7 +47,7 @@ def clips(size: tuple[int, int], count: int) -> Iterator[tuple[dict[str, Tensor]
         name = f"test-{number:06d}"
         exact = dataset.read(name, frames, "flow")
         rough = exact + np.random.default_rng(number).normal(scale=0.2, size=exact.shape).astype(np.float32)
-        noisy = noise.annotate({"flow": exact}, name)
+        noisy = noise.annotate({"flow": exact[:, None]}, [f"{name}@{i}-{i + 1}" for i in range(len(exact))], "cpu")
         kinds = {"exact": exact, "noisy": noisy, "rough": rough, "zero": np.zeros_like(exact)}
         labels = torch.from_numpy(dataset.read(name, frames, "semantics").astype(np.int64))
         masks = torch.from_numpy(dataset.read(name, frames, "disocclusion"))

@@ -20,8 +20,8 @@ class GrabCut:
 
     info = AnnotatorInfo(gives="semantics", label_space=FOREGROUND2)
 
-    def annotate(self, window, clip):
-        return np.stack([self._mask(frame) for frame in window["frames"]])
+    def annotate(self, window, clips, device):
+        return np.stack([self._mask(frame) for frame in window["frames"][:, 0]])
 
     def _mask(self, frame):
         height, width = frame.shape[:2]

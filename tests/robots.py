@@ -89,15 +89,15 @@ class BlindRobots(Robots):
 class GuessDepth:
     info = vpbench.AnnotatorInfo(gives="depth", declares=(DEPTH,))
 
-    def annotate(self, window, clip):
-        return window["frames"][..., 2].astype(np.float32)
+    def annotate(self, window, clips, device):
+        return window["frames"][:, 0, ..., 2].astype(np.float32)
 
 
 class FlatDepth:
     info = vpbench.AnnotatorInfo(gives="depth", declares=(ModalitySpec("depth", "float32"),))
 
-    def annotate(self, window, clip):
-        return window["frames"].mean(axis=(1, 2, 3), dtype=np.float32)
+    def annotate(self, window, clips, device):
+        return window["frames"].mean(axis=(1, 2, 3, 4), dtype=np.float32)
 
 
 class Driver:

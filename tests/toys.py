@@ -236,9 +236,8 @@ class Killed(Last):
 class Still:
     info = vpbench.AnnotatorInfo(gives="flow")
 
-    def annotate(self, window, clip):
-        n, h, w, _ = window["frames"].shape
-        return np.zeros((n - 1, h, w, 2), np.float32)
+    def annotate(self, window, clips, device):
+        return np.zeros((len(clips), *window["frames"].shape[2:4], 2), np.float32)
 
 
 class Spoils(vpbench.ClipMean):

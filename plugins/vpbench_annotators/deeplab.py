@@ -5,7 +5,7 @@ Chen, Papandreou, Schroff, Adam: Rethinking Atrous Convolution for Semantic Imag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -30,7 +30,7 @@ from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
 from vpbench.toolkit import weights
 from vpbench.toolkit.labels import CITYSCAPES19, LABEL_SPACES, VOC21
-from vpbench_annotators.inference import inference
+from vpbench_annotators.inference import run_network
 
 NETWORKS: Final = {
     "resnet50": (deeplabv3_resnet50, DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.url),
@@ -53,7 +53,7 @@ class DeepLabV3:
     their space declares: VOC's into ``foreground2``, Cityscapes' into ``cityscapes9`` (SADM's merge) or
     ``cityscapes20``.
 
-    On the CPU, in one thread, one frame at a time: a frame's labels depend on nothing else.
+    On a CPU, a frame's labels depend on nothing else. On a GPU, a batch is computed at once.
     """
 
     class Options(BaseModel):
@@ -121,27 +121,26 @@ class DeepLabV3:
     def _file(self) -> Path:
         return self.options.weights or weights.obtain(NETWORKS[self.options.backbone][1])
 
-    def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[np.uint8]:
-        """Return label ids, uint8 [N,H,W], of frames uint8 RGB [N,H,W,3].
+    def annotate(self, window: Mapping[str, NDArray[Any]], clips: Sequence[str], device: str) -> NDArray[np.uint8]:
+        """Return label ids, uint8 [B,H,W], of frames uint8 RGB [B,1,H,W,3].
 
         Raises:
             DataError: the weights cannot be had.
         """
         path = self._file()
-        network = _network(self.options.backbone, len(self._native), path, weights.sha256(path))
-        frames = torch.from_numpy(window["frames"]).permute(0, 3, 1, 2)
-        with inference():
-            labels = torch.cat([_labels(network, frame, self.side) for frame in frames.split(1)]).numpy()
+        network = _network(self.options.backbone, len(self._native), path, weights.sha256(path), device)
+        frames = torch.from_numpy(window["frames"][:, 0]).permute(0, 3, 1, 2)
+        labels = run_network(lambda batch: _labels(network, batch, self.side), frames, device=device).numpy()
         if self.options.into is None:
             return labels
         return np.array(self._native.into[self.options.into], dtype=np.uint8)[labels]
 
 
-def _labels(network: torch.nn.Module, frame: UInt8[Tensor, "1 3 h w"], side: int) -> UInt8[Tensor, "1 h w"]:
+def _labels(network: torch.nn.Module, frames: UInt8[Tensor, "b 3 h w"], side: int) -> UInt8[Tensor, "b h w"]:
     """Return the class of the highest score, of scores brought to the frame's size (bilinear)."""
-    scores: Float[Tensor, "1 c h2 w2"] = network(_PREPROCESS(resize_size=side or None)(frame))["out"]
-    if scores.shape[-2:] != frame.shape[-2:]:
-        scores = functional.interpolate(scores, size=frame.shape[-2:], mode="bilinear", align_corners=False)
+    scores: Float[Tensor, "b c h2 w2"] = network(_PREPROCESS(resize_size=side or None)(frames))["out"]
+    if scores.shape[-2:] != frames.shape[-2:]:
+        scores = functional.interpolate(scores, size=frames.shape[-2:], mode="bilinear", align_corners=False)
     return scores.argmax(dim=1).to(torch.uint8)
 
 
@@ -181,9 +180,9 @@ def _label_space(classes: int, path: Path) -> LabelSpace:
 
 
 @lru_cache(maxsize=2)
-def _network(backbone: str, classes: int, path: Path, digest: str) -> torch.nn.Module:
+def _network(backbone: str, classes: int, path: Path, digest: str, device: str) -> torch.nn.Module:
     """Build the network once per process, without its auxiliary head; ``digest`` is of the file at ``path``."""
     with torch.device("meta"):
         network = NETWORKS[backbone][0](weights=None, weights_backbone=None, num_classes=classes, aux_loss=False)
     tensors = {name: value for name, value in weights.read(path).items() if not name.startswith("aux_classifier.")}
-    return weights.load_network(network, tensors, path)
+    return weights.load_network(network, tensors, path).to(device)

@@ -5,8 +5,7 @@ Kroeger, Timofte, Dai, Van Gool: Fast Optical Flow using Dense Inverse Search, E
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.toolkit.flow import QUALITIES, Quality, dis_flow
+from vpbench_annotators.inference import map_threads
 
 
 class Dis:
@@ -33,12 +33,10 @@ class Dis:
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[np.float32]:
-        """Return the flow, float32 [N-1,H,W,2] in pixels, of frames uint8 RGB [N,H,W,3].
+    def annotate(self, window: Mapping[str, NDArray[Any]], clips: Sequence[str], device: str) -> NDArray[np.float32]:
+        """Return the flow, float32 [B,H,W,2] in pixels, of pairs of frames uint8 RGB [B,2,H,W,3]; runs on the CPU.
 
         Raises:
             DataError: the frames are too small for DIS.
         """
-        frames = window["frames"]
-        flows = [dis_flow(frame, before, self.options.quality) for before, frame in pairwise(frames)]
-        return np.stack(flows) if flows else np.zeros((0, *frames.shape[1:3], 2), np.float32)
+        return np.stack(map_threads(lambda pair: dis_flow(pair[1], pair[0], self.options.quality), window["frames"]))

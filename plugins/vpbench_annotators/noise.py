@@ -6,7 +6,7 @@ What is random follows from the clip's id and the option ``seed`` alone.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -42,15 +42,17 @@ class FlowNoise:
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[np.float32]:
-        """Return the noisy flow, float32 [N-1,H,W,2] in pixels."""
-        flow = window["flow"]
+    def annotate(self, window: Mapping[str, NDArray[Any]], clips: Sequence[str], device: str) -> NDArray[np.float32]:
+        """Return the noisy flow, float32 [B,H,W,2] in pixels."""
+        flow = window["flow"][:, 0]
         if self.options.zero:
             return np.zeros_like(flow)
+        return np.stack([self._spoil(entry, clip) for entry, clip in zip(flow, clips, strict=True)])
+
+    def _spoil(self, flow: NDArray[np.float32], clip: str) -> NDArray[np.float32]:
         draw = _draws("flow", clip, self.options.seed)
-        errors = [_smooth(draw, flow.shape[1:3]) for _ in range(2 * len(flow))]
-        field = np.stack(errors).reshape(len(flow), 2, *flow.shape[1:3]).transpose(0, 2, 3, 1)
-        return np.asarray(flow + self.options.sigma * field, dtype=np.float32)
+        errors = np.stack([_smooth(draw, flow.shape[:2]) for _ in range(2)], axis=-1)
+        return np.asarray(flow + self.options.sigma * errors, dtype=np.float32)
 
 
 class LabelNoise:
@@ -81,12 +83,13 @@ class LabelNoise:
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[np.uint8]:
-        """Return the noisy labels, uint8 [N,H,W]."""
-        draw = _draws("labels", clip, self.options.seed)
-        return np.stack([self._spoil(labels, draw) for labels in window["semantics"]])
+    def annotate(self, window: Mapping[str, NDArray[Any]], clips: Sequence[str], device: str) -> NDArray[np.uint8]:
+        """Return the noisy labels, uint8 [B,H,W]."""
+        labels = window["semantics"][:, 0]
+        return np.stack([self._spoil(entry, clip) for entry, clip in zip(labels, clips, strict=True)])
 
-    def _spoil(self, labels: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:
+    def _spoil(self, labels: NDArray[np.uint8], clip: str) -> NDArray[np.uint8]:
+        draw = _draws("labels", clip, self.options.seed)
         height, width = labels.shape
         rows, columns = np.indices(labels.shape)
         # At most `jitter` pixels in each direction: the field is clipped at two standard deviations.

@@ -5,9 +5,9 @@ Teed, Deng: RAFT: Recurrent All-Pairs Field Transforms for Optical Flow, ECCV 20
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,7 +23,7 @@ from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weigh
 from vpbench.errors import DataError
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.toolkit import weights
-from vpbench_annotators.inference import inference
+from vpbench_annotators.inference import run_network
 
 NETWORKS: Final = {
     "large": (raft_large, Raft_Large_Weights.C_T_SKHT_V2.url),
@@ -41,7 +41,7 @@ class Raft:
     Frames are padded with their border to multiples of 8, as the authors do. Those under 128 pixels on a side, which
     the network cannot take, are enlarged by a whole factor (bilinear) and the flow is brought back to their size.
 
-    On the CPU, in one thread, one pair of frames at a time: a pair's flow depends on nothing else.
+    On a CPU, a pair's flow depends on nothing else. On a GPU, a batch is computed at once.
     """
 
     class Options(BaseModel):
@@ -77,22 +77,20 @@ class Raft:
     def _file(self) -> Path:
         return weights.obtain(NETWORKS[self.options.network][1])
 
-    def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[np.float32]:
-        """Return the flow, float32 [N-1,H,W,2] in pixels, of frames uint8 RGB [N,H,W,3].
+    def annotate(self, window: Mapping[str, NDArray[Any]], clips: Sequence[str], device: str) -> NDArray[np.float32]:
+        """Return the flow, float32 [B,H,W,2] in pixels, of pairs of frames uint8 RGB [B,2,H,W,3].
 
         Raises:
             DataError: the weights cannot be had, or the frames have fewer than 16 pixels on a side.
         """
-        frames = window["frames"]
-        if len(frames) < 2:
-            return np.zeros((0, *frames.shape[1:3], 2), np.float32)
-        factor = enlargement(frames.shape[1], frames.shape[2])
-        network = _network(self.options.network, path := self._file(), weights.sha256(path))
-        tensor = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
-        with inference():
-            pairs = pairwise(tensor.split(1))
-            flows = [_flow(network, frame, before, factor, self.options.updates) for before, frame in pairs]
-            return torch.cat(flows).permute(0, 2, 3, 1).contiguous().numpy()
+        pairs = torch.from_numpy(window["frames"]).permute(0, 1, 4, 2, 3).float().div(127.5).sub(1.0)
+        factor = enlargement(*pairs.shape[-2:])
+        network = _network(self.options.network, path := self._file(), weights.sha256(path), device)
+
+        def flow(frame: Tensor, before: Tensor) -> Tensor:
+            return _flow(_replica(network), frame, before, factor, self.options.updates)
+
+        return run_network(flow, pairs[:, 1], pairs[:, 0], device=device).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def enlargement(height: int, width: int) -> int:
@@ -113,12 +111,12 @@ def enlargement(height: int, width: int) -> int:
 
 def _flow(
     network: torch.nn.Module,
-    frame: Float[Tensor, "1 3 h w"],
-    before: Float[Tensor, "1 3 h w"],
+    frame: Float[Tensor, "b 3 h w"],
+    before: Float[Tensor, "b 3 h w"],
     factor: int,
     updates: int,
-) -> Float[Tensor, "1 2 h w"]:
-    """Return the backward flow of one pair of frames in [-1,1], in pixels."""
+) -> Float[Tensor, "b 2 h w"]:
+    """Return the backward flow of pairs of frames in [-1,1], in pixels."""
     height, width = frame.shape[-2] * factor, frame.shape[-1] * factor
     down, right = -height % 8, -width % 8
     pad = (right // 2, right - right // 2, down // 2, down - down // 2)
@@ -132,9 +130,14 @@ def _flow(
     return functional.avg_pool2d(flow, factor) / factor
 
 
+def _replica(network: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy with the same tensors, for one thread: torchvision's network keeps a call's correlations."""
+    return deepcopy(network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())})
+
+
 @lru_cache(maxsize=2)
-def _network(name: str, path: Path, digest: str) -> torch.nn.Module:
+def _network(name: str, path: Path, digest: str, device: str) -> torch.nn.Module:
     """Build the network once per process; ``digest`` is of the file at ``path``."""
     with torch.device("meta"):
         network = NETWORKS[name][0](weights=None)
-    return weights.load_network(network, weights.read(path), path)
+    return weights.load_network(network, weights.read(path), path).to(device)

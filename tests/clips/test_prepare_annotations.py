@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 from dataclasses import replace
 
 import folders
 import numpy as np
 import pytest
+import torch
 from toys import Options, Toy, ToyFrames
 
-from vpbench.clips.annotations import find_annotations, prepare_annotations
-from vpbench.clips.prepare import prepare
+from vpbench.clips.annotations import annotate, find_annotations, prepare_annotations
+from vpbench.clips.prepare import find_prepared, prepare
 from vpbench.clips.source import ClipSource
-from vpbench.errors import DataError
+from vpbench.errors import DataError, VpbenchWarning
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.clip import LabelSpace
 from vpbench.protocol.units import build_manifest
-from vpbench.select.component import Component
+from vpbench.select.component import Component, choose_annotators
 
 OVERLAPPING = [
     {"kind": "sliding", "context": 3, "horizon": 1, "stride": 1},
@@ -43,21 +45,30 @@ class Flow:
     def __init__(self):
         self.clips = []
 
-    def annotate(self, window, clip):
-        self.clips.append(clip)
-        n, h, w, _ = window["frames"].shape
-        assert set(window) == {"frames", "semantics"}
-        return draws(clip, window).normal(size=(n - 1, h, w, 2)).astype(np.float32)
+    def annotate(self, window, clips, device):
+        assert 1 <= len(clips) <= 4
+        assert set(window) == set(self.info.needs)
+        self.clips += clips
+        return np.stack([self.entry(clip, {m: a[i] for m, a in window.items()}) for i, clip in enumerate(clips)])
+
+    def entry(self, clip, window):
+        return draws(clip, window).normal(size=(*window["frames"].shape[1:3], 2)).astype(np.float32)
 
 
 class Labels(Flow):
     space = LabelSpace("nine", tuple("abcdefghi"), ((0, 0, 0),) * 9)
     info = AnnotatorInfo(gives="semantics", label_space=space)
 
-    def annotate(self, window, clip):
-        self.clips.append(clip)
+    def entry(self, clip, window):
         assert window["frames"].shape[0] == 1
-        return draws(clip, window).integers(0, 9, window["frames"].shape[:3], np.uint8)
+        return draws(clip, window).integers(0, 9, window["frames"].shape[1:3], np.uint8)
+
+
+class Fast(Flow):
+    """Of some pairs, the flow is wider than what int16 holds."""
+
+    def entry(self, clip, window):
+        return super().entry(clip, window) * (1000 if clip.endswith("-7") else 1)
 
 
 DATASET = Toy(None, Options(sequences=3, length=20))
@@ -92,7 +103,7 @@ class OnlyFrames(Toy):
 
 
 @pytest.mark.parametrize("sampling", OVERLAPPING, ids=lambda sampling: sampling["kind"])
-@pytest.mark.parametrize("annotator", [Flow, Labels])
+@pytest.mark.parametrize("annotator", [Flow, Fast, Labels])
 def test_prepared_annotations_are_those_of_a_run(cache, annotator, sampling):
     protocol = make_protocol(sampling)
     manifest = build_manifest(protocol, DATASET)
@@ -135,9 +146,9 @@ def test_annotators_are_shown_what_they_need_and_no_more():
     class OfFrames(Flow):
         info = AnnotatorInfo(gives="flow")
 
-        def annotate(self, window, clip):
+        def annotate(self, window, clips, device):
             assert set(window) == {"frames"}
-            return np.zeros((1, 8, 10, 2), np.float32)
+            return np.zeros((len(clips), 8, 10, 2), np.float32)
 
     protocol = make_protocol()
     (ref, *_) = build_manifest(protocol, DATASET).clips
@@ -181,10 +192,10 @@ def test_it_goes_on_where_it_stopped_and_a_second_time_makes_nothing(cache):
     manifest = build_manifest(protocol, DATASET)
 
     class Stops(Flow):
-        def annotate(self, window, clip):
+        def annotate(self, window, clips, device):
             if len(self.clips) == 30:
                 signal.raise_signal(signal.SIGINT)
-            return super().annotate(window, clip)
+            return super().annotate(window, clips, device)
 
     first, second, third = Stops(), Flow(), Flow()
     with pytest.raises(KeyboardInterrupt):
@@ -209,9 +220,72 @@ def test_what_a_dataset_lacks_is_said(cache):
 
 def test_an_annotator_that_breaks_its_contract_is_named_with_the_place(cache):
     class Wrong(Flow):
-        def annotate(self, window, clip):
-            return super().annotate(window, clip).astype(np.float64)
+        def annotate(self, window, clips, device):
+            return super().annotate(window, clips, device).astype(np.float64)
 
     protocol = make_protocol()
     with pytest.raises(DataError, match=r"'test/seq000'.*it gave float64"):
         prepared(protocol, build_manifest(protocol, DATASET), Wrong())
+
+
+def test_flow_is_rounded_to_a_64th_of_a_pixel_prepared_or_not(cache):
+    protocol = make_protocol()
+    manifest = build_manifest(protocol, DATASET)
+    store = prepared(protocol, manifest, Flow())
+    (ref, *_) = manifest.clips
+    pairs = [ref.frames[:2], ref.frames[1:3]]
+    windows = [{m: DATASET.read(ref.sequence, pair, m) for m in ("frames", "semantics")} for pair in pairs]
+    flow = annotate(annotator := Flow(), windows, ref.sequence, pairs, "here")
+    exact = np.stack([annotator.entry(f"{ref.sequence}@{a}-{b}", w) for (a, b), w in zip(pairs, windows, strict=True)])
+    assert 0 < np.abs(flow - exact).max() <= 1 / 128
+    for array in (flow, store.read(ref.sequence, ref.frames[:3], "flow")):
+        assert np.array_equal(array * 64, np.rint(array * 64))
+        assert not np.signbit(array[array == 0]).any(), "minus zero has no int16"
+
+
+def test_the_identity_says_that_flow_is_rounded():
+    chosen_annotators = choose_annotators(folders.plugins(), {"flow": "dis"}, {})
+    assert '"rounding":"1/64 px"' in chosen_annotators["flow"].describe()
+
+
+def test_prepared_flow_takes_less_than_half_of_float32_and_few_blocks_stay_in_memory(cache):
+    protocol = make_protocol({"kind": "sliding", "context": 18, "horizon": 1, "stride": 1})
+    manifest = build_manifest(protocol, DATASET)
+    store = prepared(protocol, manifest, Flow())
+    (ref, *_) = manifest.clips
+    flow = store.read(ref.sequence, ref.frames[:18], "flow")
+    stored = sum(path.stat().st_size for path in store.folder.glob("*.z"))
+    assert stored < 0.5 * 3 * 18 / 17 * flow.nbytes
+    assert not list(store.folder.glob("*.npy"))
+    assert len(store._latest["flow"][2]) <= 2
+
+
+def test_a_batch_that_a_gpu_does_not_hold_is_annotated_one_by_one():
+    class Small(Flow):
+        def annotate(self, window, clips, device):
+            if len(clips) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().annotate(window, clips, device)
+
+    protocol = make_protocol()
+    (ref, *_) = build_manifest(protocol, DATASET).clips
+    small, large = (source(protocol, {"flow": annotator()}).read(ref) for annotator in (Small, Flow))
+    assert np.array_equal(small.context["flow"], large.context["flow"])
+
+
+@pytest.mark.parametrize("outdated", [lambda index: index.pop("format"), lambda index: index.update(format=4)])
+def test_a_store_of_another_version_is_one_line_and_not_used(cache, outdated):
+    protocol = make_protocol()
+    manifest = build_manifest(protocol, DATASET)
+    store = prepare(protocol, DATASET, manifest, DATASET.info.modalities, progress)
+    assert find_prepared(protocol, DATASET, manifest, ["frames"]) is not None
+    earlier = store.folder.rename(store.folder.with_name(store.folder.name[:-16] + "0123456789abcdef"))
+    index = json.loads((earlier / "index.json").read_text())
+    outdated(index)
+    (earlier / "index.json").write_text(json.dumps(index))
+    with pytest.warns(
+        VpbenchWarning, match=f"{earlier.name} was prepared by another version of vpbench, and is not use"
+    ):
+        assert find_prepared(protocol, DATASET, manifest, ["frames"]) is None
+    with pytest.warns(VpbenchWarning, match="remove it and what begins"):
+        prepare(protocol, DATASET, manifest, DATASET.info.modalities, progress)

@@ -16,8 +16,8 @@ import pytest
 from toys import Options, Toy
 
 from vpbench.clips import store_making
+from vpbench.clips.blocks import block_path
 from vpbench.clips.prepare import find_prepared, prepare, store_folder
-from vpbench.clips.prepared import block_path
 from vpbench.errors import DataError, ResultError
 from vpbench.protocol.units import build_manifest
 
@@ -176,18 +176,20 @@ def test_what_a_killed_process_left_is_finished_and_removed(folder):
     assert set(folder.parent.iterdir()) == {folder, neighbour}
 
 
-@pytest.mark.parametrize(("owner", "name"), [(Toy, "read"), (store_making, "_npy"), (store_making, "_complete")])
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Toy, "read"), (store_making, "encode_block"), (store_making, "_complete")]
+)
 def test_another_process_that_completes_the_store_meanwhile_is_no_trouble(folder, monkeypatch, owner, name):
     function = getattr(owner, name)
     calls = []
 
-    def meanwhile(*args):
+    def meanwhile(*args, **settings):
         if not calls:
             calls.append("the other process begins")
             make()
             calls.append("the other process is done")
         calls.append(name)
-        return function(*args)
+        return function(*args, **settings)
 
     monkeypatch.setattr(owner, name, meanwhile)
     make()
@@ -214,8 +216,8 @@ for version in range(1, 6):
     (ready / f"{{sys.argv[2]}}-{{version}}").touch()
     while len(list(ready.glob(f"*-{{version}}"))) < 2:
         time.sleep(0.001)
-    t.make(t.protocol(version))
-    t.check(t.protocol(version))
+    t.make(t.make_protocol(version))
+    t.check(t.make_protocol(version))
 """
 
 

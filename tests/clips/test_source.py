@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import folders
 import numpy as np
 import pytest
@@ -100,9 +103,9 @@ class Shout(toys.Still):
 
     info = AnnotatorInfo(gives="flow", needs=("frames", "semantics"))
 
-    def annotate(self, window, clip):
-        self.window = {m: a.shape for m, a in window.items()}, clip
-        return super().annotate(window, clip) + 9
+    def annotate(self, window, clips, device):
+        self.call = {m: a.shape for m, a in window.items()}, clips, device
+        return super().annotate(window, clips, device) + 9
 
 
 def test_an_annotator_replaces_what_the_dataset_has_in_the_context_only():
@@ -112,7 +115,8 @@ def test_an_annotator_replaces_what_the_dataset_has_in_the_context_only():
     (batch,) = load(source, REF)
     assert batch.context.flow.unique().tolist() == [9]
     assert batch.future.flow[0, :, 0].unique().item() == -1, "the truth is the dataset's, half as wide"
-    assert shout.window == ({"frames": (2, 8, 12, 3), "semantics": (2, 8, 12)}, "test/seq000@3-5")
+    shapes, names = {"frames": (2, 2, 8, 12, 3), "semantics": (2, 2, 8, 12)}, ["test/seq000@1-3", "test/seq000@3-5"]
+    assert shout.call == (shapes, names, "cpu"), "both pairs at once"
     assert batch.context.semantics is None, "read for the annotator, not for predictors"
 
 
@@ -122,8 +126,8 @@ def test_an_annotators_label_space_is_the_contexts():
     class Labels:
         info = AnnotatorInfo(gives="semantics", label_space=space)
 
-        def annotate(self, window, clip):
-            return np.ones(window["frames"].shape[:3], np.uint8)
+        def annotate(self, window, clips, device):
+            return np.ones((len(clips), *window["frames"].shape[2:4]), np.uint8)
 
     (batch,) = load(make_source(annotators={"semantics": Labels()}), REF)
     assert (batch.context.label_space, batch.future.label_space) == (space, toys.SPACE)
@@ -133,16 +137,16 @@ def test_an_annotators_label_space_is_the_contexts():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda n, h, w: np.zeros((n - 1, h, w, 2)), r"float32 \[N,H,W,2\] with N = 1; it gave float64"),
-        (lambda n, h, w: np.zeros((n, h, w, 2), np.float32), r"N = 1; it gave float32 \[2, 16, 24, 2\]"),
-        (lambda n, h, w: np.zeros((n - 1, h, w + 1, 2), np.float32), r"not of the frames' size"),
+        (lambda n, h, w: np.zeros((n, h, w, 2)), r"float32 \[N,H,W,2\] with N = 2; it gave float64"),
+        (lambda n, h, w: np.zeros((n + 1, h, w, 2), np.float32), r"N = 2; it gave float32 \[3, 16, 24, 2\]"),
+        (lambda n, h, w: np.zeros((n, h, w + 1, 2), np.float32), r"not of the frames' size"),
         (lambda n, h, w: {}["model"], r"clip 'test/seq000@1': KeyError: 'model'"),
     ],
 )
 def test_an_annotator_that_breaks_its_contract_is_named_with_the_clip(change, message):
     class Wrong(toys.Still):
-        def annotate(self, window, clip):
-            return change(*window["frames"].shape[:3])
+        def annotate(self, window, clips, device):
+            return change(len(clips), *window["frames"].shape[2:4])
 
     with pytest.raises(DataError, match=message) as caught:
         make_source(annotators={"flow": Wrong()}).read(REF)
@@ -222,3 +226,33 @@ def test_flow_is_read_from_the_frame_before_each_scored_one(steps, pairs):
     source = make_source(dataset, frozenset({"frames"}), frozenset({"flow"}))
     source.read(ClipRef("test/seq000", (1, 3, 5, 7, 9), 3, steps))
     assert [frames for modality, frames in dataset.reads if modality == "flow"] == pairs
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "same_process"), [("cuda:0", 2, True), ("cuda:0", 0, True), ("cpu", 2, False)]
+)
+def test_on_a_gpu_this_process_annotates_and_others_read(device, workers, same_process):
+    """A process that was forked cannot use a GPU. The toy notes in its flow where it ran, and on which device."""
+
+    class Process(toys.Still):
+        def annotate(self, window, clips, device):
+            return super().annotate(window, clips, device) + os.getpid() % 1000 + 1000 * (device != "cpu")
+
+    source = replace(make_source(context=frozenset({"flow"}), annotators={"flow": Process()}), device=device)
+    ((clip,),) = batches(source, [[REF]], workers)
+    code = int(clip.context["flow"][0, 0, 0, 0])
+    assert (code % 1000 == os.getpid() % 1000, code // 1000 == 1) == (same_process, device != "cpu")
+    assert set(clip.context) == {"frames", "flow"}
+    assert "context flow" in clip.digests
+
+
+def test_an_error_of_an_annotator_on_a_gpu_is_that_of_its_group():
+    class Broken(toys.Still):
+        def annotate(self, window, clips, device):
+            raise ValueError("no such layer")
+
+    source = replace(make_source(annotators={"flow": Broken()}), device="cuda:0")
+    errors = list(batches(source, [[REF], [REF]], 1))
+    assert [str(error) for error in errors] == [
+        "annotator of flow, dataset 'toy', clip 'test/seq000@1': ValueError: no such layer"
+    ] * 2

@@ -98,6 +98,13 @@ def networks(published, monkeypatch):
     return flow, labels
 
 
+def annotated(annotator, frames, device="cpu"):
+    """Annotate frames [N,H,W,3], or each pair of consecutive ones, as one batch."""
+    pairwise = annotator.info.spec.pairwise
+    window = np.stack([frames[:-1], frames[1:]], axis=1) if pairwise else frames[:, None]
+    return annotator.annotate({"frames": window}, [f"clip@{i}" for i in range(len(window))], device)
+
+
 def dis(**options):
     return Dis(Dis.Options(**options))
 
@@ -116,7 +123,7 @@ def deeplab_of(**options):
 @pytest.mark.parametrize("quality", ["ultrafast", "fast", "medium"])
 @pytest.mark.parametrize(("x", "y"), [(4, 0), (0, -3), (-2, 1)])
 def test_dis_leads_back_in_pixels_with_x_first(quality, x, y):
-    flow = dis(quality=quality).annotate({"frames": moving(x, y, 3, (96, 128))}, "clip@0")
+    flow = annotated(dis(quality=quality), moving(x, y, 3, (96, 128)))
     check_array(flow, BUILT_IN["flow"], 3, "dis")
     inside, tolerance = flow[:, 12:-12, 12:-12], 0.05 if quality == "medium" else 0.2
     assert inside.mean(axis=(0, 1, 2)).tolist() == pytest.approx([-x, -y], abs=tolerance)
@@ -124,13 +131,13 @@ def test_dis_leads_back_in_pixels_with_x_first(quality, x, y):
 
 
 def test_dis_of_sampled_frames_spans_what_lies_between():
-    flow = dis().annotate({"frames": moving(2, 0, 5)[::2]}, "clip@0")
+    flow = annotated(dis(), moving(2, 0, 5)[::2])
     assert flow[:, 12:-12, 12:-12, 0].mean() == pytest.approx(-4, abs=0.15)
 
 
 def test_entry_i_leads_from_frame_i_plus_1_to_frame_i():
     frames = moving(3, 0, 3)
-    flow = dis().annotate({"frames": frames[[0, 1, 1]]}, "clip@0")
+    flow = annotated(dis(), frames[[0, 1, 1]])
     assert flow[0, 12:-12, 12:-12, 0].mean() == pytest.approx(-3, abs=0.15)
     assert np.abs(flow[1]).max() == 0
     assert np.array_equal(flow[0], dis_flow(frames[1], frames[0]))
@@ -145,17 +152,17 @@ def test_dis_sees_gray_of_rgb():
 
 
 def test_presets_of_dis_differ_and_the_default_is_medium():
-    frames = {"frames": moving(3, 2, 2)}
-    flows = {name: Dis(Dis.Options(**options)).annotate(frames, "c@0") for name, options in Dis.presets.items()}
+    frames = moving(3, 2, 2)
+    flows = {name: annotated(Dis(Dis.Options(**options)), frames) for name, options in Dis.presets.items()}
     assert list(flows) == ["ultrafast", "fast", "medium"]
     assert len({flow.tobytes() for flow in flows.values()}) == 3
-    assert np.array_equal(dis().annotate(frames, "c@0"), flows["medium"])
+    assert np.array_equal(annotated(dis(), frames), flows["medium"])
 
 
 def test_dis_does_not_depend_on_opencvs_threads():
-    frames, before = {"frames": moving(3, 2, 2, (160, 224))}, cv2.getNumThreads()
+    frames, before = moving(3, 2, 2, (160, 224)), cv2.getNumThreads()
     try:
-        flows = [(cv2.setNumThreads(n), dis().annotate(frames, "c@0"))[1] for n in (1, 2, 5)]
+        flows = [(cv2.setNumThreads(n), annotated(dis(), frames))[1] for n in (1, 2, 5)]
     finally:
         cv2.setNumThreads(before)
     assert all(np.array_equal(flow, flows[0]) for flow in flows)
@@ -163,7 +170,7 @@ def test_dis_does_not_depend_on_opencvs_threads():
 
 def test_frames_too_small_for_dis():
     with pytest.raises(DataError, match=r"DIS finds no optical flow in frames of 8x10 .*; use larger frames"):
-        dis().annotate({"frames": noise(2, 8, 10)}, "clip@0")
+        annotated(dis(), noise(2, 8, 10))
 
 
 # --- all of them ---
@@ -175,23 +182,23 @@ def annotator(request, networks):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("size", [(64, 96), (45, 70)])
 def test_the_contract_of_an_annotator(annotator, count, size):
-    window = {"frames": noise(count, *size)}
-    array = annotator.annotate(window, "clip@0")
+    window = noise(count, *size)
+    array = annotated(annotator, window)
     check_array(array, annotator.info.spec, count, "annotator")
     assert array.shape[1:3] == size
-    assert np.array_equal(window["frames"], noise(count, *size)), "the frames are not changed"
+    assert np.array_equal(window, noise(count, *size)), "the frames are not changed"
 
 
 @pytest.mark.slow
 def test_the_same_alone_and_among_others_in_any_process(annotator):
-    windows = [{"frames": noise(3, 64, 96, seed=seed)} for seed in range(3)]
-    arrays = [annotator.annotate(window, f"clip@{i}") for i, window in enumerate(windows)]
+    windows = [noise(3, 64, 96, seed=seed) for seed in range(3)]
+    arrays = [annotated(annotator, window) for window in windows]
     copy = pickle.loads(pickle.dumps(annotator))
-    assert np.array_equal(copy.annotate(windows[1], "another@7"), arrays[1])
-    part = annotator.annotate({"frames": windows[1]["frames"][1:]}, "clip@1")
+    assert np.array_equal(annotated(copy, windows[1]), arrays[1])
+    part = annotated(annotator, windows[1][1:])
     assert np.array_equal(part, arrays[1][1:])
     assert not np.array_equal(arrays[0], arrays[1])
 
@@ -200,13 +207,13 @@ def test_the_same_alone_and_among_others_in_any_process(annotator):
 @pytest.mark.parametrize("make", [raft_of, deeplab_of])
 def test_the_threads_of_the_process_do_not_matter_and_stay(make, networks):
     """Processes that read ahead have one."""
-    frames, before = {"frames": moving(3, 2, 2, (96, 128))}, torch.get_num_threads()
+    frames, before = moving(3, 2, 4, (96, 128)), torch.get_num_threads()
     arrays, counts = [], []
     hook = torch.nn.modules.module.register_module_forward_hook(lambda *_: counts.append(torch.get_num_threads()))
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            arrays.append(make().annotate(frames, "clip@0"))
+            arrays.append(annotated(make(), frames))
             assert torch.get_num_threads() == threads
     finally:
         hook.remove()
@@ -215,11 +222,20 @@ def test_the_threads_of_the_process_do_not_matter_and_stay(make, networks):
     assert set(counts) == {1}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [raft_of, deeplab_of])
+def test_a_batch_at_once_differs_from_single_entries_by_rounding(make, networks):
+    """As on a GPU: any device but plain "cpu" computes the whole batch."""
+    frames = moving(3, 2, 4, (96, 128))
+    single, batched = (annotated(make(), frames, device) for device in ("cpu", "cpu:0"))
+    assert (single != batched).mean() < 0.01 or np.abs(single - batched).max() < 1e-3
+
+
 def test_annotators_leave_the_random_state_alone(annotator):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    annotator.annotate({"frames": noise(2, 64, 96)}, "clip@0")
+    annotated(annotator, noise(2, 64, 96))
     assert torch.equal(torch.rand(4), expected)
 
 
@@ -244,7 +260,7 @@ def test_without_weights_and_network_the_file_is_named(make, name, cache, tmp_pa
     with pytest.raises(DataError, match=rf"the weights {name} are not here.*into \$VPBENCH_WEIGHTS or {cache}"):
         make().fingerprint()
     with pytest.raises(DataError, match=rf"the weights {name} are not here"):
-        make().annotate({"frames": noise(2, 64, 96)}, "clip@0")
+        annotated(make(), noise(2, 64, 96))
     (tmp_path / name).write_bytes(b"half of it")
     monkeypatch.setenv("VPBENCH_WEIGHTS", str(tmp_path))
     with pytest.raises(DataError, match=rf"{name}: its sha256 does not begin with"):
@@ -259,7 +275,7 @@ def test_raft_is_torchvisions_with_its_preprocessing(networks):
     tensors = torch.from_numpy(frames).permute(0, 3, 1, 2)
     with torch.inference_mode():
         expected = networks[0](*OpticalFlow()(tensors[1:], tensors[:1]), num_flow_updates=2)[-1]
-    flow = raft_of().annotate({"frames": frames}, "clip@0")
+    flow = annotated(raft_of(), frames)
     np.testing.assert_allclose(flow[0], expected[0].permute(1, 2, 0), atol=1e-3)
     assert np.abs(flow).max() > 0.1
 
@@ -295,7 +311,7 @@ def test_small_frames_are_enlarged_and_the_flow_is_brought_back(size, factor):
 
 def test_frames_too_small_for_raft(networks):
     with pytest.raises(DataError, match=r"RAFT needs frames of at least 16 pixels per side; these are 15x96"):
-        raft_of().annotate({"frames": noise(2, 15, 96)}, "clip@0")
+        annotated(raft_of(), noise(2, 15, 96))
 
 
 # --- deeplabv3 ---
@@ -305,7 +321,7 @@ def test_frames_too_small_for_raft(networks):
 def test_deeplab_is_torchvisions_with_its_preprocessing(networks, side):
     """Scores are brought to the frame's size before the best is taken."""
     frames = moving(3, -2, 2, (48, 60))
-    labels = deeplab_of(side=side).annotate({"frames": frames}, "clip@0")
+    labels = annotated(deeplab_of(side=side), frames)
     for frame, label in zip(torch.from_numpy(frames).permute(0, 3, 1, 2).split(1), labels, strict=True):
         with torch.inference_mode():
             scores = networks[1](SemanticSegmentation(resize_size=side or None)(frame))["out"]
@@ -340,7 +356,7 @@ def test_a_checkpoint_of_19_classes_gives_cityscapes_labels(checkpoint, publishe
     assert annotator.side == 0
     assert DeepLabV3.info.label_space is VOC21
     frames = noise(1, 48, 60)
-    labels = annotator.annotate({"frames": frames}, "clip@0")
+    labels = annotated(annotator, frames)
     with torch.inference_mode():
         scores = published[3](SemanticSegmentation(resize_size=None)(torch.from_numpy(frames).permute(0, 3, 1, 2)))
     assert np.array_equal(labels, scores["out"][:, :19].argmax(1).numpy())
@@ -354,20 +370,20 @@ def test_voc_labels_as_foreground(networks, monkeypatch):
     frames = np.repeat(np.arange(21, dtype=np.uint8).reshape(1, 3, 7, 1), 3, axis=-1)
     annotator = DeepLabV3(DeepLabV3.Options(**DeepLabV3.presets["foreground2"]))
     assert annotator.info.label_space is FOREGROUND2
-    labels = annotator.annotate({"frames": frames}, "c@0")
+    labels = annotated(annotator, frames)
     check_array(labels, BUILT_IN["semantics"], 1, "deeplabv3")
     assert labels.ravel().tolist() == [0] + [1] * 20
-    assert deeplab_of().annotate({"frames": frames}, "c@0").ravel().tolist() == list(range(21))
+    assert annotated(deeplab_of(), frames).ravel().tolist() == list(range(21))
     assert annotator.fingerprint() == deeplab_of().fingerprint()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("into", ["cityscapes9", "cityscapes20"])
 def test_cityscapes_labels_in_the_spaces_of_sadm(checkpoint, into):
-    path, frames = checkpoint(19), {"frames": noise(1, 48, 60)}
-    plain = DeepLabV3(DeepLabV3.Options(weights=path)).annotate(frames, "c@0")
+    path, frames = checkpoint(19), noise(1, 48, 60)
+    plain = annotated(DeepLabV3(DeepLabV3.Options(weights=path)), frames)
     annotator = DeepLabV3(DeepLabV3.Options(weights=path, into=into))
-    labels = annotator.annotate(frames, "c@0")
+    labels = annotated(annotator, frames)
     assert annotator.info.label_space.name == into
     moving_only = {name: i for i, name in enumerate(annotator.info.label_space.names)}
     expected = [moving_only.get(name, 0) for name in CITYSCAPES19.names]
@@ -393,7 +409,7 @@ def test_checkpoints_that_do_not_fit(tmp_path):
         if tensors is not None:
             save_file(tensors, path)
         with pytest.raises(DataError, match=words) as caught:
-            deeplab_of(weights=path, **options).annotate({"frames": noise(1, 32, 32)}, "clip@0")
+            annotated(deeplab_of(weights=path, **options), noise(1, 32, 32))
         assert str(path) in str(caught.value)
 
     def last(classes):

@@ -167,7 +167,8 @@ class TestFlowExtrapolation:
     def test_the_estimate_is_that_of_the_annotator_dis(self):
         clip = moving(3, -2, 3)
         window = (clip[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        annotation = torch.from_numpy(Dis(Dis.Options()).annotate({"frames": window}, "clip@0"))
+        pairs = np.stack([window[:-1], window[1:]], axis=1)
+        annotation = torch.from_numpy(Dis(Dis.Options()).annotate({"frames": pairs}, ["clip@0-1", "clip@1-2"], "cpu"))
         flow = annotation.permute(0, 3, 1, 2)[None]
         estimated, annotated = (FlowExtrapolation().predict(context(clip, flow=f), 2, []) for f in (None, flow))
         for name, value in estimated.tensors().items():

@@ -105,6 +105,12 @@ def check(
     help="Prepare the training and validation data of `vpbench train`, not the scored clips.",
 )
 @click.option("--allow-partial", is_flag=True, help="Prepare incomplete data.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="Where networks annotate; a GPU if any.",
+)
 @common_options
 @click.pass_obj
 def prepare(
@@ -117,6 +123,7 @@ def prepare(
     weights: tuple[str, ...],
     training: bool,
     allow_partial: bool,
+    device: str,
 ) -> None:
     """Decode, crop, resize and annotate the clips of a protocol once; runs then read them from the cache.
 
@@ -125,6 +132,7 @@ def prepare(
     from vpbench.clips.readable import readable_manifest
     from vpbench.clips.subset import Subset
     from vpbench.errors import UsageError
+    from vpbench.evaluation.launch import Shard, choose_device
     from vpbench.select.component import choose_annotators
     from vpbench.select.data import open_protocol, open_protocol_dataset
     from vpbench.select.options import check_used
@@ -136,7 +144,7 @@ def prepare(
         validation_protocol,
     )
 
-    names_by_kind = pairs(annotate, "--annotate")
+    names_by_kind, torch_device = pairs(annotate, "--annotate"), choose_device(device, Shard(0, 1))
     names = [Selector.parse(text).name for text in names_by_kind.values()]
     if weights and not names:
         raise UsageError(f"--weights {weights[0]}: add the annotator that they are for with --annotate")
@@ -147,17 +155,17 @@ def prepare(
     opened = open_protocol_dataset(state.plugins, chosen, roots(data_roots))
     if not training:
         manifest = readable_manifest(chosen, opened, allow_partial=allow_partial)
-        _prepare(chosen, opened, manifest, opened.info.modalities, annotators, "clips")
+        _prepare(chosen, opened, manifest, opened.info.modalities, annotators, torch_device, "clips")
         return
     validated = validation_protocol(chosen, opened)
     validation = Subset(opened, frozenset(s.name for s in split_sequences(chosen, opened)[1]))
     limit = chosen.training.validation_clips
     clips = validation_manifest(readable_manifest(validated, validation, limit=limit, allow_partial=True))
     sequences, modalities = training_manifest(chosen, opened), sorted(opened.info.context_modalities)
-    _prepare(training_protocol(chosen), opened, sequences, modalities, annotators, "sequences")
+    _prepare(training_protocol(chosen), opened, sequences, modalities, annotators, torch_device, "sequences")
     if validated.sampling.context == 1:  # one frame has no flow
         annotators = {m: annotator for m, annotator in annotators.items() if not annotator.info.spec.pairwise}
-    _prepare(validated, validation, clips, opened.info.modalities, annotators, "clips to validate on")
+    _prepare(validated, validation, clips, opened.info.modalities, annotators, torch_device, "clips to validate on")
 
 
 def _prepare(
@@ -166,6 +174,7 @@ def _prepare(
     manifest: Manifest,
     modalities: Sequence[Modality],
     annotators: Mapping[Modality, Component],
+    device: str,
     kind: str,
 ) -> None:
     """Make the store of these clips and those of their annotations, and print where they lie."""
@@ -177,7 +186,7 @@ def _prepare(
     stores = [prepared]
     for modality, annotator in annotators.items():
         with progress_bar(f"{modality} by {annotator.name}: {kind}") as progress:
-            stores.append(prepare_annotations(protocol, prepared, manifest, annotator, progress))
+            stores.append(prepare_annotations(protocol, prepared, manifest, annotator, progress, device))
     for store in stores:
         size = sum(path.stat().st_size for path in store.folder.iterdir())
         say(f"{store.folder}: {len(manifest.clips)} {kind}, {size / 2**20:.0f} MiB")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.clips.prepared import Contents, Key, PreparedDataset, cut, open_store
+from vpbench.clips.prepared import FORMAT, Contents, Key, PreparedDataset, cut, open_store, warn_of_outdated
 from vpbench.clips.store_making import make_store
 from vpbench.clips.subset import Subset
 from vpbench.paths import cache_dir
@@ -27,8 +27,6 @@ from vpbench.protocol.sampling import ClipRef
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import Manifest
 
-_REVISION = "4"  # part of every key; raised when the format changes, or the harness's pixel operations
-
 
 def store_folder(protocol: Protocol, dataset: Dataset, manifest: Manifest) -> Path:
     """Return the folder of the store of a protocol's clips."""
@@ -38,7 +36,7 @@ def store_folder(protocol: Protocol, dataset: Dataset, manifest: Manifest) -> Pa
 
 def store_key(maker: object, *inputs: str) -> str:
     """Return the key of a store that a plugin's object makes from these inputs: it changes with them and its code."""
-    return hashlib.sha256("\n".join([_REVISION, _code(maker), *inputs]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([str(FORMAT), _code(maker), *inputs]).encode()).hexdigest()[:16]
 
 
 def find_prepared(
@@ -49,7 +47,11 @@ def find_prepared(
     Raises:
         DataError: it was cut off, or its index is damaged.
     """
-    return open_store(store_folder(protocol, dataset, manifest), dataset, modalities)
+    folder = store_folder(protocol, dataset, manifest)
+    store = open_store(folder, dataset, modalities)
+    if store is None:
+        warn_of_outdated(folder)
+    return store
 
 
 def prepare(
@@ -76,7 +78,9 @@ def prepare(
 
     declared = merge_declarations({f"dataset {protocol.dataset.name!r}": dataset.info.declares})
     contents = store_contents(manifest, [declared[modality] for modality in modalities], window)
-    return make_store(store_folder(protocol, dataset, manifest), dataset, contents, read, progress)
+    folder = store_folder(protocol, dataset, manifest)
+    warn_of_outdated(folder)
+    return make_store(folder, dataset, contents, read, progress)
 
 
 def store_contents(

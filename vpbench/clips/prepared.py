@@ -3,7 +3,7 @@
 ::
 
     <folder>/
-      <sequence>.frames.32.npy      up to 32 entries of one modality, from row 32 on
+      <sequence>.frames.32.npy      up to 32 entries of one modality, from row 32 on (annotations: .z)
       index.json                    the frames of every row, and a checksum of every block; written last
 
 :mod:`vpbench.clips.store_making` makes a store. A process verifies a block when it first reads from it.
@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import glob
+import warnings
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
@@ -21,12 +22,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.errors import DataError
+from vpbench.clips.blocks import MAPPED, block_path, checksum, load_block, stored_bytes
+from vpbench.errors import DataError, VpbenchWarning
 from vpbench.files import RUN, canonical, parse_json, read_text
 from vpbench.plugin.dataset import Dataset, SequenceInfo
 from vpbench.plugin.modality import Modality, ModalitySpec
 
 INDEX = "index.json"
+FORMAT = 5
+"""Raised when the format of a store changes, or the harness's pixel operations; part of every key."""
+_HELD = 2
+"""Compressed blocks of a modality that stay in memory."""
 Key = tuple[int, ...]
 """A frame, or (frame before, frame)."""
 Contents = Mapping[str, Mapping[ModalitySpec, Sequence[Key]]]
@@ -51,7 +57,8 @@ class PreparedDataset:
         self.info = dataset.info
         self._sequences = dataset.sequences
         self._size: int = index["block"]
-        self._pairwise: Mapping[Modality, bool] = index["modalities"]
+        self._suffix: str = index["suffix"]
+        self._kinds: Mapping[Modality, Mapping[str, bool]] = index["modalities"]
         self._places: Mapping[str, Mapping[Modality, Mapping[str, Any]]] = index["sequences"]
         self._latest: dict[Modality, tuple[str, dict[Key, int], dict[int, NDArray[Any]]]] = {}
         self._verified: set[tuple[str, str, int]] = set()
@@ -71,7 +78,9 @@ class PreparedDataset:
             DataError: frames that no clip of the protocol needs, or a block that is damaged.
         """
         row_of = self._rows(sequence, modality)
-        keys: list[Key] = list(pairwise(frames)) if self._pairwise[modality] else [(frame,) for frame in frames]
+        keys: list[Key] = (
+            list(pairwise(frames)) if self._kinds[modality]["pairwise"] else [(frame,) for frame in frames]
+        )
         if missing := [key for key in keys if key not in row_of]:
             raise DataError(f"{self.folder}: prepared without {modality} of {sequence!r}, frame {missing[0][-1]}")
         if not keys:
@@ -102,12 +111,13 @@ class PreparedDataset:
         return self._latest[modality][1]
 
     def _block(self, sequence: str, modality: Modality, number: int) -> NDArray[Any]:
-        """Map a block of the latest sequence, and verify it once per process."""
+        """Load a block of the latest sequence, and verify it once per process."""
         blocks = self._latest[modality][2]
         if number not in blocks:
             place, first = self._places[sequence][modality], number * self._size
             keys = place["keys"][first : first + self._size]
-            block = load_block(block_path(self.folder, sequence, modality, first), len(keys))
+            path = block_path(self.folder, sequence, modality, first, self._suffix)
+            block = load_block(path, len(keys), flow=self._kinds[modality]["flow"])
             verified = (sequence, modality, number) in self._verified
             if block is None or not (verified or checksum(block) == place["checksums"][number]):
                 raise DataError(
@@ -115,6 +125,8 @@ class PreparedDataset:
                     f"are not what was stored; make it again with `vpbench data prepare`, or remove it"
                 )
             self._verified.add((sequence, modality, number))
+            if self._suffix != MAPPED and len(blocks) >= _HELD:
+                del blocks[next(iter(blocks))]
             blocks[number] = block
         return blocks[number]
 
@@ -142,25 +154,19 @@ def seal(index: Mapping[str, Any]) -> int:
     return zlib.crc32(canonical({key: value for key, value in index.items() if key != "checksum"}).encode())
 
 
-def stored_bytes(folder: Path) -> int:
-    """Return the size of all blocks of a store."""
-    return sum(path.stat().st_size for path in folder.glob("[!.]*.npy"))
-
-
-def block_path(folder: Path, sequence: str, modality: Modality, row: int) -> Path:
-    """Return the file of the block that begins with a row."""
-    return folder / f"{hashlib.sha256(sequence.encode()).hexdigest()[:32]}.{modality}.{row}.npy"
-
-
-def load_block(path: Path, length: int) -> NDArray[Any] | None:
-    """Map a block; None if there is none of that length, or if it was cut off."""
-    try:
-        block = np.asarray(np.load(path, mmap_mode="r"))
-    except (OSError, ValueError, EOFError):
-        return None
-    return block if len(block) == length else None
-
-
-def checksum(array: NDArray[Any]) -> int:
-    """Return a checksum of contiguous entries: against damage, not against forgery."""
-    return zlib.crc32(array.data)
+def warn_of_outdated(folder: Path) -> None:
+    """Warn of a store of the same protocol and split in the format of another version, which nobody reads."""
+    stem = glob.escape(folder.name.rpartition("-")[0])
+    for earlier in sorted(folder.parent.glob(f"{stem}-{'[0-9a-f]' * 16}")):
+        try:
+            outdated = parse_json(read_text(earlier / INDEX, RUN)).get("format") != FORMAT
+        except (OSError, ValueError, AttributeError):  # not complete, or damaged
+            continue
+        if outdated:
+            warnings.warn(
+                f"{earlier} was prepared by another version of vpbench, and is not used: remove it and what begins "
+                f"with its name, and run `vpbench data prepare` again",
+                VpbenchWarning,
+                stacklevel=2,
+            )
+            return

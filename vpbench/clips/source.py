@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
-from vpbench.clips.annotations import annotate
+from vpbench.clips.annotations import annotate, no_annotation
 from vpbench.clips.digest import digest_arrays
 from vpbench.clips.prepared import Key, PreparedDataset, keys_of
 from vpbench.errors import DataError, VpbenchError
@@ -65,6 +65,8 @@ class ClipSource:
     """Pixel operations for labels, if the protocol gives labels a different size from frames."""
     annotated: Mapping[Modality, PreparedDataset] = field(default_factory=dict)
     """Prepared stores of annotations."""
+    device: str = "cpu"
+    """Where annotators run their networks."""
     _latest: dict[Modality, tuple[str, dict[Key, NDArray[Any]]]] = field(default_factory=dict, init=False, repr=False)
     """The sequence and the annotations of the latest clip: the next one may overlap."""
 
@@ -89,13 +91,26 @@ class ClipSource:
         Raises:
             DataError: as the dataset's reader, an array that breaks the contract, or any exception of either plugin.
         """
+        return self.complete(self.read_data(ref))
+
+    def read_data(self, ref: ClipRef) -> ClipArrays:
+        """Read what the dataset has of a clip, and what annotators need of it (raises as :meth:`read`)."""
         with plugin_errors(failed_as(DataError, self._place(ref))):
-            return self._read_clip(ref)
+            return self._read_data(ref)
+
+    def complete(self, clip: ClipArrays) -> ClipArrays:
+        """Annotate the context of a clip that :meth:`read_data` returned (raises as :meth:`read`)."""
+        with plugin_errors(failed_as(DataError, self._place(clip.ref))):
+            annotations = {modality: self._annotate(modality, clip.context, clip.ref) for modality in self.annotators}
+        context = {**clip.context, **annotations}
+        complete = ClipArrays(clip.ref, {m: context[m] for m in sorted({*self.context, "frames"})}, clip.future)
+        complete.digests  # noqa: B018  (computed here: in the process that reads)
+        return complete
 
     def _place(self, ref: ClipRef) -> str:
         return f"dataset {self.name!r}, clip {ref.id!r}"
 
-    def _read_clip(self, ref: ClipRef) -> ClipArrays:
+    def _read_data(self, ref: ClipRef) -> ClipArrays:
         scored = [ref.frames[ref.context + step - 1] for step in ref.steps]
         context_frames = list(ref.frames[: ref.context])
         frames = self._read(ref, [*context_frames, *scored], "frames")
@@ -107,15 +122,12 @@ class ClipSource:
         ):
             if modality != "frames":
                 context[modality] = self._read(ref, context_frames, modality)
-        context |= {modality: self._annotate(modality, context, ref) for modality in self.annotators}
         for modality in sorted(self.future - {"frames"}):
             future[modality] = self._read_future(ref, scored, modality)
         if self.flow_to_last:
             last = ref.frames[ref.context - 1]
             future["flow_to_last"] = np.concatenate([self._read(ref, [last, frame], "flow") for frame in scored])
-        clip = ClipArrays(ref, {m: context[m] for m in sorted({*self.context, "frames"})}, future)
-        clip.digests  # noqa: B018  (computed here: in the process that reads)
-        return clip
+        return ClipArrays(ref, context, future)
 
     def _read(self, ref: ClipRef, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         array, spec = self.dataset.read(ref.sequence, frames, modality), self.specs[modality]
@@ -136,15 +148,22 @@ class ClipSource:
         frames = ref.frames[: ref.context]
         if modality in self.annotated:
             return self.annotated[modality].read(ref.sequence, frames, modality)
-        keys = keys_of(frames, self.specs[modality]) or [frames]  # one frame has no flow
+        keys = keys_of(frames, self.specs[modality])
+        if not keys:
+            return no_annotation(self.specs[modality], context["frames"])
         sequence, latest = self._latest.get(modality, ("", {}))
         arrays = dict(latest) if sequence == ref.sequence else {}
-        for i, key in enumerate(keys):
-            if key not in arrays:
-                window = {m: a[i : i + self.specs[m].count(len(key))] for m, a in context.items()}
-                arrays[key] = annotate(self.annotators[modality], window, ref.sequence, key, self._place(ref))
+        windows = {
+            key: {m: array[i : i + self.specs[m].count(len(key))] for m, array in context.items()}
+            for i, key in enumerate(keys)
+            if key not in arrays
+        }
+        if windows:
+            annotator, place = self.annotators[modality], self._place(ref)
+            entries = annotate(annotator, list(windows.values()), ref.sequence, list(windows), place, self.device)
+            arrays |= dict(zip(windows, entries, strict=True))
         self._latest[modality] = ref.sequence, {key: arrays[key] for key in keys}
-        return np.concatenate([arrays[key] for key in keys])
+        return np.stack([arrays[key] for key in keys])
 
 
 T = TypeVar("T")
@@ -154,16 +173,19 @@ class GroupReader(TorchDataset[T | VpbenchError]):
     """Groups of clips as a torch dataset. An error is an item: it reaches the user as one line."""
 
     def __init__(
-        self, source: ClipSource, groups: Sequence[Sequence[ClipRef]], assemble: Callable[[list[ClipArrays]], T]
+        self,
+        read: Callable[[ClipRef], ClipArrays],
+        groups: Sequence[Sequence[ClipRef]],
+        assemble: Callable[[list[ClipArrays]], T],
     ) -> None:
-        self.source, self.groups, self.assemble = source, groups, assemble
+        self.read, self.groups, self.assemble = read, groups, assemble
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def __getitem__(self, index: int) -> T | VpbenchError:
         try:
-            return self.assemble([self.source.read(ref) for ref in self.groups[index]])
+            return self.assemble([self.read(ref) for ref in self.groups[index]])
         except VpbenchError as error:
             if get_worker_info() is not None:  # a traceback does not travel between processes
                 error.add_note("".join(traceback.format_exception(error)))
@@ -175,16 +197,27 @@ def batches(
 ) -> Iterator[list[ClipArrays] | VpbenchError]:
     """Yield the clips of each group of references, in order, read ahead by ``workers`` processes (0: in this one).
 
-    A group that cannot be read is yielded as its error. At most ``2 * workers`` groups are in memory.
+    A group that cannot be read is yielded as its error. At most ``2 * workers`` groups are in memory. A process that
+    reads ahead cannot use a GPU: annotators that do run in this process.
     """
-    yield from DataLoader(
-        GroupReader(source, groups, list),
+    annotates = workers > 0 and source.device != "cpu" and bool(source.annotators)
+    reads: Iterable[list[ClipArrays] | VpbenchError] = DataLoader(
+        GroupReader(source.read_data if annotates else source.read, groups, list),
         batch_size=None,
         num_workers=workers,
         collate_fn=as_read,
         generator=torch.Generator(),  # else it draws from the global random state
         worker_init_fn=_end_at_once,
     )
+    for clips in reads:
+        yield _completed(source, clips) if annotates and not isinstance(clips, VpbenchError) else clips
+
+
+def _completed(source: ClipSource, clips: Sequence[ClipArrays]) -> list[ClipArrays] | VpbenchError:
+    try:
+        return [source.complete(clip) for clip in clips]
+    except VpbenchError as error:
+        return error
 
 
 def _end_at_once(worker: int) -> None:

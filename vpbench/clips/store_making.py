@@ -9,9 +9,8 @@ drive has over a thousand frames. A stop then costs one block, and memory does n
 
 from __future__ import annotations
 
-import io
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -21,18 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.clips.prepared import (
-    INDEX,
-    Contents,
-    Key,
-    PreparedDataset,
-    block_path,
-    checksum,
-    load_block,
-    open_store,
-    seal,
-    stored_bytes,
-)
+from vpbench.clips.blocks import MAPPED, block_path, checksum, encode_block, load_block, stored_bytes
+from vpbench.clips.prepared import FORMAT, INDEX, Contents, Key, PreparedDataset, open_store, seal
 from vpbench.errors import DataError, ResultError
 from vpbench.files import canonical, write_atomic
 from vpbench.plugin.dataset import Dataset
@@ -51,6 +40,11 @@ class _Block:
     spec: ModalitySpec
     keys: Sequence[Key]
 
+    @property
+    def flow(self) -> bool:
+        """Whether its entries are flow."""
+        return self.spec.pixels == "flow"
+
 
 def make_store(
     folder: Path,
@@ -59,8 +53,11 @@ def make_store(
     read: Read,
     progress: Callable[[int, int], None],
     size: int = _BLOCK,
+    suffix: str = MAPPED,
 ) -> PreparedDataset:
     """Make a store, or finish making it. One block of at most ``size`` entries is read and in memory at a time.
+
+    ``suffix`` says in which form blocks are stored (:mod:`vpbench.clips.blocks`).
 
     Blocks that another process has begun come last, and are made if they are still missing then. ``progress`` is
     called with (keys done, keys to do).
@@ -78,9 +75,10 @@ def make_store(
         if (folder / INDEX).exists():  # cut off, damaged, or of fewer modalities
             shutil.rmtree(folder)
     try:
-        checksums = _make_blocks(folder, contents, read, progress, size)
+        blocks = list(_blocks(folder, contents, size, suffix))
+        checksums = _make_blocks(folder, blocks, read, progress)
         with _writing(folder):
-            _complete(folder, contents, checksums, size)
+            _complete(folder, contents, blocks, checksums, size, suffix)
     except ResultError:  # another process may have completed the store, and removed this one's temporary file
         if not (folder / INDEX).exists():
             raise
@@ -90,18 +88,18 @@ def make_store(
 
 
 def _make_blocks(
-    folder: Path, contents: Contents, read: Read, progress: Callable[[int, int], None], size: int
+    folder: Path, blocks: Sequence[_Block], read: Read, progress: Callable[[int, int], None]
 ) -> dict[Path, int]:
     """Make the blocks that are missing; return the checksum of every block."""
-    keys_done, total = 0, sum(len(keys) for kinds in contents.values() for keys in kinds.values())
+    keys_done, total = 0, sum(len(block.keys) for block in blocks)
     shapes: dict[tuple[str, str], tuple[int, ...]] = {}
     checksums: dict[Path, int] = {}
     postponed: list[_Block] = []
-    first_round = ((block, True) for block in _blocks(folder, contents, size))
+    first_round = ((block, True) for block in blocks)
     second_round = ((block, False) for block in postponed)
     for block, may_postpone in chain(first_round, second_round):
         progress(keys_done, total)
-        if (array := load_block(block.path, len(block.keys))) is None:
+        if (array := load_block(block.path, len(block.keys), flow=block.flow)) is None:
             array = _make(folder, block, read, may_postpone)
         if array is None:
             postponed.append(block)
@@ -114,11 +112,12 @@ def _make_blocks(
     return checksums
 
 
-def _blocks(folder: Path, contents: Contents, size: int) -> Iterator[_Block]:
+def _blocks(folder: Path, contents: Contents, size: int, suffix: str) -> Iterator[_Block]:
     for sequence, kinds in contents.items():
         for spec, keys in kinds.items():
             for row in range(0, len(keys), size):
-                yield _Block(block_path(folder, sequence, spec.name, row), sequence, spec, keys[row : row + size])
+                path = block_path(folder, sequence, spec.name, row, suffix)
+                yield _Block(path, sequence, spec, keys[row : row + size])
 
 
 def _make(folder: Path, block: _Block, read: Read, may_postpone: bool) -> NDArray[Any] | None:
@@ -130,7 +129,7 @@ def _make(folder: Path, block: _Block, read: Read, may_postpone: bool) -> NDArra
     try:
         array = np.ascontiguousarray(_read(read, block))
         with _writing(folder):
-            write_atomic(block.path, _npy(array))
+            write_atomic(block.path, encode_block(array, block.path.suffix, flow=block.flow))
     finally:
         if claim is not None:
             claim.unlink(missing_ok=True)
@@ -155,12 +154,6 @@ def _read(read: Read, block: _Block) -> NDArray[Any]:
         return read(block.sequence, keys, block.spec)
 
 
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     try:
@@ -173,16 +166,27 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _complete(folder: Path, contents: Contents, checksums: Mapping[Path, int], size: int) -> None:
+def _complete(
+    folder: Path, contents: Contents, blocks: Iterable[_Block], checksums: Mapping[Path, int], size: int, suffix: str
+) -> None:
     """Write the index, and remove what stopped processes left."""
-    places: dict[str, dict[str, Any]] = {}
-    for sequence, kinds in contents.items():
-        for spec, keys in kinds.items():
-            paths = [block_path(folder, sequence, spec.name, row) for row in range(0, len(keys), size)]
-            place = {"keys": keys, "checksums": [checksums[path] for path in paths]}
-            places.setdefault(sequence, {})[spec.name] = place
-    pairwise = {spec.name: spec.pairwise for spec in next(iter(contents.values()))}
-    index = {"block": size, "bytes": stored_bytes(folder), "modalities": pairwise, "sequences": places}
+    places: dict[str, dict[str, Any]] = {
+        sequence: {spec.name: {"keys": keys, "checksums": []} for spec, keys in kinds.items()}
+        for sequence, kinds in contents.items()
+    }
+    for block in blocks:
+        places[block.sequence][block.spec.name]["checksums"].append(checksums[block.path])
+    index = {
+        "format": FORMAT,
+        "block": size,
+        "suffix": suffix,
+        "bytes": stored_bytes(folder),
+        "modalities": {
+            spec.name: {"pairwise": spec.pairwise, "flow": spec.pixels == "flow"}
+            for spec in next(iter(contents.values()))
+        },
+        "sequences": places,
+    }
     write_atomic(folder / INDEX, canonical(index | {"checksum": seal(index)}))
     for path in chain(folder.glob("*.claim"), folder.glob(".*.tmp")):
         path.unlink(missing_ok=True)

@@ -118,7 +118,7 @@ def predict_video(
     if isinstance(chosen.value, torch.nn.Module):
         chosen.value.to(torch_device)
     values = {modality: annotator.value for modality, annotator in annotators.items()}
-    clips = ClipSource(source, source.name, pixels, frozenset(annotators), frozenset(), values)
+    clips = ClipSource(source, source.name, pixels, frozenset(annotators), frozenset(), values, device=torch_device)
     (batch,) = stack([clips.read(ref)], torch_device, clips)
     height, width = batch.context.frames.shape[-2:]
     if reason := info.misfit(ref.context, (height, width)):

@@ -33,6 +33,7 @@ def run_source(run: Run, cells: Sequence[Cell]) -> ClipSource:
         run.dataset.info.modalities if run.settings.pictures is not None else future,
         flow_to_last=any(info.oracle and "flow" in info.requires for info in infos),
         probe=run.probe,
+        device=run.device,
     )
 
 
@@ -46,6 +47,7 @@ def open_source(
     *,
     flow_to_last: bool = False,
     probe: Probe | None = None,
+    device: str = "cpu",
 ) -> ClipSource:
     """Return a source of clips.
 
@@ -58,6 +60,7 @@ def open_source(
         future: modalities of the truth that are read, if the dataset has them.
         flow_to_last: read the true flow straight to the last context frame, which no prepared store holds.
         probe: compares a few clips of a prepared store with the dataset; a store that differs is not used.
+        device: where annotators run their networks.
     """
     modalities = set(dataset.info.modalities)
     context = frozenset(set(context) & {*dataset.info.context_modalities, *annotators})
@@ -79,4 +82,5 @@ def open_source(
         flow_to_last,
         None if prepared else protocol.operations("semantics"),
         annotated,
+        device,
     )

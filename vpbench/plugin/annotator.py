@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from vpbench.errors import PluginError
 from vpbench.plugin.members import Configurable
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vpbench.plugin.clip import LabelSpace
+
+FLOW_STEPS: Final = 64
+"""Annotated flow is rounded to so many steps per pixel, as in KITTI's files: by 1/128 pixel at most."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +61,21 @@ class Annotator(Protocol):
     def info(self) -> AnnotatorInfo:
         """What it needs and gives (a class attribute does)."""
 
-    def annotate(self, window: Mapping[str, NDArray[Any]], clip: str) -> NDArray[Any]:
-        """Annotate one frame, or one pair of consecutive sampled frames if the modality is pairwise.
+    def annotate(self, window: Mapping[str, NDArray[Any]], clips: Sequence[str], device: str) -> NDArray[Any]:
+        """Annotate B frames, or B pairs of consecutive sampled frames if the modality is pairwise.
 
-        All clips with that frame, or pair, share the result. It must depend on the arguments alone.
+        All clips with such a frame, or pair, share its annotation. It must follow from its own arrays and name, not
+        from the others of the batch; on a GPU, up to rounding.
 
         Args:
-            window: the arrays of ``info.needs`` at the protocol's size, in the layout of
-                :meth:`vpbench.plugin.dataset.Dataset.read`. They hold one frame or two; a context of one frame has no
-                pair, and comes as one frame.
-            clip: ``<sequence>@<frame>`` or ``<sequence>@<frame before>-<frame>``. Seed every random number with it.
+            window: the arrays of ``info.needs`` at the protocol's size, [B,N,...]. N is 1 for frames. For pairs, N is 2
+                (1 for a pairwise modality). Other axes are as in :meth:`vpbench.plugin.dataset.Dataset.read`.
+            clips: B names, ``<sequence>@<frame>`` or ``<sequence>@<frame before>-<frame>``. Seed every random number
+                with the name.
+            device: where a network runs, such as ``"cpu"`` or ``"cuda:0"``.
 
         Returns:
-            The entries of ``info.gives``: one, or none of a single frame if the modality is pairwise.
+            B entries of ``info.gives``, in the layout of ``Dataset.read``. The harness rounds flow to 1/64 pixel.
         """
 
 
@@ -80,8 +85,8 @@ class BaseAnnotator(Configurable):
     Example:
         >>> class Still(vpbench.BaseAnnotator):
         ...     info = vpbench.AnnotatorInfo(gives="flow")
-        ...     def annotate(self, window, clip):
-        ...         return np.zeros((len(window["frames"]) - 1, *window["frames"].shape[1:3], 2), np.float32)
+        ...     def annotate(self, window, clips, device):
+        ...         return np.zeros((len(clips), *window["frames"].shape[2:4], 2), np.float32)
     """
 
     info: AnnotatorInfo

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from vpbench.errors import PluginError, UsageError, describe, did_you_mean, type_name
 from vpbench.files import canonical
 from vpbench.names import Selector, slug
-from vpbench.plugin.annotator import AnnotatorInfo
+from vpbench.plugin.annotator import FLOW_STEPS, AnnotatorInfo
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
@@ -54,7 +54,10 @@ class Component:
 
     def describe(self) -> str:
         """Return one string that names the object, its options, values and code: for the identity."""
-        return canonical({"name": self.name, "options": dict(self.options), "fingerprint": self.fingerprint})
+        described = {"name": self.name, "options": dict(self.options), "fingerprint": self.fingerprint}
+        if isinstance(self.info, AnnotatorInfo) and self.info.spec.pixels == "flow":
+            described["rounding"] = f"1/{FLOW_STEPS} px"
+        return canonical(described)
 
 
 def choose_predictor(

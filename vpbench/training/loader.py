@@ -87,7 +87,7 @@ class TrainingLoader:
         cuda = self._device.type == "cuda"
         reads = iter(
             DataLoader(
-                GroupReader(self._source, groups, _stacked),
+                GroupReader(self._source.read, groups, _stacked),
                 batch_size=None,
                 num_workers=self._workers,
                 collate_fn=as_read,

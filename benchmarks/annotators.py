@@ -1,0 +1,133 @@
+"""What annotations cost: seconds of one core and stored bytes per frame, times the frames of the protocols.
+
+    PYTHONPATH=plugins:datasets python benchmarks/annotators.py [--only NAME ...] [--json]
+
+Time is that of the processor, in one thread. It does not depend on the weights of a network, so these are random. Flow
+is stored as DIS finds it in two frames of KITTI raw in the folder that VPBENCH_SHARED names, else in two of `scenes`.
+Labels are stored as `scenes` has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import Module
+
+from vpbench.clips.blocks import COMPRESSED, encode_block
+from vpbench.plugin.annotator import FLOW_STEPS
+from vpbench.toolkit.media import read_image
+from vpbench_annotators import deeplab, raft
+from vpbench_annotators.deeplab import DeepLabV3
+from vpbench_annotators.dis import Dis
+from vpbench_annotators.raft import Raft
+from vpbench_scenes.dataset import Options, Scenes
+
+SIZES = {"cityscapes-video": (512, 1024), "kitti-raw": (256, 832)}
+COUNTS = {
+    "cityscapes-video": {"scored": (2000, 1500), "training": (2975 * 30, 2975 * 29)},
+    "kitti-raw": {"scored": (1369 - 4 * 5, 1369 - 4 * 6)},
+}
+"""Frames, and pairs of frames, that are annotated: of the contexts, and of all training sequences."""
+ANNOTATORS = {
+    "dis": lambda: Dis(Dis.Options()),
+    "raft:small": lambda: Raft(Raft.Options(network="small")),
+    "raft:large": lambda: Raft(Raft.Options(network="large")),
+    "deeplabv3:resnet50": lambda: DeepLabV3(DeepLabV3.Options(backbone="resnet50")),
+    "deeplabv3:resnet101": lambda: DeepLabV3(DeepLabV3.Options(backbone="resnet101")),
+}
+
+
+def use_random_weights() -> None:
+    """Build the networks with random weights: no file is needed."""
+
+    def flow_network(name: str, *_: object) -> Module:
+        return raft.NETWORKS[name][0](weights=None).eval()
+
+    def label_network(backbone: str, classes: int, *_: object) -> Module:
+        build: Callable[..., Module] = deeplab.NETWORKS[backbone][0]
+        return build(weights=None, weights_backbone=None, num_classes=classes, aux_loss=False).eval()
+
+    for module, network in ((raft, flow_network), (deeplab, label_network)):
+        vars(module)["_network"] = network
+        module.weights.obtain, module.weights.sha256 = Path, str  # type: ignore[assignment]
+
+
+def frames_of(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return two consecutive frames, uint8 [2,H,W,3]."""
+    shared = Path(os.environ.get("VPBENCH_SHARED", "")) / "data/kitti_raw"
+    paths = sorted(shared.rglob("*.png"))[:2]
+    if not paths:
+        return drawn(size, [0, 1], "frames")
+    return np.stack([cv2.resize(read_image(path), size[::-1]) for path in paths])
+
+
+def drawn(size: tuple[int, int], frames: Sequence[int], modality: str) -> NDArray[np.uint8]:
+    """Return frames or labels of `scenes`, which are at most three times as wide as high, stretched to a size."""
+    scenes = Scenes(options=Options(size=(size[0], min(size[1], 3 * size[0]))))
+    maps = scenes.read("test-000000", frames, modality)
+    return np.stack([cv2.resize(m, size[::-1], interpolation=cv2.INTER_NEAREST) for m in maps])
+
+
+def seconds(annotator: Any, frames: NDArray[np.uint8]) -> float:
+    """Return the processor's time for one entry."""
+    window = {"frames": frames[None] if annotator.info.spec.pairwise else frames[None, :1]}
+    start = time.process_time()
+    annotator.annotate(window, ["clip@0-1"], "cpu")
+    return time.process_time() - start
+
+
+def stored(frames: NDArray[np.uint8], size: tuple[int, int]) -> dict[str, int]:
+    """Return the bytes of a stored frame, a map of flow in both forms, and a map of labels."""
+    flow = Dis(Dis.Options()).annotate({"frames": frames[None]}, ["clip@0-1"], "cpu")
+    labels = drawn(size, [0], "semantics")
+    rounded = np.rint(flow * FLOW_STEPS) / np.float32(FLOW_STEPS) + np.float32(0)
+    return {
+        "frame": frames[0].nbytes,
+        "float32 flow": flow.nbytes,
+        "flow": len(encode_block(rounded, COMPRESSED, flow=True)),
+        "labels": len(encode_block(labels, COMPRESSED, flow=False)),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--only", nargs="*", choices=list(ANNOTATORS), default=list(ANNOTATORS))
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    use_random_weights()
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for protocol, size in SIZES.items():
+        frames = frames_of(size)
+        times = {name: seconds(ANNOTATORS[name](), frames) for name in chosen.only}
+        results[protocol] = {"seconds": times, "bytes": dict(stored(frames, size))}
+    if chosen.json:
+        print(json.dumps(results, indent=1))
+        return
+    for protocol, values in results.items():
+        for part, (frame_count, pair_count) in COUNTS[protocol].items():
+            print(f"{protocol}, {part}: {frame_count} frames, {pair_count} pairs")
+            counts = {"frame": frame_count, "labels": frame_count, "flow": pair_count, "float32 flow": pair_count}
+            for name, size_in_bytes in values["bytes"].items():
+                print(
+                    f"  {name:20} {size_in_bytes / 2**20:9.3f} MiB each {counts[name] * size_in_bytes / 2**30:9.1f} GiB"
+                )
+            for name, taken in values["seconds"].items():
+                count = frame_count if name.startswith("deeplab") else pair_count
+                print(f"  {name:20} {taken:9.2f} s each   {count * taken / 3600:9.1f} h of one core")
+
+
+if __name__ == "__main__":
+    main()
