@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from xml.etree import ElementTree
 
 import folders
 import pytest
@@ -43,7 +44,7 @@ def built(tmp_path):
     record = json.loads(attempt.read_text())
     (mixed / "attempts/second.json").write_text(json.dumps(record | {"engine": MARKUP, "device": MARKUP}))
     add("look", {"mse": [0.1, 0.2]}, partial=MARKUP)
-    return build_pages(collect([tmp_path], folders.plugins()))
+    return build_pages(collect([tmp_path], folders.plugins()), folders.plugins())
 
 
 def test_texts_stand_on_every_page_as_they_were_typed(built):
@@ -57,8 +58,18 @@ def test_texts_stand_on_every_page_as_they_were_typed(built):
     assert "alert(1)" in partial and "alert(1)" in index
 
 
+def test_no_text_becomes_an_element_of_a_chart(built):
+    charts = [ElementTree.fromstring(text) for name, text in built.items() if name.endswith(".svg")]
+    assert charts
+    for chart in charts:
+        tags = {element.tag.rpartition("}")[2] for element in chart.iter()}
+        assert tags == {"svg", "title", "style", "rect", "text", "path"}
+        texts = "".join((element.text or "").strip() for element in chart.iter())
+        assert "<script>alert(1)" in texts and all(c.isprintable() for c in texts)
+
+
 def test_no_text_becomes_markup(built):
-    for text in built.values():
+    for text in (text for name, text in built.items() if name.endswith(".md")):
         assert all(c.isprintable() or c == "\n" for c in text)
         plain = WRITTEN.sub("", text)
         assert "<" not in plain and ">" not in plain

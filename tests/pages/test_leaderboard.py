@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 
 import folders
@@ -24,7 +25,9 @@ def add(tmp_path):
 
 
 def pages(tmp_path, *roots):
-    return build_pages(collect([tmp_path / root for root in roots or ("results",)], folders.plugins()))
+    return build_pages(
+        collect([tmp_path / root for root in roots or ("results",)], folders.plugins()), folders.plugins()
+    )
 
 
 def tables(page, heading):
@@ -207,6 +210,18 @@ def test_pages_of_protocols_that_are_gone_are_removed_and_other_files_are_not(ad
     assert stale_pages(built, out) == ["README.md", "old.md", "toy.md"]
     write_pages(built, out)
     assert sorted(p.name for p in out.iterdir()) == ["README.md", "notes.md", "toy.md"]
+
+
+def test_charts_that_are_gone_are_removed_with_their_page(add, tmp_path):
+    folder = add("last", {"mse": [0.1, 0.2], "psnr": [20.0, 19.0]})
+    out = tmp_path / "boards"
+    write_pages(pages(tmp_path), out)
+    assert (out / "charts/toy-psnr.svg").read_text().startswith(f"{MARK}<svg ")
+    shutil.rmtree(folder)
+    add("last", {"mse": [0.1, 0.2]})
+    assert stale_pages(pages(tmp_path), out) == ["charts/toy-psnr.svg", "toy.md"]
+    write_pages(pages(tmp_path), out)
+    assert [path.name for path in (out / "charts").iterdir()] == ["toy-mse.svg"]
 
 
 def test_a_file_that_was_not_generated_is_never_overwritten(add, tmp_path):

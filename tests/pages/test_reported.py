@@ -259,9 +259,13 @@ def test_a_folder_without_tables_and_a_file_that_is_no_text(tmp_path):
 # --- pages ---
 
 
+def build(tables):
+    return build_pages([], load_plugins(), tables)
+
+
 @pytest.fixture
 def page():
-    return build_pages([], [parse_table(TABLE, "abc.toml")])["toy.md"]
+    return build([parse_table(TABLE, "abc.toml")])["toy.md"]
 
 
 def lines(page):
@@ -280,7 +284,7 @@ def test_a_reported_section_shows_natural_and_printed_values_by_horizon(page):
 
 
 def test_a_number_that_is_printed_in_natural_units_stands_there_once_with_its_digits(tables):
-    rows = [cells for cells in lines(build_pages([], tables)["kitti-flow.md"]) if cells[1] == "Repeat"]
+    rows = [cells for cells in lines(build(tables)["kitti-flow.md"]) if cells[1] == "Repeat"]
     assert [cells[3] for cells in rows] == [
         "16.5",
         "0.489<br><sub>printed 48.9</sub>",
@@ -289,7 +293,7 @@ def test_a_number_that_is_printed_in_natural_units_stands_there_once_with_its_di
 
 
 def test_reported_rows_have_no_rank_no_bold_and_the_order_of_the_paper(tables):
-    built = build_pages([], tables)
+    built = build(tables)
     assert "**" not in "".join(built.values())
     first = {cells[0] for name, page in built.items() if name != "README.md" for cells in lines(page)}
     assert {cell for cell in first if cell.strip("-")} == {"*reported*"}
@@ -298,15 +302,15 @@ def test_reported_rows_have_no_rank_no_bold_and_the_order_of_the_paper(tables):
 
 
 def test_a_row_that_a_paper_prints_twice_is_shown_once(tables):
-    rows = [cells for cells in lines(build_pages([], tables)["cityscapes-video.md"]) if cells[0] == "*reported*"]
+    rows = [cells for cells in lines(build(tables)["cityscapes-video.md"]) if cells[0] == "*reported*"]
     assert [cells[2] for cells in rows if cells[1] == "FVS"] == ["SADM, Tables 1, 5"] * 2
     assert len(rows) == 2 * 9
-    assert re.search(r"\(cityscapes-video\.md\) .* 0 *\| 0 *\| 9 *\|", build_pages([], tables)["README.md"])
-    assert "t+5 or mean 1-5" in build_pages([], tables)["cityscapes-video.md"]
+    assert re.search(r"\(cityscapes-video\.md\) .* 0 *\| 0 *\| 9 *\|", build(tables)["README.md"])
+    assert "t+5 or mean 1-5" in build(tables)["cityscapes-video.md"]
 
 
 def test_every_score_is_on_its_protocol_s_page_and_parameters_are_on_none(tables, scores):
-    built = build_pages([], tables)
+    built = build(tables)
     names = {score.column.protocol for score in scores} - {""}
     assert set(built) == {"README.md", *(f"{name}.md" for name in names)}
     assert all(f"[{name}]({name}.md)" in built["README.md"] for name in names)

@@ -22,7 +22,9 @@ def add(tmp_path):
 
 
 def page(tmp_path, *roots):
-    built = build_pages(collect([tmp_path / root for root in roots or ("results",)], folders.plugins()))
+    built = build_pages(
+        collect([tmp_path / root for root in roots or ("results",)], folders.plugins()), folders.plugins()
+    )
     return built["toy.md"]
 
 

@@ -140,6 +140,33 @@ def test_a_frame_without_a_value_in_either_is_left_out_of_both():
     assert out.undefined == {"empty": 1, "flat": 1}
 
 
+def test_the_mean_over_the_steps_is_resampled_as_one_score():
+    """Errors of two steps that cancel: each step differs by chance, and their mean does not differ at all."""
+    noise = draw((40, 1), 5)
+    first, second = np.hstack([noise, -noise]) + 1.0, np.full((40, 2), 1.5)
+    out = compare_rows(table(first.tolist()), table(second.tolist()), Mean(), (1, 2))
+    assert (out.mean.first, out.mean.second) == pytest.approx((1.0, 1.5))
+    assert out.mean.difference == pytest.approx(-0.5)
+    assert out.mean.ci95 == pytest.approx((-0.5, -0.5)), "one draw of recordings for all steps"
+    assert all(high - low > 0.1 for low, high in out.ci95)
+    tallies = Tally(table(first.tolist())), Tally(table(second.tolist()))
+    assert compare.compare_means(tallies, Mean(), (1, 2), OneEach(())) == out.mean
+
+
+def test_the_mean_is_of_clips_with_a_value_at_every_step():
+    first = [row("a", 1, 1.0), row("a", 2, 3.0), row("b", 1, 9.0), undefined("b", 2, "flat")]
+    second = [row(clip, step, 1.0) for clip in "ab" for step in (1, 2)]
+    out = compare_rows(first, second, Mean(), (1, 2))
+    assert out.first == (5.0, 3.0)
+    assert (out.mean.first, out.mean.second, out.mean.difference, out.mean.ci95) == (2.0, 1.0, 1.0, None)
+
+
+def test_steps_of_different_clips_have_no_mean():
+    first, second = ([row("a", 1, value), row("b", 2, value)] for value in (1.0, 2.0))
+    out = compare_rows(first, second, Mean(), (1, 2)).mean
+    assert (out.first, out.second, out.difference, out.ci95) == (None, None, None, None)
+
+
 def test_a_step_without_any_value_has_no_difference():
     first = [undefined(c, 1, "flat") for c in "ab"] + [row("a", 2, 1.0), row("b", 2, 2.0)]
     second = [row(c, k, 1.0) for c in "ab" for k in (1, 2)]

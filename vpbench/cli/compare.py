@@ -73,13 +73,19 @@ def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None
     from vpbench.pages.numbers import count_clips, number
     from vpbench.plugin.metric import better_text
 
+    def cells(*scores: float | None, interval: tuple[float, float] | None) -> list[str]:
+        ends = "—" if interval is None else " to ".join(number(end, decimals) for end in interval)
+        return [*(number(score, decimals) for score in scores), ends]
+
     columns = (comparison.first, comparison.second, comparison.difference, comparison.ci95, comparison.p)
-    table = []
-    for step, first, second, difference, interval, p in zip(comparison.steps, *columns, strict=True):
-        if step in (report or comparison.steps):
-            ends = "—" if interval is None else " to ".join(number(end, decimals) for end in interval)
-            scores = [number(value, decimals) for value in (first, second, difference)]
-            table.append([f"t+{step}", *scores, ends, number(p, 4)])
+    table = [
+        [f"t+{step}", *cells(first, second, difference, interval=interval), number(p, 4)]
+        for step, first, second, difference, interval, p in zip(comparison.steps, *columns, strict=True)
+        if step in (report or comparison.steps)
+    ]
+    mean = comparison.mean
+    if len(comparison.steps) > 1 and mean.difference is not None:
+        table.append(["mean", *cells(mean.first, mean.second, mean.difference, interval=mean.ci95), ""])
     say()
     clips = count_clips(comparison.clips, comparison.recordings)
     say(f"{comparison.metric}, {better_text(comparison.better)}, {clips}")

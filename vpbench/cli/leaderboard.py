@@ -36,7 +36,7 @@ def command(state: State, results: tuple[Path, ...], out: Path, reported: Path |
     if reported is None and REPORTED.is_dir():
         reported = REPORTED
     tables = load_reported(reported) if reported is not None else []
-    pages = build_pages(collect(results or (Path("results"),), state.plugins), tables)
+    pages = build_pages(collect(results or (Path("results"),), state.plugins), state.plugins, tables)
     if not check:
         for path in write_pages(pages, out):
             say(str(path))

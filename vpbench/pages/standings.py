@@ -97,6 +97,11 @@ class Line:
     candidates: tuple[Candidate, ...]
 
     @property
+    def results(self) -> list[Result]:
+        """The results of all seeds."""
+        return [candidate.result for candidate in self.candidates]
+
+    @property
     def result(self) -> Result:
         """The result of the lowest seed."""
         return self.candidates[0].result
@@ -110,8 +115,12 @@ class Line:
     @property
     def overall(self) -> float | None:
         """The score that decides the rank: the mean over all steps, or the last step where no such mean exists."""
+        return self.overall_score().value
+
+    def overall_score(self) -> Score:
+        """Return the score that decides the rank."""
         last = self.result.summary.steps[-1]
-        return (self.mean_to(last) if self.result.run.cumulative else self.at(last)).value
+        return self.mean_to(last) if self.result.run.cumulative else self.at(last)
 
     def at(self, step: int) -> Score:
         """Return the score of one step."""

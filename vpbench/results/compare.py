@@ -16,7 +16,7 @@ from vpbench.errors import ResultError, did_you_mean
 from vpbench.plugin.metric import Better, Metric, Statistic, cost
 from vpbench.results.estimates import Recordings, difference_interval, finalise, group_frames, p_value
 from vpbench.results.result import Result
-from vpbench.results.summary import Tally
+from vpbench.results.summary import MetricTally, Tally
 
 Frames: TypeAlias = dict[tuple[str, int], Statistic]
 """Defined statistics of one step by (clip, sample)."""
@@ -37,6 +37,18 @@ class ClipDifference:
 
 
 @dataclass(frozen=True)
+class MeanDifference:
+    """The means over the steps of two results, on the clips that both have a value for at every step."""
+
+    first: float | None
+    second: float | None
+    difference: float | None
+    """The first less the second; None where one is undefined."""
+    ci95: tuple[float, float] | None
+    """95 % percentile interval of the difference, as that of a step."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One metric of two results, per step. Differences are the first less the second; None where undefined."""
 
@@ -50,6 +62,7 @@ class Comparison:
     """95 % percentile interval of the difference over resamples of recordings, drawn for both alike."""
     p: tuple[float | None, ...]
     """Two-sided: how often the difference is as large when a recording's two predictions are exchanged at random."""
+    mean: MeanDifference
     clips: int
     recordings: int
     """Independent recordings that the clips were cut from: what the interval and the test resample."""
@@ -145,9 +158,7 @@ def compare_rows(
     """
     name = metric.info.name
     rows = tallies[0].metrics[name], tallies[1].metrics[name]
-    if unpaired := sorted(rows[0].data.keys() ^ rows[1].data.keys()):
-        raise ResultError(f"the results are not of the same clips: only one of them has {unpaired[0]}, for example")
-    pairs = [_paired(rows[0].steps.get(step, {}), rows[1].steps.get(step, {})) for step in steps]
+    pairs = _pairs(rows, steps)
     groups = [(group_frames(first, recordings), group_frames(second, recordings)) for first, second in pairs]
     first, second = ([_score(metric, group[side]) for group in groups] for side in (0, 1))
     clips = {clip for frames, _ in pairs for clip, _ in frames}
@@ -157,9 +168,10 @@ def compare_rows(
         steps=tuple(steps),
         first=tuple(first),
         second=tuple(second),
-        difference=tuple(None if a is None or b is None else a - b for a, b in zip(first, second, strict=True)),
-        ci95=tuple(difference_interval(metric, *group) for group in groups),
+        difference=tuple(map(_difference, first, second)),
+        ci95=tuple(difference_interval(metric, [a], [b]) for a, b in groups),
         p=tuple(p_value(metric, *group) for group in groups),
+        mean=_compare_means(metric, pairs, recordings),
         clips=len(clips),
         recordings=len({recordings[clip] for clip in clips}),
         undefined=dict(sorted(Counter((rows[1].undefined | rows[0].undefined).values()).items())),
@@ -167,11 +179,50 @@ def compare_rows(
     )
 
 
-def _paired(first: Frames, second: Frames) -> tuple[Frames, Frames]:
-    """Return the frames of the clips that both have a value for."""
-    clips = {clip for clip, _ in first} & {clip for clip, _ in second}
-    return ({key: value for key, value in first.items() if key[0] in clips},
-            {key: value for key, value in second.items() if key[0] in clips})  # fmt: skip
+def compare_means(
+    tallies: tuple[Tally, Tally], metric: Metric, steps: Sequence[int], recordings: Mapping[str, str]
+) -> MeanDifference:
+    """Compare the means over some steps of two results (raises as :func:`compare_rows`)."""
+    rows = tallies[0].metrics[metric.info.name], tallies[1].metrics[metric.info.name]
+    return _compare_means(metric, _pairs(rows, steps), recordings)
+
+
+def _compare_means(
+    metric: Metric, pairs: Sequence[tuple[Frames, Frames]], recordings: Mapping[str, str]
+) -> MeanDifference:
+    clips = set.intersection(*({clip for clip, _ in frames} for frames, _ in pairs))
+    sides = [[group_frames(_of_clips(pair[side], clips), recordings) for pair in pairs] for side in (0, 1)]
+    first, second = (_mean([_score(metric, groups) for groups in side]) for side in sides)
+    return MeanDifference(first, second, _difference(first, second), difference_interval(metric, *sides))
+
+
+def _pairs(rows: tuple[MetricTally, MetricTally], steps: Sequence[int]) -> list[tuple[Frames, Frames]]:
+    """Return, per step, the frames of the clips that both results have a value for.
+
+    Raises:
+        ResultError: the rows are not of the same clips.
+    """
+    if unpaired := sorted(rows[0].data.keys() ^ rows[1].data.keys()):
+        raise ResultError(f"the results are not of the same clips: only one of them has {unpaired[0]}, for example")
+    pairs = []
+    for step in steps:
+        first, second = (side.steps.get(step, {}) for side in rows)
+        clips = {clip for clip, _ in first} & {clip for clip, _ in second}
+        pairs.append((_of_clips(first, clips), _of_clips(second, clips)))
+    return pairs
+
+
+def _of_clips(frames: Frames, clips: set[str]) -> Frames:
+    return {key: value for key, value in frames.items() if key[0] in clips}
+
+
+def _difference(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    values = [score for score in scores if score is not None]
+    return math.fsum(values) / len(values) if len(values) == len(scores) else None
 
 
 def _score(metric: Metric, recordings: Recordings) -> float | None:

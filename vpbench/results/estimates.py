@@ -62,14 +62,29 @@ def interval(metric: Metric, recordings: Recordings) -> tuple[float, float] | No
     return _percentiles(scores)
 
 
-def difference_interval(metric: Metric, first: Recordings, second: Recordings) -> tuple[float, float] | None:
-    """Return the interval of the first score less the second, over the same resamples of both."""
-    if len(first) < 2:
+def difference_interval(
+    metric: Metric, first: Sequence[Recordings], second: Sequence[Recordings]
+) -> tuple[float, float] | None:
+    """Return the interval of the first score less the second, over the same resamples of both.
+
+    Args:
+        metric: makes the scores.
+        first: recordings of each step; the score is the mean of the steps' scores.
+        second: the same recordings of the same steps, as the other result has them.
+
+    Returns:
+        The 95 % percentile interval; None for fewer than two recordings.
+    """
+    count = len(first[0])
+    if count < 2:
         return None
-    blocks = [
-        _resample(metric, first, draws) - _resample(metric, second, draws) for draws in draw_recordings(len(first))
+    differences = [
+        np.mean(
+            [_resample(metric, a, draws) - _resample(metric, b, draws) for a, b in zip(first, second, strict=True)], 0
+        )
+        for draws in draw_recordings(count)
     ]
-    return _percentiles(np.concatenate(blocks))
+    return _percentiles(np.concatenate(differences))
 
 
 def p_value(metric: Metric, first: Recordings, second: Recordings) -> float | None:

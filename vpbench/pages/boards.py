@@ -1,0 +1,137 @@
+"""One table of a page: the rows of one metric that may be compared, in the order of their ranks, and their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tabulate import tabulate
+
+from vpbench.output import link
+from vpbench.pages.numbers import number
+from vpbench.pages.standings import Line, Score, Standing, Table, cost_of, equal, make_tables, ranks
+from vpbench.plugin.metric import Better
+from vpbench.results.records import MetricRecord, RunRecord
+from vpbench.results.result import Result
+
+
+@dataclass(frozen=True)
+class Board:
+    """The rows of one metric that scored the same frames in the same way."""
+
+    metric: str
+    title: str
+    """The metric's name, with what distinguishes this board from others of the metric."""
+    separation: str
+    """Why there are several boards of the metric; "" for the only one."""
+    lines: Sequence[Line]
+
+    @property
+    def run(self) -> RunRecord:
+        """The record of one of its results."""
+        return self.lines[0].result.run
+
+    @property
+    def spec(self) -> MetricRecord:
+        """The metric as it was measured."""
+        return self.run.metrics[self.metric]
+
+    @property
+    def better(self) -> Better:
+        """Which scores are better."""
+        return self.spec.better
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps that decide the rank: all, or the last where there is no mean over steps."""
+        steps = self.lines[0].result.summary.steps
+        return steps if self.run.cumulative else steps[-1:]
+
+    @cached_property
+    def ranked(self) -> list[tuple[str, Line]]:
+        """The rows in their order, each with its rank or why it has none."""
+        return ranks(self.lines, self.better)
+
+    @property
+    def contenders(self) -> list[Line]:
+        """The rows with a rank, the best first."""
+        return [line for rank, line in self.ranked if rank.isdecimal()]
+
+    def is_best(self, line: Line, score: Callable[[Line], Score]) -> bool:
+        """Return whether a row has the best score of all rows with a rank."""
+        costs = [cost_of(score(contender).value, self.better) for contender in self.contenders]
+        best = min((cost for cost in costs if cost is not None), default=None)
+        return line in self.contenders and equal(cost_of(score(line).value, self.better), best)
+
+
+def make_boards(standings: Sequence[Standing]) -> list[Board]:
+    """Return a board per metric, and for each revision, code and data of it; metrics in the order of the results."""
+    results = [result for standing in standings for result in standing.results]
+    metrics = dict.fromkeys(metric for result in results for metric in result.summary.scores)
+    return [board for metric in metrics for board in _boards(metric, standings)]
+
+
+def _boards(metric: str, standings: Sequence[Standing]) -> list[Board]:
+    tables = make_tables(metric, standings)
+    newest = max((table.revision for table in tables), default=0)
+    boards = []
+    for table, lines in tables.items():
+        siblings = [sibling for sibling in tables if sibling.revision == table.revision]
+        marks = [] if table.revision == newest else [f"revision {table.revision}"]
+        marks += [f"code {table.code[:8] or 'released'}"] if len({sibling.code for sibling in siblings}) > 1 else []
+        marks += [f"data {table.data[:8]}"] if len({sibling.data for sibling in siblings}) > 1 else []
+        title = f"{metric} ({', '.join(marks)})" if marks else metric
+        boards.append(Board(metric, title, _separation(siblings), lines))
+    return boards
+
+
+def _separation(tables: Sequence[Table]) -> str:
+    reasons = ["other code of the metric under the same revision"] if len({table.code for table in tables}) > 1 else []
+    reasons += ["other data (frames, labels or flow)"] if len({table.data for table in tables}) > 1 else []
+    return f"Not comparable with the other tables of this metric: {' and '.join(reasons)}." if reasons else ""
+
+
+def score_cell(score: Score, decimals: int, *, bold: bool, factor: float = 1.0) -> str:
+    """Return a number as a cell of a table, with its interval or spread below."""
+    text = number(None if score.value is None else score.value * factor, decimals)
+    if bold:
+        text = f"**{text}**"
+    if score.interval is not None:
+        text += f"<br><sub>{number(score.interval[0], decimals)} to {number(score.interval[1], decimals)}</sub>"
+    if score.spread is not None:
+        text += f"<br><sub>± {number(score.spread * factor, decimals)}</sub>"
+    return text
+
+
+def table_text(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table in markdown."""
+    return tabulate(rows, heads, tablefmt="github", disable_numparse=True)
+
+
+def line_name(line: Line, lines: Sequence[Line]) -> str:
+    """Return a row's name, linked to the paper: the label, what distinguishes it from other rows, the seeds."""
+    text, paper = result_name(line.result, [row.result for row in lines], seed=False), line.result.run.paper
+    seeds = f" (mean of {len(line.candidates)} seeds)" if len(line.candidates) > 1 else ""
+    return link(text, paper) + seeds
+
+
+def result_name(result: Result, among: Sequence[Result], *, seed: bool) -> str:
+    """Return a result's label, with the settings that distinguish it from others of the same label."""
+    namesakes = [rival for rival in among if rival.label == result.label and rival is not result]
+    alternatives = [_settings(rival, seed=seed) for rival in namesakes]
+    differing = [
+        f"{key}={value}"
+        for key, value in _settings(result, seed=seed).items()
+        if any(settings.get(key) != value for settings in alternatives)
+    ]
+    return f"{result.label} ({', '.join(differing)})" if differing else result.label
+
+
+def _settings(result: Result, *, seed: bool) -> dict[str, Any]:
+    identity = result.run.identity
+    annotators = {f"annotate {kind}": value for kind, value in identity.annotators.items()}
+    digests = {"content": identity.fingerprint, "data": identity.data, "run": identity.unproven}
+    fixed = {"samples": identity.samples} | {word: digest[:8] for word, digest in digests.items()}
+    return {**identity.options, **annotators, **fixed, **({"seed": identity.seed} if seed else {})}

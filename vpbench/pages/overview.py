@@ -1,0 +1,146 @@
+"""The first table of a page: a row per predictor, a column per metric, and the cost of each predictor."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import product, starmap
+from pathlib import Path
+
+from vpbench.output import link, markdown
+from vpbench.pages.boards import Board, result_name, table_text
+from vpbench.pages.numbers import number
+from vpbench.pages.standings import Line, Standing
+from vpbench.plugin.loader import Plugins
+from vpbench.plugin.metric import Better
+from vpbench.results.compare import compare_means
+from vpbench.results.records import AttemptRecord
+from vpbench.results.result import Result
+from vpbench.results.summary import Tally
+
+_TIE = "≈"
+
+
+def order_standings(boards: Sequence[Board]) -> list[Standing]:
+    """Return the predictors in the order of the first metric; those without it follow."""
+    standings: list[Standing] = []
+    for board in boards:
+        standings += [line.standing for _, line in board.ranked if line.standing not in standings]
+    return standings
+
+
+def overview(boards: Sequence[Board], plugins: Plugins) -> str:
+    """Return the table, with its legend below.
+
+    Raises:
+        VpbenchError: rows cannot be read again, or a metric fails on them.
+    """
+    standings = order_standings(boards)
+    tallies: dict[Path, Tally] = {}
+    ties = [_ties(board, tallies, plugins) for board in boards]
+    rows = []
+    for standing in standings:
+        scores = [_score(board, standing, tied) for board, tied in zip(boards, ties, strict=True)]
+        rows.append([standing_name(standing, standings), *scores, *_costs(standing)])
+    heads = ["predictor", *(f"{markdown(board.title)} {arrow(board.better)}" for board in boards)]
+    heads += ["parameters", "seconds per frame", "trained on"]
+    return f"{table_text(heads, rows)}\n\n{_legend(boards[0])}\n\n{_origins(standings)}\n"
+
+
+def standing_name(standing: Standing, standings: Sequence[Standing]) -> str:
+    """Return a predictor's name as a cell: linked to its paper, with the reason if it has no rank."""
+    result = standing.results[0]
+    name = link(result_name(result, [row.results[0] for row in standings], seed=False), result.run.paper)
+    return f"{name}<br><sub>{standing.unranked_because}</sub>" if standing.unranked_because else name
+
+
+def arrow(better: Better) -> str:
+    """Return the direction of better scores as a sign."""
+    return {"higher": "↑", "lower": "↓"}.get(str(better), f"→ {better:g}" if isinstance(better, float) else "")
+
+
+def _score(board: Board, standing: Standing, ties: Sequence[Line]) -> str:
+    """Return the cell of one metric: bold if it is the best score, marked if it differs from that by chance."""
+    line = next((line for line in board.lines if line.standing is standing), None)
+    if line is None:
+        return "—"
+    text = number(line.overall, board.spec.decimals)
+    if board.is_best(line, Line.overall_score):
+        return f"**{text}**"
+    return f"{text} {_TIE}" if line in ties else text
+
+
+def _ties(board: Board, tallies: dict[Path, Tally], plugins: Plugins) -> list[Line]:
+    """Return the rows whose difference from the best one may be chance.
+
+    Of several seeds, each is compared with each: one interval that covers zero makes a tie.
+    """
+    if len(board.contenders) < 2:
+        return []
+    best, *rivals = board.contenders
+    metric = plugins.load("metric", board.metric)("cpu")
+
+    def tally(result: Result) -> Tally:
+        if result.path not in tallies:
+            tallies[result.path] = Tally(result.rows())
+        return tallies[result.path]
+
+    def tied(first: Result, second: Result) -> bool:
+        pair = tally(first), tally(second)
+        interval = compare_means(pair, metric, board.steps, board.run.recordings).ci95
+        return interval is not None and interval[0] <= 0 <= interval[1]
+
+    return [line for line in rivals if any(starmap(tied, product(best.results, line.results)))]
+
+
+def _costs(standing: Standing) -> list[str]:
+    """Return what a predictor needs: parameters, seconds per predicted frame, training data."""
+    run = standing.results[0].run
+    attempts = list(_attempts(standing.results))
+    frames = sum(attempt.predicted_frames for attempt in attempts)
+    seconds = sum(attempt.seconds.get("predict", 0.0) for attempt in attempts if attempt.predicted_frames)
+    data = "—"
+    if run.weights:
+        data = "not trained" if run.weights.clips == "none" else run.weights.protocol or "unknown"
+    return [
+        f"{run.parameters:,}" if run.parameters else "—",
+        f"{seconds / frames:.2g}" if frames else "—",
+        markdown(data),
+    ]
+
+
+def _attempts(results: Iterable[Result]) -> Iterable[AttemptRecord]:
+    return (attempt for result in results for attempt in result.store.attempts() if attempt.units)
+
+
+def _legend(board: Board) -> str:
+    first, last = board.steps[0], board.steps[-1]
+    scores = f"Means over t+{first} to t+{last}" if len(board.steps) > 1 else f"Scores at t+{last}"
+    ties = f"{_TIE}: the 95 % interval of the paired difference from the best score covers zero."
+    if board.lines[0].result.summary.recordings < 2:
+        ties = "One recording gives no interval, so ties are not marked."
+    return (
+        f"{scores}; the best in bold. {ties} Seconds per frame: the predictor's time for each predicted frame, without "
+        f"reading, annotation and measuring."
+    )
+
+
+def _origins(standings: Sequence[Standing]) -> str:
+    """Return which version of vpbench evaluated each predictor, and on which machine."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for standing in standings:
+        for origin in dict.fromkeys(map(_origin, _attempts(standing.results))):
+            names[origin].append(standing_name(standing, standings).partition("<br>")[0])
+    if len(names) == 1:
+        return f"Evaluated with {next(iter(names))}."
+    return "\n".join(f"- {', '.join(labels)}: evaluated with {origin}." for origin, labels in names.items())
+
+
+def _origin(attempt: AttemptRecord) -> str:
+    commit, _, dirty = attempt.git.partition("-")
+    versions = [f"commit {commit[:12]}{' with changes' if dirty else ''}"] if commit else []
+    versions += [f"torch {attempt.versions['torch']}"] if attempt.versions.get("torch") else []
+    version = attempt.versions.get("vpbench") or "of an unknown version"
+    text = f"vpbench {version} ({', '.join(versions)})" if versions else f"vpbench {version}"
+    machine = attempt.cpu if attempt.device == "cpu" else attempt.device
+    return markdown(f"{text} on {machine}" if machine else text)
