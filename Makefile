@@ -8,7 +8,7 @@ test test-slow test-oldest test-newest: export OMP_NUM_THREADS ?= 1
 OLDEST_PYTHON ?= 3.11
 NEWEST_PYTHON ?= 3.13
 
-.PHONY: run test test-slow test-oldest test-newest lint types clean
+.PHONY: run leaderboards readme test test-slow test-oldest test-newest lint types clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vpbench needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -19,6 +19,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: $(VENV)/.installed
 	$(BIN)/vpbench run
 	$(BIN)/vpbench leaderboard --out results/leaderboards
+
+# Copies the finished results in RESULTS into leaderboards/results, and updates the committed pages and the README.
+leaderboards: $(VENV)/.installed
+	$(BIN)/python leaderboards/archive.py $(RESULTS)
+	$(MAKE) readme
+
+readme: $(VENV)/.installed
+	$(BIN)/vpbench leaderboard leaderboards/results
+	$(BIN)/python docs/generate.py
 
 # The first lane: every test that takes under a second, in under three minutes on two cores.
 test: $(VENV)/.installed

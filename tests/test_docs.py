@@ -141,6 +141,10 @@ def test_the_page_of_commands_is_generated():
     assert (ROOT / "docs" / "commands.md").read_text() == generator().page(), "run `python docs/generate.py`"
 
 
+def test_the_readme_shows_the_committed_leaderboard():
+    assert (ROOT / "README.md").read_text() == generator().readme(), "run `make readme`"
+
+
 def test_every_environment_variable_is_documented():
     sources = [p for root in ("vpbench", "plugins", "datasets") for p in (ROOT / root).rglob("*.py")]
     read = {name for path in sources for name in re.findall(r'"(VPBENCH_[A-Z]+)"', path.read_text())}

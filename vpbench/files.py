@@ -15,6 +15,7 @@ import re
 import secrets
 import stat
 import tomllib
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,24 @@ def read_bytes(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise ValueError(_too_large(limit))
     return data
+
+
+def unzip(data: bytes, limit: int) -> bytes:
+    """Return the content of a gzip file.
+
+    Raises:
+        ValueError: it is not gzip, is cut off, or holds more than ``limit`` bytes.
+    """
+    reader = zlib.decompressobj(wbits=31)  # gzip alone, with its checksum
+    try:
+        content = reader.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise ValueError(f"it is not gzip: {error}") from error
+    if len(content) > limit:
+        raise ValueError(_too_large(limit))
+    if not reader.eof or reader.unused_data:
+        raise ValueError("it is not one whole gzip file")
+    return content
 
 
 def kind_of(mode: int) -> str:

@@ -67,7 +67,7 @@ def has_text(path: Path, text: str) -> bool:
 
 
 def read_digest(path: Path) -> str:
-    """Return the sha256 of a ``run.json`` or a unit (raises as :func:`read_run`)."""
+    """Return the sha256 of the content of a ``run.json`` or a unit (raises as :func:`read_run`)."""
     return hashlib.sha256(_bytes(path, files.UNIT)).hexdigest()
 
 
@@ -107,7 +107,8 @@ def read_text(path: Path, limit: int) -> str:
 
 def _bytes(path: Path, limit: int) -> bytes:
     try:
-        return files.read_bytes(path, limit)
+        data = files.read_bytes(path, limit)
+        return files.unzip(data, limit) if path.suffix == ".gz" else data
     except OSError as error:
         raise ResultError(f"{path} cannot be read: {error.strerror}; it must be a file that you may read") from error
     except ValueError as error:

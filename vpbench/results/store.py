@@ -3,7 +3,7 @@
 ::
 
     run.json              what this is a result of; written first
-    units/000017.jsonl    the rows of 16 clips; the file existing means the unit is complete
+    units/000017.jsonl    the rows of 16 clips; the file existing means the unit is complete; in an archive, .jsonl.gz
     attempts/*.json       one per process: host, versions, the sha256 of each unit it published, the stamp of its data
     summary.json          written by whoever finds every unit there
     set-aside/            units of data that have changed since
@@ -73,8 +73,10 @@ class Store:
         return -(-len(self.run.manifest) // UNIT_CLIPS)
 
     def unit_path(self, number: int) -> Path:
-        """Return the file of a unit."""
-        return self.folder / "units" / f"{number:06d}.jsonl"
+        """Return the file of a unit; in an archive, that is a compressed one."""
+        path = self.folder / "units" / f"{number:06d}.jsonl"
+        archived = path.with_name(f"{path.name}.gz")
+        return archived if os.path.lexists(archived) and not os.path.lexists(path) else path
 
     def published(self) -> list[int]:
         """Return the numbers of the units that are there, ascending."""
