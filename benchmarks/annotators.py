@@ -124,9 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(
                     f"  {name:20} {size_in_bytes / 2**20:9.3f} MiB each {counts[name] * size_in_bytes / 2**30:9.1f} GiB"
                 )
-            for name, taken in values["seconds"].items():
+            for name, duration in values["seconds"].items():
                 count = frame_count if name.startswith("deeplab") else pair_count
-                print(f"  {name:20} {taken:9.2f} s each   {count * taken / 3600:9.1f} h of one core")
+                print(f"  {name:20} {duration:9.2f} s each   {count * duration / 3600:9.1f} h of one core")
 
 
 if __name__ == "__main__":

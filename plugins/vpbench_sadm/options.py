@@ -76,7 +76,7 @@ class Options(BaseModel):
     # Training.
     recompute: bool = Field(
         default=True,
-        description="compute activations again in the backward pass: a fraction of the memory, most of the forward pass twice",
+        description="save memory in training: compute activations again in the backward pass",
     )
 
     # Losses of the dynamics.

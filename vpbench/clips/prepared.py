@@ -31,7 +31,7 @@ from vpbench.plugin.modality import Modality, ModalitySpec
 INDEX = "index.json"
 FORMAT = 5
 """Raised when the format of a store changes, or the harness's pixel operations; part of every key."""
-_HELD = 2
+_BLOCKS_IN_MEMORY = 2
 """Compressed blocks of a modality that stay in memory."""
 Key = tuple[int, ...]
 """A frame, or (frame before, frame)."""
@@ -125,7 +125,7 @@ class PreparedDataset:
                     f"are not what was stored; make it again with `vpbench data prepare`, or remove it"
                 )
             self._verified.add((sequence, modality, number))
-            if self._suffix != MAPPED and len(blocks) >= _HELD:
+            if self._suffix != MAPPED and len(blocks) >= _BLOCKS_IN_MEMORY:
                 del blocks[next(iter(blocks))]
             blocks[number] = block
         return blocks[number]

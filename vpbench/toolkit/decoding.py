@@ -21,7 +21,7 @@ _DEMUXERS = (
 """Formats that hold their frames themselves. Playlists are left out: they would open other files and addresses."""
 _ERROR_DETECTION = {"err_detect": "crccheck+bitstream+buffer+explode"}
 """Let decoders report damage that they conceal by default."""
-_METADATA = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+_METADATA: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 """Let a title that is not UTF-8 pass. PyAV 19 always does, and dropped the argument."""
 
 
