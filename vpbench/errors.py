@@ -53,7 +53,7 @@ class ResultError(VpbenchError):
 def did_you_mean(name: str, names: Iterable[str], listing: str = "") -> str:
     """Return ``"; did you mean 'NAME'?"`` or, without a near name, the known names.
 
-    Of many names, only some are printed, with their number and ``listing``: the command that prints all.
+    If there are many, it prints the first ones, the number of the others and ``listing``, the command that prints all.
     """
     choices = sorted(set(names))
     near = difflib.get_close_matches(name, choices, n=1, cutoff=0.6)
