@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
@@ -25,22 +25,27 @@ def recomputed(enabled: bool, part: Callable[..., T], *arguments: object) -> T:
         return part(*arguments)
 
     def contexts() -> tuple[nullcontext[None], object]:
-        return nullcontext(), _counted_once(part)
+        return nullcontext(), _CountedOnce(part)
 
     result: T = checkpoint(part, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
     return result
 
 
-@contextmanager
-def _counted_once(part: object) -> Iterator[None]:
-    """Normalise a batch again without another effect on the running statistics of batch normalisation."""
-    modules = part.modules() if isinstance(part, nn.Module) else ()
-    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, count) in zip(norms, before, strict=True):
+class _CountedOnce:
+    """Normalise a batch again without another effect on the running statistics of batch normalisation.
+
+    A graph that is kept is recomputed once per backward pass, each time in this context.
+    """
+
+    def __init__(self, part: object) -> None:
+        modules = part.modules() if isinstance(part, nn.Module) else ()
+        self.norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
+
+    def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
+        for norm in self.norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+
+    def __exit__(self, *error: object) -> None:
+        for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count

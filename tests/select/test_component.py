@@ -356,7 +356,8 @@ def test_a_protocol_is_a_name_or_a_file(plugins, tmp_path):
 
 def test_annotators_are_for_a_modality_that_they_give(plugins):
     (chosen,) = choose_annotators(plugins, {"flow": "still"}, {}).values()
-    assert json.loads(chosen.describe()) == {"fingerprint": chosen.fingerprint, "name": "still", "options": {}}
+    description = {"fingerprint": chosen.fingerprint, "name": "still", "options": {}, "rounding": "1/64 px"}
+    assert json.loads(chosen.describe()) == description
     for modality, message in {
         "flwo": "annotator flwo=still: the annotator 'still' gives flow",
         "frames": r"'frames' cannot be annotated",
