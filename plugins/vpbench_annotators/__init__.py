@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_annotators(register: Register) -> None:
-    """Register the estimators, which need frames, and the noises, which need the dataset's own flow or labels."""
+    """Register the estimators and a reader of maps, and the noises, which need the dataset's own flow or labels."""
     register("dis", "vpbench_annotators.dis:Dis", summary="optical flow by OpenCV's DIS, without weights")
     register("raft", "vpbench_annotators.raft:Raft", summary="optical flow by RAFT, torchvision's weights")
     register(
@@ -20,5 +20,6 @@ def register_annotators(register: Register) -> None:
         "vpbench_annotators.deeplab:DeepLabV3",
         summary="labels by DeepLabV3: Pascal VOC's, or a checkpoint's",
     )
+    register("saved", "vpbench_annotators.saved:Saved", summary="flow or labels in a folder: saved:DIR")
     register("flow-noise", "vpbench_annotators.noise:FlowNoise", summary="the true flow with smooth noise, or none")
     register("label-noise", "vpbench_annotators.noise:LabelNoise", summary="the true labels, shaky at boundaries")

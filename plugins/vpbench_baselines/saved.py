@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from vpbench.errors import DataError, PredictorError
 from vpbench.plugin.clip import Context, Modality, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.file_names import file_stem
-from vpbench.toolkit.folders import is_hidden
+from vpbench.toolkit.folders import hash_files, list_files
 from vpbench.toolkit.media import order_pictures, read_image, stack
 
 
@@ -75,7 +74,7 @@ class Saved:
         self.folder = options.dir
         if not self.folder.is_dir():
             raise PredictorError(f"saved: there is no folder {self.folder}; name one that holds {_EXPECTED}")
-        self._files = _find_files(self.folder)
+        self._files = list_files(self.folder, (".npy", ".png"))
         self._arrays, self._pictures = _group(self._files)
         modalities = {modality for _, modality in self._arrays} | ({"frames"} if self._pictures else set())
         if not modalities:
@@ -84,12 +83,7 @@ class Saved:
 
     def fingerprint(self) -> str:
         """Return the sha256 of the files' relative paths and the sha256 of their contents, sorted by path."""
-        sha256 = hashlib.sha256()
-        for name, path in self._files.items():
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            sha256.update(f"{name}\0{content}\n".encode())
-        return sha256.hexdigest()
+        return hash_files(self._files)
 
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
         """Read all steps of each clip.
@@ -129,16 +123,6 @@ class Saved:
             path = self.folder / f"{stem}{_LAYOUTS[modality].suffix}"
             raise PredictorError(f"saved: clip {clip}: there is no {path}{choice}")
         return _checked(array, modality, horizon, size, path)
-
-
-def _find_files(folder: Path) -> dict[str, Path]:
-    """Return all arrays and pictures by their path below the folder, sorted by it."""
-    paths = {path.relative_to(folder): path for path in folder.rglob("*")}
-    return {
-        name.as_posix(): path
-        for name, path in sorted(paths.items(), key=lambda item: item[0].as_posix())
-        if name.suffix.lower() in (".npy", ".png") and not any(map(is_hidden, name.parts)) and path.is_file()
-    }
 
 
 def _group(files: dict[str, Path]) -> tuple[dict[tuple[str, Modality], Path], dict[str, list[str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,29 @@ def walk_folders(root: Path) -> Iterator[tuple[Path, Listing]]:
         listing = list_folder(folder, root)
         yield folder, listing
         waiting += [folder / name for name in reversed(listing.folders)]
+
+
+def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
+    """Return the files below a folder with one of these suffixes, in any case, by their path below it and sorted by it.
+
+    Hidden files, and those in hidden folders, are left out.
+    """
+    paths = {path.relative_to(folder): path for path in folder.rglob("*")}
+    return {
+        name.as_posix(): path
+        for name, path in sorted(paths.items(), key=lambda item: item[0].as_posix())
+        if name.suffix.lower() in suffixes and not any(map(is_hidden, name.parts)) and path.is_file()
+    }
+
+
+def hash_files(files: Mapping[str, Path]) -> str:
+    """Return the sha256 of names and of the sha256 of each file's content, in their order."""
+    sha256 = hashlib.sha256()
+    for name, path in files.items():
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256.update(f"{name}\0{content}\n".encode())
+    return sha256.hexdigest()
 
 
 def is_hidden(name: str) -> bool:
