@@ -1,9 +1,9 @@
-"""SADM: what grouping, fused gates, one convolution of the input and memory format gain.
+"""SADM: what grouping, fused gates, one convolution of the input and memory format gain, and how fast it predicts.
 
     python benchmarks/sadm.py [--rounds N] [--large] [--json FILE]
 
-Both sides of a ratio run in turn in one process; the result is the ratio of medians. ``--large`` adds 256x512.
-``benchmarks/gpu.py`` measures how fast it predicts.
+Both sides of a ratio run in turn in one process; the result is the ratio of medians. ``--large`` adds 256x512. With a
+GPU, frames per second are measured too.
 """
 
 from __future__ import annotations
@@ -191,6 +191,25 @@ def sharing(preset: str, size: tuple[int, int], rounds: int) -> dict[str, float]
     return {"step": seconds.pop("4 steps") / 4, **seconds}
 
 
+def predicting(size: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Return predicted frames per second of ``paper`` on the GPU, 4 to 5."""
+    model = SADM(Options()).cuda().eval()
+    labels, flow = clip(1, 4, *size, 19, "cuda")
+    context = Context(torch.rand(1, 4, 3, *size, device="cuda"), ("clip@0",), labels, flow, CITYSCAPES19)
+    compiled = torch.compile(model.predict)
+
+    def half() -> None:
+        with torch.autocast("cuda", torch.bfloat16):
+            model.predict(context, 5, [torch.Generator()])
+
+    runs: dict[str, Run] = {
+        "fp32": lambda: model.predict(context, 5, [torch.Generator()]),
+        "bf16": half,
+        "compiled": lambda: compiled(context, 5, [torch.Generator()]),
+    }
+    return {name: 5 / seconds for name, seconds in medians(runs, rounds).items()}
+
+
 def main() -> None:
     """Run all measurements, print them, and write them to ``--json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -214,6 +233,10 @@ def main() -> None:
     for name, values in results.items():
         first = next(iter(values.values()))
         print(f"{name}: " + ", ".join(f"{key} {v * 1e3:.1f} ms (x {first / v:.2f})" for key, v in values.items()))
+    if torch.cuda.is_available():
+        for size in ((256, 512), (512, 1024)):
+            results[f"frames/s, paper, {size[0]}x{size[1]}"] = speeds = predicting(size, rounds)
+            print(f"frames/s, paper, {size}: " + ", ".join(f"{key} {value:.1f}" for key, value in speeds.items()))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
 

