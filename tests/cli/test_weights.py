@@ -466,7 +466,7 @@ def test_a_checkpoint_of_a_training_converts_and_is_evaluated(vpbench, common, c
     out = tmp_path / "net.safetensors"
     outcome = vpbench("weights", "convert", checkpoints[stage], "--out", out)
     assert outcome.code == 0, outcome.err
-    assert ("left out: other (2 tensors)" in outcome.out) == (stage == 1)
+    assert ("left out: second (2 tensors)" in outcome.out) == (stage == 1)
     state_dict = torch.load(checkpoints[stage], weights_only=True)["state_dict"]
     tensors = load_file(out)
     assert tensors.keys() == {"net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"}

@@ -260,7 +260,7 @@ def test_the_file_says_what_it_is(train, plugins, protocol):
     assert len(about["clips"]["sequences"]) == 12 and about["clips"]["per_epoch"] == 24
     (stage,) = about["stages"]
     recipe = {"epochs": 2, "steps": 12, "batch_size": 4, "learning_rate": 0.02, "precision": "32"}
-    assert stage["recipe"] == {**recipe, "accumulate": 1, "clip": None}
+    assert stage["recipe"] == {**recipe, "accumulate": 1, "clip": None, "clip_frames": None, "crop": None}
     assert set(stage["kept"]["scores"]) == {"mse", "ssim"}
     assert about["started_from"] is None
     continued = train(recipe={"epochs": 1}, options={"learner": {"weights": str(weights)}})
