@@ -114,6 +114,7 @@ def block(folder, sequence="test/seq001", modality="frames", row=0):
     return block_path(folder, sequence, modality, row)
 
 
+@pytest.mark.filterwarnings("ignore:.*was prepared by another version:vpbench.errors.VpbenchWarning")
 @pytest.mark.parametrize(
     "cut",
     [

@@ -148,6 +148,7 @@ def test_lightning_itself_is_told_to_run_nothing(train, stopped, tmp_path, monke
     assert not mark.exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 @pytest.mark.parametrize("looked_at", [True, False])
 def test_no_pickle_protocol_is_run(tmp_path, monkeypatch, protocol, looked_at):
