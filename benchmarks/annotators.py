@@ -1,4 +1,4 @@
-"""What annotations cost: seconds of one core and stored bytes per frame, times the frames of the protocols.
+"""Measure annotations: seconds of one core and stored bytes per frame, times the frames of the protocols.
 
     PYTHONPATH=plugins:datasets python benchmarks/annotators.py [--only NAME ...] [--json]
 

@@ -1,4 +1,4 @@
-"""What preparing a protocol's clips brings: reading them beside decoding the originals, and beside copying memory.
+"""Measure prepared clips: compare reading them with decoding the originals, and with copying memory.
 
     PYTHONPATH=plugins:datasets python benchmarks/prepared.py [--json]
 

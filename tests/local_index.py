@@ -48,7 +48,7 @@ class LocalIndex:
         self.folder = folder
         self.requests: list[str] = []
         self.silent = False
-        """Whether requests stay without an answer."""
+        """True makes the server leave requests unanswered."""
         self._end = Event()
 
     def add(self, project: str, files: Mapping[str, bytes], version: str = "0.1.0") -> SourceArchive:
@@ -111,5 +111,5 @@ class LocalIndex:
 
     @property
     def built(self) -> bool:
-        """Whether pip has run the build of an archive."""
+        """True once pip has run the build of an archive."""
         return (self.folder / "built").exists()

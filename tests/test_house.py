@@ -16,6 +16,7 @@ from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import click
 import pytest
 
 import vpbench
@@ -202,6 +203,18 @@ def test_every_kind_of_binding_is_looked_at(source):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("folder", ["vpbench", "plugins", "datasets", "tests", "benchmarks"])
+def test_docstrings_begin_with_their_subject(folder):
+    sentences = {
+        f"{relative(path)}: {node.value.value.strip()[:60]}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    }
+    assert len(sentences) > 50
+    assert not [text for text in sentences if re.search(r": (What|Of|That|Nor)\b", text)]
+
+
 def test_every_dependency_is_imported():
     """Shipped code imports each run-time dependency of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -235,6 +248,18 @@ def test_the_harness_knows_no_plugin(path):
     registered = {name for _, name in load_plugins().entries}
     assert len(registered) > 10, "first-party plugins are not installed"
     assert not registered & string_literals(path) - ALLOWED.get(path.name, set())
+
+
+@pytest.mark.parametrize("path", [path for path in HARNESS if path.parent.name != "cli"], ids=relative)
+def test_only_the_command_line_names_its_flags(path):
+    group = importlib.import_module("vpbench.cli.main").cli
+    context = click.Context(group)
+    commands = [group.get_command(context, name) for name in group.list_commands(context)]
+    commands += [command for entry in commands for command in getattr(entry, "commands", {}).values()]
+    flags = {flag for entry in commands for param in entry.params for flag in param.opts if flag.startswith("--")}
+    assert {"--allow-partial", "--take", "--out"} <= flags
+    words = {word.strip("`'\".,:;()") for text in string_literals(path) for word in text.split()}
+    assert not words & flags
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=relative)

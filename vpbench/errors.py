@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from enum import Enum, auto
 
 _LONGEST = 300
 """Characters of a plugin's exception text that a message quotes."""
@@ -14,14 +15,38 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 """Terminal control sequences: colours, cursor moves, window titles."""
 
 
+class Remedy(Enum):
+    """A way out that a message gives in general terms; the command line adds its flag for it."""
+
+    ALLOW_PARTIAL = auto()
+    DATA_ROOT = auto()
+    DEBUG = auto()
+    MERGE_PARTIAL = auto()
+    OUTPUT_FOLDER = auto()
+    TAKE_MODULE = auto()
+    STRIP_PREFIX = auto()
+    ADD_PREFIX = auto()
+
+
 class VpbenchError(Exception):
-    """An error with a message for people: one line that says what, where and what to do next."""
+    """An error with a message for people: one line that says what, where and what to do next.
+
+    Args:
+        message: the line, in terms that fit the command line and Python alike.
+        remedy: the way out that the message ends with.
+        subject: the name that the remedy is about, such as a dataset.
+    """
 
     exit_code = 1
 
+    def __init__(self, message: str = "", remedy: Remedy | None = None, subject: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.subject = subject
+
 
 class VpbenchWarning(UserWarning):
-    """What a user should know and cannot see: one line, which the command line prints once."""
+    """A notice that a user would miss otherwise: one line, which the command line prints once."""
 
 
 class UsageError(VpbenchError):

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vpbench.errors import ResultError, UsageError
+from vpbench.errors import Remedy, ResultError, UsageError
 
 _MIB = 2**20
 TOML = 1 * _MIB
@@ -290,7 +290,8 @@ def write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "free some space" if full else "choose a folder you may write to with --out"
+        advice = "free some space" if full else "choose a folder you may write to"
         raise ResultError(
-            f"cannot write {path}: {error.strerror}; {advice} and run the same command again: what is published stays"
+            f"cannot write {path}: {error.strerror}; {advice} and run the same command again: what is published stays",
+            None if full else Remedy.OUTPUT_FOLDER,
         ) from error

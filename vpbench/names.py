@@ -68,7 +68,7 @@ def clip_problem(text: str) -> str:
 def below(root: Path, *names: str) -> Path:
     """Return the folder below ``root`` that these names lead to.
 
-    Every folder for results and trainings is made here, so that none lies outside ``--out``.
+    Every folder for results and trainings is made here, so that none lies outside the results folder.
 
     Raises:
         VpbenchError: one of them is not a name.

@@ -18,7 +18,7 @@ _LONGEST = 2000
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKUP = re.compile(r"[\\`*\[\]|~$&<>]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _START = re.compile(r"[#+=-]|\d+(?=[.)])")
-"""What makes a heading or an item of a list where it begins a line."""
+"""Matches a character that begins a heading or an item of a list at the start of a line."""
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9._~:/?#@!$&'*+,;=%()-]{0,500}")
 
 

@@ -101,7 +101,7 @@ class Folder:
 
     @cached_property
     def _sources(self) -> dict[str, Path | _Pictures]:
-        """What each sequence is read from: a video, or pictures in their order."""
+        """Source of each sequence: a video, or pictures in their order."""
         sources: dict[str, Path | _Pictures] = {}
         if self._root.is_file() and _suffix(self._root.name) in VIDEO_SUFFIXES:
             sources[self._root.name] = self._root

@@ -170,7 +170,7 @@ class Human36M:
 
     @cached_property
     def _sources(self) -> dict[str, _Source]:
-        """What each sequence is read from."""
+        """Source of each sequence."""
         images: dict[str, _Source] = {}
         videos: dict[str, _Source] = {}
         for folder, listing in walk_folders(self._root):

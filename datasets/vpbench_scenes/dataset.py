@@ -30,7 +30,7 @@ Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Options(BaseModel):
-    """What clips look like and how many there are. A clip's name is its split and number; all else is here."""
+    """Looks and number of clips. A clip's name is its split and number; these options decide the rest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

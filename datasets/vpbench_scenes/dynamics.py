@@ -37,7 +37,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class _Intent:
-    """What an object is about to do: ``kind`` from frame ``onset`` on, as strongly as ``rate``."""
+    """The next manoeuvre of an object: ``kind`` from frame ``onset`` on, as strongly as ``rate``."""
 
     kind: str
     onset: int

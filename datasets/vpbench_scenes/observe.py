@@ -1,4 +1,4 @@
-"""What one clip shows of the figures that the dataset promises: numbers from its truth alone.
+"""Measure in one clip the figures that the dataset promises: numbers from its truth alone.
 
 Everything is read through the contract of a dataset, so the same code measures any dataset with the whole truth.
 """
@@ -64,7 +64,7 @@ class Observation:
     holes: tuple[int, int]
     """Connected dis-occluded regions at t+1 (4 pixels or more): those of two or more classes."""
     psnr: float
-    """Of repeating the last context frame, at t+5 (dB)."""
+    """PSNR of the repeated last context frame, at t+5 (dB)."""
     veered: tuple[int, int]
     """Object pixels at t+5 that constant velocity puts wrong by more than 1 px."""
     coarse: float

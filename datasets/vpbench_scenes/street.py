@@ -1,4 +1,4 @@
-"""What stands still: houses, trees, poles, the ground, the sky."""
+"""Still objects: houses, trees, poles, the ground, the sky."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Look:
-    """What a board shows: a silhouette (None: all of its box) and a texture.
+    """Picture on a board: a silhouette (None: all of its box) and a texture.
 
     Point (u, v) of the box shows texel (u0 + du u, v0 + dv v), with ``texel`` = (u0, du, v0, dv).
     """

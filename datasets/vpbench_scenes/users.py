@@ -1,4 +1,4 @@
-"""What moves: cars, trucks, buses, persons and bicycles with their riders."""
+"""Moving objects: cars, trucks, buses, persons and bicycles with their riders."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ NETWORKS: Final = {
     "resnet50": (deeplabv3_resnet50, DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.url),
     "resnet101": (deeplabv3_resnet101, DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1.url),
 }
-"""What builds each network, and where torchvision's weights are (of COCO's images with VOC's classes)."""
+"""Builder of each network, and the address of torchvision's weights (of COCO's images with VOC's classes)."""
 _TRAINED_SIDE: Final = 520
 """Pixels of the short side in torchvision's own evaluation of its weights."""
 _LAST: Final = "classifier.4.weight"

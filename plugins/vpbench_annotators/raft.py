@@ -29,7 +29,7 @@ NETWORKS: Final = {
     "large": (raft_large, Raft_Large_Weights.C_T_SKHT_V2.url),
     "small": (raft_small, Raft_Small_Weights.C_T_V2.url),
 }
-"""What builds each network, and where its weights are: torchvision's defaults."""
+"""Builder of each network, and the address of its weights: torchvision's defaults."""
 _SMALLEST: Final = 128
 """Pixels per side: a pyramid of four levels over features at an eighth needs 16 of them."""
 _MOST_ENLARGED: Final = 8

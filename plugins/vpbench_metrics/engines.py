@@ -23,8 +23,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Pass:
-    """Of each frame: mean squared and absolute error [B,S]; of each plane 1 - SSIM and 1 - contrast-structure [B,S,3,2]
-    (None where the window does not fit).
+    """Errors of a pass over B clips of S frames.
+
+    Each frame has its mean squared and absolute error, [B,S]. Each plane has 1 - SSIM and 1 - contrast-structure,
+    [B,S,3,2], or None if the window does not fit.
     """
 
     mse: Array

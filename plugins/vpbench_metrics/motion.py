@@ -98,7 +98,7 @@ class BoundaryEndPointError(EndPointError):
 
 class _Disocclusion(PooledCounts):
     counted: ClassVar[str]
-    """What the true positives are divided by: "predicted" or "true" pixels."""
+    """Divisor of the true positives: "predicted" or "true" pixels."""
     library = "torch"
 
     def measure(self, comparison: Comparison) -> Measurements:

@@ -28,9 +28,9 @@ _EPSILON = 1e-10  # of lpips.normalize_tensor
 _BYTES_KEPT = 512 << 20
 _networks: dict[tuple[str | Path, ...], lpips.LPIPS] = {}
 Features = list[Tensor]
-"""Of n frames, after each of the five ReLUs, [n,C,H',W'], of unit length along C."""
+"""Features of n frames after each of the five ReLUs, [n,C,H',W'], of unit length along C."""
 Maps = list[Tensor]
-"""Of n frames, the weighted squared distances of the features of each layer, [n,H',W']."""
+"""Weighted squared distances of n frames' features in each layer, [n,H',W']."""
 
 
 class LPIPS(ClipMean):

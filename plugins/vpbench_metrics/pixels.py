@@ -23,7 +23,7 @@ class OfPass(ClipMean):
 
     @property
     def library(self) -> str:
-        """What computes it: "numba", "opencv" or "torch"."""
+        """Engine that computes it: "numba", "opencv" or "torch"."""
         return library(self.device)
 
 

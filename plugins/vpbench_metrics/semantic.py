@@ -37,7 +37,7 @@ class MIoU(PooledCounts):
     )
     library = "numpy"
     _names: ClassVar[Sequence[str]] = ()
-    """Of the scored classes, where they are the same for every label space."""
+    """Names of the scored classes, if they are the same for every label space."""
 
     def why_not(self, setting: Setting) -> str:
         """Return what is lacking: labels on either side, or their names."""

@@ -60,7 +60,10 @@ def file(tmp_path):
     [
         # Set as the option `weights` of that name: what the annotator says of the file shows that it got it.
         (["-m", "last", "--annotate", "semantics=deeplabv3", "--weights", "deeplabv3=FILE"], "FILE: has 7 classes"),
-        (["-m", "last", "--weights", "deeplabv3=FILE"], "'deeplabv3' does not take part; add it with -m"),
+        (
+            ["-m", "last", "--weights", "deeplabv3=FILE"],
+            "'deeplabv3' does not take part; add that predictor or annotator",
+        ),
         (["-m", "last", "--weights", "lats=FILE"], "'lats' does not take part; did you mean 'last'?"),
         (["-m", "last", "--weights", "FILE"], "'last' takes no options, so last.weights cannot be set"),
         (["-m", "with-options", "--weights", "FILE"], "'with-options' has no option 'weights'"),

@@ -94,8 +94,11 @@ def test_other_inputs_than_frames_are_mentioned(vpbench, results, tmp_path):
 
 
 def test_partial_results_are_compared_and_said_to_be_partial(vpbench, results):
-    assert "--clips 9 of 20" in vpbench("compare", results["some"], results["some-flow"]).out
-    assert vpbench("compare", results["some"], results["some-flow"], "--json").json["partial"] == "--clips 9 of 20"
+    assert "limited to 9 of 20 clips" in vpbench("compare", results["some"], results["some-flow"]).out
+    assert (
+        vpbench("compare", results["some"], results["some-flow"], "--json").json["partial"]
+        == "limited to 9 of 20 clips"
+    )
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_an_entry_that_is_trained_gets_the_weights_of_its_own_training(vpbench, 
     args = suite(entry % 2, 'name = "last"', protocols='"toy.toml"')
     refused = vpbench(*args, "--json")
     assert [r["complete"] for r in refused.json["results"]] == [False, False, True]
-    assert "'convlstm:tiny seed 1' is not trained yet: `vpbench train`" in refused.json["results"][1]["error"]
+    assert "'convlstm:tiny seed 1' is not trained yet: train this suite first" in refused.json["results"][1]["error"]
     train = ["train", *args[1:4], *MSE, "--device", "cpu", "--workers", "0", "--pictures", "0", "--out", tmp_path / "r"]
     first, second = vpbench(*train), vpbench(*train)
     assert (first.code, second.code) == (0, 0), first.err

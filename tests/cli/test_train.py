@@ -38,7 +38,7 @@ class ThreeSplits(ToyFrames):
 
 @pytest.fixture
 def args(toy):
-    """What names the toy protocol, of 12 sequences, and both plugins."""
+    """Arguments that name the toy protocol, of 12 sequences, and both plugins."""
     return [*toy(dataset="toy-frames", sequences=12), "--plugin", TRAINABLE, "--metric", "mse"]
 
 

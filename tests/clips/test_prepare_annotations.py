@@ -65,7 +65,7 @@ class Labels(Flow):
 
 
 class Fast(Flow):
-    """Of some pairs, the flow is wider than what int16 holds."""
+    """Some pairs have longer flow than int16 holds."""
 
     def entry(self, clip, window):
         return super().entry(clip, window) * (1000 if clip.endswith("-7") else 1)

@@ -1,4 +1,4 @@
-"""What a result records of the cost of predicting: parameters, seconds, frames."""
+"""A result's record of the cost of predicting: parameters, seconds, frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the golden values are of: pictures, labels, flow and masks that are built here, the same on every machine."""
+"""Inputs of the golden values: pictures, labels, flow and masks that are built here, the same on every machine."""
 
 from __future__ import annotations
 

@@ -367,7 +367,7 @@ def regions_by_scipy(case: Case, region: str) -> Iterator[np.ndarray]:
 
 
 Error = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-"""Of a predicted and a true frame, over the pixels of a mask."""
+"""A score of a predicted and a true frame, over the pixels of a mask."""
 
 
 def in_region(case: Case, region: str, masks: Callable[[Case, str], Iterator[np.ndarray]], error: Error) -> float:

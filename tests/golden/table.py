@@ -1,4 +1,4 @@
-"""Of each metric: its file, what vpbench may be off by, the cases, and two or more sources."""
+"""Each metric's file, tolerance, cases, and two or more sources."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_a_result_replaces_those_of_the_same_predictor_only(tmp_path, archive):
 def test_only_complete_results_are_archived(tmp_path, archive):
     with pytest.raises(ResultError, match="no result lies below"):
         archive([tmp_path], tmp_path / "archive")
-    folders.make_result(tmp_path / "results", "last", {"mse": [0.1]}, partial="--clips 3 of 20")
+    folders.make_result(tmp_path / "results", "last", {"mse": [0.1]}, partial="limited to 3 of 20 clips")
     with pytest.raises(ResultError, match="is partial"):
         archive([tmp_path / "results"], tmp_path / "archive")
     assert not (tmp_path / "archive").exists()

@@ -123,13 +123,13 @@ def test_rows_of_one_label_say_what_tells_them_apart(add, tmp_path):
 def test_partial_results_and_oracles_are_apart(add, tmp_path):
     add("last", {"mse": [0.1]})
     add("seer", {"mse": [0.001]}, sees_truth=True)
-    add("look", {"mse": [0.01]}, partial="--clips 3 of 20")
+    add("look", {"mse": [0.01]}, partial="limited to 3 of 20 clips")
     built = pages(tmp_path)
     (mse,) = tables(built["toy.md"], "mse")
     assert [row[:2] for row in mse[1:]] == [["1", "last"], ["ceiling", "seer"]]
     assert ["**" in row[2] for row in mse[1:]] == [True, False]
     (partial,) = tables(built["toy.md"], "Partial results, not ranked")
-    assert partial[1] == ["look", "20", r"\--clips 3 of 20", "mse 0.0100"]
+    assert partial[1] == ["look", "20", "limited to 3 of 20 clips", "mse 0.0100"]
     assert re.search(r"\[toy\]\(toy\.md\) *\| toys *\| 1 *\| 2 *\|", built["README.md"])
 
 

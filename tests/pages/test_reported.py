@@ -81,7 +81,7 @@ def transcribed(shared):
 
 
 def known_horizon(row):
-    """What is known of the steps a transcribed number is of."""
+    """The steps of a transcribed number, as far as the paper says."""
     if mean := re.fullmatch(r"mean\(t\+1\.\.t\+(\d+)\)", row["horizon"]):
         return f"mean_to({mean[1]})"
     if row["horizon"] == "none":

@@ -146,7 +146,7 @@ def test_a_metric_that_is_not_installed_has_no_rank(add, tmp_path):
     folders.edit_summary(folder, lambda value: value["scores"].update(foreign=value["scores"].pop("mse")))
     text = page(tmp_path)
     assert table(text, "foreign") == [["not recomputed", "last"]]
-    assert "foreign is not installed: load its plugin with --plugin" in text
+    assert "foreign is not installed: load its plugin" in text
 
 
 def test_two_results_of_one_identity_with_other_numbers_are_refused_by_name(add, tmp_path):
@@ -185,7 +185,7 @@ def test_a_result_without_a_summary_is_mentioned(add, tmp_path):
 
 
 def test_no_results_are_an_error(add, tmp_path):
-    with pytest.raises(ResultError, match=r"no finished result below it; make one with `vpbench run"):
+    with pytest.raises(ResultError, match=r"no finished result below it; evaluate a predictor"):
         page(tmp_path, "nowhere")
     folder = add("last", {"mse": [0.1]})
     (folder / "summary.json").unlink()

@@ -1,4 +1,4 @@
-"""What the tests of first-party plugins share."""
+"""Shared fixtures of the tests of first-party plugins."""
 
 from __future__ import annotations
 

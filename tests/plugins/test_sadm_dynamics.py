@@ -61,7 +61,7 @@ class TestParameters:
 class TestGroupedCell:
     @pytest.mark.parametrize("first", [True, False])
     def test_equals_a_loop_over_classes(self, first):
-        """Of ordinary cells, whose one convolution reads input and state."""
+        """Parameters of ordinary cells, whose single convolution reads input and state."""
         classes, channels, hidden = 3, 2, 4
         cell = GroupedConvLSTM(classes, channels, hidden).double()
         x = noise(2, classes * channels, H, W)

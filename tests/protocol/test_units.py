@@ -68,7 +68,7 @@ def test_a_limit_takes_clips_spread_evenly_and_says_so(limit):
     assert len(chosen) == limit
     gaps = {b - a for a, b in zip(chosen, [*chosen[1:], 40], strict=True)}
     assert chosen[0] == 0 and max(gaps) - min(gaps) <= 1
-    assert manifest.partial == (f"--clips {limit} of 40" if limit < 40 else "")
+    assert manifest.partial == (f"limited to {limit} of 40 clips" if limit < 40 else "")
 
 
 @pytest.mark.parametrize("count", [39, 41])
@@ -84,9 +84,9 @@ def test_the_right_count_is_complete_even_where_partial_is_allowed():
 
 
 def test_the_count_is_of_all_clips_not_of_those_taken():
-    assert build_manifest(protocol(clips=40), MANY, limit=3).partial == "--clips 3 of 40"
+    assert build_manifest(protocol(clips=40), MANY, limit=3).partial == "limited to 3 of 40 clips"
     manifest = build_manifest(protocol(clips=50), MANY, limit=3, allow_partial=True)
-    assert manifest.partial == "40 of 50 clips; --clips 3 of 40"
+    assert manifest.partial == "40 of 50 clips; limited to 3 of 40 clips"
 
 
 def test_a_broken_sequence_is_an_error_or_left_out():

@@ -67,8 +67,8 @@ def forge_manifest(run, change):
 RUN = {
     "renamed predictor": (lambda run: run.update(predictor="sota"), "predictor is 'sota', the identity says 'model'"),
     "partial": (
-        lambda run: run.update(partial="--clips 3 of 20"),
-        "partial is '--clips 3 of 20', the identity says ''",
+        lambda run: run.update(partial="limited to 3 of 20 clips"),
+        "partial is 'limited to 3 of 20 clips', the identity says ''",
     ),
     "other clips": (lambda run: run["manifest"].pop(), "the manifest is not the one"),
     "other recordings": (lambda run: run["manifest"][3].__setitem__(2, "x"), "the manifest is not the one"),

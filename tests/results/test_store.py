@@ -226,7 +226,7 @@ def test_a_failed_rewrite_keeps_the_old_file(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultError, match=r"cannot write .*choose a folder you may write to with --out"):
+    with pytest.raises(ResultError, match=r"cannot write .*choose a folder you may write to"):
         Store.create(tmp_path / "file" / "result", make_run())
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pydantic import BaseModel, Field
 
-from vpbench.errors import DataError, PluginError, UsageError
+from vpbench.errors import DataError, PluginError, Remedy, UsageError
 from vpbench.names import Selector
 from vpbench.plugin.annotator import AnnotatorInfo
 from vpbench.plugin.dataset import DatasetInfo
@@ -294,8 +294,9 @@ def test_the_root_is_the_named_one_then_the_bare_one_then_the_file_then_the_envi
     def root_of(named):
         return open_protocol_dataset(plugins, protocol("rooted"), named).root
 
-    with pytest.raises(DataError, match=r"'rooted' needs its folder: --data-root rooted=DIR\. Get it from example.org"):
+    with pytest.raises(DataError, match=r"'rooted' needs its folder\. Get it from example.org") as caught:
         root_of({"other": roots["flag"]})
+    assert (caught.value.remedy, caught.value.subject) == (Remedy.DATA_ROOT, "rooted")
     monkeypatch.setenv("VPBENCH_DATA", str(roots["env"]))
     assert root_of({}) == roots["env"] / "rooted"
     (tmp_path / "config.toml").write_text(f"[data-roots]\nrooted = '{roots['file']}'\n")

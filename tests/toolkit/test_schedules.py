@@ -1,4 +1,4 @@
-"""What stages of training share: how long, and at which rate."""
+"""Shared parts of training stages: length and learning rate."""
 
 from __future__ import annotations
 

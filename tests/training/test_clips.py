@@ -1,4 +1,4 @@
-"""What is trained on: windows that exist, each slot once an epoch, never a sequence that is validated or scored."""
+"""Training clips: windows that exist, each slot once an epoch, never a sequence that is validated or scored."""
 
 from __future__ import annotations
 

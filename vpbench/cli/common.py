@@ -1,4 +1,4 @@
-"""What commands share: the options every command takes, the loaded plugins, JSON output."""
+"""Shared parts of commands: the options that every command takes, the loaded plugins, JSON output."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vpbench.cli.trouble import message
 from vpbench.errors import DataError, ResultError, UsageError, VpbenchError
 from vpbench.names import Selector
 from vpbench.output import line, say, say_block
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 LENGTH = click.IntRange(1, 10_000)
 """Samples, and frames of a context or a horizon."""
 SEED = click.IntRange(min=0, max=2**63 - 1)
-"""What torch takes."""
+"""The largest seed that torch accepts."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass
 class State:
-    """What the command line carries from its root to a command."""
+    """State that the command line carries from its root to a command."""
 
     debug: bool = False
     extra: list[str] = field(default_factory=list)
@@ -217,7 +218,7 @@ def attempts() -> Iterator[Callable[[], AbstractContextManager[None]]]:
             yield
         except VpbenchError as error:
             failed = True
-            say(f"vpbench: {line(str(error))}", err=True)
+            say(f"vpbench: {line(message(error))}", err=True)
 
     yield attempt
     if failed:

@@ -18,6 +18,7 @@ from vpbench.cli.common import (
     print_json,
     roots,
 )
+from vpbench.cli.trouble import message
 from vpbench.names import Selector
 from vpbench.output import progress_bar, say, say_block, say_table
 
@@ -215,7 +216,7 @@ def _clips(protocol: Protocol, dataset: Dataset) -> tuple[dict[str, list[int]], 
     try:
         manifest = build_manifest(protocol, dataset, allow_partial=True)
     except DataError as error:
-        return {}, Finding(name, "0", expected, False, (str(error),))
+        return {}, Finding(name, "0", expected, False, (message(error),))
     count, short = len(manifest.clips), len(manifest.dropped)
     frames: dict[str, set[int]] = {}
     for clip in manifest.clips:

@@ -15,7 +15,7 @@ import click
 
 from vpbench.allocator import keep_memory
 from vpbench.cli.common import State, common_options, leave_stdout
-from vpbench.cli.trouble import explain, stdout_is_closed
+from vpbench.cli.trouble import explain, message, stdout_is_closed
 from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, did_you_mean
 from vpbench.output import line, say, say_block
 
@@ -117,7 +117,7 @@ def _run(args: list[str]) -> int:
     except VpbenchError as error:
         if state.debug:
             raise
-        return _fail(str(error), error.exit_code)
+        return _fail(message(error), error.exit_code)
     except click.UsageError as error:
         place = f"vpbench {error.ctx.info_name}" if error.ctx and error.ctx.parent else "vpbench"
         return _fail(f"{error.format_message()} (see `{place} --help`)", 2)
@@ -146,8 +146,8 @@ def _show_warning(message: Warning | str, category: type[Warning], *place: Any, 
         say_block(warnings.formatwarning(message, category, *place[:2]).rstrip(), err=True)
 
 
-def _fail(message: str, code: int) -> int:
-    say(f"vpbench: {line(message)}", err=True)
+def _fail(text: str, code: int) -> int:
+    say(f"vpbench: {line(text)}", err=True)
     return code
 
 

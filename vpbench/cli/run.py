@@ -21,6 +21,7 @@ from vpbench.cli.common import (
     print_json,
     roots,
 )
+from vpbench.cli.trouble import message
 from vpbench.errors import UsageError, VpbenchError
 from vpbench.output import progress_bar, say, say_block, say_table
 
@@ -183,7 +184,7 @@ def _report(
     suite: str, jobs: Sequence[Job], results: dict[Job, Result], errors: dict[Job, VpbenchError], *, as_json: bool
 ) -> None:
     """Print results and failures, and exit with 1 if anything failed; ``suite`` is "" without a suite."""
-    reasons = {job: str(error) for job, error in errors.items()}
+    reasons = {job: message(error) for job, error in errors.items()}
     failures = list(_failures(jobs, reasons))
     if as_json:
         documents = [_document(job, results.get(job), reasons.get(job)) for job in jobs if suite or job in results]

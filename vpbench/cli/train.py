@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import SEED, State, attempts, busy, common_options, pairs, parse_options, parse_size, roots
+from vpbench.cli.trouble import message
 from vpbench.errors import PredictorError, UsageError, VpbenchError
 from vpbench.names import Selector
 from vpbench.output import say
@@ -183,7 +184,7 @@ def _train_launched(plan: TrainingPlan, protocol: str, pictures: int) -> None:
         _train(plan, protocol, pictures)
     except VpbenchError as error:
         advice = "; here the suite ends, with the launcher's processes: train the others with -p and -m"
-        raise click.ClickException(f"{error}{advice}") from error
+        raise click.ClickException(f"{message(error)}{advice}") from error
 
 
 def _train_in_child(number: int, job: Job) -> None:

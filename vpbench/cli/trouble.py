@@ -1,14 +1,15 @@
-"""Explain an unexpected exception in one line: an error of the system, no memory, a plugin's error, or a bug."""
+"""Explain an exception in one line: with the flag that helps, or as an error of the system, of a plugin, or a bug."""
 
 from __future__ import annotations
 
 import errno
 import select
+import shlex
 import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from vpbench.errors import describe, text_of
+from vpbench.errors import Remedy, VpbenchError, describe, text_of
 
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Plugins
@@ -21,8 +22,28 @@ _ADVICE = {
     errno.EFBIG: "free some space and run the same command again",
     errno.ENOMEM: "close other programs, or lower --workers",
 }
+_FLAGS = {
+    Remedy.ALLOW_PARTIAL: "--allow-partial",
+    Remedy.DATA_ROOT: "--data-root {}=DIR",
+    Remedy.DEBUG: "--debug shows where",
+    Remedy.MERGE_PARTIAL: "vpbench merge --allow-partial",
+    Remedy.OUTPUT_FOLDER: "--out DIR",
+    Remedy.TAKE_MODULE: "--take NAME",
+    Remedy.STRIP_PREFIX: "vpbench weights convert FILE --strip {} --out NEW.safetensors",
+    Remedy.ADD_PREFIX: "vpbench weights convert FILE --add {} --out NEW.safetensors",
+}
 _MEMORY = ("can't allocate memory", "out of memory")
 """Words of the RuntimeError that torch's allocators raise."""
+
+
+def message(error: VpbenchError) -> str:
+    """Return the line of an error, with the flag for what it or its cause advises."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, VpbenchError) and cause.remedy:
+            return f"{error} ({_FLAGS[cause.remedy].format(shlex.quote(cause.subject))})"
+        cause = cause.__cause__
+    return str(error)
 
 
 def explain(error: Exception, plugins: Plugins | None) -> str:

@@ -42,7 +42,7 @@ class _Block:
 
     @property
     def flow(self) -> bool:
-        """Whether its entries are flow."""
+        """True if its entries are flow."""
         return self.spec.pixels == "flow"
 
 

@@ -31,7 +31,7 @@ from vpbench.validation import checked_arguments
 
 
 class Outcome(NamedTuple):
-    """What became of a cell."""
+    """The outcome of a cell: its result, or its error."""
 
     cell: Cell
     result: Result | None

@@ -53,7 +53,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """What the predictors of a run share: clips, annotators, metrics and settings."""
+    """Everything that the predictors of a run share: clips, annotators, metrics and settings."""
 
     protocol: Protocol
     plugins: Plugins

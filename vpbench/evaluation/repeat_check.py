@@ -61,7 +61,7 @@ class _Trial:
 
     first: Batch
     prediction: Prediction
-    """Of the first batch."""
+    """Prediction of the first batch."""
     place: int
     """The clip's place in the first batch."""
     second: Batch

@@ -1,4 +1,4 @@
-"""What a predictor returned: copied, checked, and put into the value range that metrics rely on."""
+"""Copy and check a returned prediction, and clamp it to the value range that metrics rely on."""
 
 from __future__ import annotations
 

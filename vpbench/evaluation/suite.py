@@ -125,7 +125,7 @@ def _choose(job: Job, protocol: Protocol, plugins: Plugins, settings: Settings, 
     if job.entry.train is not False and "weights" not in options[name]:
         weights = find_weights(job, plugins, settings)
         if weights is None:
-            raise DataError(f"{job.label!r} is not trained yet: `vpbench train` with this suite and --out does it")
+            raise DataError(f"{job.label!r} is not trained yet: train this suite first, with the same results folder")
         options = {**options, name: {**options[name], "weights": str(weights)}}
     return choose_predictor(plugins, with_shipped_weights(plugins, text, options, protocol.name), options, protocol)
 
@@ -175,4 +175,4 @@ def check_options(jobs: Sequence[Job], plugins: Plugins, options: Options, annot
         protocols = [open_protocol(plugins, name) for name in dict.fromkeys(job.protocol for job in jobs)]
         names |= {Selector.parse(text).name for protocol in protocols for text in protocol.annotate.values()}
         registered = {entry.name for kind in ("predictor", "annotator") for entry in plugins.of(kind)}
-        check_used(options, names, "; add it with -m or --annotate" if unused & registered else "")
+        check_used(options, names, "; add that predictor or annotator to the run" if unused & registered else "")

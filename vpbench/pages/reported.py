@@ -21,7 +21,7 @@ from vpbench.plugin.metric import Better
 from vpbench.validation import Strict, parse_document
 
 HORIZON = re.compile(r"(at|mean_to|at_or_mean_to)\(([1-9][0-9]*)\)")
-"""What a number is of: step k, the mean over steps 1 to k, or one of the two where the paper does not say which."""
+"""Steps that a number covers: step k, the mean over steps 1 to k, or either if the paper does not say which."""
 ROUNDING = 1e-6  # relative: natural values are written with seven digits
 
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\n]*$")]

@@ -151,7 +151,7 @@ def collect(roots: Sequence[Path], plugins: Plugins) -> list[Candidate]:
         results = find_results(root)
         finished = [path for path in results if os.path.lexists(path / "summary.json")]
         if not finished:
-            raise ResultError(f"{root}: there is no finished result below it; make one with `vpbench run --out {root}`")
+            raise ResultError(f"{root}: there is no finished result below it; evaluate a predictor into it first")
         if unfinished := [path for path in results if path not in finished]:
             warnings.warn(
                 f"results without a summary are left out ({len(unfinished)}, for example {unfinished[0]}): run the "

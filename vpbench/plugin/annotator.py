@@ -59,7 +59,7 @@ class Annotator(Protocol):
 
     @property
     def info(self) -> AnnotatorInfo:
-        """What it needs and gives (a class attribute does)."""
+        """The modalities that it needs and gives; a class attribute suffices."""
 
     def annotate(self, window: Mapping[str, NDArray[Any]], clips: Sequence[str], device: str) -> NDArray[Any]:
         """Annotate B frames, or B pairs of consecutive sampled frames if the modality is pairwise.

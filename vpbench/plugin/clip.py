@@ -67,7 +67,7 @@ class LabelSpace:
 
 @dataclass(frozen=True)
 class Context:
-    """What a predictor may see of B clips: T frames, and the modalities that it declared.
+    """The part of B clips that a predictor may see: T frames, and the modalities that it declared.
 
     ``clips`` are the clips' ids. ``future`` is the truth and is given to predictors declared ``oracle`` only.
     """
@@ -110,7 +110,7 @@ class Future:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a predictor returns for steps 1 to K of B clips. What it does not predict is None.
+    """A prediction of steps 1 to K of B clips. Fields that are not predicted are None.
 
     ``semantics`` are logits or scores [B,K,C,H,W] (float) or label ids [B,K,H,W] (int64) in ``label_space``, by default
     the context's. ``flow`` at step k leads back to step k-1 (step 0 is the last context frame); ``disocclusion`` marks

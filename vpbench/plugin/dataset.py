@@ -49,7 +49,7 @@ class DatasetInfo:
     shared_recordings: str = ""
     """Why one recording has sequences in several splits, where those of a publication have it so; "": none has."""
     known_leaks: tuple[Finding, ...] = ()
-    """Of splits that others publish: what leaks from training to test data. It is told, whatever splits are used."""
+    """Known leaks from training to test data in published splits. Reported whatever splits are used."""
 
     def __post_init__(self) -> None:
         """Check that every modality is declared."""
@@ -73,7 +73,7 @@ class SequenceInfo:
     frames: Sequence[int] = field(repr=False)
     problem: str = ""
     stamp: str = ""
-    """What changes when its files do (sizes, times): prepared data are made anew then."""
+    """A text that changes with its files (sizes, times): prepared data are then made again."""
     source: str = ""
     """The recording that it was cut from, where several sequences may come from one (or show it from several sides)."""
     rate: Fraction | None = None
@@ -90,7 +90,7 @@ class Finding:
     holds: bool | None
     """None: nothing is promised, it is only told."""
     details: tuple[str, ...] = ()
-    """What does not hold, by name, the first few."""
+    """Names of the first few failures."""
 
 
 @runtime_checkable
@@ -103,7 +103,7 @@ class Dataset(Protocol):
 
     @property
     def info(self) -> DatasetInfo:
-        """What the harness must know (a class attribute does)."""
+        """The dataset's description; a class attribute suffices."""
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
         """Return the split's sequences, sorted by name; decodes nothing.

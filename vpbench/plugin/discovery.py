@@ -11,14 +11,13 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from functools import partial
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from types import ModuleType
 
-from vpbench.errors import PluginError, UsageError, describe, did_you_mean
+from vpbench.errors import PluginError, Remedy, UsageError, did_you_mean
 from vpbench.files import parse_json
-from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.guard import failed_as, plugin_errors
 
 GROUP = "vpbench"
 """The entry-point group of plugins."""
@@ -91,7 +90,7 @@ def import_extra(text: str) -> ModuleType:
         PluginError: there is no such file, or importing it fails.
     """
     path = Path(text)
-    with plugin_errors(partial(extra_error, f"plugin {text} cannot be imported", "; --debug shows where")):
+    with plugin_errors(failed_as(PluginError, f"plugin {text} cannot be imported", Remedy.DEBUG)):
         if path.suffix != ".py":
             return importlib.import_module(text)
         if not path.is_file():
@@ -111,8 +110,3 @@ def import_extra(text: str) -> ModuleType:
             del sys.modules[path.stem]
             raise
         return module
-
-
-def extra_error(prefix: str, suffix: str, error: BaseException) -> PluginError:
-    """Return the error of a plugin that a user named, as one line."""
-    return error if isinstance(error, PluginError) else PluginError(f"{prefix}: {describe(error)}{suffix}")

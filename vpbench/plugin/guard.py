@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from vpbench.errors import VpbenchError, describe
+from vpbench.errors import Remedy, VpbenchError, describe
 
 
 @contextmanager
@@ -33,9 +33,11 @@ def plugin_errors(fail: Callable[[BaseException], VpbenchError]) -> Iterator[Non
         raise failure from (None if failure is cause else cause)
 
 
-def failed_as(kind: type[VpbenchError], source: str) -> Callable[[BaseException], VpbenchError]:
+def failed_as(
+    kind: type[VpbenchError], source: str, remedy: Remedy | None = None
+) -> Callable[[BaseException], VpbenchError]:
     """Return a ``fail`` that keeps errors of vpbench and describes any other one after its source."""
-    return lambda error: error if isinstance(error, VpbenchError) else kind(f"{source}: {describe(error)}")
+    return lambda error: error if isinstance(error, VpbenchError) else kind(f"{source}: {describe(error)}", remedy)
 
 
 @contextmanager

@@ -7,17 +7,16 @@ import importlib.resources
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from vpbench.errors import PluginError, UsageError, VpbenchError, VpbenchWarning, describe, did_you_mean
+from vpbench.errors import PluginError, Remedy, UsageError, VpbenchError, VpbenchWarning, describe, did_you_mean
 from vpbench.names import is_metric, is_name
 from vpbench.plugin import hookspecs
-from vpbench.plugin.discovery import GROUP, extra_error, import_extra, installed_plugins, is_module, is_released
-from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.discovery import GROUP, import_extra, installed_plugins, is_module, is_released
+from vpbench.plugin.guard import failed_as, plugin_errors
 
 if TYPE_CHECKING:
     import click
@@ -240,7 +239,7 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
             continue
         module = import_extra(text)
         description = Plugin(module.__name__, text, getattr(module, "__version__", ""), module.__name__)
-        with plugin_errors(partial(extra_error, f"plugin {text}", "")):
+        with plugin_errors(failed_as(PluginError, f"plugin {text}", Remedy.DEBUG)):
             plugins.add(module, description)
         plugins.plugins.append(description)
     return plugins

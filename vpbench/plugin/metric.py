@@ -64,7 +64,7 @@ Measurements: TypeAlias = Sequence[Sequence[Statistic | Value | Undefined]]
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What the harness and its pages must know of a metric."""
+    """Describe a metric to the harness and its pages."""
 
     name: str
     revision: int
@@ -102,7 +102,7 @@ class MetricInfo:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a run before it begins: (H, W) where the protocol fixes it, and who has which modality."""
+    """Facts about a run before it begins: (H, W) where the protocol fixes it, and who has which modality."""
 
     size: tuple[int, int] | None
     truth: frozenset[str]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vpbench.plugin.clip import Context, Prediction
 
 _OUTPUTS = ("frames", "semantics", "flow", "disocclusion")
-"""What a :class:`vpbench.Prediction` can hold."""
+"""Fields of :class:`vpbench.Prediction`."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PredictorInfo:
     """Describe a predictor."""
 
     outputs: tuple[Modality, ...] = ("frames",)
-    """What it predicts. An output that it also ``uses`` is expected only where the context has it."""
+    """Its outputs. An output that it also ``uses`` is expected only where the context has it."""
     requires: tuple[Modality, ...] = ("frames",)
     """Context modalities without which it cannot run; an annotator may supply what the dataset lacks."""
     uses: tuple[Modality, ...] = ()
@@ -111,7 +111,7 @@ class Predictor(Protocol):
 
     @property
     def info(self) -> PredictorInfo:
-        """What the harness must know before it runs (a class attribute does)."""
+        """The predictor's description; a class attribute suffices."""
 
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
         """Continue B clips for ``horizon`` steps.

@@ -27,7 +27,7 @@ Length = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Frame = Annotated[int, Field(ge=0, le=_FRAMES)]
 Count = Annotated[int, Field(ge=1, le=_FRAMES)]
 Seed = Annotated[int, Field(ge=0, le=_SEED)]
-"""What torch takes."""
+"""The largest seed that torch accepts."""
 ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=100)]
 """Names folders and pages."""
 
@@ -40,7 +40,7 @@ class _Window(Strict):
     frame_step: Count = 1
     """Raw frames from one sampled frame to the next."""
     short: Literal["drop", "error"] = "error"
-    """What happens to a sequence that holds no window: dropped and counted, or an error."""
+    """Treatment of a sequence that holds no window: dropped and counted, or an error."""
 
 
 class First(_Window):
@@ -139,7 +139,7 @@ class DatasetChoice(Strict):
 
 
 class Training(Strict):
-    """What is trained and validated on, never the scored split. Not hashed: it decides no score of a given model."""
+    """Data of training and validation, never the scored split. Not hashed: it decides no score of a given model."""
 
     split: str = "train"
     validation: str = ""
@@ -177,7 +177,7 @@ class Protocol(Strict):
     summary: str = ""
     source: str = ""
     notes: tuple[str, ...] = Field(default=(), strict=False)
-    """What the source leaves open, and the choice made."""
+    """Points that the source leaves open, and the choices made."""
     metrics: tuple[str, ...] = Field(default=(), strict=False)
     """Measured by default; empty: every metric registered as a default."""
     report: tuple[Length, ...] = Field(default=(), max_length=MAX_STEPS, strict=False)
@@ -189,7 +189,7 @@ class Protocol(Strict):
     annotate: dict[str, str] = Field(default_factory=dict)
     """Annotators (modality to name) for what the dataset lacks and a predictor requires."""
     training: Training = Field(default_factory=Training)
-    """What ``vpbench train`` trains and validates on."""
+    """Data that ``vpbench train`` trains and validates on."""
 
     @model_validator(mode="after")
     def _labels_of_whole_frames(self) -> Protocol:

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, Remedy
 from vpbench.names import clip_problem
 from vpbench.plugin.dataset import Dataset, SequenceInfo
 from vpbench.protocol.protocol import Length, Protocol
@@ -109,7 +109,7 @@ def build_manifest(
     broken = [s for s in sequences if s.problem]
     if broken and not allow_partial:
         count = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise DataError(f"{broken[0].problem}{count}; allow a partial result to leave it out")
+        raise DataError(f"{broken[0].problem}{count}; allow a partial result to leave it out", Remedy.ALLOW_PARTIAL)
     if broken:
         reasons.append(f"{len(broken)} unreadable sequences left out")
     sampled = sample(protocol.sampling, [s for s in sequences if not s.problem])
@@ -128,14 +128,15 @@ def build_manifest(
         if not allow_partial:
             raise DataError(
                 f"protocol {protocol.name} has {protocol.clips} clips, the data give {len(clips)}: complete the data, "
-                f"or allow a partial result (it is marked partial and never ranked)"
+                f"or allow a partial result, which is marked partial and never ranked",
+                Remedy.ALLOW_PARTIAL,
             )
         reasons.append(f"{len(clips)} of {protocol.clips} clips")
     _check_unique(clips)
     stamps = "".join(f"{sequence.name} {sequence.stamp}\n" for sequence in sequences)
     state = hashlib.sha256(f"{_hash(clips)}\n{stamps}".encode()).hexdigest()
     if limit is not None and limit < len(clips):
-        reasons.append(f"--clips {limit} of {len(clips)}")
+        reasons.append(f"limited to {limit} of {len(clips)} clips")
         clips = tuple(clips[i * len(clips) // limit] for i in range(limit))
     by_name = {sequence.name: sequence for sequence in sequences}
     return Manifest(clips, sampled.dropped, "; ".join(reasons), state, by_name)

@@ -256,7 +256,7 @@ def _recipe(value: object) -> object:
 
 
 class ValidationRecord(Record):
-    """What a training validates on."""
+    """Validation data of a training."""
 
     manifest: Digest
     """sha256 of the list of clips."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpbench.errors import ResultError, VpbenchError
+from vpbench.errors import Remedy, ResultError, VpbenchError
 from vpbench.results.reading import read_summary
 from vpbench.results.records import RunRecord, Score, Summary
 from vpbench.results.rows import Row
@@ -69,7 +69,8 @@ class Result:
             published = len(self.store.published())
             raise ResultError(
                 f"{self.path} has no summary: {published} of {self.store.units} units are there; run the same command "
-                f"again, or `vpbench merge --allow-partial {self.path}`"
+                f"again, or merge them into a partial result",
+                Remedy.MERGE_PARTIAL,
             )
         summary = read_summary(path)
         if summary.identity != self.run.identity_hash:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from vpbench.errors import ResultError
+from vpbench.errors import Remedy, ResultError
 from vpbench.files import write_atomic
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Metric
@@ -95,5 +95,6 @@ def merge(store: Store, plugins: Plugins, *, allow_partial: bool) -> None:
         numbers = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
         raise ResultError(
             f"{store.folder}: {len(missing)} of {store.units} units are missing ({numbers}): run the same "
-            f"command again, or allow a partial result"
+            f"command again, or allow a partial result",
+            Remedy.ALLOW_PARTIAL,
         )

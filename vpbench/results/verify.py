@@ -84,7 +84,7 @@ def _metric(store: Store, plugins: Plugins, name: str) -> tuple[Metric | None, s
     try:
         return plugins.load("metric", name)("cpu"), other_code(store, plugins, name)
     except VpbenchError:
-        return None, f"{name} is not installed: load its plugin with --plugin"
+        return None, f"{name} is not installed: load its plugin"
 
 
 def _reproduces(result: Result, tally: Tally, name: str, metric: Metric | None) -> bool:

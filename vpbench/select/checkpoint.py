@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vpbench.errors import DataError, UsageError
+from vpbench.errors import DataError, Remedy, UsageError
 from vpbench.output import brief
 from vpbench.select.checkpoint_names import Names, counted, first_parts, listed, modules, unwrapped, within
 from vpbench.select.checkpoint_tensors import dtype_name
@@ -81,7 +80,7 @@ def find_network(content: Any, file: Path, take: Sequence[str]) -> Network:
     if not state_dicts:
         raise DataError(f"{file}: holds no state dict, only {listed(content) or 'nothing'}: {_SAVE}")
     if len(state_dicts) > 1:
-        raise DataError(f"{file}: holds several sets of weights: {_choices(_sizes(state_dicts))}")
+        raise DataError(f"{file}: holds several sets of weights: {_choices(_sizes(state_dicts))}", Remedy.TAKE_MODULE)
     network = _network(*state_dicts.popitem(), file)
     for module in modules_left:
         network = _module(network, module, file)
@@ -157,15 +156,17 @@ def _named(state_dicts: Mapping[str, Any], text: str, file: Path) -> dict[str, A
     paths = [path for path in state_dicts if path == text] or [p for p in state_dicts if text.lower() in p.lower()]
     if len(paths) != 1:
         number = "several sets of weights" if paths else "no weights"
+        remedy = Remedy.TAKE_MODULE if state_dicts else None
         choices = _choices({path: size for path, size in _sizes(state_dicts).items() if not paths or path in paths})
-        raise UsageError(f"--take {brief(text)}: {file} holds {number} of that name: {choices}")
+        raise UsageError(f"cannot take '{brief(text)}': {file} holds {number} of that name: {choices}", remedy)
     return {paths[0]: state_dicts[paths[0]]}
 
 
 def _module(network: Network, module: str, file: Path) -> Network:
     names = within(network.names, module)
     if not names:
-        raise UsageError(f"--take {brief(module)}: {file} has no such module: {_choices(modules(network.names))}")
+        choices = _choices(modules(network.names))
+        raise UsageError(f"cannot take '{brief(module)}': {file} has no such module: {choices}", Remedy.TAKE_MODULE)
     counts = first_parts({old: new for old, new in network.names.items() if old not in names})
     left_out = [f"{name} ({counted(count)})" for name, count in counts.items()]
     return Network(network.path, network.values, unwrapped(names), [*network.left_out, *left_out])
@@ -189,13 +190,14 @@ def _check_one(network: Network, file: Path, *, lightning: bool) -> None:
         DataError: a LightningModule holds others next to it, or there is a moving average of it.
     """
     firsts, sizes = first_parts(network.names), modules(network.names)
-    everything = f", or --take {shlex.quote(brief(network.path))} for all"
+    everything = f", or '{brief(network.path)}' for all"
     holders = {name: firsts[name] for name in _HOLDERS if name in firsts}
     if lightning and len(holders) == 1:
-        raise DataError(f"{file}: holds several modules: {_choices(holders | firsts)}{everything}")
+        raise DataError(f"{file}: holds several modules: {_choices(holders | firsts)}{everything}", Remedy.TAKE_MODULE)
     averages = [name for name in sizes if _AVERAGE.search(name)]
     if averages and len(averages) < len(sizes):
-        raise DataError(f"{file}: holds weights and their moving average: {_choices(sizes)}{everything}")
+        choices = _choices(sizes)
+        raise DataError(f"{file}: holds weights and their moving average: {choices}{everything}", Remedy.TAKE_MODULE)
 
 
 def _is_ours(content: Mapping[Any, Any]) -> bool:
@@ -209,7 +211,6 @@ def _sizes(state_dicts: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _choices(sizes: Mapping[str, int]) -> str:
-    """Return a text such as ``model (3 tensors), ema (3 tensors); choose with --take model or --take ema``."""
-    flags = " or ".join(f"--take {shlex.quote(brief(name))}" for name in list(sizes)[:2])
+    """Return a text such as ``model (3 tensors), ema (3 tensors); choose one of them``."""
     sizes_listed = listed(f"{name} ({counted(count)})" for name, count in sizes.items())
-    return f"{sizes_listed}; choose with {flags}" if sizes else "it has none"
+    return f"{sizes_listed}; choose one of them" if sizes else "it has none"

@@ -66,7 +66,7 @@ def _stripped(names: Names, prefix: str, file: Path) -> Names:
         changed = {k: new or min(old, names[k], key=len) for k, (new, old) in rests.items() if new or old}
         if changed:
             return changed
-    raise UsageError(f"--strip {brief(prefix)}: {_unmatched(names, file)}")
+    raise UsageError(f"cannot strip {brief(prefix)!r}: {_unmatched(names, file)}")
 
 
 def _replaced(names: Names, old: str, new: str, file: Path) -> Names:
@@ -76,7 +76,7 @@ def _replaced(names: Names, old: str, new: str, file: Path) -> Names:
     changed = {key: f"{new}.{tail}" for key, tail in rests.items() if tail}
     changed |= {key: new for key, name in names.items() if old in (name, key)}
     if not changed:
-        raise UsageError(f"--rename {brief(old)}={brief(new)}: {_unmatched(names, file)}")
+        raise UsageError(f"cannot rename {brief(old)!r}: {_unmatched(names, file)}")
     return changed
 
 

@@ -40,7 +40,7 @@ def checked_tensors(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tens
 
 def _unusable(name: str, tensor: Tensor) -> str:
     if name == "__metadata__":
-        return "is a name that safetensors keeps for itself: choose another with --rename"
+        return "is a name that safetensors keeps for itself: rename it"
     if kind(tensor) == "quantised" or (kind(tensor) == "integer" and _PARAMETER.search(name.rpartition(".")[2])):
         return f"is {dtype_name(tensor)}, and weights must be floating-point: save them dequantised"
     if tensor.is_nested or tensor.layout != torch.strided:

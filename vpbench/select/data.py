@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpbench.errors import DataError, PluginError, UsageError, did_you_mean
+from vpbench.errors import DataError, PluginError, Remedy, UsageError, did_you_mean
 from vpbench.files import read_toml
 from vpbench.paths import config_file
 from vpbench.plugin.dataset import BaseDataset, Dataset
@@ -63,7 +63,7 @@ def open_dataset(
         root = _data_root(name, roots)
         if root is None:
             raise DataError(
-                f"the dataset {name!r} needs its folder: --data-root {name}=DIR. {target.info.obtain}".rstrip()
+                f"the dataset {name!r} needs its folder. {target.info.obtain}".rstrip(), Remedy.DATA_ROOT, name
             )
         if not root.exists():
             raise DataError(f"the data root of {name!r} does not exist: {root}. {target.info.obtain}".rstrip())

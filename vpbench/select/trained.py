@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vpbench.errors import DataError, PluginError, UsageError
+from vpbench.errors import DataError, PluginError, Remedy, UsageError
 from vpbench.files import parse_json, write_atomic
 from vpbench.output import brief
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.members import member
 from vpbench.plugin.predictor import BasePredictor
 from vpbench.select.weights_record import SCHEMA, WeightsRecord, WeightsUse
@@ -164,19 +164,17 @@ def fit_weights(module: Any, trained: Trained, name: str) -> None:
     expected = module.state_dict()
     if differ := list(_differences(expected, tensors)):
         count = f" (and {len(differ) - 3} more)" if len(differ) > 3 else ""
-        raise DataError(
-            f"{trained.path}: does not fit predictor {name!r} with these options: {'; '.join(differ[:3])}{count}"
-            f"{'' if trained.record else _advice(expected, tensors, trained.path)}"
-        )
+        remedy, prefix = (None, "") if trained.record else _prefix_remedy(expected, tensors)
+        advice = "; convert the file: its names differ by a prefix only" if remedy else ""
+        differences = f"{'; '.join(differ[:3])}{count}{advice}"
+        text = f"{trained.path}: does not fit predictor {name!r} with these options: {differences}"
+        raise DataError(text, remedy, brief(prefix))
     module.load_state_dict(tensors)
 
 
 def _adapted(module: Any, tensors: dict[str, Tensor], subject: str) -> dict[str, Tensor]:
-    try:
+    with plugin_errors(failed_as(PluginError, f"{subject} failed", Remedy.DEBUG)):
         adapted = member(module, BasePredictor, "adapt_state_dict")(tensors)
-    except Exception as error:
-        reason = brief(f"{type(error).__name__}: {error}")
-        raise PluginError(f"{subject} failed: {reason}; --debug shows where") from error
     if not isinstance(adapted, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in adapted.items()
     ):
@@ -194,12 +192,14 @@ def _differences(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) 
             yield f"{name} {difference}"
 
 
-def _advice(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> str:
-    """Return the command after which names fit, if all of them lack one prefix or have one too many; else ""."""
-    for flag, longer, shorter in (("--strip", tensors, expected), ("--add", expected, tensors)):
+def _prefix_remedy(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tuple[Remedy | None, str]:
+    """Return how to change the prefix that all names lack or have too many, and the prefix; (None, "") if none is."""
+    for remedy, longer, shorter in (
+        (Remedy.STRIP_PREFIX, tensors, expected),
+        (Remedy.ADD_PREFIX, expected, tensors),
+    ):
         first, shortest = min(longer, default=""), min(shorter, default="")
         prefix = first.removesuffix(shortest)
         if prefix and prefix != first and {prefix + name for name in shorter} == set(longer):
-            flag = f"{flag} {shlex.quote(brief(prefix))}"
-            return f": `vpbench weights convert {path} {flag} --out NEW.safetensors` renames them"
-    return ""
+            return remedy, prefix
+    return None, ""

@@ -10,7 +10,7 @@ from vpbench.errors import DataError
 _BOXES = 1 << 16
 """Top-level parts looked at, at most: a fragmented MP4 has two for each second or so."""
 _UNKNOWN_RIFF = (0, 0x7FFFFFFF, 0xFFFFFFFF)
-"""What programs write that cannot go back to the header: live recording, pipes."""
+"""The length that programs write if they cannot return to the header: live recording, pipes."""
 
 
 def check_whole(path: Path, size: int) -> None:

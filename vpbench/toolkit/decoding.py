@@ -11,7 +11,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from numpy.typing import NDArray
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, Remedy
 from vpbench.toolkit.containers import check_whole
 from vpbench.toolkit.folders import regular_file
 
@@ -73,7 +73,8 @@ def damaged(path: Path, count: int, error: object) -> DataError:
     reason = getattr(error, "strerror", None) or error
     return DataError(
         f"{path}: does not decode ({reason}, after {count} frames); get the file again, or allow a partial "
-        f"result, which leaves it out"
+        f"result, which leaves it out",
+        Remedy.ALLOW_PARTIAL,
     )
 
 

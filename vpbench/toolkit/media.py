@@ -17,7 +17,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, Remedy
 from vpbench.toolkit.containers import check_whole
 from vpbench.toolkit.decoding import check_depth, check_intact, damaged, open_video, upright, video_stream
 from vpbench.toolkit.decoding import decode as _decode
@@ -51,7 +51,7 @@ _LEADS_TO = {"mpeg4", "h264", "hevc"}
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a video's packets and header tell before it is decoded."""
+    """Facts that a video's packets and header tell before it is decoded."""
 
     frames: int
     """How many frames are shown."""
@@ -165,7 +165,8 @@ class VideoReader:
             raise DataError(f"{self.path}: frame {number} was asked for, but it has {self._next} frames")
         raise DataError(
             f"{self.path}: frame {number} was asked for, but only {self._next} frames decode although it holds "
-            f"{claimed} packets of frames; get the file again, or allow a partial result"
+            f"{claimed} packets of frames; get the file again, or allow a partial result",
+            Remedy.ALLOW_PARTIAL,
         )
 
 

@@ -31,7 +31,7 @@ def seeded(*values: object) -> int:
 
 
 class TrainingLoader:
-    """What Lightning iterates over: one epoch at a time, from the batch after the last one served.
+    """The batches that Lightning iterates over: one epoch at a time, from the batch after the last one served.
 
     A batch of all processes together is consecutive in the epoch's order; each takes every ``world``-th clip of it.
     What is left at the end of an epoch, less than all processes need for one optimiser step, is not served.

@@ -40,7 +40,7 @@ def submit(
     try:
         import submitit
     except ModuleNotFoundError as error:
-        raise VpbenchError("--submit needs submitit: pip install 'vpbench[slurm]'") from error
+        raise VpbenchError("jobs need submitit: pip install 'vpbench[slurm]'") from error
     try:
         executor = submitit.AutoExecutor(folder / "%j", cluster=cluster)
         # On this machine Lightning starts the processes; on a cluster srun does.
@@ -51,9 +51,9 @@ def submit(
         executor.update_parameters(**{**defaults, **parameters})
         return executor.submit(_job, list(args))
     except (NameError, TypeError, ValueError) as error:  # what submitit raises for parameters
-        raise UsageError(f"--submit {cluster}: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{cluster} does not take the job: {' '.join(str(error).split())}") from error
     except (RuntimeError, OSError) as error:
-        raise VpbenchError(f"--submit {cluster}: {' '.join(str(error).split())}") from error
+        raise VpbenchError(f"{cluster} does not take the job: {' '.join(str(error).split())}") from error
 
 
 def _job(args: list[str]) -> None:

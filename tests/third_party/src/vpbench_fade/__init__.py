@@ -1,4 +1,4 @@
-"""What a stranger's package looks like: names now, code when it is used."""
+"""An example of a stranger's package: names now, code when it is used."""
 
 from vpbench import hookimpl
 

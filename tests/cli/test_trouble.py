@@ -1,0 +1,28 @@
+"""An error's line on the command line, with the flag for its remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from vpbench.cli.trouble import message
+from vpbench.errors import DataError, Remedy, ResultError
+
+
+@pytest.mark.parametrize("remedy", Remedy)
+def test_every_remedy_has_a_flag(remedy):
+    assert " --" in message(DataError("damaged", remedy)).replace("(", " ")
+
+
+def test_the_flag_names_the_subject_as_a_shell_reads_it():
+    error = DataError("names differ by a prefix only", Remedy.STRIP_PREFIX, "$x_")
+    assert message(error).endswith("only (vpbench weights convert FILE --strip '$x_' --out NEW.safetensors)")
+
+
+def test_an_error_without_a_remedy_is_its_text():
+    assert message(DataError("damaged")) == "damaged"
+
+
+def test_the_remedy_of_a_cause_is_kept():
+    error = ResultError("clip 3: damaged; allow a partial result")
+    error.__cause__ = DataError("damaged; allow a partial result", Remedy.ALLOW_PARTIAL)
+    assert message(error) == "clip 3: damaged; allow a partial result (--allow-partial)"
