@@ -10,6 +10,7 @@ import gzip
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from vpbench.errors import ResultError, VpbenchError
@@ -24,8 +25,10 @@ def archive_results(roots: list[Path], archive: Path = ARCHIVE) -> list[Path]:
     """Archive every result below some folders; return the new folders.
 
     Raises:
-        ResultError: there is none, or one is not complete.
+        ResultError: there is none, one is not complete, or a folder shares results with the archive.
     """
+    if shared := [root for root in roots if _share(root.resolve(), archive.resolve())]:
+        raise ResultError(f"{shared[0]} and the archive {archive} contain one another: name another folder of results")
     results = [load(folder) for root in roots for folder in find_results(root)]
     if not results:
         raise ResultError("no result lies below these folders: name a folder that `vpbench run` wrote")
@@ -33,9 +36,17 @@ def archive_results(roots: list[Path], archive: Path = ARCHIVE) -> list[Path]:
         if result.summary.partial:
             raise ResultError(f"{result.path} is partial ({result.summary.partial_reason}): run it on all clips")
         result.store.check_claims()
-    for folder in {archive / result.run.protocol.name / result.label for result in results}:
-        shutil.rmtree(folder, ignore_errors=True)
-    return [copy_result(result, archive) for result in results]
+    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}-") as new:
+        copies = [copy_result(result, Path(new)).relative_to(new) for result in results]
+        for label in {copied.parent for copied in copies}:
+            shutil.rmtree(archive / label, ignore_errors=True)
+            (archive / label).parent.mkdir(parents=True, exist_ok=True)
+            (Path(new) / label).rename(archive / label)
+    return [archive / copied for copied in copies]
+
+
+def _share(root: Path, archive: Path) -> bool:
+    return root.is_relative_to(archive) or archive.is_relative_to(root)
 
 
 def copy_result(result: Result, archive: Path) -> Path:

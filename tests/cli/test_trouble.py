@@ -26,3 +26,11 @@ def test_the_remedy_of_a_cause_is_kept():
     error = ResultError("clip 3: damaged; allow a partial result")
     error.__cause__ = DataError("damaged; allow a partial result", Remedy.ALLOW_PARTIAL)
     assert message(error) == "clip 3: damaged; allow a partial result (--allow-partial)"
+
+
+@pytest.mark.parametrize("args", [["merge"], ["weights", "get"], ["data", "prepare"]])
+def test_a_usage_error_names_the_help_of_its_command(vpbench, args):
+    outcome = vpbench(*args)
+    assert outcome.code == 2
+    assert outcome.error.endswith(f"(see `vpbench {' '.join(args)} --help`)")
+    assert vpbench(*args, "--help").code == 0

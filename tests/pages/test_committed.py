@@ -73,9 +73,30 @@ def test_a_result_replaces_those_of_the_same_predictor_only(tmp_path, archive):
     assert (tmp_path / "archive/toy/net").is_dir()
 
 
+@pytest.mark.parametrize("root", ["", "archive", "archive/toy"])
+def test_the_archive_is_not_archived(tmp_path, archive, root):
+    folders.make_result(tmp_path / "results", "last", {"mse": [0.1]})
+    (copied,) = archive([tmp_path / "results"], tmp_path / "archive")
+    with pytest.raises(ResultError, match="contain one another"):
+        archive([tmp_path / root], tmp_path / "archive")
+    assert load(copied).summary.scores["mse"].per_step == (0.1,)
+
+
+def test_a_result_that_cannot_be_copied_leaves_the_archive_as_it_was(tmp_path, archive):
+    for root in ("a", "b"):
+        damaged = folders.make_result(tmp_path / root, "last", {"mse": [0.1]})
+    (copied,) = archive([tmp_path / "a"], tmp_path / "archive")
+    (damaged / "units/000000.jsonl").write_bytes(b"\xff")
+    with pytest.raises(ResultError, match=r"000000\.jsonl"):
+        archive([tmp_path / "b"], tmp_path / "archive")
+    assert (copied / "units/000000.jsonl.gz").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_only_complete_results_are_archived(tmp_path, archive):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ResultError, match="no result lies below"):
-        archive([tmp_path], tmp_path / "archive")
+        archive([tmp_path / "empty"], tmp_path / "archive")
     folders.make_result(tmp_path / "results", "last", {"mse": [0.1]}, partial="limited to 3 of 20 clips")
     with pytest.raises(ResultError, match="is partial"):
         archive([tmp_path / "results"], tmp_path / "archive")

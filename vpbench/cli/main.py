@@ -119,7 +119,7 @@ def _run(args: list[str]) -> int:
             raise
         return _fail(message(error), error.exit_code)
     except click.UsageError as error:
-        place = f"vpbench {error.ctx.info_name}" if error.ctx and error.ctx.parent else "vpbench"
+        place = error.ctx.command_path if error.ctx else "vpbench"
         return _fail(f"{error.format_message()} (see `{place} --help`)", 2)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)

@@ -81,7 +81,7 @@ def predict_video(
             training, or keep their size.
         horizon: K, the number of steps to predict; by default ``HORIZON``, or the predictor's maximum.
         samples: number of predictions of a stochastic predictor.
-        annotate: annotators by modality: ``{"flow": "dis"}``.
+        annotate: annotators by modality: ``{"flow": NAME}``.
         options: option values by the name of the predictor or annotator.
         seed: seed of the noise of a stochastic predictor.
         device: where to predict; ``"auto"`` is a GPU if there is one.

@@ -94,7 +94,9 @@ def _ticks(curves: Sequence[Curve]) -> list[float]:
     values = [value for curve in curves for value in curve.values if value is not None]
     values += [end for curve in curves for ends in curve.intervals if ends for end in ends]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    spread = high - low or abs(high) or 1.0
+    spread = high - low
+    if spread <= _SLACK * max(abs(low), abs(high)):  # equal but for rounding
+        spread = abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(spread / _TICKS))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power * _TICKS >= spread)
     first = math.floor(low / step + _SLACK)

@@ -47,7 +47,7 @@ def _remarks(result: Result) -> list[str]:
         weights = result.run.weights
         remarks.append(f"{result.label}: weights {weights.sha256[:12]}, trained on {weights.protocol}")
     if result.training == "none":
-        remarks.append(f"{result.label}: not trained (no weights): never ranked")
+        remarks.append(f"{result.label}: not trained (no weights): never ranked; train it, or name weights")
     if result.training == "unknown":
         remarks.append(f"{result.label}: nothing is known of the clips that its weights were trained on")
     if result.run.dropped:
