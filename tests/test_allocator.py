@@ -21,8 +21,8 @@ libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
 def use():
-    block = libc.malloc(2**26)
-    libc.memset(block, 1, 2**26)
+    block = libc.malloc(2**27)  # more than the heap grows by at once
+    libc.memset(block, 1, 2**27)
     libc.free(block)
 use()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -30,7 +30,7 @@ for _ in range(10):
     use()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-PAGES = 2**26 // os.sysconf("SC_PAGESIZE")
+PAGES = 2**27 // os.sysconf("SC_PAGESIZE")
 
 
 def environment(**settings: str) -> dict[str, str]:

@@ -202,7 +202,6 @@ def test_every_kind_of_binding_is_looked_at(source):
     assert "other" in set(bound_names(ast.parse(source)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["vpbench", "plugins", "datasets", "tests", "benchmarks"])
 def test_docstrings_begin_with_their_subject(folder):
     sentences = {
@@ -215,6 +214,7 @@ def test_docstrings_begin_with_their_subject(folder):
     assert not [text for text in sentences if re.search(r": (What|Of|That|Nor)\b", text)]
 
 
+@pytest.mark.slow
 def test_every_dependency_is_imported():
     """Shipped code imports each run-time dependency of pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -19,6 +19,7 @@ class Remedy(Enum):
     """A way out that a message gives in general terms; the command line adds its flag for it."""
 
     ALLOW_PARTIAL = auto()
+    ANNOTATE = auto()
     DATA_ROOT = auto()
     DEBUG = auto()
     MERGE_PARTIAL = auto()

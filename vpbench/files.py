@@ -125,7 +125,11 @@ def read_toml(path: Path | Any, kind: str) -> dict[str, Any]:
     """
     try:
         return parse_toml(read_text(path, TOML))
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
+        raise UsageError(f"{kind} {path}: there is no such file") from error
+    except OSError as error:
+        raise UsageError(f"{kind} {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise UsageError(f"{kind} {path} cannot be read: {error}") from error
 
 

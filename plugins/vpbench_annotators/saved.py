@@ -59,7 +59,7 @@ class Saved:
     argument = "dir"
 
     def __init__(self, options: Options) -> None:
-        self.folder = options.dir
+        self.folder = options.dir.expanduser()
         if not self.folder.is_dir():
             raise DataError(f"saved: there is no folder {self.folder}; name one that holds {_EXPECTED}")
         self._files = list_files(self.folder, FLOW_SUFFIXES)

@@ -141,7 +141,7 @@ def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
     ("flags", "code", "words"),
     [
         (["-m", "last"], 2, "predictor 'last' cannot be trained"),
-        (["-m", "learner", "--epochs", "1"], 2, "--epochs and --max-steps: one says how long to train"),
+        (["-m", "learner", "--epochs", "1"], 2, "name one of --epochs and --max-steps"),
         (["-m", "learner", "-o", "learner.hiden=1"], 2, "has no option 'hiden'; did you mean 'hidden'"),
         (["-m", "learner", "--job", "a=1"], 2, "--job a=1: is for --submit"),
         (["-m", "learner", "--submit", "local", "--job", "nonsense=1"], 2, "nonsense"),

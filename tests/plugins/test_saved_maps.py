@@ -97,7 +97,7 @@ def test_an_unknown_pixel_takes_the_nearest_flow(tmp_path, suffix):
         write(path, flow)
     else:
         picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        picture[10, [10, 60]] = 0
+        picture[10, [10, 60]] = (0, 9, 9)  # in OpenCV's order: blue says that the pixel is unknown
         cv2.imwrite(str(path), picture)
     (filled,) = annotate(tmp_path, ["s@0-1"], FRAMES[:2])
     assert filled[10, 10].tolist() == [-3, 2]
@@ -107,6 +107,14 @@ def test_an_unknown_pixel_takes_the_nearest_flow(tmp_path, suffix):
 def test_a_padded_context_has_no_motion_and_needs_no_map(tmp_path):
     write(tmp_path / "s/1.flo", TRUE)
     assert not annotate(tmp_path, ["s@0-0"], FRAMES[[0, 0]]).any()
+
+
+def test_flow_that_both_signs_explain_is_accepted(tmp_path):
+    stripes = np.zeros((*SIZE, 3), np.uint8)
+    stripes[:, ::4] = stripes[:, 1::4] = 255
+    write(tmp_path / "s/1.flo", np.broadcast_to(np.float32([2, 0]), (*SIZE, 2)))
+    frames = np.stack([stripes, np.roll(stripes, 2, axis=1)])
+    assert (annotate(tmp_path, ["s@0-1"], frames)[..., 0] == 2).all()
 
 
 def write_text(path, text):

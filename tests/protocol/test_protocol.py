@@ -186,7 +186,7 @@ def test_the_size_that_the_pixel_operations_fix(pixels, size):
 
 
 def test_files_that_cannot_be_read(tmp_path: Path):
-    with pytest.raises(UsageError, match=r"protocol file .*gone.toml cannot be read"):
+    with pytest.raises(UsageError, match=r"protocol file .*gone.toml: there is no such file"):
         Protocol.read(tmp_path / "gone.toml")
     for name, data in {"syntax.toml": b"name = ", "bytes.toml": b"\xff\xfe"}.items():
         (tmp_path / name).write_bytes(data)

@@ -139,7 +139,7 @@ def test_a_file_that_is_wrong_says_where(tmp_path, text, words):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UsageError, match=r"suite file .*none.toml cannot be read"):
+    with pytest.raises(UsageError, match=r"suite file .*none.toml: there is no such file"):
         Suite.read(tmp_path / "none.toml")
 
 

@@ -108,6 +108,20 @@ def test_a_preset_of_weights_takes_their_options(plugins):
         choose_predictor(plugins, "learned:toy", {"learned": {"width": 4}})
 
 
+def test_a_preset_of_weights_takes_no_other_weights(plugins, tmp_path):
+    options = {"learned": {"weights": str(tmp_path / "toy.safetensors")}}
+    with pytest.raises(vpbench.UsageError, match="the preset 'toy' names weights already"):
+        choose_predictor(plugins, "learned:toy", options)
+
+
+def test_fine_tuned_weights_do_not_go_by_the_preset_that_they_started_from(plugins, tmp_path):
+    chosen = choose_predictor(plugins, "learned:toy", {})
+    record = WeightsRecord(predictor="learned", preset="toy", options=dict(chosen.options), protocol={"name": "toy"})
+    save_trained(tmp_path / "tuned.safetensors", chosen.value, record)
+    tuned = choose_predictor(plugins, "learned", {"learned": {"weights": str(tmp_path / "tuned.safetensors")}})
+    assert tuned.preset == ""
+
+
 def test_learned_predictors_are_defaults_where_they_ship_weights(plugins):
     chosen = default_predictors(plugins, {"toy": "toy", "file.toml": "mine"})
     names = ("fixed", "learned", "elsewhere")

@@ -91,6 +91,18 @@ def test_a_preset_that_says_nothing_of_the_network_goes_with_any(plugins, weight
     assert (chosen.preset, chosen.options) == ("by-l1", {"hidden": 8, "loss": "l1"})
 
 
+@pytest.mark.parametrize("options", [{"hidden": "eight"}, {"gone": 1}])
+def test_recorded_options_that_this_version_lacks_are_blamed_on_the_file(plugins, tmp_path, options):
+    chosen = choose_predictor(plugins, "learner", {})
+    record = {"predictor": "learner", "options": {**chosen.options, **options}, "protocol": {"name": "toy"}}
+    path = tmp_path / "old.safetensors"
+    save_trained(path, chosen.value, WeightsRecord.model_validate(record))
+    with pytest.raises(vpbench.DataError, match=r"old\.safetensors: its options do not fit this version .*train again"):
+        load(plugins, path)
+    with pytest.raises(vpbench.UsageError, match="has no option 'width'"):
+        load(plugins, path, width=3)
+
+
 def test_weights_of_another_predictor(plugins, weights):
     with pytest.raises(vpbench.UsageError, match=r"wide.safetensors: are weights of 'learner', not of 'other'"):
         choose_predictor(plugins, "other", {"other": {"weights": str(weights)}})

@@ -119,6 +119,14 @@ def test_crops_are_windows_at_one_place_of_all_frames_and_modalities():
     assert prints(served(loader(crop=(8, 12), seed=1))) != first
 
 
+def test_crops_reach_the_last_row_and_column():
+    places = set()
+    for whole, window in zip(served(loader(), 4), served(loader(crop=(15, 23)), 4), strict=True):
+        for full, cut in zip(whole.context.frames, window.context.frames, strict=True):
+            places |= {(y, x) for y in (0, 1) for x in (0, 1) if torch.equal(full[..., y:, x:][..., :15, :23], cut)}
+    assert places == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
 def test_a_crop_that_does_not_fit_is_an_error():
     with pytest.raises(vpbench.DataError, match="a crop of 8x25 is larger than frames of 16x24"):
         next(iter(loader(crop=(8, 25))))

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     default="",
     envvar="VPBENCH_ENGINE",
     metavar="NAME",
-    help="Engine of the metrics that have it: libraries.",
+    help="Compute metrics with this engine, such as libraries (default: the fastest).",
 )
 @click.option("--samples", type=LENGTH, show_default="1", help="Samples per clip of stochastic predictors.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)

@@ -15,6 +15,7 @@ from vpbench.cli.common import State, common_options, json_option, print_json
 from vpbench.errors import UsageError
 from vpbench.names import Selector
 from vpbench.output import say
+from vpbench.plugin.loader import KINDS
 
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Entry, Plugins
@@ -46,6 +47,8 @@ def _registered(plugins: Plugins, name: str, protocol: str | None) -> dict[str, 
     except UsageError:
         if Path(name).is_dir():
             return _result(Path(name))  # raises, and names the results below it
+        if os.sep in name and name.partition("/")[0] not in KINDS:
+            raise UsageError(f"{name}: there is no such folder") from None
         raise
     value = {"kind": entry.kind, "name": entry.name, "summary": entry.summary, "plugin": entry.plugin}
     if entry.kind == "predictor":

@@ -99,7 +99,7 @@ def command(
     from vpbench.training.plan import TrainSettings
 
     if values["epochs"] and values["steps"]:
-        raise UsageError("--epochs and --max-steps: one says how long to train")
+        raise UsageError("name one of --epochs and --max-steps")
     if suite_file is None and not len(protocols) == len(predictors) == 1:
         raise UsageError("say what to train with one -p and one -m, or name a SUITE.toml")
     values_by_name = parse_options(options, weights, predictors)

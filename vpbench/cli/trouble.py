@@ -24,6 +24,7 @@ _ADVICE = {
 }
 _FLAGS = {
     Remedy.ALLOW_PARTIAL: "--allow-partial",
+    Remedy.ANNOTATE: "--annotate MODALITY=NAME",
     Remedy.DATA_ROOT: "--data-root {}=DIR",
     Remedy.DEBUG: "--debug shows where",
     Remedy.MERGE_PARTIAL: "vpbench merge --allow-partial",

@@ -18,6 +18,7 @@ from vpbench.errors import (
     DataError,
     MetricError,
     PredictorError,
+    Remedy,
     ResultError,
     UsageError,
     VpbenchError,
@@ -213,7 +214,8 @@ def _check_fit(run: Run, predictor: Component) -> None:
     if lacking := _lacking(info, available):
         raise DataError(
             f"predictor {predictor.name!r} requires {' and '.join(lacking)}, which {protocol.dataset.name!r} lacks: "
-            f"add {annotators_for(lacking)}{did_you_mean(lacking[0], available)}"
+            f"add {annotators_for(lacking)}{did_you_mean(lacking[0], available)}",
+            Remedy.ANNOTATE,
         )
 
 

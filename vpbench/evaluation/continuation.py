@@ -14,7 +14,7 @@ from vpbench.clips.annotations import annotators_for
 from vpbench.clips.batch import Batch, stack
 from vpbench.clips.source import ClipSource
 from vpbench.clips.video import Video
-from vpbench.errors import DataError, UsageError
+from vpbench.errors import DataError, Remedy, UsageError
 from vpbench.evaluation.launch import Shard, choose_device
 from vpbench.evaluation.prediction import Caller, evaluation_mode
 from vpbench.evaluation.returned import CLAMP
@@ -142,7 +142,8 @@ def _check_fit(plugins: Plugins, name: str, info: PredictorInfo, annotators: Map
         raise UsageError(f"predictor {name!r} is shown the truth, which a video to be continued does not have")
     if without := [modality for modality in info.requires if modality not in {"frames", *annotators}]:
         raise UsageError(
-            f"predictor {name!r} requires {' and '.join(without)}, which a video lacks: add {annotators_for(without)}"
+            f"predictor {name!r} requires {' and '.join(without)}, which a video lacks: add {annotators_for(without)}",
+            Remedy.ANNOTATE,
         )
     for modality, annotator in annotators.items():
         if lacks := [need for need in annotator.info.needs if need != "frames"]:

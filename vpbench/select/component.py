@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from vpbench.errors import PluginError, UsageError, describe, did_you_mean, type_name
+from vpbench.errors import DataError, PluginError, UsageError, describe, did_you_mean, type_name
 from vpbench.files import canonical
 from vpbench.names import Selector, slug
 from vpbench.plugin.annotator import FLOW_STEPS, AnnotatorInfo
@@ -154,16 +155,20 @@ def _build(
     values |= options
     trained: Trained | None = None
     if "weights" in values and entry.trainer:
+        if "weights" in members.presets.get(preset, {}) and "weights" in options:
+            raise UsageError(f"{subject}: the preset {preset!r} names weights already: leave out one of the two")
         trained = open_trained(Path(values.pop("weights")).expanduser())
         recorded = _recorded_options(trained, members, selector, values, derived, subject)
         values |= recorded
         sources |= dict.fromkeys(recorded, "weights")
         if not set(options) - {"weights"}:
-            preset = preset or (trained.record.preset if trained.record else "")
+            preset = preset or _recorded_preset(trained, members)
     elif model is None and options:
         raise UsageError(f"{subject} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
     _check_argument(members, selector.name, values, subject)
-    validated = None if model is None else _validated(model, derived, values, subject)
+    named = {name: value for name, value in values.items() if sources[name] != "weights"}
+    with _recorded_errors(model, {**derived, **named}, trained, subject):
+        validated = None if model is None else _validated(model, derived, values, subject)
     with plugin_errors(failed_as(PluginError, f"{subject} cannot be built")), process_state():
         torch.manual_seed(seed)  # untrained weights are drawn the same in every process: shards must agree
         value = target() if validated is None else target(options=validated)
@@ -255,6 +260,30 @@ def _recorded_options(
         fixed = {name: value for name, value in all_values.items() if name in values or name not in derived}
         merge_options(trained, selector.name, fixed, training_only)
     return merge_options(trained, selector.name, values, training_only)
+
+
+def _recorded_preset(trained: Trained, members: Members) -> str:
+    """Return the preset that weights were trained with, unless it names other weights, which were their start."""
+    preset = trained.record.preset if trained.record else ""
+    return "" if "weights" in members.presets.get(preset, {}) else preset
+
+
+@contextmanager
+def _recorded_errors(
+    model: type[BaseModel] | None, named: Mapping[str, Any], trained: Trained | None, subject: str
+) -> Iterator[None]:
+    """Blame the file of weights for options that do not fit, if those that it does not record fit.
+
+    Raises:
+        DataError: the file was trained with options that this version does not have.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if trained is None or model is None:
+            raise
+        validate_options(model, named, subject)
+        raise DataError(f"{trained.path}: its options do not fit this version ({error}): train again") from error
 
 
 def _check_argument(members: Members, name: str, values: Mapping[str, Any], subject: str) -> None:

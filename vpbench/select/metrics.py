@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from vpbench.errors import PluginError, UsageError, VpbenchWarning, describe, did_you_mean
@@ -24,7 +25,7 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: 
     """
     engines = {name: engines_of(plugins.load("metric", name)) for name in names}
     if engine and not any(engine in choices for choices in engines.values()):
-        engine_names = {choice for entry in plugins.of("metric") for choice in engines_of(entry.load())}
+        engine_names = _engine_names(plugins)
         if engine not in engine_names:
             raise UsageError(f"there is no engine of metrics {engine!r}{did_you_mean(engine, engine_names)}")
         names_listed = ", ".join(names)
@@ -43,6 +44,15 @@ def engines_of(target: Any) -> tuple[str, ...]:
     """Return the engines that a metric's class offers, its default first; empty if it has no choice."""
     engines: tuple[str, ...] = member(target, BaseMetric, "engines")
     return engines
+
+
+def _engine_names(plugins: Plugins) -> set[str]:
+    """Return the engines of all metrics that can be loaded."""
+    names: set[str] = set()
+    for entry in plugins.of("metric"):
+        with suppress(PluginError):
+            names |= set(engines_of(entry.load()))
+    return names
 
 
 def fingerprint_metric(plugins: Plugins, name: str, engine: str = "") -> Fingerprint:

@@ -139,8 +139,8 @@ def merge_options(
     ]
     if differ:
         raise UsageError(
-            f"{trained.path}: {name!r} was trained with {'; '.join(differ)}: name no preset and none of these options, "
-            f"and the file's are taken"
+            f"{trained.path}: {name!r} was trained with {'; '.join(differ)}: leave out these "
+            f"options, and a preset that sets them"
         )
     return {option: value for option, value in recorded.items() if option not in named}
 
