@@ -1,10 +1,10 @@
-"""Draw results: each metric at every step (CDNet's figure 3), or its mean over the steps from one result to the next.
+"""Draw results: each metric at every step (CDNet's figure 3), or from one result to the next (its figure 5).
 
     python benchmarks/curves.py OUT.png [LABEL=]RESULT... --metric NAME... [--over PREDICTOR]
     python benchmarks/curves.py OUT.png [LABEL=]RESULT... --metric NAME... --points
 
-RESULT is a folder of one result, or of several. With ``--points`` each is a point, in the order given (figure 5: the
-stages of a step); else each is a line with its 95 % interval, or, with ``--over``, its quotient by that predictor's.
+RESULT is a folder of one result, or of several. Each is a line over the steps with its 95 % interval. With ``--over``,
+it is the quotient by that predictor's scores. With ``--points``, each step is a line over the results, in order.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ def draw_lines(axes: Axes, results: dict[str, Result], metric: str, over: str) -
 
 
 def draw_points(axes: Axes, results: dict[str, Result], metric: str) -> None:
-    """Draw a metric's mean of each result."""
-    means = [result.summary.scores[metric].mean for result in results.values()]
-    axes.plot(range(len(means)), means, marker="o", color="0.3")
-    axes.set_xticks(range(len(means)), list(results), rotation=30, ha="right")
-    axes.set(title=f"{metric}, mean over the steps")
+    """Draw each step's line through the results."""
+    scores = [result.summary.scores[metric] for result in results.values()]
+    for k, values in enumerate(zip(*(score["per_step"] for score in scores), strict=True), 1):
+        axes.plot(range(len(values)), values, marker="o", label=f"t+{k}")
+    axes.set_xticks(range(len(scores)), list(results), rotation=30, ha="right")
+    axes.set(title=metric)
 
 
 def main() -> None:
@@ -80,8 +81,7 @@ def main() -> None:
             draw_points(axes, results, metric)
         else:
             draw_lines(axes, results, metric, args.over)
-    if not args.points:
-        panels[0].legend(fontsize=7)
+    panels[0].legend(fontsize=7)
     figure.savefig(args.out, dpi=110)
 
 

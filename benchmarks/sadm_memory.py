@@ -14,15 +14,13 @@ Kernels may need workspace on top, and a GPU's allocator fragments.
 from __future__ import annotations
 
 import argparse
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from allocations import GIB, Allocations, state
+from torch import Tensor
 
 from vpbench.plugin.clip import Context, Future, LabelSpace
 from vpbench.plugin.training import TrainingBatch
@@ -31,38 +29,7 @@ from vpbench_sadm.perceptual import VGGLoss, vgg_features
 from vpbench_sadm.predictor import SADM
 from vpbench_sadm.training import Dynamics, Rendering
 
-CONTEXT, GIB = 4, 2**30
-
-
-class Allocations(TorchDispatchMode):
-    """Counts the bytes of all storages that live, as operations make them and as Python and autograd drop them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = self.peak = 0
-        self._alive: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Run an operation and count its results."""
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self._count(leaf.untyped_storage())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self._alive:
-            self._alive.add(key)
-            self.bytes += size
-            self.peak = max(self.peak, self.bytes)
-            weakref.finalize(storage, self._drop, key, size)
-
-    def _drop(self, key: int, size: int) -> None:
-        self._alive.discard(key)
-        self.bytes -= size
+CONTEXT = 4
 
 
 class Unchecked(SADM):
@@ -94,12 +61,6 @@ def empty_clips(size: tuple[int, int], clips: int, frames: int) -> TrainingBatch
     context = Context(past, names, labels, flow[:, 1:])
     steps = tuple(range(1, future + 1))
     return TrainingBatch(context, Future(coming, steps, names, past[:, -1], coming_labels, coming_flow), (), 1)
-
-
-def state(*modules: nn.Module) -> int:
-    """Return the bytes of weights, and of the gradients and Adam's averages of those that are trained."""
-    parameters = [p for module in modules for p in module.parameters()]
-    return sum(p.nbytes * (4 if p.requires_grad else 1) for p in parameters)
 
 
 def dynamics(model: SADM, clips: Callable[[], TrainingBatch]) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""The script that measures models on a GPU also runs on a CPU, at a small size."""
+"""Scripts that measure models at the paper's size also run at a small one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,31 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def output(script, *words):
+    process = subprocess.run([sys.executable, BENCHMARKS / script, *words], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.slow
 def test_models_are_measured_on_a_cpu_at_a_small_size():
-    command = [sys.executable, SCRIPT, "--small", "--rounds", "1", "--form", "fp32", "--form", "bf16"]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    figures = json.loads(process.stdout)["figures"]
+    text = output("gpu.py", "--small", "--rounds", "1", "--form", "fp32", "--form", "bf16")
+    figures = json.loads(text)["figures"]
     measured = {(figure["predictor"], figure["form"]) for figure in figures}
     assert measured == {(name, form) for name in ("sadm:tiny", "cdnet:tiny") for form in ("fp32", "bf16")}
     assert all(figure["frames_per_second"] > 0 for figure in figures)
+
+
+@pytest.mark.slow
+def test_the_costs_of_cdnet_are_counted_with_and_without_recomputation():
+    words = ("--preset", "iterations-3", "--size", "32", "32", "--batch-size", "2")
+    columns = ("recompute", "parameters", "predict", "train", "state", "kept", "peak", "sum")
+    lines = output("cdnet_costs.py", *words).splitlines()[-2:]
+    on, off = (dict(zip(columns, line.split()[5:], strict=True)) for line in lines)
+    assert (on["recompute"], on["parameters"], on["predict"]) == ("on", "23,131,188", off["predict"])
+    predict, train, recomputed = float(on["predict"]), float(off["train"]), float(on["train"])
+    assert 2.9 * predict < train < recomputed, "a backward pass costs two forward passes"
+    assert 0 < float(on["kept"]) < float(off["kept"]) and float(on["kept"]) < float(on["peak"])

@@ -1,4 +1,4 @@
-"""Human3.6M (Ionescu et al. 2014): people acting in a studio, seen by four cameras, and CDNet's protocol on it."""
+"""Human3.6M (Ionescu et al. 2014): people acting in a studio, seen by four cameras, and CDNet's protocols on it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_protocols(register: Register) -> None:
-    """Register the setting of CDNet's Tables 1, 2 and 4."""
+    """Register the settings of CDNet's Tables 1, 2 and 4, and of its Figure 8."""
     register(
         "human36m",
         "vpbench_human36m:protocols/human36m.toml",
         summary="Human3.6M Walking, 128x128, 4 -> 4 frames at 5 Hz, S9 and S11 (CDNet Table 1)",
+    )
+    register(
+        "human36m-4to8",
+        "vpbench_human36m:protocols/human36m-4to8.toml",
+        summary="the same, 4 -> 8 frames (CDNet Figure 8)",
     )

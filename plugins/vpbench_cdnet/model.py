@@ -48,6 +48,10 @@ class MotionCell(nn.Module):
         C <- f ∘ C + i ∘ g               M <- f' ∘ M + i' ∘ g'
         o  = sigma(Wxo * F + Who * H + Wco * [C, M])
         H <- o ∘ tanh(W1x1 * [C, M])     F^dyn = H
+
+    Args:
+        features: Number of channels of F that the cell reads, the last ones.
+        width: D, number of channels of each state.
     """
 
     def __init__(self, features: int, width: int) -> None:
@@ -61,7 +65,8 @@ class MotionCell(nn.Module):
     def forward(self, encoding: Features, state: MotionState) -> MotionState:
         """Return the state after reading the features of a window."""
         d = state.hidden.shape[1]
-        cell_gates, memory_gates, o = self.of_features(encoding).split([3 * d, 3 * d, d], dim=1)
+        features = encoding[:, -self.of_features.in_channels :]
+        cell_gates, memory_gates, o = self.of_features(features).split([3 * d, 3 * d, d], dim=1)
         hidden_gates, o_hidden = self.of_hidden(state.hidden).split([3 * d, d], dim=1)
         cell = lstm(state.cell, cell_gates + hidden_gates, forget_bias=1.0)
         memory = lstm(state.memory, memory_gates + self.of_memory(state.memory), forget_bias=1.0)
@@ -157,7 +162,7 @@ class Network(nn.Module):
         self.residual = options.residual
         self.autoencoder = Autoencoder(options.blocks, options.norm, recompute=options.recompute)
         self.stride, features = self.autoencoder.stride, self.autoencoder.channels
-        self.motion = MotionCell(features, width)
+        self.motion = MotionCell(features * options.motion_halves // 2, width)
         self.motion_start = Conv(features, 3 * width)
         self.refine = RefineCell(features, width, options.mask)
         self.refine_start = Conv(features, (3 if options.mask else 2) * width, 1)

@@ -44,6 +44,9 @@ class Options(BaseModel):
     window: Literal["replicate", "valid"] = Field(
         default="replicate", description="valid: only windows of true frames; replicate: the first frame is repeated"
     )
+    motion_halves: Literal[1, 2] = Field(
+        default=2, description="halves of F^enc that the motion cell reads; 1: the second half only"
+    )
     residual: bool = Field(default=False, description="add the features of the last window before decoding")
     global_information: bool = _stated("section 3.1", True, "U reads G; without it, the motion features")
     mask: Literal["tanh", "sigmoid"] | None = _stated(
@@ -80,8 +83,8 @@ class Options(BaseModel):
     )
     recipe: Recipe = _stated(
         "section 4.2: learning rate",
-        Recipe(epochs=100, batch_size=8, learning_rate=5e-4, clip=1.0),
-        "training recipe; the paper gives no epochs and no batch size",
+        Recipe(epochs=100, epoch_clips=6400, batch_size=8, learning_rate=5e-4, clip=1.0),
+        "training recipe; the paper gives no epochs, clips per epoch or batch size",
     )
 
     @field_validator("emit", mode="before")

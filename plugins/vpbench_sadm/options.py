@@ -66,6 +66,11 @@ class Options(BaseModel):
         description="channels of one recurrent unit for all classes (figure 7; table 6: 444), with all other widths in "
         "proportion; none: one unit per class",
     )
+    dynamics_size: tuple[Width, Width] | None = Field(
+        default=None,
+        description="height and width at which the dynamics predicts; its flow and probabilities are then resized to "
+        "the frames' size. none: at that size",
+    )
     mode: Literal["deterministic", "stochastic"] = Field(
         default="deterministic", description="stochastic: decode the future with noise (equations 8 to 10)"
     )
@@ -186,6 +191,7 @@ class Options(BaseModel):
 
 TRAINING_ONLY: Final = (
     "swap_classes",
+    "dynamics_size",
     "recompute",
     "boundary_weight",
     "boundary_sigma",
@@ -210,7 +216,7 @@ TRAINING_ONLY: Final = (
     "discriminator_widths",
     "rendering_recipe",
 )
-"""Options that may differ from those used in training: they only affect the losses, the schedule or the rendering."""
+"""Options that may differ from those used in training: they affect losses, schedule, rendering or size, not weights."""
 
 _TINY: Final[Mapping[str, Any]] = {
     "space": "context",

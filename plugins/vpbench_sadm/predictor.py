@@ -21,6 +21,7 @@ from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.labels import exchange, into_model, model_space
 from vpbench_sadm.options import PRESETS, TRAINING_ONLY, Options
 from vpbench_sadm.rendering import Rendered, render
+from vpbench_sadm.sizes import resized_flow, resized_labels, resized_log
 
 _FACTORS = (-1.0, 0.5, 2.0, 0.1, 10.0)
 """Multiples of the context's flow that :func:`flow_complaint` compares with it."""
@@ -93,8 +94,12 @@ class SADM(nn.Module):
             PredictorError: as :meth:`predict`.
         """
         labels, past_flow = self.inputs(context)
+        full = (labels.shape[-2], labels.shape[-1])
+        size = self.options.dynamics_size or full
+        past = resized_labels(labels, size), resized_flow(past_flow, size)
         with torch.no_grad():
-            log, flow = self._forecast(labels, past_flow, context.label_space, horizon, generators)
+            log, flow = self._forecast(*past, context.label_space, horizon, generators)
+        log, flow = resized_log(log, full), resized_flow(flow, full)
         inpaints = self.options.emit == "inpainted" or self.options.rollout == "iterative"
         inpainter = self.inpainter if self.completes and inpaints else None
         frame = context.frames[:, -1]

@@ -28,7 +28,7 @@ def roots(tmp_path) -> list[str]:
     for name in ("Archery/v_Archery_g21_c01", "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c05"):
         write_video(root / "ucf101" / "UCF-101" / f"{name}.avi", known_frames(40, 32, 48))
     for name in walking(["S9"])[:1]:
-        human36m_images(root / "human36m", name, range(1, 92, 5), SIZE)
+        human36m_images(root / "human36m", name, range(1, 122, 5), SIZE)
     kitti_drive(root / "kitti-raw", "0060", range(10), SIZE)
     kitti_scenes(root / "kitti-flow", "testing", [0], SIZE)
     cityscapes_snippet(root / "cityscapes", "val", "lindau_000000", 0, SIZE)

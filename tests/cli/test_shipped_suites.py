@@ -37,7 +37,7 @@ def roots(tmp_path) -> list[str]:
         name = f"Archery/v_Archery_g{group:02d}_c01"
         write_video(root / "ucf101" / "UCF-101" / f"{name}.avi", known_frames(40, 32, 48))
     for subject in ("S1", "S5", "S9"):
-        human36m_images(root / "human36m", walking([subject])[0], range(1, 92, 5), SIZE)
+        human36m_images(root / "human36m", walking([subject])[0], range(1, 122, 5), SIZE)
     for date, drive in (("2011_09_26", "0001"), ("2011_09_26", "0018"), ("2011_09_26", "0060")):
         kitti_drive(root / "kitti-raw", drive, range(10), SIZE, date)
     kitti_scenes(root / "kitti-flow", "training", [0, 1], SIZE)

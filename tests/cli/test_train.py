@@ -69,6 +69,17 @@ def test_it_ends_with_the_command_that_uses_the_weights(vpbench, args, tmp_path)
 
 
 @pytest.mark.slow
+def test_flags_decide_the_size_and_the_clips_of_an_epoch(vpbench, args, tmp_path):
+    flags = ["--size", "8x12", "--epoch-clips", "8"]
+    outcome = vpbench("train", *args, "-m", "learner", *SHORT, *flags, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert "11 sequences of train, 8 clips per epoch;" in outcome.out
+    (record,) = tmp_path.glob("out/training/toy/learner/*/training.json")
+    (stage,) = json.loads(record.read_text())["stages"]
+    assert (stage["size"], stage["epoch_clips"]) == ([8, 12], 8)
+
+
+@pytest.mark.slow
 def test_a_model_trained_on_the_scored_clips_is_not_ranked(vpbench, args, trained, tmp_path):
     protocol = Path(args[3])
     text = protocol.read_text().replace("[dataset.options]", 'split = "train"\n[dataset.options]')

@@ -183,6 +183,12 @@ class TestRead:
 
 
 class TestProtocol:
+    def test_figure_8_predicts_twice_as_many_frames_and_is_otherwise_the_same(self, plugins, protocol) -> None:
+        longer = Protocol.read(plugins.load("protocol", "human36m-4to8"))
+        prose = {"name": longer.name, "summary": longer.summary, "source": longer.source, "notes": longer.notes}
+        sampling = protocol.sampling.model_copy(update={"horizon": 8})
+        assert longer == protocol.model_copy(update={**prose, "sampling": sampling})
+
     def test_its_choices(self, plugins, protocol: Protocol) -> None:
         assert plugins.load("dataset", protocol.dataset.name) is Human36M
         assert Human36M.Options(**protocol.dataset.options) == Human36M.Options()

@@ -36,6 +36,7 @@ class TestParameters:
             (VARIANT | {"context": 10}, 23_281_668),
             (VARIANT | {"global_information": False}, 17_990_628),
             (VARIANT | {"mask": None}, 21_309_156),
+            ({"motion_halves": 1}, 23_131_188 - 7 * 96 * 96 * 27),
             (VARIANT | {"hidden": 16}, 12_059_508),
             (VARIANT | {"hidden": 64}, 56_425_764),
             (PRESETS["tiny"], 830_228),
@@ -222,6 +223,13 @@ def test_motion_cell_is_equation_1_gate_by_gate():
     h = torch.sigmoid(o) * torch.tanh(functional.conv3d(cm, cell.merge.weight, cell.merge.bias))
     for value, expected in zip(cell(x, state), (h, c, m), strict=True):
         torch.testing.assert_close(value, expected)
+
+
+def test_motion_cell_may_read_the_last_features_only():
+    cell, state = randomised(MotionCell(3, 2)), MotionState(grid(2, 2), grid(2, 3), grid(2, 4))
+    both = grid(6, 1)
+    for value, expected in zip(cell(both, state), cell(both[:, 3:], state), strict=True):
+        assert torch.equal(value, expected)
 
 
 def refine_cell(mask, seed=0):

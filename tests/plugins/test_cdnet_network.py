@@ -31,6 +31,7 @@ FORMS = {
     "without mask": {"mask": None},
     "sigmoid mask": {"mask": "sigmoid"},
     "valid windows": {"window": "valid"},
+    "motion of a half": {"motion_halves": 1},
     "residual": {"residual": True},
     "iterations 2": {"iterations": 2},
 }
@@ -273,7 +274,7 @@ class TestOptions:
             "sampling_start": 0.9,
             "sampling_decay": 0.9,
             "sampling_epochs": 5,
-            "recipe": asdict(Recipe(epochs=100, batch_size=8, learning_rate=5e-4, clip=1.0)),
+            "recipe": asdict(Recipe(epochs=100, epoch_clips=6400, batch_size=8, learning_rate=5e-4, clip=1.0)),
         }
 
     @pytest.mark.parametrize("preset", [name for name, values in PRESETS.items() if "weights" not in values])

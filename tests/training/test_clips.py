@@ -52,6 +52,14 @@ def test_a_stage_may_train_on_clips_of_another_length():
         TrainingClips.of(protocol(), sequences, 0, 2)
 
 
+@pytest.mark.parametrize("per_epoch", [2, 8])
+def test_a_stage_may_have_an_epoch_of_its_own(per_epoch):
+    sequences = dataset(count=4, length=5).sequences("train")
+    window = TrainingClips.of(protocol("clips = 3"), sequences, 0, per_epoch=per_epoch)
+    assert window.per_epoch == len(window.draw(1, 0)) == per_epoch
+    assert window.hash == TrainingClips.of(protocol(), sequences, 0).hash, "the same windows"
+
+
 @given(
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
     first=st.integers(0, 1000),

@@ -17,7 +17,7 @@ MODALITIES = frozenset({"frames", "semantics", "flow"})
 
 
 def loader(*, rank=0, stage=1, seed=0, training=None, **options):
-    shape = {"batch_size": 2, "accumulate": 1, "world": 1, "workers": 0, "crop": None}
+    shape = {"batch_size": 2, "accumulate": 1, "world": 1, "workers": 0, "crop": None, "size": None}
     shape |= {name: options.pop(name) for name in shape if name in options}
     dataset = toys.Toy(None, options=toys.Options(sequences=11, **options))
     source = ClipSource(dataset, "toy", (), MODALITIES, frozenset(), {})
@@ -134,6 +134,26 @@ def test_a_crop_that_does_not_fit_is_an_error():
         vpbench.Recipe(crop=[8])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_clips_are_resized_in_training_and_their_flow_is_scaled(workers):
+    resized = zip(served(loader()), served(loader(size=(8, 6), workers=workers)), strict=True)
+    for whole, half in resized:
+        assert half.context.frames.shape == (2, 2, 3, 8, 6)
+        averages = torch.nn.functional.avg_pool2d(whole.future.frames.flatten(0, 1), (2, 4)).unflatten(0, (2, 3))
+        assert torch.allclose(half.future.frames, averages, atol=0.6 / 255)
+        assert torch.equal(half.future.semantics, whole.future.semantics[..., ::2, ::4])
+        means = [clips.future.flow.mean(dim=(-2, -1)) for clips in (whole, half)]
+        assert torch.allclose(means[1], means[0] * torch.tensor([1 / 4, 1 / 2]), atol=0.05)
+
+
+def test_clips_are_cropped_after_they_were_resized():
+    assert next(iter(loader(size=(8, 12), crop=(4, 12)))).context.frames.shape == (2, 2, 3, 4, 12)
+    with pytest.raises(vpbench.DataError, match="a crop of 16x12 is larger than frames of 8x12"):
+        next(iter(loader(size=(8, 12), crop=(16, 12))))
+    with pytest.raises(ValueError, match="size must be a height and a width of 1 or more, not"):
+        vpbench.Recipe(size=[8, 0])
+
+
 def test_an_epoch_holds_whole_optimiser_steps_only():
     assert len(loader(batch_size=2, accumulate=2)) == 4  # 11 clips: 2 steps of 2 batches of 2
     assert len(loader(batch_size=2, accumulate=5)) == 5
@@ -157,6 +177,7 @@ def test_clips_of_different_sizes_cannot_be_in_one_batch(monkeypatch):
     with pytest.raises(vpbench.DataError, match="clips of 12x24 and of 16x24 cannot be in one batch: give"):
         served(loader())
     assert len(served(loader(batch_size=1))) == 11
+    assert len(served(loader(size=(8, 12)))) == 5
 
 
 def test_pixels_are_the_protocols():

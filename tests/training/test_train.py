@@ -260,7 +260,8 @@ def test_the_file_says_what_it_is(train, plugins, protocol):
     assert len(about["clips"]["sequences"]) == 12 and about["clips"]["per_epoch"] == 24
     (stage,) = about["stages"]
     recipe = {"epochs": 2, "steps": 12, "batch_size": 4, "learning_rate": 0.02, "precision": "32"}
-    assert stage["recipe"] == {**recipe, "accumulate": 1, "clip": None, "clip_frames": None, "crop": None}
+    unset = dict.fromkeys(("clip", "clip_frames", "crop", "epoch_clips", "size"))
+    assert stage["recipe"] == {**recipe, "accumulate": 1, **unset}
     assert set(stage["kept"]["scores"]) == {"mse", "ssim"}
     assert about["started_from"] is None
     continued = train(recipe={"epochs": 1}, options={"learner": {"weights": str(weights)}})
@@ -482,11 +483,11 @@ def test_weights_that_are_not_finite_are_never_saved(train, tmp_path, monkeypatc
     assert torch.load(checkpoint, weights_only=False)["callbacks"]["Saver"]["loader"]["served"] == 3
 
 
-def test_a_recipe_decides_the_frames_of_a_clip(plugins, protocol, tmp_path):
-    for recipe, horizon in (({}, 3), ({"clip_frames": 9}, 7)):
+def test_a_recipe_decides_the_frames_of_a_clip_and_the_clips_of_an_epoch(plugins, protocol, tmp_path):
+    for recipe, horizon, per_epoch in (({}, 3, 24), ({"clip_frames": 9, "epoch_clips": 50}, 7, 50)):
         settings = TrainSettings(out=tmp_path, device="cpu", recipe=recipe)
         plan = make_training_plan(open_protocol(plugins, str(protocol)), "learner", plugins, settings)
-        assert [clips.horizon for clips in plan.clips] == [horizon]
+        assert [(clips.horizon, clips.per_epoch) for clips in plan.clips] == [(horizon, per_epoch)]
         assert plan.validation.protocol.sampling.horizon == 3, "validation uses the protocol's"
 
 

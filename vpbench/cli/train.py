@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,14 @@ from vpbench.cli.trouble import message
 from vpbench.errors import PredictorError, UsageError, VpbenchError
 from vpbench.names import Selector
 from vpbench.output import say
+from vpbench.plugin.training import Recipe
 
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Plugins
     from vpbench.protocol.suite import Job
     from vpbench.training.plan import TrainingPlan, TrainSettings
 
-_RECIPE = ("epochs", "steps", "batch_size", "learning_rate", "precision", "accumulate", "clip", "crop", "clip_frames")
+_RECIPE = tuple(field.name for field in fields(Recipe))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -49,8 +51,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 @click.option("--precision", type=click.Choice(["32", "bf16-mixed"]), help="Precision of the arithmetic.")
 @click.option("--accumulate", type=click.IntRange(min=1), help="Batches per optimizer step.")
 @click.option("--clip", type=click.FloatRange(min=0, min_open=True), help="Largest norm of the gradient.")
+@click.option("--size", callback=parse_size, metavar="HxW", help="Resize training clips; validation is not resized.")
 @click.option("--crop", callback=parse_size, metavar="HxW", help="Train on windows of this size, drawn per clip.")
 @click.option("--clip-frames", type=click.IntRange(min=2), help="Frames of each training clip, with its context.")
+@click.option("--epoch-clips", type=click.IntRange(min=1), help="Clips of an epoch (default: the preset's).")
 @click.option("--compile", is_flag=True, help="Use torch.compile.")
 @click.option("--keep", default="", metavar="METRIC|last", help="Keep the best weights by METRIC, or the last.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Validation metric (default: the protocol's).")

@@ -49,7 +49,7 @@ class Recipe:
     """How a stage trains. A preset carries the paper's values; users override single fields."""
 
     epochs: int | None = None
-    """Passes over the protocol's training clips; None if ``steps`` limits the stage."""
+    """Epochs, each of ``epoch_clips`` clips; None if ``steps`` limits the stage."""
     steps: int | None = None
     """Optimizer steps: every ``accumulate`` batches count as one. The stage ends at the limit that it reaches first.
     While a stage is fitted, this is the number of steps that it will take."""
@@ -66,6 +66,11 @@ class Recipe:
     """Height and width of the window of each clip that is trained on, at a place drawn per clip; None: whole frames."""
     clip_frames: int | None = None
     """Frames of each clip that is trained on: the protocol's context, then the future. None: the protocol's horizon."""
+    epoch_clips: int | None = None
+    """Clips of an epoch, so that epochs and schedules that count them mean the same on every dataset. None: the
+    protocol's number, or as many clips as the training sequences hold side by side."""
+    size: tuple[int, int] | None = None
+    """Height and width to which clips are resized before they are cropped and trained on; None: the protocol's size."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range; a list that TOML or JSON holds becomes a tuple.
@@ -73,11 +78,13 @@ class Recipe:
         Raises:
             ValueError: names the field and what it must be.
         """
-        if isinstance(self.crop, list):
-            object.__setattr__(self, "crop", tuple(self.crop))
-        if self.crop is not None and not (len(self.crop) == 2 and all(type(n) is int and n >= 1 for n in self.crop)):
-            raise ValueError(f"crop must be a height and a width of 1 or more, not {self.crop!r}")
-        for name in ("epochs", "steps", "batch_size", "accumulate", "clip_frames"):
+        for name in ("crop", "size"):
+            sides = getattr(self, name)
+            if isinstance(sides, list):
+                object.__setattr__(self, name, tuple(sides))
+            if sides is not None and not (len(sides) == 2 and all(type(n) is int and n >= 1 for n in sides)):
+                raise ValueError(f"{name} must be a height and a width of 1 or more, not {sides!r}")
+        for name in ("epochs", "steps", "batch_size", "accumulate", "clip_frames", "epoch_clips"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")

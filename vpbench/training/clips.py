@@ -34,7 +34,12 @@ class TrainingClips:
 
     @classmethod
     def of(
-        cls, protocol: Protocol, sequences: Sequence[SequenceInfo], seed: int, frames: int | None = None
+        cls,
+        protocol: Protocol,
+        sequences: Sequence[SequenceInfo],
+        seed: int,
+        frames: int | None = None,
+        per_epoch: int | None = None,
     ) -> TrainingClips:
         """Find the windows of the protocol's context, horizon and frame step.
 
@@ -43,6 +48,7 @@ class TrainingClips:
             sequences: of that split.
             seed: of the draws.
             frames: frames of a window, if its future differs from the protocol's horizon.
+            per_epoch: clips of an epoch; by default the protocol's number.
 
         Raises:
             UsageError: a window has no future. DataError: no sequence is long enough.
@@ -65,7 +71,7 @@ class TrainingClips:
             )
         counts = [1 + (starts[-1] - starts[0]) // (span + 1) for _, starts in usable]
         slots = np.repeat(np.arange(len(usable)), counts)
-        per_epoch = protocol.training.clips or len(slots)
+        per_epoch = per_epoch or protocol.training.clips or len(slots)
         return cls(
             tuple(s for s, _ in usable),
             tuple(starts for _, starts in usable),

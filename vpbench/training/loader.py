@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,11 +17,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vpbench.clips.batch import as_batched, stack_arrays
-from vpbench.clips.source import ClipArrays, ClipSource, GroupReader, as_read
+from vpbench.clips.source import Arrays, ClipArrays, ClipSource, GroupReader, as_read
 from vpbench.errors import DataError, UsageError, VpbenchError
 from vpbench.plugin.clip import Context, Future, Text, with_arrays
+from vpbench.plugin.modality import ModalitySpec
 from vpbench.plugin.training import TrainingBatch
+from vpbench.protocol.protocol import Resize
 from vpbench.protocol.sampling import ClipRef
+from vpbench.protocol.transforms import transform
 from vpbench.training.clips import TrainingClips
 
 
@@ -47,11 +51,12 @@ class TrainingLoader:
         world: int,
         workers: int,
         stage: int,
+        size: tuple[int, int] | None = None,
         crop: tuple[int, int] | None = None,
     ) -> None:
         self._source, self._clips = source, clips
         self._batch, self._world, self._workers, self._stage = batch_size, world, workers, stage
-        self._rank, self._device, self._crop = 0, torch.device("cpu"), crop
+        self._rank, self._device, self._size, self._crop = 0, torch.device("cpu"), size, crop
         self._length = clips.per_epoch // (self._batch * accumulate) * accumulate
         self.served = 0
         """Batches, over all epochs."""
@@ -60,8 +65,7 @@ class TrainingLoader:
         if not self._length:
             raise UsageError(
                 f"an epoch of {clips.per_epoch} clips does not hold one step of {batch_size} clips x {accumulate} "
-                f"batches: use smaller or fewer accumulated batches, or raise `clips` in the protocol's "
-                f"[training] table"
+                f"batches: use smaller or fewer accumulated batches, or an epoch of more clips"
             )
 
     def place(self, rank: int, device: torch.device) -> None:
@@ -87,7 +91,7 @@ class TrainingLoader:
         cuda = self._device.type == "cuda"
         reads = iter(
             DataLoader(
-                GroupReader(self._source.read, groups, _stacked),
+                GroupReader(self._source.read, groups, partial(_stacked, specs=self._source.specs, size=self._size)),
                 batch_size=None,
                 num_workers=self._workers,
                 collate_fn=as_read,
@@ -156,14 +160,19 @@ def _split(entries: Tensor | Text, place: int) -> tuple[Any, Any]:
     return tuple(clip[:place] for clip in entries), tuple(clip[place:] for clip in entries)
 
 
-def _stacked(clips: Sequence[ClipArrays]) -> dict[str, Any]:
-    """Stack the arrays of whole windows by modality, as stored."""
-    windows = [clip.context for clip in clips]
+def _stacked(
+    clips: Sequence[ClipArrays], specs: Mapping[str, ModalitySpec], size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Stack the arrays of whole windows by modality, as stored, resized if there is a size."""
+    windows: list[Arrays] = [clip.context for clip in clips]
+    if size:
+        resize = [Resize(op="resize", size=size, filter="cv2-area")]
+        windows = [{m: transform(array, resize, specs[m]) for m, array in window.items()} for window in windows]
     sizes = {window["frames"].shape[1:3] for window in windows}
     if len(sizes) > 1:
         (h, w), (other_h, other_w) = sorted(sizes)[:2]
         raise DataError(
             f"clips of {h}x{w} and of {other_h}x{other_w} cannot be in one batch: give the protocol a resize or a "
-            f"crop, or train with one clip per batch"
+            f"crop, choose a size to train at, or train with one clip per batch"
         )
     return {modality: stack_arrays([window[modality] for window in windows]) for modality in windows[0]}

@@ -150,7 +150,7 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         stages = list(trainer(chosen.value, protocol))
     info = chosen.info
     recipes = [_recipe(stage, number, settings.recipe, resources.world) for number, stage in enumerate(stages, 1)]
-    clips = [TrainingClips.of(protocol, train, settings.seed, recipe.clip_frames) for recipe in recipes]
+    clips = [TrainingClips.of(protocol, train, settings.seed, r.clip_frames, r.epoch_clips) for r in recipes]
     record = TrainingRecord(
         protocol=protocol.hash,
         training=protocol.training.model_dump(mode="json"),

@@ -50,6 +50,7 @@ def run_stage(
         world=plan.resources.world,
         workers=plan.settings.workers,
         stage=number,
+        size=recipe.size,
         crop=recipe.crop,
     )
     steps_per_epoch = len(loader) // recipe.accumulate

@@ -67,6 +67,8 @@ def train(
     clip: Annotated[float, Field(gt=0)] | None = None,
     crop: tuple[Positive, Positive] | None = None,
     clip_frames: Positive | None = None,
+    epoch_clips: Positive | None = None,
+    size: tuple[Positive, Positive] | None = None,
     compile: bool = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     devices: Positive | None = None,
@@ -90,7 +92,7 @@ def train(
         annotate: names of annotators by modality.
         metrics: metrics of the validation; by default the protocol's.
         keep: the metric that chooses the weights, or ``"last"``; by default the first metric.
-        epochs: epochs of each stage; by default those of the recipe, like every argument up to ``clip_frames``.
+        epochs: epochs of each stage; by default those of the recipe, like every argument up to ``size``.
         steps: optimizer steps of each stage, instead of epochs.
         batch_size: clips per batch, divided among all processes.
         learning_rate: learning rate.
@@ -99,6 +101,8 @@ def train(
         clip: largest norm of the gradient.
         crop: height and width of the window of each clip to train on.
         clip_frames: frames of each clip to train on, the context included.
+        epoch_clips: clips of an epoch.
+        size: height and width to which clips are resized for training, before the crop.
         compile: whether torch compiles the training step.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: processes per node; by default the launcher's, else one per GPU.
@@ -132,6 +136,8 @@ def train(
         "clip": clip,
         "crop": crop,
         "clip_frames": clip_frames,
+        "epoch_clips": epoch_clips,
+        "size": size,
     }
     settings = TrainSettings(
         out=Path(out),
