@@ -227,8 +227,8 @@ def test_motion_cell_is_equation_1_gate_by_gate():
 
 def test_motion_cell_may_read_the_last_features_only():
     cell, state = randomised(MotionCell(3, 2)), MotionState(grid(2, 2), grid(2, 3), grid(2, 4))
-    both = grid(6, 1)
-    for value, expected in zip(cell(both, state), cell(both[:, 3:], state), strict=True):
+    features = grid(6, 1)
+    for value, expected in zip(cell(features, state), cell(features[:, 3:], state), strict=True):
         assert torch.equal(value, expected)
 
 
