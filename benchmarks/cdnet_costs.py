@@ -79,7 +79,7 @@ class Costs:
     predict: int
     train: int
     state: int
-    kept: int
+    graph: int
     peak: int
 
 
@@ -96,11 +96,11 @@ def count(row: Row, batch_size: int) -> Costs:
     clips = batch.context.frames.nbytes + batch.future.frames.nbytes
     with Operations() as trained, Allocations() as memory:
         loss = stage.training_step(batch, 0)
-        kept = memory.bytes
+        graph = memory.bytes
         loss.backward()
     parameters = sum(parameter.numel() for parameter in stage.parameters())
     train = trained.count // batch_size
-    return Costs(parameters, predicted.count, train, state(stage), clips + kept, clips + memory.peak)
+    return Costs(parameters, predicted.count, train, state(stage), clips + graph, clips + memory.peak)
 
 
 def main() -> None:
@@ -119,10 +119,10 @@ def main() -> None:
         with patch.object(torch, "autocast", lambda *args, **kwargs: nullcontext()):
             costs = count(row, args.batch_size)
         frames, clips = f"{row.size[0]}x{row.size[1]}", f"{row.context} to {row.horizon}"
-        fixed, kept, peak = (number / GIB for number in (costs.state, costs.kept, costs.peak))
+        fixed, graph, peak = (number / GIB for number in (costs.state, costs.graph, costs.peak))
         print(
             f"{row.preset:17s}  {frames:7s}  {clips:8s} {'on' if row.recompute else 'off':9s} {costs.parameters:11,d} "
-            f"{costs.predict / 1e9:8.1f}  {costs.train / 1e9:8.1f}  {fixed:5.2f}  {kept:5.2f}  {peak:5.2f}  "
+            f"{costs.predict / 1e9:8.1f}  {costs.train / 1e9:8.1f}  {fixed:5.2f}  {graph:5.2f}  {peak:5.2f}  "
             f"{fixed + peak:12.2f}",
             flush=True,
         )
