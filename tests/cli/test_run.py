@@ -10,6 +10,7 @@ import pytest
 
 import vpbench as api
 from vpbench.evaluation import keepers as save
+from vpbench.results.result import find_results
 
 MSE = ["--metric", "mse"]
 
@@ -107,7 +108,8 @@ def test_a_failing_predictor_fails_alone(vpbench, toy, tmp_path):
     ], strict=True):  # fmt: skip
         assert repr(name) in line
         assert words in line
-        assert not (only(tmp_path / "r", name) / "summary.json").exists()
+    folders = {path.parent.name for path in find_results(tmp_path / "r")}
+    assert folders == {"last", "noisy"}, "a result without a unit is not left"
 
 
 @pytest.mark.slow

@@ -271,6 +271,10 @@ def test_an_entry_that_is_trained_gets_the_weights_of_its_own_training(vpbench, 
         (single,) = vpbench(*by_hand, *flags).json["results"]
         assert Path(single["path"]).name == Path(result["path"]).name
         assert single["summary"] == result["summary"]
+    # A preset whose weights the training started from is left out.
+    shipped = suite('name = "convlstm:scenes"\ntrain = { steps = 2, batch_size = 2 }', protocols='"toy.toml"')
+    assert vpbench("train", *shipped[1:4], *train[4:]).code == 0
+    assert vpbench(*shipped, "--json").json["results"][0]["complete"]
     # Spoiled folders next to them do no harm.
     for name, text in (("empty", ""), ("list", "[]")):
         folder = Path(files[0]).parents[1] / name

@@ -97,6 +97,27 @@ def test_publishing_the_same_again_changes_nothing(store):
     assert files(store.folder) == ["run.json", "units/000000.jsonl"]
 
 
+def test_a_result_without_a_unit_or_an_attempt_is_removed(store):
+    neighbour = store.folder.parent / "other"
+    neighbour.mkdir()
+    store.remove_if_empty()
+    assert not store.folder.exists() and neighbour.exists()
+    attempt = begin(store := Store.create(store.folder, store.run))
+    attempt.write()
+    store.remove_if_empty()
+    assert (store.folder / "run.json").exists()
+
+
+def test_a_process_publishes_though_another_removed_the_empty_result(store):
+    attempt = begin(store)
+    run = (store.folder / "run.json").read_bytes()
+    store.remove_if_empty()
+    store.publish(0, make_rows(), attempt, "")
+    assert (store.folder / "run.json").read_bytes() == run
+    store.remove_if_empty()
+    assert store.published() == [0]
+
+
 def test_a_unit_that_differs_is_an_error_that_names_both(store):
     store.publish(0, make_rows(), begin(store), "stamp")
     before = store.unit_path(0).read_bytes()

@@ -132,11 +132,13 @@ class Cell:
             self.store.publish(number, self.rows, self.attempt, stamp)
 
     def close(self) -> None:
-        """Record the times, if this process did anything for the result."""
+        """Record the times, if this process did anything for the result; otherwise leave no empty result."""
         if self.worked:
             times = {phase: round(seconds, 3) for phase, seconds in sorted(self.seconds.items())}
             times["wall"] = round(time.perf_counter() - self.started, 3)
             self.attempt.write(seconds=times, predicted_frames=self.predicted_frames, peak_memory_bytes=peak_memory())
+        elif hasattr(self, "store"):
+            self.store.remove_if_empty()
 
 
 def plan_cell(run: Run, predictor: Component) -> Cell:

@@ -127,7 +127,15 @@ def _choose(job: Job, protocol: Protocol, plugins: Plugins, settings: Settings, 
         if weights is None:
             raise DataError(f"{job.label!r} is not trained yet: train this suite first, with the same results folder")
         options = {**options, name: {**options[name], "weights": str(weights)}}
+        text = _without_shipped(text, plugins)
     return choose_predictor(plugins, with_shipped_weights(plugins, text, options, protocol.name), options, protocol)
+
+
+def _without_shipped(text: str, plugins: Plugins) -> str:
+    """Return a predictor without its preset if that names weights, which were the start of a training."""
+    selector = Selector.parse(text)
+    presets = members_of(plugins.load("predictor", selector.name), f"predictor {selector.name!r}").presets
+    return selector.name if "weights" in presets.get(selector.argument, {}) else text
 
 
 def job_options(job: Job, plugins: Plugins, options: Options) -> tuple[str, Options]:

@@ -93,6 +93,8 @@ class Store:
         ordered = sorted(rows, key=lambda r: (r["clip"], r.get("sample", 0), r["step"], r["metric"]))
         text = "".join(canonical(row) + "\n" for row in ordered)
         path = self.unit_path(number)
+        if not os.path.lexists(self.folder / "run.json"):  # a process that failed took it for empty
+            Store.create(self.folder, self.run)
         attempt.claim(number, hashlib.sha256(text.encode()).hexdigest(), stamp)
         if write_exclusive(path, text):
             return
@@ -106,6 +108,15 @@ class Store:
                 f"{path} was published with other rows than this process computed, see {copy} (they differ from line "
                 f"{first}); one identity must give one result: find out which machine is wrong and remove its unit"
             )
+
+    def remove_if_empty(self) -> None:
+        """Remove a result that has neither a unit nor an attempt, and the folders that are empty then."""
+        parts = self.folder / "attempts", self.folder / "units"
+        with suppress(OSError):  # a folder is gone, or holds other results
+            if not any(file for folder in parts for file in folder.iterdir()):
+                (self.folder / "run.json").unlink()  # first: a process that misses it makes the folders again
+                for folder in (*parts, self.folder, *self.folder.parents[:2]):
+                    folder.rmdir()
 
     def set_aside(self, number: int) -> None:
         """Move a unit, and the summary, out of the way: they are of other data.
