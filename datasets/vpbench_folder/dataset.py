@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, did_you_mean
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
 from vpbench.toolkit.folders import check_regular, walk_folders
@@ -51,31 +53,45 @@ class _Pictures:
 
 
 class Folder:
-    """Videos and folders of pictures, as sequences of the one split ``test``; frame numbers count from 0.
+    """Read videos and folders of pictures as sequences; frame numbers count from 0.
 
+    All sequences are of the split ``test``, unless options name some for ``train`` and ``val``.
     A sequence is named by its path below the root, a video's with its suffix; a root that is itself a video, or holds
     pictures itself, gives one by its own name. Hidden files and folders are passed over, as are symbolic links to
     folders and to files out of the root.
     """
 
-    info: ClassVar[DatasetInfo] = INFO
+    class Options(BaseModel):
+        """Options of the dataset, fixed by a protocol: names of sequences, where ``*`` stands for any text."""
 
-    def __init__(self, root: Path) -> None:
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+        train: tuple[str, ...] = Field(default=(), description="Sequences to train on.")
+        val: tuple[str, ...] = Field(default=(), description="Sequences to validate a training on.")
+        test: tuple[str, ...] = Field(default=("*",), description="Sequences to score, except those of train and val.")
+
+    info: DatasetInfo = INFO
+
+    def __init__(self, root: Path, options: Folder.Options | None = None) -> None:
         self._root = Path(root).resolve()
+        patterns = (options or self.Options()).model_dump()
+        self._patterns: dict[str, tuple[str, ...]] = {name: patterns[name] for name in patterns if patterns[name]}
+        self.info = replace(INFO, splits=tuple(self._patterns))
         self._reader: VideoReader | None = None
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
-        """Return all sequences, sorted by name.
+        """Return the sequences of a split, sorted by name.
 
         A video that does not open has a ``problem``; so does a folder whose pictures are of several series, or whose
         first picture cannot be read.
 
         Raises:
-            DataError: an unknown split, nothing found, or two sequences of one name.
+            DataError: an unknown split, nothing found, two sequences of one name, a pattern that matches none, or a
+                sequence of two splits.
         """
         if split not in self.info.splits:
-            raise DataError(f"the dataset folder has no split {split!r}, only 'test'")
-        return [self._describe(name) for name in sorted(self._sources)]
+            raise DataError(f"the dataset folder has no split {split!r} here, only {', '.join(self.info.splits)}")
+        return [self._describe(name) for name in sorted(self._sources) if self._splits.get(name) == split]
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         """Read frames as uint8 RGB [N,H,W,3].
@@ -98,6 +114,24 @@ class Folder:
         if frames[-1] >= len(source.names):
             raise DataError(f"{sequence}: frame {frames[-1]} was asked for, but it has {len(source.names)} pictures")
         return stack([read_image(source.folder / source.names[number]) for number in frames], sequence)
+
+    @cached_property
+    def _splits(self) -> dict[str, str]:
+        """The split of each sequence that a pattern matches."""
+        splits: dict[str, str] = {}
+        for split, patterns in self._patterns.items():
+            for pattern in patterns:
+                names = [name for name in self._sources if fnmatchcase(name, pattern)]
+                if not names:
+                    raise DataError(
+                        f"{self._root}: {split} = {pattern!r} matches no sequence{did_you_mean(pattern, self._sources)}"
+                    )
+                for name in names:
+                    if splits.setdefault(name, split) != split and split != "test":
+                        raise DataError(
+                            f"{self._root}: {name} is in {splits[name]} and in {split}: name it in one of them"
+                        )
+        return splits
 
     @cached_property
     def _sources(self) -> dict[str, Path | _Pictures]:

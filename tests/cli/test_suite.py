@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import folders
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from vpbench.evaluation.suite import job_annotators
+from vpbench.plugin.predictor import PredictorInfo
+from vpbench.protocol.suite import Suite
 from vpbench.results.result import find_results
+from vpbench.select.data import open_protocol
+from vpbench_folder.dataset import Folder
 
 MSE = ["--metric", "mse"]
 
@@ -219,6 +225,18 @@ def test_an_entrys_annotators_hold_for_it_whatever_the_dataset_has(vpbench, suit
     assert [set(annotators["toy", name]) for name in ("needs-flow", "looks")] == [{"flow"}, set()]
     named = identities(vpbench(*args, "--annotate", "flow=dis", "-p", Path(args[1]).parent / "bare.toml", "--json"))
     assert all('"name":"dis"' in named["bare", name]["flow"] for name in ("needs-flow", "looks"))
+
+
+def test_a_folder_of_maps_starts_from_the_suites_file(tmp_path):
+    entries = 'name = "flow-extrapolation"', 'name = "flow-extrapolation"\nannotate = { flow = "saved:/abs" }'
+    text = 'schema = 1\nname = "table"\nprotocols = ["folder-4to10"]\nannotate = { flow = "saved:maps" }\n'
+    (tmp_path / "table.toml").write_text(text + "".join(f"\n[[predictors]]\n{entry}\n" for entry in entries))
+    plugins = folders.plugins()
+    protocol = open_protocol(plugins, "folder-4to10")
+    dataset, info = Folder(tmp_path), PredictorInfo(requires=("frames", "flow"))
+    jobs = Suite.read(tmp_path / "table.toml").jobs()
+    texts = [job_annotators(job, info, protocol, dataset, plugins)["flow"] for job in jobs]
+    assert texts == [f"saved:{tmp_path / 'maps'}", "saved:/abs"]
 
 
 # --- learned predictors ---

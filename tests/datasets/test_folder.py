@@ -29,6 +29,39 @@ def lengths(root: Path) -> dict[str, int]:
     return {s.name: len(s.frames) for s in Folder(root).sequences("test")}
 
 
+class TestSplits:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        for name in ("a", "b", "trips/c", "trips/d"):
+            write_pictures(tmp_path / name, 2)
+        return tmp_path
+
+    def names(self, root: Path, **patterns: tuple[str, ...]) -> dict[str, list[str]]:
+        folder = Folder(root, Folder.Options(**patterns))
+        return {split: [s.name for s in folder.sequences(split)] for split in folder.info.splits}
+
+    def test_everything_is_scored_by_default(self, root: Path) -> None:
+        assert self.names(root) == {"test": ["a", "b", "trips/c", "trips/d"]}
+
+    def test_what_is_not_trained_or_validated_on_is_scored(self, root: Path) -> None:
+        assert self.names(root, train=("trips/*",), val=("a",)) == {
+            "train": ["trips/c", "trips/d"],
+            "val": ["a"],
+            "test": ["b"],
+        }
+
+    def test_sequences_that_no_pattern_names_are_left_out(self, root: Path) -> None:
+        assert self.names(root, train=("a",), test=("trips/*",)) == {"train": ["a"], "test": ["trips/c", "trips/d"]}
+
+    def test_a_sequence_of_two_splits(self, root: Path) -> None:
+        with pytest.raises(DataError, match="trips/c is in train and in val: name it in one of them"):
+            self.names(root, train=("trips/*",), val=("trips/c",))
+
+    def test_a_pattern_that_matches_nothing(self, root: Path) -> None:
+        with pytest.raises(DataError, match="train = 'trips/e' matches no sequence; did you mean 'trips/"):
+            self.names(root, train=("trips/e",))
+
+
 class TestSequences:
     def test_one_video_file(self, tmp_path: Path) -> None:
         assert lengths(write_video(tmp_path / "walk.mkv", known_frames(5))) == {"walk.mkv": 5}

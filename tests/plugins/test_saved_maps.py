@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vpbench.errors import DataError, UsageError
-from vpbench.select.component import choose_annotators
+from vpbench.select.component import choose_annotators, choose_predictor
 from vpbench.toolkit.flow import dis_flow
 from vpbench_annotators.saved import Saved
 
@@ -194,6 +194,18 @@ def test_it_is_chosen_by_its_folder_and_its_contents_are_its_identity(tmp_path):
         described(tmp_path / "one", "semantics")
     with pytest.raises(UsageError, match="space"):
         described(tmp_path / "one", space="cityscapes")
+
+
+def test_the_predictor_and_the_annotator_of_this_name_do_not_share_options(tmp_path):
+    write_labels(tmp_path / "maps/s/1.png", np.zeros(SIZE, np.uint8))
+    np.save(tmp_path / "s@0.npy", np.zeros((1, *SIZE, 3), np.uint8))
+    line = "predictor 'saved' has no option 'space', the annotator 'saved' has it: use them in separate runs"
+    with pytest.raises(UsageError, match=line):
+        choose_predictor(folders.plugins(), f"saved:{tmp_path}", {"saved": {"space": "voc21"}})
+    maps = {"semantics": f"saved:{tmp_path / 'maps'}"}
+    with pytest.raises(UsageError, match=r"annotator 'saved': saved:.*maps and the option dir = x name it twice"):
+        choose_annotators(folders.plugins(), maps, {"saved": {"dir": "x"}})
+    assert choose_predictor(folders.plugins(), "saved", {"saved": {"dir": str(tmp_path)}}).name == "saved"
 
 
 @pytest.mark.parametrize(("x", "y"), [(4, 0), (0, -3), (1, 1)])

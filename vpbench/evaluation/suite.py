@@ -78,7 +78,7 @@ def plan_group(
                 components[job] = _choose(job, protocol, plugins, settings, find_weights)
         probe = Probe(protocol, open_protocol_dataset(plugins, protocol, settings.data_roots))
         for job, component in components.items():
-            annotators = job_annotators(job, component.info, protocol, probe.dataset) | dict(settings.annotate)
+            annotators = job_annotators(job, component.info, protocol, probe.dataset, plugins) | dict(settings.annotate)
             runs.setdefault(canonical(annotators), []).append(job)
         for annotators_text, members in runs.items():
             with _failing(errors, members):
@@ -143,11 +143,16 @@ def job_options(job: Job, plugins: Plugins, options: Options) -> tuple[str, Opti
     selector = job.entry.selector
     members = members_of(plugins.load("predictor", selector.name), f"predictor {selector.name!r}")
     values = job.entry.options | ({"weights": job.entry.weights} if job.entry.weights else {})
+    values = {**_anchored(values, members, job.folder), **options.get(selector.name, {})}
+    return _anchored_text(selector, members, job.folder), {**options, selector.name: values}
+
+
+def _anchored_text(selector: Selector, members: Members, folder: Path) -> str:
+    """Return the selector's text; a relative path as its argument starts from ``folder``."""
     option, argument = members.argument, selector.argument
     if option and argument and argument not in members.presets:
-        argument = _anchored({option: argument}, members, job.folder)[option]
-    values = {**_anchored(values, members, job.folder), **options.get(selector.name, {})}
-    return str(Selector(selector.name, argument)), {**options, selector.name: values}
+        argument = _anchored({option: argument}, members, folder)[option]
+    return str(Selector(selector.name, argument))
 
 
 def _anchored(options: Mapping[str, Any], members: Members, folder: Path) -> dict[str, Any]:
@@ -162,11 +167,20 @@ def _anchored(options: Mapping[str, Any], members: Members, folder: Path) -> dic
     }
 
 
-def job_annotators(job: Job, info: PredictorInfo, protocol: Protocol, dataset: Dataset) -> dict[str, str]:
+def job_annotators(
+    job: Job, info: PredictorInfo, protocol: Protocol, dataset: Dataset, plugins: Plugins
+) -> dict[str, str]:
     """Return the annotators that a job names, and the suite's and protocol's for what the predictor requires."""
+
+    def anchored(text: str) -> str:
+        selector = Selector.parse(text)
+        members = members_of(plugins.load("annotator", selector.name), f"annotator {selector.name!r}")
+        return _anchored_text(selector, members, job.folder)
+
     lacking = set(info.requires) - set(dataset.info.context_modalities)
-    suite = {modality: name for modality, name in job.annotate.items() if modality in lacking}
-    return suite | add_annotators(job.entry.annotate, info, protocol, dataset)
+    suite = {modality: anchored(text) for modality, text in job.annotate.items() if modality in lacking}
+    entry = {modality: anchored(text) for modality, text in job.entry.annotate.items()}
+    return suite | add_annotators(entry, info, protocol, dataset)
 
 
 def check_options(jobs: Sequence[Job], plugins: Plugins, options: Options, annotate: Mapping[str, str]) -> None:

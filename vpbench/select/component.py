@@ -165,7 +165,8 @@ def _build(
             preset = preset or _recorded_preset(trained, members)
     elif model is None and options:
         raise UsageError(f"{subject} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
-    _check_argument(members, selector.name, values, subject)
+    _check_argument(members, selector, options, values, subject)
+    _check_namesake(plugins, kind, selector.name, options, members)
     named = {name: value for name, value in values.items() if sources[name] != "weights"}
     with _recorded_errors(model, {**derived, **named}, trained, subject):
         validated = None if model is None else _validated(model, derived, values, subject)
@@ -286,10 +287,33 @@ def _recorded_errors(
         raise DataError(f"{trained.path}: its options do not fit this version ({error}): train again") from error
 
 
-def _check_argument(members: Members, name: str, values: Mapping[str, Any], subject: str) -> None:
+def _check_argument(
+    members: Members, selector: Selector, options: Mapping[str, Any], values: Mapping[str, Any], subject: str
+) -> None:
     option, model = members.argument, members.Options
     if option and option not in values and model is not None and model.model_fields[option].is_required():
-        raise UsageError(f"{subject} needs its {option}: write {name}:{option.upper()}")
+        raise UsageError(f"{subject} needs its {option}: write {selector.name}:{option.upper()}")
+    if option in options and selector.argument and selector.argument not in members.presets:
+        raise UsageError(
+            f"{subject}: {selector} and the option {option} = {options[option]} name it twice: leave out one of them"
+        )
+
+
+def _check_namesake(plugins: Plugins, kind: str, name: str, options: Mapping[str, Any], members: Members) -> None:
+    """Check that no option belongs to the plugin object of the same name alone: an annotator's, or a predictor's.
+
+    Raises:
+        UsageError: one is. Options are given by name alone, so both would take it.
+    """
+    namesake = "annotator" if kind == "predictor" else "predictor"
+    if (namesake, name) not in plugins.entries:
+        return
+    model = members_of(plugins.load(namesake, name), f"{namesake} {name!r}").Options
+    fields, namesake_fields = (set(m.model_fields) if m else set() for m in (members.Options, model))
+    if strangers := [option for option in options if option in namesake_fields - fields]:
+        raise UsageError(
+            f"{kind} {name!r} has no option {strangers[0]!r}, the {namesake} {name!r} has it: use them in separate runs"
+        )
 
 
 def _argument_label(text: str) -> str:

@@ -31,7 +31,7 @@ def plan_training(job: Job, plugins: Plugins, settings: TrainSettings) -> Traini
     job_settings = replace(
         settings,
         options=options,
-        annotate={**job_annotators(job, chosen.info, protocol, dataset), **settings.annotate},
+        annotate={**job_annotators(job, chosen.info, protocol, dataset, plugins), **settings.annotate},
         recipe=recipe,
         seed=job.seed,
     )
