@@ -502,6 +502,7 @@ def test_no_memory_says_what_to_lower(train):
         ({"predictor": "fails"}, "the trainer of predictor 'fails' failed: RuntimeError: no stages on toy"),
         ({"keep": "psnr"}, "no metric 'psnr' to keep weights by; known: last, mse, ssim"),
         ({"recipe": {"batch_size": 25}}, "an epoch of 24 clips does not hold one step of 25 clips"),
+        ({"recipe": {"crop": (8, 25), "size": (16, 24)}}, "a crop of 8x25 is larger than frames of 16x24"),
         ({"recipe": {"epoch": 2}}, "train has no argument 'epoch'; did you mean 'epochs'"),
         ({"predictor": "two-stages"}, "stage 2 has manual optimization, and accumulates no batches"),
         ({"devices": 3}, "a batch of 4 clips cannot be divided among 3 processes: choose a multiple of 3"),
@@ -509,9 +510,10 @@ def test_no_memory_says_what_to_lower(train):
         ({"strategy": "quantum"}, "quantum"),
     ],
 )
-def test_what_cannot_be_trained_is_said(train, settings, words):
+def test_what_cannot_be_trained_is_said(train, tmp_path, settings, words):
     with pytest.raises(vpbench.VpbenchError, match=words):
         train(**settings)
+    assert not list(tmp_path.rglob("training.json")) or "strategy" in settings
 
 
 @pytest.mark.parametrize(

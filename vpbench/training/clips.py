@@ -83,6 +83,20 @@ class TrainingClips:
             seed,
         )
 
+    def batches(self, batch_size: int, accumulate: int) -> int:
+        """Return the number of batches of an epoch, which is a multiple of ``accumulate``.
+
+        Raises:
+            UsageError: an epoch does not hold one optimizer step.
+        """
+        steps = self.per_epoch // (batch_size * accumulate)
+        if not steps:
+            raise UsageError(
+                f"an epoch of {self.per_epoch} clips does not hold one step of {batch_size} clips x {accumulate} "
+                f"batches: use smaller or fewer accumulated batches, or an epoch of more clips"
+            )
+        return steps * accumulate
+
     @property
     def hash(self) -> str:
         """sha256 of the sequences and their windows."""

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from vpbench.clips.batch import as_batched, stack_arrays
 from vpbench.clips.source import Arrays, ClipArrays, ClipSource, GroupReader, as_read
-from vpbench.errors import DataError, UsageError, VpbenchError
+from vpbench.errors import DataError, VpbenchError
 from vpbench.plugin.clip import Context, Future, Text, with_arrays
 from vpbench.plugin.modality import ModalitySpec
 from vpbench.plugin.training import TrainingBatch
@@ -57,16 +57,11 @@ class TrainingLoader:
         self._source, self._clips = source, clips
         self._batch, self._world, self._workers, self._stage = batch_size, world, workers, stage
         self._rank, self._device, self._size, self._crop = 0, torch.device("cpu"), size, crop
-        self._length = clips.per_epoch // (self._batch * accumulate) * accumulate
+        self._length = clips.batches(batch_size, accumulate)
         self.served = 0
         """Batches, over all epochs."""
         self.waited = 0.0
         """Seconds for which this process waited for its workers, or read by itself."""
-        if not self._length:
-            raise UsageError(
-                f"an epoch of {clips.per_epoch} clips does not hold one step of {batch_size} clips x {accumulate} "
-                f"batches: use smaller or fewer accumulated batches, or an epoch of more clips"
-            )
 
     def place(self, rank: int, device: torch.device) -> None:
         """Say which process this is, and where its batches belong."""

@@ -151,6 +151,9 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     info = chosen.info
     recipes = [_recipe(stage, number, settings.recipe, resources.world) for number, stage in enumerate(stages, 1)]
     clips = [TrainingClips.of(protocol, train, settings.seed, r.clip_frames, r.epoch_clips) for r in recipes]
+    for recipe, stage_clips in zip(recipes, clips, strict=True):
+        stage_clips.batches(recipe.batch_size, recipe.accumulate)
+        _check_crop(recipe, protocol)
     record = TrainingRecord(
         protocol=protocol.hash,
         training=protocol.training.model_dump(mode="json"),
@@ -223,6 +226,14 @@ def _recipe(stage: Any, number: int, named: Mapping[str, Any], world: int) -> Re
     if recipe.epochs is None and recipe.steps is None:
         raise UsageError(f"training stage {number} does not say how long to train: give epochs or steps")
     return recipe
+
+
+def _check_crop(recipe: Recipe, protocol: Protocol) -> None:
+    """Check a crop against the size of the frames, if the recipe or the protocol fixes it."""
+    size = recipe.size or protocol.size
+    if recipe.crop and size and (recipe.crop[0] > size[0] or recipe.crop[1] > size[1]):
+        (height, width), (rows, columns) = recipe.crop, size
+        raise UsageError(f"a crop of {height}x{width} is larger than frames of {rows}x{columns}: choose a smaller crop")
 
 
 def find_resources(settings: TrainSettings) -> Resources:
