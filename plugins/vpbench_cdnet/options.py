@@ -9,13 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vpbench.plugin.training import Recipe
-
-
-def _stated(place: str, value: Any, description: str, **bounds: Any) -> Any:
-    """Return a field with a default from the paper. The JSON schema keeps the place in it as ``paper``."""
-    return Field(
-        default=value, description=f"{description} (paper: {place})", json_schema_extra={"paper": place}, **bounds
-    )
+from vpbench.toolkit.options import stated
 
 
 class Options(BaseModel):
@@ -31,10 +25,10 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    context: int = _stated("section 4.1", 4, "number of context frames that G reads", ge=1)
-    hidden: int = _stated("section 4.2", 32, "channels of each state per colour channel", ge=1)
-    iterations: int = _stated("section 4.2", 5, "L, number of iterations of the refine cell", ge=1)
-    norm: Literal["batch", "group"] = _stated("section 4.2", "batch", "normalisation in the autoencoder")
+    context: int = stated("section 4.1", 4, "number of context frames that G reads", ge=1)
+    hidden: int = stated("section 4.2", 32, "channels of each state per colour channel", ge=1)
+    iterations: int = stated("section 4.2", 5, "L, number of iterations of the refine cell", ge=1)
+    norm: Literal["batch", "group"] = stated("section 4.2", "batch", "normalisation in the autoencoder")
     blocks: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(4, 4, 4), min_length=1, description="blocks in each stage of the autoencoder; its stride is 2^stages"
     )
@@ -48,8 +42,8 @@ class Options(BaseModel):
         default=2, description="halves of F^enc that the motion cell reads; 1: the second half only"
     )
     residual: bool = Field(default=False, description="add the features of the last window before decoding")
-    global_information: bool = _stated("section 3.1", True, "U reads G; without it, the motion features")
-    mask: Literal["tanh", "sigmoid"] | None = _stated(
+    global_information: bool = stated("section 3.1", True, "U reads G; without it, the motion features")
+    mask: Literal["tanh", "sigmoid"] | None = stated(
         "equation 5", "tanh", "activation that closes the mask B; None: no mask"
     )
 
@@ -57,21 +51,21 @@ class Options(BaseModel):
         default="last", description="stage to predict from: last, motion, or an iteration"
     )
 
-    deep_supervision: bool = _stated("equation 7", True, "pixel loss on every iteration; without it, on the last")
-    decay: float = _stated("section 4.2", 0.8, "alpha: pixel-loss weight of iteration l is alpha^(L-l)", gt=0, le=1)
+    deep_supervision: bool = stated("equation 7", True, "pixel loss on every iteration; without it, on the last")
+    decay: float = stated("section 4.2", 0.8, "alpha: pixel-loss weight of iteration l is alpha^(L-l)", gt=0, le=1)
     l1: float = Field(default=1.0, ge=0, description="weight of the mean absolute error in the pixel loss")
     l2: float = Field(default=1.0, ge=0, description="weight of the mean squared error; the paper gives no weights")
-    area_weight: float = _stated("section 4.2", 1e-4, "lambda_area, of the area loss summed over 128x128 pixels", ge=0)
-    area_threshold: float = _stated("section 4.2", 0.05, "theta: a pixel is in the area if it changes by more", gt=0)
+    area_weight: float = stated("section 4.2", 1e-4, "lambda_area, of the area loss summed over 128x128 pixels", ge=0)
+    area_threshold: float = stated("section 4.2", 0.05, "theta: a pixel is in the area if it changes by more", gt=0)
     loss_frames: Literal["window", "last"] = Field(
         default="window", description="pixel loss on all three decoded frames, or on the newest"
     )
     loss_steps: int | None = Field(
         default=None, ge=1, description="number of steps predicted in training; None: the protocol's horizon"
     )
-    sampling_start: float = _stated("appendix A", 0.9, "initial probability that a true frame is read next", ge=0, le=1)
-    sampling_decay: float = _stated("appendix A", 0.9, "its factor after every sampling_epochs", gt=0, le=1)
-    sampling_epochs: int = _stated("appendix A", 5, "epochs between two factors", ge=1)
+    sampling_start: float = stated("appendix A", 0.9, "initial probability that a true frame is read next", ge=0, le=1)
+    sampling_decay: float = stated("appendix A", 0.9, "its factor after every sampling_epochs", gt=0, le=1)
+    sampling_epochs: int = stated("appendix A", 5, "epochs between two factors", ge=1)
     sampling_end: float | None = Field(
         default=None, gt=0, le=1, description="share of the training by which that probability has fallen linearly to 0"
     )
@@ -81,7 +75,7 @@ class Options(BaseModel):
     recompute: bool = Field(
         default=True, description="save memory in training: compute the autoencoder's activations again"
     )
-    recipe: Recipe = _stated(
+    recipe: Recipe = stated(
         "section 4.2: learning rate",
         Recipe(epochs=100, epoch_clips=6400, batch_size=8, learning_rate=5e-4, clip=1.0),
         "training recipe; the paper gives no epochs, clips per epoch or batch size",

@@ -10,15 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.labels import LABEL_SPACES
+from vpbench.toolkit.options import stated
 
 Width = Annotated[int, Field(ge=1)]
-
-
-def _stated(place: str, value: Any, description: str, **bounds: Any) -> Any:
-    """Return a field whose default the paper states; the JSON schema keeps the place as ``paper``."""
-    return Field(
-        default=value, description=f"{description} (paper: {place})", json_schema_extra={"paper": place}, **bounds
-    )
 
 
 class Options(BaseModel):
@@ -27,10 +21,8 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # The classes.
-    space: str = _stated(
-        "section 6.2", "cityscapes9", "label space of the model; context: that of the context's labels"
-    )
-    classes: int = _stated("section 6.2", 9, "C, the number of classes of that space", ge=2, le=255)
+    space: str = stated("section 6.2", "cityscapes9", "label space of the model; context: that of the context's labels")
+    classes: int = stated("section 6.2", 9, "C, the number of classes of that space", ge=2, le=255)
     swap_classes: tuple[str, str] | None = Field(
         default=None, description="two classes to exchange in the input of the dynamics (figure 6), such as car,road"
     )
@@ -85,29 +77,29 @@ class Options(BaseModel):
     )
 
     # Losses of the dynamics.
-    boundary_weight: float = _stated("equation 7", 5.0, "alpha, the extra weight of pixels near class boundaries", ge=0)
-    boundary_sigma: float = _stated("equation 7", 3.0, "deviation in pixels of the Gaussian around boundaries", gt=0)
+    boundary_weight: float = stated("equation 7", 5.0, "alpha, the extra weight of pixels near class boundaries", ge=0)
+    boundary_sigma: float = stated("equation 7", 3.0, "deviation in pixels of the Gaussian around boundaries", gt=0)
     boundary_norm: Literal["sum", "peak"] = Field(
         default="sum", description="sum: the Gaussian sums to 1; peak: a straight boundary weighs 1 + alpha"
     )
-    kl_weight: float = _stated("equation 10", 0.1, "beta, the weight of the divergence from the prior", ge=0)
+    kl_weight: float = stated("equation 10", 0.1, "beta, the weight of the divergence from the prior", ge=0)
     kl_warm_up: float = Field(
         default=0.2, ge=0, le=1, description="share of the training over which beta rises linearly from 0"
     )
-    schedule: Literal["staircase", "cosine"] = _stated(
+    schedule: Literal["staircase", "cosine"] = stated(
         "section 4", "staircase", "learning rate in both stages: x 0.8 every 20 epochs, or a cosine with warm-up"
     )
     dynamics_horizon: int | None = Field(
         default=None, ge=1, description="future steps of stage 1; none: all steps of the training clips"
     )
-    dynamics_recipe: Recipe = _stated(
+    dynamics_recipe: Recipe = stated(
         "section 4: batch size, learning rate, frames of a clip",
         Recipe(epochs=100, batch_size=6, learning_rate=1e-3, clip=1.0, clip_frames=10),
         "recipe of stage 1",
     )
 
     # The rendering.
-    occlusion: Literal["both", "occupancy", "semantic", "none"] = _stated(
+    occlusion: Literal["both", "occupancy", "semantic", "none"] = stated(
         "section 3.2", "both", "criteria of dis-occlusion"
     )
     consistency: Literal["warped", "nearest", "literal"] = Field(
@@ -125,7 +117,7 @@ class Options(BaseModel):
         description="warp the last inpainted frame, the last warped frame, or the last real frame along summed flow",
     )
     emit: Literal["inpainted", "warped"] = Field(default="inpainted", description="frames to predict")
-    semantic_conditioning: bool = _stated(
+    semantic_conditioning: bool = stated(
         "section 3.3", True, "the inpainter and the discriminators read the predicted labels"
     )
     inpainter_widths: tuple[Width, ...] = Field(
@@ -145,16 +137,16 @@ class Options(BaseModel):
         default="vgg19",
         description="L_per: VGG-19 features, LPIPS, or differences of pixels and gradients, which need no weights",
     )
-    perceptual_weight: float = _stated("section 6.1", 2.0, "lambda", ge=0)
-    frame_weight: float = _stated("section 6.1", 2.0, "gamma, the weight of the frame discriminator", ge=0)
-    video_weight: float = _stated("section 6.1", 1.0, "eta, the weight of the video discriminator", ge=0)
+    perceptual_weight: float = stated("section 6.1", 2.0, "lambda", ge=0)
+    frame_weight: float = stated("section 6.1", 2.0, "gamma, the weight of the frame discriminator", ge=0)
+    video_weight: float = stated("section 6.1", 1.0, "eta, the weight of the video discriminator", ge=0)
     adversarial_warm_up: float = Field(
         default=0.0, ge=0, le=1, description="share of the training over which gamma and eta rise linearly from 0"
     )
     discriminator_widths: tuple[Width, ...] = Field(
         default=(64, 128, 256, 512), min_length=2, description="channels of both discriminators"
     )
-    rendering_recipe: Recipe = _stated(
+    rendering_recipe: Recipe = stated(
         "section 4: batch size, learning rate, frames of a clip",
         Recipe(epochs=50, batch_size=6, learning_rate=1e-3, clip_frames=10),
         "recipe of stage 2",
