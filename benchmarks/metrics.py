@@ -163,7 +163,8 @@ def perceptual(size: Size) -> dict[str, tuple[Run, int]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reference = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
-    reference.load_state_dict(network.state_dict())
+    names = {name: "features." + name.split(".", 1)[1] for name in reference.net.state_dict()}
+    reference.net.load_state_dict({name: network.net.state_dict()[source] for name, source in names.items()})
     reference = reference.to(memory_format=torch.contiguous_format)
     pairs = [make(size, seed) for seed in range(4)]
     true = pairs[0][1]

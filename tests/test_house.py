@@ -50,7 +50,6 @@ FLOORS = {
 SHIPPED = [*HARNESS, *(path for root in ("plugins", "datasets") for path in sorted((ROOT / root).rglob("*.py")))]
 FOR_PLUGINS = {"errors", "files", "names", "output", "paths", "plugin", "toolkit"}
 HEAVY = {"torch", "torchvision", "numpy", "cv2", "av", "pydantic", "jaxtyping", "lightning", "skimage", "PIL"}
-ALLOWED = {"provenance.py": {"lpips"}}  # there it is the name of a distribution, whose version is recorded
 FUNCTION_WORDS = set(
     re.findall(
         r"\w+",
@@ -247,7 +246,7 @@ def test_the_harness_knows_no_plugin(path):
     assert not [name for name in imported_modules(path) if name.startswith("vpbench_")]
     registered = {name for _, name in load_plugins().entries}
     assert len(registered) > 10, "first-party plugins are not installed"
-    assert not registered & string_literals(path) - ALLOWED.get(path.name, set())
+    assert not registered & string_literals(path)
 
 
 @pytest.mark.parametrize("path", [path for path in HARNESS if path.parent.name != "cli"], ids=relative)

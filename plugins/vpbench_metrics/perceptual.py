@@ -1,4 +1,4 @@
-"""LPIPS v0.1 with the AlexNet backbone: the ``lpips`` package's network and weights, in an order that suits caches."""
+"""LPIPS v0.1 with the AlexNet backbone, in an order that suits caches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-import lpips
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,16 +16,15 @@ from torch import Tensor
 from vpbench.paths import weights_dirs
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Undefined
-from vpbench.toolkit.lpips_network import lpips_backbone, lpips_network
+from vpbench.toolkit.lpips_network import EPSILON, LPIPSNetwork, lpips_backbone, lpips_network
 from vpbench.toolkit.weights import MissingWeightsError
 from vpbench_metrics.frames import everywhere, too_small
 
 SMALLEST = 31
 """Pixels per side below which AlexNet's second pooling has nothing left to pool."""
 _PIXELS_AT_ONCE = 2**19  # 32 frames of 128x128: fewer would wait for the weights, more would leave the cache
-_EPSILON = 1e-10  # of lpips.normalize_tensor
 _BYTES_KEPT = 512 << 20
-_networks: dict[tuple[str | Path, ...], lpips.LPIPS] = {}
+_networks: dict[tuple[str | Path, ...], LPIPSNetwork] = {}
 Features = list[Tensor]
 """Features of n frames after each of the five ReLUs, [n,C,H',W'], of unit length along C."""
 Maps = list[Tensor]
@@ -106,7 +104,7 @@ class LPIPS(ClipMean):
             key, lambda: self._maps(network, comparison, comparison.future.cached(key, _FeatureCache))
         )
 
-    def network(self) -> lpips.LPIPS:
+    def network(self) -> LPIPSNetwork:
         """Return the network, one per device for all metrics (raises as :func:`lpips_network`)."""
         key = (self.device, *weights_dirs())
         if key not in _networks:
@@ -114,7 +112,7 @@ class LPIPS(ClipMean):
                 _networks[key] = lpips_network().to(self.device, memory_format=torch.channels_last)
         return _networks[key]
 
-    def _maps(self, network: lpips.LPIPS, comparison: Comparison, cache: _FeatureCache) -> list[Maps]:
+    def _maps(self, network: LPIPSNetwork, comparison: Comparison, cache: _FeatureCache) -> list[Maps]:
         predicted, true = comparison.frames
         clips, steps, _, height, width = true.shape
         count, at_once = clips * steps, max(1, _PIXELS_AT_ONCE // (height * width))
@@ -181,27 +179,26 @@ def _exact(device: str) -> Iterator[None]:
             setattr(part, name, value)
 
 
-def _layers(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def _layers(network: LPIPSNetwork, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield what leaves each ReLU, [n,C,H',W'], and its length along C, [n,1,H',W']."""
-    shift, scale = network.scaling_layer.shift, network.scaling_layer.scale
+    shift, scale = network.shift, network.scale
     offset, gain = ((-1.0 - shift) / scale, 2.0 / scale) if scaled else (-shift / scale, 1.0 / scale)
     inputs = torch.addcmul(offset, frames.contiguous(memory_format=torch.channels_last), gain)
     for layer in network.net(inputs):
-        yield layer, torch.linalg.vector_norm(layer, dim=1, keepdim=True).add_(_EPSILON)
+        yield layer, torch.linalg.vector_norm(layer, dim=1, keepdim=True).add_(EPSILON)
 
 
-def _features(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Features:
+def _features(network: LPIPSNetwork, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Features:
     return [layer.div_(length) for layer, length in _layers(network, frames, scaled)]
 
 
-def _differences(network: lpips.LPIPS, frames: Float[Tensor, "n 3 h w"], features: Features, scaled: bool) -> Maps:
+def _differences(network: LPIPSNetwork, frames: Float[Tensor, "n 3 h w"], features: Features, scaled: bool) -> Maps:
     """Return equation 1 of the paper before its mean over positions: weighted squared differences of each layer."""
-    layers = zip(network.lins, _layers(network, frames, scaled), features, strict=True)
-    return [_weigh(torch.addcdiv(truth, layer, length, value=-1), lin) for lin, (layer, length), truth in layers]
+    layers = zip(network.weights, _layers(network, frames, scaled), features, strict=True)
+    return [_weigh(torch.addcdiv(truth, layer, length, value=-1), weights) for weights, (layer, length), truth in layers]
 
 
-def _weigh(difference: Float[Tensor, "n c h w"], lin: torch.nn.Module) -> Float[Tensor, "n h w"]:
-    weights = lin.model[-1].weight.flatten()
+def _weigh(difference: Float[Tensor, "n c h w"], weights: Float[Tensor, " c"]) -> Float[Tensor, "n h w"]:
     return difference.square_().permute(0, 2, 3, 1) @ weights
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vpbench.errors import MetricError
 from vpbench.plugin.clip import IGNORE, Comparison, Future, LabelSpace
 from vpbench.plugin.metric import Measurements, MetricInfo, PooledCounts, Setting, Undefined
-from vpbench.toolkit.labels import MOVING
+from vpbench.toolkit.labels import MOVING, likeliest
 from vpbench_metrics.frames import everywhere
 
 Labels = NDArray[np.integer]
@@ -151,7 +151,7 @@ def _predicted(comparison: Comparison, space: LabelSpace, metric: str) -> Labels
                 f"{metric}: the predictor gives scores of {labels.shape[2]} classes, "
                 f"but the label space {space.name!r} has {len(space)}"
             )
-        labels = labels.argmax(dim=2)
+        labels = likeliest(labels)
     array = np.asarray(labels.cpu().numpy())
     _check_range(array, future, space, metric, "predicted")
     return array

@@ -89,7 +89,7 @@ class GroupedConvLSTM(nn.Module):
 
     def forward(self, read: Float[Tensor, "b g h w"], state: State | None) -> State:
         """Take a step from ``Wx * x + b`` and the state; None is a state of zeros."""
-        gates = read if state is None else read + self.of_hidden(state.hidden)
+        gates = read if state is None else self.of_hidden(state.hidden).add_(read)
         i, f, o, g = gates.unflatten(1, (self.groups, 4, self.width)).unbind(2)
         cell = i.sigmoid() * g.tanh()
         if state is not None:

@@ -112,6 +112,7 @@ class Inpainter(nn.Module):
         for level, skip in zip(self.decoder, reversed(skips), strict=True):
             features = [functional.interpolate(x, scale_factor=2.0), skip]
             if self.classes:
-                features.append(functional.avg_pool2d(probabilities, filled.shape[-1] // skip.shape[-1]))
+                side = filled.shape[-1] // skip.shape[-1]
+                features.append(functional.avg_pool2d(probabilities, side) if side > 1 else probabilities)
             x = level(torch.cat(features, dim=1))
         return self.residual(x)

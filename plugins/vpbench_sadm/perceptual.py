@@ -106,10 +106,6 @@ class LPIPSLoss(nn.Module):
         except MissingWeightsError as error:
             raise DataError(f"sadm.perceptual=lpips: {error}") from error
 
-    def train(self, mode: bool = True) -> LPIPSLoss:
-        """Stay in evaluation mode: LPIPS has dropout."""
-        return super().train(False)
-
     def forward(self, predicted: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
         """Return the mean over the frames."""
-        return self.network(predicted, true, normalize=True).mean()
+        return self.network(predicted, true).mean()

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from vpbench.plugin.clip import IGNORE
+from vpbench.toolkit.labels import likeliest
 from vpbench.toolkit.warp import grid, sample, sample_nearest
 from vpbench_sadm.inpainter import Inpainter
 from vpbench_sadm.options import Options
@@ -61,7 +62,7 @@ def render(
         probabilities: of the classes at each step.
         flow: of each step, back to the step before.
     """
-    predicted = probabilities.argmax(dim=2)
+    predicted = likeliest(probabilities)
     uncovers = uncovered(
         flow.flatten(0, 1),
         predicted.flatten(0, 1),

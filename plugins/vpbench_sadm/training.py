@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vpbench.errors import DataError, UsageError
 from vpbench.plugin.training import Recipe, TrainingBatch
+from vpbench.toolkit.labels import likeliest
 from vpbench.toolkit.schedules import cosine_with_warm_up
 from vpbench_sadm.dynamics import Posterior, prior
 from vpbench_sadm.labels import one_hot
@@ -195,7 +196,7 @@ class Rendering(LightningModule):
     def rendered(self, batch: TrainingBatch) -> tuple[Rendered, Float[Tensor, "b k c h w"]]:
         """Return the rendered frames and the discriminators' condition, which may have no channels."""
         rendered, log, _ = self.predictor.rendered(batch.context, batch.future.frames.shape[1], batch.generators)
-        condition = one_hot(log.argmax(dim=2), log.shape[2])
+        condition = one_hot(likeliest(log), log.shape[2])
         return rendered, condition if self.predictor.options.semantic_conditioning else condition[:, :, :0]
 
     def losses(

@@ -103,7 +103,7 @@ def test_autocast_changes_nothing(metric, compare):
     expected = metric.measure(comparison[0])
     perceptual._networks.clear()  # the network is built under it, too
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        layer = metric.network().net.slice1
+        layer = metric.network().net.features[0]
         assert layer(torch.zeros(1, 3, 40, 40)).dtype == torch.bfloat16  # what it would be
         assert LPIPS().measure(comparison[1]) == expected
 

@@ -58,6 +58,15 @@ class TestParameters:
         assert single == pytest.approx(tiny, rel=0.01)
 
 
+def test_a_step_leaves_what_was_read_as_it_is():
+    cell = GroupedConvLSTM(2, 3, 4)
+    read, state = normal(1, 32, 5, 6), State(normal(1, 8, 5, 6, seed=1), normal(1, 8, 5, 6, seed=2))
+    copy = read.clone()
+    first, second = cell(read, state), cell(read, state)
+    assert torch.equal(read, copy) and torch.equal(first.hidden, second.hidden)
+
+
+
 class TestGroupedCell:
     @pytest.mark.parametrize("first", [True, False])
     def test_equals_a_loop_over_classes(self, first):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import subprocess
+import sys
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -20,6 +22,37 @@ from vpbench.toolkit.lpips_network import lpips_network
 from vpbench.toolkit.weights import MissingWeightsError
 
 CONVOLUTIONS = "lpips_alexnet_features.safetensors"
+
+
+def noise(count: int, seed: int) -> torch.Tensor:
+    return torch.rand(count, 3, 64, 96, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.slow
+def test_the_network_equals_that_of_the_package_lpips(shared, monkeypatch):
+    import lpips
+
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))
+    network = lpips_network()
+    with pytest.warns(UserWarning):
+        package = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
+    names = {name: "features." + name.split(".", 1)[1] for name in package.net.state_dict()}
+    package.net.load_state_dict({name: network.net.state_dict()[source] for name, source in names.items()})
+    first, second = noise(2, 0), noise(2, 1).requires_grad_()
+    distance, expected = network(first, second), package(first, second, normalize=True).flatten()
+    assert torch.allclose(distance, expected, rtol=1e-5)
+    (gradient,), (expected_gradient,) = (torch.autograd.grad(d.sum(), second) for d in (distance, expected))
+    assert torch.allclose(gradient, expected_gradient, rtol=1e-3, atol=1e-7)
+
+
+def test_the_checkpoint_has_the_name_that_torchvision_gives_it():
+    assert module._url().rpartition("/")[2] == module._CHECKPOINT
+
+
+@pytest.mark.slow
+def test_neither_torchvision_nor_the_package_lpips_is_imported():
+    code = "import sys, vpbench_metrics.perceptual; sys.exit(bool({'torchvision', 'lpips'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture
@@ -41,7 +74,8 @@ def whole(tensors, tmp_path, monkeypatch) -> Path:
     path = tmp_path / "whole.pth"
     torch.save(tensors | {"classifier.1.weight": torch.zeros(2, 2)}, path)
     url = f"https://example.org/alexnet-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth"
-    monkeypatch.setattr(module, "_URL", url)
+    monkeypatch.setattr(module, "_url", lambda: url)
+    monkeypatch.setattr(module, "_CHECKPOINT", url.rpartition("/")[2])
     return path
 
 
@@ -106,7 +140,7 @@ def test_a_file_of_another_network_is_an_error(folder, tensors):
 
 @pytest.mark.slow
 def test_torchvisions_file_is_read_if_its_hash_fits(folder, whole):
-    path = folder / Path(module._URL).name
+    path = folder / module._CHECKPOINT
     path.write_bytes(whole.read_bytes() + b" ")
     with pytest.raises(DataError, match=r"its sha256 does not begin with"):
         lpips_network()
@@ -118,7 +152,7 @@ def test_torchvisions_file_is_read_if_its_hash_fits(folder, whole):
 def test_the_package_index_comes_before_torchvision(sources, cache, tensors, tmp_path, monkeypatch):
     offer(monkeypatch, tmp_path, flax_pickle(tensors))
     network = lpips_network()
-    assert network.net.slice1[0].weight.equal(tensors["features.0.weight"])
+    assert network.net.features[0].weight.equal(tensors["features.0.weight"])
     assert equal(cached_tensors(cache), tensors)
     assert not sources
     monkeypatch.delattr(module, "downloaded")

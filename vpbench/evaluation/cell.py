@@ -41,7 +41,7 @@ from vpbench.results.rows import Row
 from vpbench.results.store import Attempt, Store
 from vpbench.select.component import Component
 from vpbench.select.fingerprint import Fingerprint
-from vpbench.select.metrics import fingerprint_metric, reason_against
+from vpbench.select.metrics import reason_against
 from vpbench.select.modalities import check_uses
 from vpbench.validation import validation_errors
 
@@ -159,7 +159,7 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
     annotators = {modality: component for modality, component in run.annotators.items() if modality in declared}
     context = frozenset({"frames", *declared} & {*dataset.context_modalities, *annotators})
     truth = {m for metric in metrics.values() for m in (*metric.info.needs, *metric.info.truth)}
-    fingerprints = {name: fingerprint_metric(run.plugins, name, run.settings.engine) for name in sorted(metrics)}
+    fingerprints = {name: run.fingerprint(name) for name in sorted(metrics)}
     unproven = _unproven(predictor, annotators.values(), fingerprints)
     samples = run.settings.samples if info.stochastic else 1
     with validation_errors(UsageError, f"{predictor.name!r} on {protocol.name} cannot be recorded"):

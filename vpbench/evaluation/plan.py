@@ -17,7 +17,8 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.select.component import Component, choose_annotators
-from vpbench.select.metrics import choose_metrics
+from vpbench.select.fingerprint import Fingerprint
+from vpbench.select.metrics import choose_metrics, fingerprint_metric
 from vpbench.select.options import Options
 
 
@@ -64,6 +65,13 @@ class Run:
     metrics: Mapping[str, Metric]
     device: str
     shard: Shard
+    _fingerprints: dict[str, Fingerprint] = field(default_factory=dict)
+
+    def fingerprint(self, metric: str) -> Fingerprint:
+        """Return the fingerprint of a metric, which is computed once for all predictors."""
+        if metric not in self._fingerprints:
+            self._fingerprints[metric] = fingerprint_metric(self.plugins, metric, self.settings.engine)
+        return self._fingerprints[metric]
 
     @property
     def dataset(self) -> Dataset:

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("vpbench", "torch", "torchvision", "numpy", "opencv-python-headless", "av", "scikit-image", "lpips")
+_PACKAGES = ("vpbench", "torch", "torchvision", "numpy", "opencv-python-headless", "av", "scikit-image")
 
 
 def describe_process() -> dict[str, Any]:
