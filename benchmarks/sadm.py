@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vpbench.plugin.clip import Context
-from vpbench.toolkit.labels import CITYSCAPES19
+from vpbench.toolkit.labels import CITYSCAPES19, likeliest
 from vpbench_sadm.dynamics import GroupedConvLSTM, SADMDynamics, State
 from vpbench_sadm.labels import one_hot
 from vpbench_sadm.options import PRESETS, Options
@@ -191,6 +191,25 @@ def sharing(preset: str, size: tuple[int, int], rounds: int) -> dict[str, float]
     return {"step": seconds.pop("4 steps") / 4, **seconds}
 
 
+def absent(preset: str, size: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Time a prediction's dynamics, 4 frames to 5, and its encoder with 19 classes and with the 13 of a usual clip."""
+    runs: dict[str, Run] = {}
+    for classes in (19, 13):
+        model = SADMDynamics(Options(**{**PRESETS[preset], "space": "context", "classes": classes})).eval()
+        labels, flow = clip(1, 4, *size, classes)
+        if classes == 19:
+            runs["dynamics"] = lambda model=model, labels=labels, flow=flow: model(labels, flow, 5)
+        runs[f"encoder, {classes} classes"] = lambda model=model, labels=labels, flow=flow: model.encode(labels, flow)
+    with torch.no_grad():
+        return medians(runs, rounds)
+
+
+def labelling(size: tuple[int, int], rounds: int) -> dict[str, float]:
+    """Time the labels of 5 frames of scores."""
+    scores = torch.rand(1, 5, 19, *size)
+    return medians({"argmax": lambda: scores.argmax(dim=2), "likeliest": lambda: likeliest(scores)}, rounds)
+
+
 def predicting(size: tuple[int, int], rounds: int) -> dict[str, float]:
     """Return predicted frames per second of ``paper`` on the GPU, 4 to 5."""
     model = SADM(Options()).cuda().eval()
@@ -227,6 +246,10 @@ def main() -> None:
         "memory format, paper, 64x96": formats("paper", 1, small, rounds),
         "dis-occlusion within a step, tiny, 64x96": sharing("tiny", small, rounds),
         "dis-occlusion within a step, paper, 64x96": sharing("paper", small, rounds),
+    }
+    results |= {
+        "classes, tiny, 64x96": absent("tiny", small, rounds),
+        "labels of 19 classes, 192x256": labelling((192, 256), rounds),
     }
     if args.large:
         results["class by class or grouped, paper (h=64), 9 classes, 256x512"] = grouping("paper", 9, 1, (256, 512), 1)

@@ -1,7 +1,7 @@
 """Keep memory that was freed, instead of returning it to the system.
 
 By default glibc gives large blocks back when they are freed. The system then clears each page again at the next
-allocation. On a CPU, that takes up to half the time of a prediction (``benchmarks/allocator.py``).
+allocation. On a CPU, predictions of large frames lose time to that (``benchmarks/allocator.py``).
 """
 
 from __future__ import annotations

@@ -195,7 +195,9 @@ def _features(network: LPIPSNetwork, frames: Float[Tensor, "n 3 h w"], scaled: b
 def _differences(network: LPIPSNetwork, frames: Float[Tensor, "n 3 h w"], features: Features, scaled: bool) -> Maps:
     """Return equation 1 of the paper before its mean over positions: weighted squared differences of each layer."""
     layers = zip(network.weights, _layers(network, frames, scaled), features, strict=True)
-    return [_weigh(torch.addcdiv(truth, layer, length, value=-1), weights) for weights, (layer, length), truth in layers]
+    return [
+        _weigh(torch.addcdiv(truth, layer, length, value=-1), weights) for weights, (layer, length), truth in layers
+    ]
 
 
 def _weigh(difference: Float[Tensor, "n c h w"], weights: Float[Tensor, " c"]) -> Float[Tensor, "n h w"]:

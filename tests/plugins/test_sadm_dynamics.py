@@ -66,7 +66,6 @@ def test_a_step_leaves_what_was_read_as_it_is():
     assert torch.equal(read, copy) and torch.equal(first.hidden, second.hidden)
 
 
-
 class TestGroupedCell:
     @pytest.mark.parametrize("first", [True, False])
     def test_equals_a_loop_over_classes(self, first):
