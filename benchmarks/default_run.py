@@ -31,7 +31,7 @@ def main() -> None:
         total, first = spend(command, Path(folder) / "cache")
         attempts = [json.loads(path.read_text()) for path in out.glob("**/attempts/*.json")]
         measured = json.loads(next(out.glob("**/run.json")).read_text())["metrics"]
-        again, second = spend(command, Path(folder) / "cache")
+        reused, second = spend(command, Path(folder) / "cache")
     spent = {phase: sum(a["seconds"][phase] for a in attempts) for phase in ("read", "predict", "measure")}
     loop = max(a["seconds"]["wall"] for a in attempts)
     shares = {
@@ -45,7 +45,7 @@ def main() -> None:
     print(f"a bare vpbench run ({names}): {total:.1f} s, processor {first:.1f} s (bar: 150 s on two cores)")
     for phase, seconds in shares.items():
         print(f"  {phase:<10} {seconds:6.1f} s  {100 * seconds / total:5.1f} %")
-    print(f"a second time: {again:.1f} s, processor {second:.1f} s (bar: 8 s)")
+    print(f"a second time: {reused:.1f} s, processor {second:.1f} s (bar: 8 s)")
 
 
 def spend(command: list[str], cache: Path) -> tuple[float, float]:
