@@ -1,4 +1,4 @@
-"""What the predictors of a run share is computed once."""
+"""Predictors of a run share the fingerprints of its metrics."""
 
 from __future__ import annotations
 
