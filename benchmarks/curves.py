@@ -38,12 +38,12 @@ def draw_lines(axes: Axes, results: dict[str, Result], metric: str, over: str) -
     """Draw a metric at every step."""
     scores = {label: result.summary.scores[metric] for label, result in results.items()}
     for label, score in scores.items():
-        steps = range(1, len(score["per_step"]) + 1)
+        steps = range(1, len(score.per_step) + 1)
         if over:
-            values = [a / b for a, b in zip(score["per_step"], scores[over]["per_step"], strict=True)]
+            values = [a / b for a, b in zip(score.per_step, scores[over].per_step, strict=True)]
         else:
-            values = score["per_step"]
-            axes.fill_between(steps, *zip(*score["ci95"], strict=True), alpha=0.15)
+            values = score.per_step
+            axes.fill_between(steps, *zip(*score.ci95, strict=True), alpha=0.15)
         axes.plot(steps, values, marker=".", label=label)
     axes.set(title=f"{metric} / {metric} of {over}" if over else metric, xlabel="step")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -52,7 +52,7 @@ def draw_lines(axes: Axes, results: dict[str, Result], metric: str, over: str) -
 def draw_points(axes: Axes, results: dict[str, Result], metric: str) -> None:
     """Draw each step's line through the results."""
     scores = [result.summary.scores[metric] for result in results.values()]
-    for k, values in enumerate(zip(*(score["per_step"] for score in scores), strict=True), 1):
+    for k, values in enumerate(zip(*(score.per_step for score in scores), strict=True), 1):
         axes.plot(range(len(values)), values, marker="o", label=f"t+{k}")
     axes.set_xticks(range(len(scores)), list(results), rotation=30, ha="right")
     axes.set(title=metric)
@@ -81,7 +81,7 @@ def main() -> None:
             draw_points(axes, results, metric)
         else:
             draw_lines(axes, results, metric, args.over)
-    panels[0].legend(fontsize=7)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     figure.savefig(args.out, dpi=110)
 
 

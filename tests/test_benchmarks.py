@@ -37,3 +37,12 @@ def test_the_costs_of_cdnet_are_counted_with_and_without_recomputation():
     predict, train, recomputed = float(on["predict"]), float(off["train"]), float(on["train"])
     assert 2.9 * predict < train < recomputed, "a backward pass costs two forward passes"
     assert 0 < float(on["kept"]) < float(off["kept"]) and float(on["kept"]) < float(on["peak"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [[], ["--points"], ["--over", "repeat"]], ids=["lines", "points", "quotients"])
+def test_curves_are_drawn_of_committed_results(tmp_path, flags):
+    results = BENCHMARKS.parent / "leaderboards" / "results" / "scenes"
+    labels = [f"{name}={results / name}" for name in ("repeat", "flow-extrapolation")]
+    output("curves.py", tmp_path / "out.png", *labels, "--metric", "mse", *flags)
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
