@@ -70,3 +70,8 @@ def test_autocast_and_onednn_switched_off_are_respected():
         assert BY_ONEDNN not in operators_of(x, weight)
     with torch.autocast("cpu", torch.bfloat16):
         assert conv3d(x, weight).dtype == torch.bfloat16
+
+
+def test_a_compiled_graph_holds_the_convolution_of_pytorch(monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert BY_ONEDNN not in operators_of(noise(1, 5, 3, 7, 6), noise(4, 5, 3, 3, 3))
