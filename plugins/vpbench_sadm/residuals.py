@@ -45,8 +45,11 @@ def _segment_flow(masks: Float[Tensor, "b c 1 h w"], flow: Float[Tensor, "b 2 h 
 
 
 def carried_masks(masks: Float[Tensor, "b c h w"], flows: Float[Tensor, "b _ 2 h w"]) -> Float[Tensor, "b c h w"]:
-    """Warp each mask along its class's flow, and repeat the border beyond it."""
-    shape = masks.shape
+    """Warp each mask along its class's flow, and repeat the border beyond it.
+
+    No gradient reaches the flow: the loss of the labels would move it away from the true flow.
+    """
+    shape, flows = masks.shape, flows.detach()
     flows = flows.expand(-1, shape[1], -1, -1, -1).flatten(0, 1)
     positions = (grid(flows) + flows).movedim(1, -1)
     size = positions.new_tensor([shape[-1] - 1, shape[-2] - 1]).clamp(min=1)

@@ -272,6 +272,15 @@ class TestResiduals:
                 expected[top : top + 6, left : left + 6] = True
                 assert torch.equal(probabilities[0, k, c] > 0.4, expected), "over the ground, both classes are likely"
 
+    def test_labels_give_no_gradient_to_the_flow(self):
+        network = model(flow_residual="nearest_segment", mask_residual="carried")
+        log, flow = network(*clip(), 2)
+        parameters = list(network.flow_head.parameters())
+        assert torch.autograd.grad(log.sum(), parameters, retain_graph=True, allow_unused=True) == (None,) * len(
+            parameters
+        )
+        assert all(gradient.abs().sum() > 0 for gradient in torch.autograd.grad(flow.sum(), parameters))
+
     @pytest.mark.parametrize("direction", [(2.0, 0.0), (-2.0, 0.0), (0.0, 2.0), (0.0, -2.0)])
     def test_a_mask_repeats_its_border(self, direction):
         """Each half of the frame has a class. Both slide along the line between them, and keep their shape."""
