@@ -22,7 +22,7 @@ def register_protocols(register: Register) -> None:
     register(
         "scenes",
         "vpbench_scenes:protocols/scenes.toml",
-        summary="64 procedural street clips, 192x256, 4 to 5 frames: needs no download",
+        summary="48 procedural street clips, 192x256, 4 to 5 frames: needs no download",
         default=True,
     )
     register(

@@ -224,7 +224,7 @@ def test_unknown_splits_and_modalities_get_a_hint():
 
 
 PROTOCOLS = {
-    "scenes": ((192, 256), 4, 5, 64, "street"),
+    "scenes": ((192, 256), 4, 5, 48, "street"),
     "scenes-1k": ((192, 256), 4, 5, 1000, "street"),
     "scenes-small": ((64, 96), 4, 8, 512, "street"),
     "scenes-static": ((64, 96), 4, 4, 512, "static"),
