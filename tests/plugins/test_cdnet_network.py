@@ -298,7 +298,7 @@ class TestOptions:
 
     def test_training_only_options_leave_the_weights_alone(self):
         shaping = {"context", "hidden", "iterations", "norm", "blocks", "integrator", "window", "residual", "mask"}
-        assert set(Options.model_fields) - set(TRAINING_ONLY) == shaping | {"global_information"}
+        assert set(Options.model_fields) - set(TRAINING_ONLY) == shaping | {"global_information", "motion_halves"}
         assert set(TRAINING_ONLY) < set(Options.model_fields)
 
     @pytest.mark.parametrize(
