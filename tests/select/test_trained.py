@@ -80,7 +80,10 @@ def test_weights_override_the_protocol_with_a_preset_too(plugins, tmp_path):
     [("learner", {"hidden": 16}, 16), ("learner:wide", {"hidden": 16}, 16), ("learner:plain", {}, 4)],
 )
 def test_options_and_presets_that_differ_are_named(plugins, weights, text, options, width):
-    with pytest.raises(vpbench.UsageError, match=f"'learner' was trained with hidden 8, not {width}: name no preset"):
+    with pytest.raises(
+        vpbench.UsageError,
+        match=f"'learner' was trained with hidden 8, not {width}: leave out these options, and a preset that sets",
+    ):
         load(plugins, weights, text, **options)
     assert load(plugins, weights, "learner:plain", hidden=8).options["hidden"] == 8
 
