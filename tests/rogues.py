@@ -187,19 +187,24 @@ def first_generator(self, context, horizon, generators):
     return 0.9 * frames + 0.1 * torch.rand(frames.shape, generator=generators[0])
 
 
+def noisy(context, noise):
+    """Brighten each step by its own noise: one number alone would agree by chance in one call of 130."""
+    return 0.9 * last(context, len(noise)) + 0.1 * torch.as_tensor(noise, dtype=torch.float32)[:, None, None, None]
+
+
 @rogue("it draws from a global random state")
 def torch_random(self, context, horizon, generators):
-    return 0.9 * last(context, horizon) + 0.1 * torch.rand(1)
+    return noisy(context, torch.rand(horizon))
 
 
 @rogue("it draws from a global random state")
 def numpy_random(self, context, horizon, generators):
-    return 0.9 * last(context, horizon) + 0.1 * np.random.rand()
+    return noisy(context, np.random.rand(horizon))
 
 
 @rogue("it draws from a global random state")
 def python_random(self, context, horizon, generators):
-    return 0.9 * last(context, horizon) + 0.1 * random.random()
+    return noisy(context, [random.random() for _ in range(horizon)])
 
 
 @rogue("it cannot predict one clip alone, or it keeps state from earlier calls")
