@@ -14,7 +14,14 @@ from jaxtyping import install_import_hook
 
 IMPORTED = pytest.StashKey[dict[str, ModuleType]]()
 
-CHECKED = ["vpbench_metrics", "vpbench_baselines", "vpbench_annotators", "vpbench_sadm", "vpbench.toolkit.warp"]
+CHECKED = [
+    "vpbench_metrics",
+    "vpbench_baselines",
+    "vpbench_annotators",
+    "vpbench_sadm",
+    "vpbench_simvp",
+    "vpbench.toolkit.warp",
+]
 install_import_hook(CHECKED, "beartype.beartype")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background would let tests ignore it
 settings.register_profile("short", max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,0 +1,148 @@
+"""SimVP and TAU as predictors: their options, presets and rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Final, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
+
+from vpbench.plugin.clip import Context, Prediction
+from vpbench.plugin.predictor import PredictorInfo
+from vpbench.plugin.training import Recipe
+from vpbench.toolkit.channels import to_channels, to_rgb
+from vpbench.toolkit.padding import padded, tell_padding
+from vpbench_simvp.network import Network
+
+
+class Options(BaseModel):
+    """Options of the network, its loss and its training. The defaults are the preset ``paper`` of SimVP."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    context: int = Field(default=4, ge=1, description="number of context frames that the translator stacks")
+    channels: Literal[1, 3] = Field(default=3, description="channels of a frame: 1 for grey, 3 for colour")
+    spatial: int = Field(default=64, ge=2, multiple_of=2, description="channels of the encoder and the decoder")
+    temporal: int = Field(default=256, ge=4, description="channels of the translator")
+    spatial_layers: int = Field(
+        default=4, ge=2, multiple_of=2, description="layers of the encoder; every second one halves height and width"
+    )
+    temporal_layers: int = Field(default=8, ge=2, description="blocks of the translator")
+    mlp_ratio: float = Field(default=8.0, ge=1, description="width of a block's feed-forward network relative to it")
+    drop_path: float = Field(default=0.1, ge=0, lt=1, description="probability that training skips the last block")
+    residual: bool = Field(default=False, description="add the last context frame to each prediction")
+    l1: float = Field(default=0.0, ge=0, description="weight of the mean absolute error in the loss")
+    l2: float = Field(default=1.0, ge=0, description="weight of the mean squared error")
+    divergence: float = Field(
+        default=0.0, ge=0, description="alpha: weight of TAU's differential divergence regularisation"
+    )
+    temperature: float = Field(default=0.1, gt=0, description="tau of the differential divergence regularisation")
+    recipe: Recipe = Recipe(epochs=50, batch_size=16, learning_rate=1e-3)
+
+    @model_validator(mode="after")
+    def _fit(self) -> Options:
+        if not self.l1 + self.l2 > 0:
+            raise ValueError("one of the loss's weights l1 and l2 must be above 0")
+        return self
+
+
+class TAUOptions(Options):
+    """Options of TAU. The defaults are its preset ``paper``."""
+
+    temporal: int = Field(default=512, ge=4, description="channels of the translator")
+    divergence: float = Field(
+        default=0.1, ge=0, description="alpha: weight of the differential divergence regularisation"
+    )
+
+
+_TINY: Final[Mapping[str, Any]] = {
+    "spatial": 24,
+    "temporal": 96,
+    "temporal_layers": 4,
+    "mlp_ratio": 4.0,
+    "drop_path": 0.0,
+    "residual": True,
+    "l1": 1.0,
+    "l2": 0.0,
+    "recipe": {"steps": 700, "batch_size": 4, "learning_rate": 2e-3, "clip": 1.0},
+}
+_MOVING_MNIST: Final[Mapping[str, Any]] = {
+    "context": 10,
+    "channels": 1,
+    "temporal": 512,
+    "drop_path": 0.0,
+    "recipe": {"epochs": 200, "batch_size": 16, "learning_rate": 1e-3},
+}
+
+
+class SimVP(nn.Module):
+    """SimVP with gated spatiotemporal attention (gSTA): predict as many frames as the context has, all at once.
+
+    The number of context frames is fixed: the weights of the translator depend on it. A longer horizon is reached by
+    reading the predicted frames, not clamped, as the next context. Frames with sides that are not multiples of the
+    stride are padded by repeating their border, and predictions are cropped. Padding emits a warning.
+    """
+
+    Options: ClassVar[type[Options]] = Options
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": _TINY, "paper": {}, "openstl": _MOVING_MNIST}
+    training_only: Final = ("drop_path", "l1", "l2", "divergence", "temperature", "recipe")
+    name: ClassVar = "simvp"
+    attention: ClassVar = "gsta"
+    info = PredictorInfo(paper="Gao et al.: SimVP, CVPR 2022, arXiv:2206.05099; Tan et al. (gSTA), arXiv:2211.12509")
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+        self.info = replace(self.info, context=options.context)
+        self.network = Network(
+            self.attention,
+            options.context,
+            options.channels,
+            options.spatial,
+            options.temporal,
+            spatial_layers=options.spatial_layers,
+            temporal_layers=options.temporal_layers,
+            mlp_ratio=options.mlp_ratio,
+            drop_path=options.drop_path,
+            residual=options.residual,
+        )
+
+    @classmethod
+    def protocol_options(cls, protocol: Any) -> dict[str, int]:
+        """Return the number of context frames, which decides the shape of the translator's weights."""
+        return {"context": protocol.sampling.context}
+
+    def inference_parts(self) -> dict[str, nn.Module]:
+        """Return the parts of the network by name."""
+        return dict(self.network.named_children())
+
+    @torch.no_grad()
+    def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
+        """Continue the clips. Memory beyond the predicted frames does not grow with the horizon.
+
+        Raises:
+            PredictorError: The model reads grey frames, and a clip has colour.
+        """
+        past = to_channels(context.frames, self.options.channels, self.name, context.clips)
+        tell_padding(self.name, past, self.network.stride)
+        height, width = past.shape[-2:]
+        frames = context.frames.new_empty(len(past), horizon, 3, height, width)
+        first = 0
+        for predicted in self.network.roll_out(padded(past, self.network.stride), horizon):
+            steps = predicted.shape[1]
+            frames[:, first : first + steps] = to_rgb(predicted[..., :height, :width].clamp(0.0, 1.0))
+            first += steps
+        return Prediction(frames=frames)
+
+
+class TAU(SimVP):
+    """SimVP with temporal attention units, trained with a penalty on the differences between frames."""
+
+    Options = TAUOptions
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": _TINY, "paper": {}, "openstl": _MOVING_MNIST}
+    name: ClassVar = "tau"
+    attention: ClassVar = "tau"
+    info = PredictorInfo(paper="Tan et al.: Temporal Attention Unit, CVPR 2023, arXiv:2206.12126")

@@ -1,0 +1,62 @@
+"""Training of SimVP and TAU; the only module of the plugin that imports Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning import LightningModule
+from torch import Tensor
+
+from vpbench.plugin.training import Recipe, TrainingBatch
+from vpbench.toolkit.channels import to_channels
+from vpbench.toolkit.padding import padded
+from vpbench.toolkit.schedules import cosine_with_warm_up
+from vpbench_simvp.losses import divergence
+from vpbench_simvp.predictor import SimVP
+
+
+def stages(predictor: SimVP, protocol: Any) -> Sequence[LightningModule]:
+    """Return the single training stage."""
+    return [Forecasting(predictor)]
+
+
+class Forecasting(LightningModule):
+    """Predict the future of each clip and compare it with the truth; all steps weigh the same.
+
+    The optimizer is Adam. Its learning rate rises linearly over a twentieth of the steps, then falls to 0 as a cosine.
+    """
+
+    recipe: Recipe
+
+    def __init__(self, predictor: SimVP) -> None:
+        super().__init__()
+        self.predictor = predictor
+        self.recipe = predictor.options.recipe
+
+    def training_step(self, batch: TrainingBatch, index: int) -> Tensor:
+        """Return the mean loss over the clips."""
+        network, options, clips = self.predictor.network, self.predictor.options, batch.context.clips
+        past = to_channels(batch.context.frames, options.channels, self.predictor.name, clips)
+        future = to_channels(batch.future.frames, options.channels, self.predictor.name, clips)
+        height, width = future.shape[-2:]
+        steps = list(network.roll_out(padded(past, network.stride), future.shape[1]))
+        return self._loss(torch.cat(steps, dim=1)[..., :height, :width], future)
+
+    def _loss(self, predicted: Float[Tensor, "b k c h w"], true: Float[Tensor, "b k c h w"]) -> Tensor:
+        options = self.predictor.options
+        difference = predicted - true
+        loss = options.l1 * difference.abs().mean() + options.l2 * difference.square().mean()
+        if options.divergence:
+            loss = loss + options.divergence * divergence(predicted, true, options.temperature)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Return Adam and the schedule of its learning rate."""
+        steps = self.recipe.steps
+        assert steps is not None  # the harness sets it
+        optimizer = torch.optim.Adam(self.predictor.parameters(), lr=self.recipe.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_with_warm_up(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,122 @@
+"""Training of SimVP and TAU: the loss, the learning rate, and what they learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vpbench.errors import PredictorError
+from vpbench.plugin.clip import Context, Future
+from vpbench.plugin.training import TrainingBatch
+from vpbench.toolkit.schedules import cosine_with_warm_up
+from vpbench_simvp.losses import divergence
+from vpbench_simvp.predictor import TAU, SimVP
+from vpbench_simvp.training import Forecasting, stages
+
+SMALL = {"context": 3, "spatial": 4, "temporal": 8, "temporal_layers": 2, "mlp_ratio": 2.0, "drop_path": 0.0}
+
+
+def noise(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def batch_of(frames):
+    """The clips [B,T,3,H,W] as a batch: the first three frames are the context."""
+    clips = tuple(f"clip{i}@0" for i in range(len(frames)))
+    context, future = frames[:, :3], frames[:, 3:]
+    return TrainingBatch(
+        context=Context(frames=context, clips=clips),
+        future=Future(frames=future, steps=tuple(range(1, future.shape[1] + 1)), clips=clips, last=context[:, -1]),
+        generators=tuple(torch.Generator() for _ in clips),
+        step=0,
+    )
+
+
+def small_stage(model_class=SimVP, steps=100, **options):
+    torch.manual_seed(0)
+    (stage,) = stages(model_class(model_class.Options(**SMALL | options)), None)
+    stage.recipe = replace(stage.recipe, steps=steps)
+    return stage
+
+
+class TestDivergence:
+    def test_is_the_mean_divergence_of_the_changes(self):
+        predicted, true = noise(2, 3, 3, 4, 5), noise(2, 3, 3, 4, 5, seed=1)
+        terms = []
+        for b in range(2):
+            for k in range(2):
+                p, q = (torch.exp((x[b, k + 1] - x[b, k]).double() / 0.1) for x in (predicted, true))
+                p, q = p / p.sum(), q / q.sum()
+                terms.append((p * torch.log(p / q)).sum() / p.numel())
+        expected = torch.stack(terms).mean().item()
+        assert divergence(predicted, true, 0.1).item() == pytest.approx(expected, rel=1e-4)
+        assert expected > 0
+
+    def test_is_0_for_equal_changes_and_for_a_single_frame(self):
+        frames = noise(1, 4, 3, 4, 5)
+        assert divergence(frames * 1.0 + 0.3, frames, 0.1).item() == pytest.approx(0.0, abs=1e-7)
+        assert divergence(frames[:, :1], frames[:, 1:2], 0.1).item() == 0.0
+
+
+class TestLoss:
+    @pytest.mark.parametrize("size", [(8, 8), (7, 9)])
+    def test_is_the_weighted_sum_of_its_terms(self, size):
+        """With a residual and no training, the prediction is known: the last frame repeated."""
+        frames = noise(2, 8, 3, *size)
+        future = frames[:, 3:]
+        last = frames[:, 2:3].expand_as(future)
+        expected = 0.5 * (last - future).abs().mean() + 2 * (last - future).square().mean()
+        expected = expected + 0.25 * divergence(last, future, 0.2)
+        stage = small_stage(residual=True, l1=0.5, l2=2.0, divergence=0.25, temperature=0.2)
+        assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
+
+    def test_tau_alone_has_the_divergence_by_default(self):
+        assert SimVP.Options().divergence == 0.0
+        assert TAU.Options().divergence == 0.1
+
+    def test_grey_models_learn_from_grey_frames_only(self):
+        stage = small_stage(channels=1)
+        assert stage.training_step(batch_of(noise(1, 6, 1, 8, 8).expand(-1, -1, 3, -1, -1)), 0).isfinite()
+        with pytest.raises(PredictorError, match=r"clip0@0 has colour"):
+            stage.training_step(batch_of(noise(1, 6, 3, 8, 8)), 0)
+
+
+@pytest.mark.parametrize("steps", [1, 199])
+def test_every_step_learns_at_the_recipes_rate_times_the_schedule(steps):
+    stage, rates = small_stage(steps=steps), []
+    stage.recipe = replace(stage.recipe, learning_rate=0.5)
+    configured = stage.configure_optimizers()
+    assert configured["lr_scheduler"]["interval"] == "step"
+    (group,) = configured["optimizer"].param_groups
+    assert len(group["params"]) == len(list(stage.predictor.parameters()))
+    for _ in range(steps):
+        rates.append(group["lr"])
+        configured["optimizer"].step()
+        configured["lr_scheduler"]["scheduler"].step()
+    assert rates == pytest.approx([0.5 * cosine_with_warm_up(k, steps) for k in range(steps)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_class", [SimVP, TAU])
+def test_a_moving_square_is_learned_by_heart(model_class):
+    frames = torch.full((1, 6, 3, 16, 16), 0.2)
+    for t in range(6):
+        frames[:, t, :, 5:10, 2 * t : 2 * t + 5] = 0.9
+    batch, stage = batch_of(frames.expand(2, -1, -1, -1, -1)), small_stage(model_class, residual=True, steps=200)
+    stage.recipe = replace(stage.recipe, learning_rate=1e-2)
+    optimizer, losses = stage.configure_optimizers()["optimizer"], []
+    for _ in range(200):
+        losses.append(stage.training_step(batch, 0))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_the_stage_holds_the_predictor_and_its_recipe():
+    predictor = SimVP(SimVP.Options(**SMALL))
+    stage = Forecasting(predictor)
+    assert stage.predictor is predictor
+    assert stage.recipe == predictor.options.recipe
