@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vpbench.errors import PredictorError, VpbenchWarning
-from vpbench.plugin.clip import IGNORE, Context, LabelSpace, Prediction
+from vpbench.plugin.clip import IGNORE, Context, LabelSpace, Prediction, arrays_of, with_arrays
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.padding import tell_padding
 from vpbench.toolkit.warp import grid, sample
@@ -27,6 +27,8 @@ _FACTORS = (-1.0, 0.5, 2.0, 0.1, 10.0)
 """Multiples of the context's flow that :func:`flow_complaint` compares with it."""
 _BETTER, _CHANGE = 0.85, 2 / 255
 """Share of the error below which a multiple is clearly better; frame difference below which nothing is judged."""
+_PIECE = 100_000
+"""Pixels that are predicted at once on a CPU (``benchmarks/allocator.py``)."""
 _NAME = 64
 """Bytes of a label space's name that are kept with the weights."""
 
@@ -70,16 +72,18 @@ class SADM(nn.Module):
         Raises:
             PredictorError: the context has one frame, no labels, no flow, labels that the model cannot use, or NaN.
         """
-        rendered, log, flow = self.rendered(context, horizon, generators)
+        pieces = [self.rendered(*piece) for piece in _pieces(context, horizon, generators)]
         assert context.flow is not None  # `rendered` raises if it is
         if complaint := flow_complaint(context.frames, context.flow):
             warnings.warn(f"sadm: {complaint}", VpbenchWarning, stacklevel=2)
         tell_padding("sadm", context.frames, max(self.options.latent_stride, self.inpainter.stride))
+        rendered, log, flow = zip(*pieces, strict=True)
+        frames = [piece.warped if self.options.emit == "warped" else piece.frames for piece in rendered]
         return Prediction(
-            frames=rendered.warped if self.options.emit == "warped" else rendered.frames,
-            semantics=log,
-            flow=flow,
-            disocclusion=rendered.disocclusion,
+            frames=torch.cat(frames),
+            semantics=torch.cat(log),
+            flow=torch.cat(flow),
+            disocclusion=torch.cat([piece.disocclusion for piece in rendered]),
             label_space=self.space(context.label_space),
         )
 
@@ -171,6 +175,18 @@ class SADM(nn.Module):
     def inference_parts(self) -> dict[str, nn.Module]:
         """Return the dynamics and the inpainter; only training has a posterior and discriminators."""
         return {"dynamics": self.dynamics, "inpainter": self.inpainter}
+
+
+def _pieces(
+    context: Context, horizon: int, generators: Sequence[torch.Generator]
+) -> Iterator[tuple[Context, int, Sequence[torch.Generator]]]:
+    """Yield the clips in pieces: on a CPU, a few at once, because the system must provide every large temporary."""
+    clips, _, _, height, width = context.frames.shape
+    size = max(1, _PIECE // (height * width)) if context.frames.device.type == "cpu" else clips
+    for start in range(0, clips, size):
+        cut = slice(start, start + size)
+        arrays = {name: array[cut] for name, array in arrays_of(context).items()}
+        yield with_arrays(context, arrays, clips=context.clips[cut]), horizon, generators[cut]
 
 
 def flow_complaint(frames: Float[Tensor, "b t 3 h w"], flow: Float[Tensor, "b t-1 2 h w"]) -> str:

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from sadm_models import SMALL, generators
 
+import vpbench_sadm.predictor
 from vpbench.errors import PredictorError, VpbenchWarning
 from vpbench.plugin.clip import Comparison, Context, Future, LabelSpace
 from vpbench.plugin.metric import Undefined
@@ -47,6 +48,22 @@ def moving(frames=4, size=(H, W), space=CITYSCAPES19, batch=2, speed=1.0):
 
 def predict(network, context, horizon=2, seed=0):
     return network.predict(context, horizon, generators(len(context.clips), seed))
+
+
+@pytest.mark.parametrize("emit", ["inpainted", "warped"])
+def test_pieces_of_a_batch_are_as_the_whole(monkeypatch, emit):
+    network, context = model(mode="stochastic", emit=emit), moving(batch=5)
+    whole = predict(network, context).tensors()
+    shapes = []
+    monkeypatch.setattr(vpbench_sadm.predictor, "_PIECE", 2 * H * W)
+    monkeypatch.setattr(
+        network, "rendered", lambda piece, *a: shapes.append(piece.clips) or SADM.rendered(network, piece, *a)
+    )
+    pieces = predict(network, context).tensors()
+    assert shapes == [("clip0@0", "clip1@0"), ("clip2@0", "clip3@0"), ("clip4@0",)]
+    assert whole.keys() == pieces.keys()
+    for modality, values in whole.items():
+        torch.testing.assert_close(pieces[modality], values, atol=1e-5, rtol=1e-5)
 
 
 class TestLabelSpaces:
