@@ -25,7 +25,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from vpbench.plugin.clip import Context
-from vpbench_baselines.convlstm import Network as ConvLSTM
+from vpbench.toolkit.st_lstm import STState
 from vpbench_cdnet import autoencoder, layers, model
 from vpbench_cdnet.autoencoder import Autoencoder, Statistics
 from vpbench_cdnet.layers import RefineState
@@ -33,6 +33,8 @@ from vpbench_cdnet.model import Network, RefineCell
 from vpbench_cdnet.options import PRESETS, Options
 from vpbench_cdnet.predictor import CDNet
 from vpbench_cdnet.refinement import FusedRefinement
+from vpbench_recurrent.convlstm import Network as ConvLSTM
+from vpbench_recurrent.rollout import roll_out
 
 HORIZONS = (4, 32)
 DECODE = Network._decode
@@ -142,7 +144,7 @@ def training_parts(rounds: int, device: str) -> dict[str, float]:
         {
             "encoding of the context": lambda: backward(network.autoencoder.encode(windows)[0], network),
             "encoding of a window": lambda: backward(network.autoencoder.encode(windows[:2])[0], network),
-            "motion": lambda: backward(network.motion(encoding, model.MotionState(*states[:3])).hidden, network),
+            "motion": lambda: backward(network.motion(encoding, STState(*states[:3])).hidden, network),
             "refinement": lambda: backward(refine(), network),
             "decoding": lambda: backward(network._decode(features, encoding, {}), network),
             "whole step": lambda: backward(torch.stack(list(network(frames, 4, range(6)))), network),
@@ -157,7 +159,9 @@ def operations() -> dict[str, float]:
     """Count the operations of convolutions for one clip, forward and backward: ConvLSTM of the same size, and CDNet."""
     network, convlstm = tiny("cpu"), ConvLSTM(48, [129], 3).train()
     runs = {
-        "convlstm": lambda: torch.stack(list(convlstm(torch.rand(1, 4, 48, 16, 24), 4))),
+        "convlstm": lambda: torch.stack(
+            [image for image, _ in roll_out(convlstm, torch.rand(1, 4, 48, 16, 24), 4)][3:]
+        ),
         "cdnet": lambda: torch.stack(list(network(torch.rand(1, 4, 3, 64, 96), 4, range(6)))),
     }
     counts = {}

@@ -22,7 +22,7 @@ from common import interleave
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from vpbench_baselines.convlstm import Cell
+from vpbench_recurrent.cell import Cell
 
 SHAPES = {
     "tiny: 48 to 64 channels, 3x3": (48, 64, 3),

@@ -17,6 +17,7 @@ IMPORTED = pytest.StashKey[dict[str, ModuleType]]()
 CHECKED = [
     "vpbench_metrics",
     "vpbench_baselines",
+    "vpbench_recurrent",
     "vpbench_annotators",
     "vpbench_sadm",
     "vpbench_simvp",

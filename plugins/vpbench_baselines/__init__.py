@@ -1,4 +1,4 @@
-"""Baselines and ceilings: the repeated last frame, extrapolated motion, ConvLSTM, saved predictions, oracles."""
+"""Baselines and ceilings: the repeated last frame, extrapolated motion, saved predictions, oracles."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_predictors(register: Register) -> None:
-    """Register all; ``repeat``, ``flow-extrapolation`` and ``convlstm`` are the defaults of a run."""
+    """Register all; ``repeat`` and ``flow-extrapolation`` are defaults of a run."""
     register("repeat", "vpbench_baselines.repeat:Repeat", summary="the last frame repeated", default=True)
     register(
         "flow-extrapolation",
         "vpbench_baselines.extrapolation:FlowExtrapolation",
         summary="the last frame moved along its optical flow at constant velocity",
-        default=True,
-    )
-    register(
-        "convlstm",
-        "vpbench_baselines.convlstm:ConvLSTM",
-        trainer="vpbench_baselines.convlstm_training:stages",
-        summary="convolutional LSTM (Shi et al. 2015), trained",
         default=True,
     )
     register("saved", "vpbench_baselines.saved:Saved", summary="predictions read from a folder (-m saved:DIR)")

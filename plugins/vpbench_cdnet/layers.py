@@ -37,12 +37,6 @@ def channels_last(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n c t h w"]:
     return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
 
 
-def lstm(past: State, gates: Float[Tensor, "b 3*d t h w"], forget_bias: float = 0.0) -> State:
-    """Return ``sigma(f + bias) ∘ past + sigma(i) ∘ tanh(g)``."""
-    i, f, g = gates.chunk(3, dim=1)
-    return (f + forget_bias).sigmoid() * past + i.sigmoid() * g.tanh()
-
-
 class RefineState(NamedTuple):
     """The state that crosses the iterations within a step: H, C, M and, with the mask, B."""
 

@@ -13,14 +13,15 @@ All states have D channels on the autoencoder's grid of time, height and width. 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from vpbench.toolkit.st_lstm import STLSTM, STState, lstm
 from vpbench_cdnet.autoencoder import Autoencoder, Statistics
-from vpbench_cdnet.layers import Conv, RefineState, State, lstm
+from vpbench_cdnet.layers import Conv, RefineState, State
 from vpbench_cdnet.options import Options
 from vpbench_cdnet.refinement import FusedRefinement
 
@@ -30,49 +31,22 @@ _WINDOW = 3
 Features = Float[Tensor, "b f t h w"]
 
 
-class MotionState(NamedTuple):
-    """The state that crosses time: hidden state H, cell state C, spatiotemporal memory M."""
+class MotionCell(STLSTM):
+    """Run one step of the motion LSTM (equation 1): PredRNN's ST-LSTM in one layer, with 3x3x3 kernels and biases.
 
-    hidden: State
-    cell: State
-    memory: State
-
-
-class MotionCell(nn.Module):
-    """Run one step of the motion LSTM (equation 1): PredRNN's ST-LSTM (Wang et al. 2017, equation 3) in one layer.
-
-    ::
-
-        g  = tanh(Wxg * F + Whg * H)     i  = sigma(Wxi * F + Whi * H)     f  = sigma(Wxf * F + Whf * H + 1)
-        g' = tanh(W'xg * F + Wmg * M)    i' = sigma(W'xi * F + Wmi * M)    f' = sigma(W'xf * F + Wmf * M + 1)
-        C <- f ∘ C + i ∘ g               M <- f' ∘ M + i' ∘ g'
-        o  = sigma(Wxo * F + Who * H + Wco * [C, M])
-        H <- o ∘ tanh(W1x1 * [C, M])     F^dyn = H
+    F^dyn is its hidden state.
 
     Args:
-        features: Number of channels of F that the cell reads, the last ones.
+        features: Number of channels of F^enc that the cell reads, the last ones.
         width: D, number of channels of each state.
     """
 
     def __init__(self, features: int, width: int) -> None:
-        super().__init__()
-        self.of_features = Conv(features, 7 * width)  # i f g, i' f' g', o
-        self.of_hidden = Conv(width, 4 * width)  # i f g, o
-        self.of_memory = Conv(width, 3 * width)  # i' f' g'
-        self.of_states = Conv(2 * width, width)  # o
-        self.merge = Conv(2 * width, width, 1)
+        super().__init__(features, width, 3, convolution=Conv, bias=True)
 
-    def forward(self, encoding: Features, state: MotionState) -> MotionState:
+    def forward(self, encoding: Features, state: STState) -> STState:
         """Return the state after reading the features of a window."""
-        d = state.hidden.shape[1]
-        features = encoding[:, -self.of_features.in_channels :]
-        cell_gates, memory_gates, o = self.of_features(features).split([3 * d, 3 * d, d], dim=1)
-        hidden_gates, o_hidden = self.of_hidden(state.hidden).split([3 * d, d], dim=1)
-        cell = lstm(state.cell, cell_gates + hidden_gates, forget_bias=1.0)
-        memory = lstm(state.memory, memory_gates + self.of_memory(state.memory), forget_bias=1.0)
-        states = torch.cat([cell, memory], dim=1)
-        o = (o + o_hidden + self.of_states(states)).sigmoid()
-        return MotionState(o * self.merge(states).tanh(), cell, memory)
+        return super().forward(encoding[:, -self.of_features.in_channels :], state)
 
 
 class Integrator(nn.Sequential):
@@ -199,7 +173,7 @@ class Network(nn.Module):
         first, encoding = encodings[:, 0], encodings[:, -1]
         refine = FusedRefinement(self.refine, self._integrate(encodings))
         start = self.refine_start(first).chunk(2 if self.refine.activation is None else 3, dim=1)
-        state = MotionState(*self.motion_start(first).chunk(3, dim=1))
+        state = STState(*self.motion_start(first).chunk(3, dim=1))
         for earlier in encodings[:, :-1].unbind(dim=1):
             state = self.motion(earlier, state)
         window = windows_of(context[:, -_WINDOW:])[:, -1]
@@ -217,11 +191,11 @@ class Network(nn.Module):
         self,
         encoding: Features,
         statistics: Statistics,
-        state: MotionState,
+        state: STState,
         refine: FusedRefinement,
         start: Sequence[State],
         stages: Sequence[int],
-    ) -> tuple[Float[Tensor, "s b 3 3 h w"], MotionState]:
+    ) -> tuple[Float[Tensor, "s b 3 3 h w"], STState]:
         """Return the decoded windows of the stages and the motion state after one step.
 
         ``torch.compile(network.step, fullgraph=True)`` compiles it whole. Assign the result to ``network.step``.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vpbench_cdnet.layers import RefineState, State, convolve, lstm
+from vpbench.toolkit.st_lstm import lstm
+from vpbench_cdnet.layers import RefineState, State, convolve
 
 if TYPE_CHECKING:
     from vpbench_cdnet.model import Features, RefineCell

@@ -13,7 +13,8 @@ from torch import Tensor
 from vpbench.errors import UsageError
 from vpbench.plugin.training import Recipe, TrainingBatch
 from vpbench.toolkit.padding import padded
-from vpbench.toolkit.schedules import cosine_with_warm_up
+from vpbench.toolkit.sampling import ScheduledSampling, draw_truth
+from vpbench.toolkit.schedules import adam
 from vpbench_cdnet.losses import area, area_loss, pixel_loss, soft_area
 from vpbench_cdnet.model import MOTION, windows_of
 from vpbench_cdnet.predictor import CDNet
@@ -78,9 +79,8 @@ class Forecasting(LightningModule):
 
     def draw_truth(self, batch: TrainingBatch) -> Bool[Tensor, "b k"]:
         """Draw, for each clip and step, whether the true frame is read next."""
-        shape, probability = batch.future.frames.shape[:2], self.probability(batch.step)
-        draws = [torch.rand(shape[1], generator=generator) for generator in batch.generators]
-        return (torch.stack(draws) < probability).to(batch.future.frames.device)
+        frames = batch.future.frames
+        return draw_truth(batch.generators, [self.probability(batch.step)] * frames.shape[1]).to(frames.device)
 
     def probability(self, step: int) -> float:
         """Return the probability that a true frame is read next.
@@ -89,19 +89,12 @@ class Forecasting(LightningModule):
         linearly to 0 by that share of the training, because a model is tested on its own predictions.
         """
         options = self.predictor.options
-        probability = options.sampling_start * options.sampling_decay ** (self.current_epoch // options.sampling_epochs)
-        if options.sampling_end is None:
-            return probability
         assert self.recipe.steps is not None  # the harness sets it
-        end = options.sampling_end * self.recipe.steps * self.recipe.accumulate
-        return probability * max(0.0, 1.0 - step / end)
+        sampling = ScheduledSampling(
+            options.sampling_start, options.sampling_decay, options.sampling_epochs, options.sampling_end
+        )
+        return sampling.probability(step / (self.recipe.steps * self.recipe.accumulate), self.current_epoch)
 
     def configure_optimizers(self) -> Any:
         """Return Adam (section 4.2) and the schedule of its learning rate."""
-        optimizer = torch.optim.Adam(self.predictor.parameters(), lr=self.recipe.learning_rate)
-        if self.predictor.options.schedule == "constant":
-            return optimizer
-        steps = self.recipe.steps
-        assert steps is not None  # the harness sets it
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_with_warm_up(step, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return adam(self.predictor.parameters(), self.recipe, self.predictor.options.schedule)

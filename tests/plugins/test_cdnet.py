@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from vpbench.errors import PredictorError
+from vpbench.toolkit.st_lstm import STState
 from vpbench_cdnet.autoencoder import Autoencoder, squeeze, unsqueeze
 from vpbench_cdnet.layers import RefineState
-from vpbench_cdnet.model import Integrator, MotionCell, MotionState, Network, RefineCell
+from vpbench_cdnet.model import Integrator, MotionCell, Network, RefineCell
 from vpbench_cdnet.options import PRESETS, Options
 from vpbench_cdnet.refinement import FusedRefinement
 
@@ -204,7 +205,7 @@ def grid(channels, seed):
 
 def test_motion_cell_is_equation_1_gate_by_gate():
     d, cell = 2, randomised(MotionCell(5, 2))
-    x, state = grid(5, 1), MotionState(grid(d, 2), grid(d, 3), grid(d, 4))
+    x, state = grid(5, 1), STState(grid(d, 2), grid(d, 3), grid(d, 4))
 
     def gate(number, features, bank):
         rows = slice(d * number, d * number + d)
@@ -226,7 +227,7 @@ def test_motion_cell_is_equation_1_gate_by_gate():
 
 
 def test_motion_cell_may_read_the_last_features_only():
-    cell, state = randomised(MotionCell(3, 2)), MotionState(grid(2, 2), grid(2, 3), grid(2, 4))
+    cell, state = randomised(MotionCell(3, 2)), STState(grid(2, 2), grid(2, 3), grid(2, 4))
     features = grid(6, 1)
     for value, expected in zip(cell(features, state), cell(features[:, 3:], state), strict=True):
         assert torch.equal(value, expected)

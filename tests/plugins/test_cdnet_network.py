@@ -18,8 +18,9 @@ from vpbench.errors import PredictorError, UsageError, VpbenchWarning
 from vpbench.plugin.clip import Context
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.padding import padded
+from vpbench.toolkit.st_lstm import STState
 from vpbench_cdnet.layers import RefineState
-from vpbench_cdnet.model import MOTION, MotionState, windows_of
+from vpbench_cdnet.model import MOTION, windows_of
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
 from vpbench_cdnet.predictor import CDNet
 from vpbench_cdnet.training import stages
@@ -62,7 +63,7 @@ def rollout_of_the_paper(network, context, horizon):
     windows = windows_of(context)[:, 2 if network.window == "valid" else 0 :]
     encodings = [network.autoencoder.encode(window)[0] for window in windows.unbind(1)]
     g = network.integrator and network.integrator(torch.cat(encodings, 1))
-    state = MotionState(*network.motion_start(encodings[0]).chunk(3, 1))
+    state = STState(*network.motion_start(encodings[0]).chunk(3, 1))
     for encoding in encodings[:-1]:
         state = network.motion(encoding, state)
     start = network.refine_start(encodings[0]).split(state.hidden.shape[1], 1)

@@ -1,26 +1,26 @@
-"""Training of ConvLSTM: the loss, scheduled sampling, the learning rate, and what it learns."""
+"""Training of the recurrent family: losses, scheduled sampling, the learning rate, and what ConvLSTM learns."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import vpbench
-from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.training import TrainingBatch
 from vpbench.toolkit.schedules import cosine_with_warm_up
-from vpbench_baselines.convlstm import ConvLSTM, Options, to_patches
-from vpbench_baselines.convlstm_training import Forecasting, ssim
 from vpbench_metrics.structure import SSIM
+from vpbench_recurrent.convlstm import ConvLSTM, Options
+from vpbench_recurrent.patches import to_patches
+from vpbench_recurrent.rollout import roll_out
+from vpbench_recurrent.training import Forecasting
 
 
 def noise(*shape, seed=0):
@@ -95,26 +95,6 @@ class TestLoss:
         assert (stage.predictor.network.head.bias.grad > 0).all()
 
 
-class TestSSIM:
-    @given(seed=st.integers(0, 10**6), contrast=st.sampled_from([1.0, 0.1, 0.0]), noisy=st.sampled_from([0.0, 0.3]))
-    def test_is_the_metric(self, seed, contrast, noisy, compare):
-        x = 0.5 + contrast * (noise(1, 2, 3, 13, 17, seed=seed) - 0.5)
-        y = (x + noisy * (noise(1, 2, 3, 13, 17, seed=seed + 1) - 0.5)).clamp(0, 1)
-        assert ssim(x, y).item() == pytest.approx(np.mean(SSIM("cpu").measure(compare(x, y))), abs=1e-4)
-
-    def test_is_float32_under_bfloat16(self):
-        x, y = noise(1, 1, 3, 12, 12), noise(1, 1, 3, 12, 12, seed=1)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert torch.equal(ssim(x, y), ssim(x, y).float())
-            reduced = ssim(x.bfloat16(), y.bfloat16())
-        assert reduced.dtype == torch.float32
-        assert torch.equal(reduced, ssim(x.bfloat16().float(), y.bfloat16().float()))
-
-    def test_frames_smaller_than_its_window_are_an_error(self):
-        with pytest.raises(PredictorError, match="11 pixels a side; these are 10x12: set the option ssim to 0"):
-            small_stage(ssim=1.0).training_step(batch_of(noise(1, 4, 3, 10, 12)), 0)
-
-
 class TestScheduledSampling:
     def test_the_share_of_true_frames_falls_linearly_to_none(self):
         stage = small_stage(steps=100, scheduled_sampling=0.5)
@@ -146,9 +126,52 @@ class TestScheduledSampling:
     def test_in_the_first_step_every_image_follows_true_ones(self):
         stage, frames = small_stage(scheduled_sampling=1.0, residual=False), noise(2, 6, 3, 8, 8)
         patches = to_patches(frames, 2)
-        images = [next(stage.predictor.network(patches[:, : 3 + k], 1)) for k in range(3)]
+        images = [[*roll_out(stage.predictor.network, patches[:, : 3 + k], 1)][-1][0] for k in range(3)]
         expected = (torch.stack(images, dim=1) - patches[:, 3:]).square().mean()
         assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+class TestReverseSampling:
+    def test_frames_of_the_context_are_drawn_too(self):
+        stage = small_stage(steps=100, scheduled_sampling=0.8, reverse_sampling=True)
+        for step, shares in {0: (0.5, 0.5), 60: (0.96, 0.25), 80: (1.0, 0.0)}.items():
+            use_truth = stage.draw_truth(batch_of(noise(400, 8, 3, 2, 2), step=step))
+            assert use_truth.shape == (400, 2 + 4)
+            drawn = use_truth[:, :2].float().mean(), use_truth[:, 2:].float().mean()
+            assert drawn == pytest.approx(shares, abs=0.04)
+
+    def test_predictions_are_read_within_the_context(self):
+        stage, frames = small_stage(steps=100, reverse_sampling=True, scheduled_sampling=0.9), noise(2, 6, 3, 8, 8)
+        marks = stage.draw_truth(batch_of(frames))
+        assert not marks[:, :2].all()
+        predictions = [frame for frame, _ in stage.predictor.roll_out(frames[:, :3], 3, frames[:, 3:], marks)]
+        expected = (torch.stack(predictions[2:], dim=1) - frames[:, 3:]).square().mean()
+        assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("supervise", "steps"), [("future", 3), ("all", 5)])
+def test_the_loss_is_of_the_supervised_steps(supervise, steps):
+    stage, frames = small_stage(supervise=supervise), noise(2, 6, 3, 8, 8)
+    predictions = [frame for frame, _ in stage.predictor.roll_out(frames[:, :3], 3)]
+    expected = (torch.stack(predictions[-steps:], dim=1) - frames[:, -steps:]).square().mean()
+    assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_the_penalty_of_the_last_state_is_added():
+    stage, frames = small_stage(), noise(2, 6, 3, 8, 8)
+    plain = stage.training_step(batch_of(frames), 0)
+    stage.predictor.network.penalty = lambda state: state.layers[0][0].sum()
+    *_, (_, state) = stage.predictor.roll_out(frames[:, :3], 3)
+    penalised = stage.training_step(batch_of(frames), 0)
+    torch.testing.assert_close(penalised, plain + state.layers[0][0].sum())
+
+
+@pytest.mark.parametrize(("epoch", "share"), [(0, 1.0), (4, 1.0), (5, 0.5), (10, 0.25)])
+def test_the_share_of_true_frames_may_fall_by_epochs(epoch, share):
+    stage = small_stage(scheduled_sampling=1.0, sampling_decay=0.5, sampling_epochs=5)
+    stage._trainer = SimpleNamespace(current_epoch=epoch)
+    drawn = stage.draw_truth(batch_of(noise(400, 12, 3, 2, 2)))
+    assert drawn.float().mean().item() == pytest.approx(share, abs=0.03)
 
 
 class TestLearning:

@@ -1,0 +1,148 @@
+"""Options that all models of the family share: frames, loss, scheduled sampling and training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from torch import nn
+
+from vpbench.plugin.training import Recipe
+from vpbench_recurrent.patches import Order
+
+
+def _odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError("must be odd: a kernel has a middle")
+    return kernel
+
+
+Kernel = Annotated[int, Field(ge=1), AfterValidator(_odd)]
+"""The side of a kernel that keeps the size."""
+Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+"""Height and width."""
+
+
+class FamilyOptions(BaseModel):
+    """Options of frames, loss and training. A model derives its ``Options`` from it and adds those of its network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: Literal[1, 3] = Field(default=3, description="3: the network reads RGB; 1: grey")
+    patch: int = Field(default=4, ge=1, description="side of the patches that become channels, in pixels")
+    patch_order: Order = Field(
+        default="pixel", description="slower index of a patch's channels; pixel: as the official codes and OpenSTL"
+    )
+    clamp: bool = Field(default=True, description="limit predictions to [0,1] before they are read again")
+    residual: bool = Field(default=False, description="predict the change of a frame; untrained, the last is repeated")
+    l1: float = Field(default=0.0, ge=0, description="weight of the mean absolute error in the loss")
+    l2: float = Field(default=1.0, ge=0, description="weight of the mean squared error")
+    ssim: float = Field(default=0.0, ge=0, description="weight of 1 - SSIM")
+    supervise: Literal["future", "all"] = Field(
+        default="future", description="steps in the loss; all: also the predictions of context frames"
+    )
+    scheduled_sampling: float = Field(
+        default=0.4, ge=0, le=1, description="share of the training in which true frames are read, ever fewer"
+    )
+    sampling_decay: float = Field(
+        default=1.0, gt=0, le=1, description="factor of the probability of true frames after every sampling_epochs"
+    )
+    sampling_epochs: int = Field(default=5, ge=1, description="epochs between two factors")
+    reverse_sampling: bool = Field(
+        default=False, description="reverse scheduled sampling: predictions are read within the context, ever fewer"
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        default="cosine", description="learning rate; cosine: rises over a twentieth of the steps, then falls to 0"
+    )
+    recipe: Recipe = Recipe(epochs=200, batch_size=16, learning_rate=5e-4)
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> FamilyOptions:
+        if not self.l1 + self.l2 + self.ssim > 0:
+            raise ValueError("one of the loss's weights l1, l2 and ssim must be above 0")
+        return self
+
+
+TRAINING_ONLY: Final = (
+    "l1",
+    "l2",
+    "ssim",
+    "supervise",
+    "scheduled_sampling",
+    "sampling_decay",
+    "sampling_epochs",
+    "reverse_sampling",
+    "schedule",
+    "recipe",
+)
+"""Options that may differ from those used in training: they affect losses and schedules, not the network."""
+
+
+class StackOptions(FamilyOptions):
+    """Options of stacks of ST-LSTMs. The defaults are the preset ``paper``: the setting of MotionRNN on Human3.6M.
+
+    That is the source of the values for PredRNN, MIM and MotionRNN in CDNet's tables.
+    """
+
+    layers: int = Field(default=4, ge=1, description="layers of the stack")
+    hidden: int = Field(default=64, ge=1, description="channels of each state, in every layer")
+    kernel: Kernel = Field(default=5, description="side of the cells' kernels, in patches")
+    layer_norm: bool = Field(
+        default=False, description="normalise the gates, with a weight per place, as the official code can; needs size"
+    )
+    size: Size | None = Field(
+        default=None, description="height and width of the only frames that weights per place fit; None: any frames"
+    )
+    clamp: bool = Field(default=False, description="limit predictions to [0,1] before they are read again")
+    supervise: Literal["future", "all"] = Field(
+        default="all", description="steps in the loss; all: also the predictions of context frames"
+    )
+    scheduled_sampling: float = Field(
+        default=0.625, ge=0, le=1, description="share of the training in which true frames are read, ever fewer"
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="learning rate; cosine: rises over a twentieth of the steps, then falls to 0"
+    )
+    recipe: Recipe = Recipe(steps=80_000, batch_size=8, learning_rate=3e-4)
+
+    @model_validator(mode="after")
+    def _norm_has_a_size(self) -> StackOptions:
+        if self.layer_norm and self.size is None:
+            raise ValueError("layer_norm has a weight per place: set size to the height and width of the frames")
+        return self
+
+    def grid(self, stride: int = 1) -> Size | None:
+        """Return the height and width of ``size`` in patches, padded to multiples of ``stride``; None without it."""
+        if self.size is None:
+            return None
+        height, width = (-(-side // (self.patch * stride)) * stride for side in self.size)
+        return height, width
+
+    def norm(self, stride: int = 1) -> Callable[[int], nn.Module] | None:
+        """Return what makes the normalisation of that many channels, for a cell; None: none."""
+        grid = self.grid(stride)
+        return (lambda channels: nn.LayerNorm([channels, *grid])) if self.layer_norm and grid else None
+
+
+OPENSTL: Final[Mapping[str, Any]] = {
+    "hidden": 128,
+    "scheduled_sampling": 0.4,
+    "schedule": "cosine",
+    "recipe": {"epochs": 200, "batch_size": 16, "learning_rate": 5e-4},
+}
+"""The widths of OpenSTL's tables."""
+
+TINY: Final[Mapping[str, Any]] = {
+    "layers": 2,
+    "hidden": 32,
+    "kernel": 3,
+    "clamp": True,
+    "residual": True,
+    "l2": 10.0,
+    "supervise": "future",
+    "scheduled_sampling": 0.0,
+    "schedule": "cosine",
+    "recipe": {"steps": 800, "batch_size": 4, "learning_rate": 2e-3, "clip": 1.0},
+}
+"""A stack that trains on a CPU in a quarter of an hour."""
