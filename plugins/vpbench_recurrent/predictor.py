@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench.toolkit.channels import to_channels, to_rgb
 from vpbench_recurrent.options import TRAINING_ONLY, FamilyOptions, Size
 from vpbench_recurrent.patches import from_patches, to_patches
 from vpbench_recurrent.rollout import Recurrence, roll_out
-
-_LEVEL = 1 / 255
 
 
 class RecurrentPredictor(nn.Module):
@@ -80,13 +79,13 @@ class RecurrentPredictor(nn.Module):
         """
         past = context.frames
         frames = past.new_empty(past.shape[0], horizon, *past.shape[2:])
-        for k, (frame, _) in enumerate(islice(self.roll_out(past, horizon), past.shape[1] - 1, None)):
+        for k, (frame, _) in enumerate(islice(self.roll_out(context, horizon), past.shape[1] - 1, None)):
             frames[:, k] = frame.clamp(0.0, 1.0)
         return Prediction(frames=frames)
 
     def roll_out(
         self,
-        context: Float[Tensor, "b t 3 h w"],
+        context: Context,
         horizon: int,
         future: Float[Tensor, "b k 3 h w"] | None = None,
         use_truth: Bool[Tensor, "b n"] | None = None,
@@ -96,27 +95,17 @@ class RecurrentPredictor(nn.Module):
         Raises:
             PredictorError: The weights do not fit the frames' colours or size.
         """
-        options, size = self.options, (context.shape[-2], context.shape[-1])
-        future = None if future is None else self._images(future)
-        steps = roll_out(self.network, self._images(context), horizon, future, use_truth, clamp=options.clamp)
-        for image, state in steps:
-            frame = from_patches(image, size, options.patch, options.patch_order)
-            yield frame.expand(-1, 3, -1, -1), state
-
-    def _images(self, frames: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t c hp wp"]:
-        self._check(frames)
-        frames = frames[:, :, : self.options.channels]
-        return to_patches(frames, self.options.patch, self.options.patch_order, self.network.stride)
-
-    def _check(self, frames: Tensor) -> None:
-        size = (frames.shape[-2], frames.shape[-1])
+        options, size = self.options, (context.frames.shape[-2], context.frames.shape[-1])
         if self.size is not None and size != self.size:
             raise PredictorError(
                 f"{self.name}: the weights fit frames of {self.size[0]}x{self.size[1]}, and these are "
                 f"{size[0]}x{size[1]}: set the option size"
             )
-        if self.options.channels == 1 and bool(((frames - frames[:, :, :1]).abs() > _LEVEL).any()):
-            raise PredictorError(
-                f"{self.name}: the network reads grey frames (channels 1), and these have colours: use weights for "
-                "RGB, or a protocol of grey clips"
-            )
+        past = self._images(context.frames, context.clips)
+        true = None if future is None else self._images(future, context.clips)
+        for image, state in roll_out(self.network, past, horizon, true, use_truth, clamp=options.clamp):
+            yield to_rgb(from_patches(image, size, options.patch, options.patch_order)), state
+
+    def _images(self, frames: Float[Tensor, "b t 3 h w"], clips: Sequence[str]) -> Float[Tensor, "b t c hp wp"]:
+        frames = to_channels(frames, self.options.channels, self.name, clips)
+        return to_patches(frames, self.options.patch, self.options.patch_order, self.network.stride)

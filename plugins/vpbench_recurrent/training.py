@@ -36,7 +36,7 @@ class Forecasting(LightningModule):
         """Return the mean loss over the clips, plus the network's penalty."""
         past, future = batch.context.frames, batch.future.frames
         use_truth = self.draw_truth(batch)
-        frames, states = zip(*self.predictor.roll_out(past, future.shape[1], future, use_truth), strict=True)
+        frames, states = zip(*self.predictor.roll_out(batch.context, future.shape[1], future, use_truth), strict=True)
         true = future if self.predictor.options.supervise == "future" else torch.cat([past[:, 1:], future], dim=1)
         loss = self._loss(torch.stack(frames[-true.shape[1] :], dim=1), true)
         penalty = self.predictor.network.penalty(states[-1])

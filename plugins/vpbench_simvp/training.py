@@ -13,7 +13,7 @@ from torch import Tensor
 from vpbench.plugin.training import Recipe, TrainingBatch
 from vpbench.toolkit.channels import to_channels
 from vpbench.toolkit.padding import padded
-from vpbench.toolkit.schedules import cosine_with_warm_up
+from vpbench.toolkit.schedules import adam
 from vpbench_simvp.losses import divergence
 from vpbench_simvp.predictor import SimVP
 
@@ -55,8 +55,4 @@ class Forecasting(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return Adam and the schedule of its learning rate."""
-        steps = self.recipe.steps
-        assert steps is not None  # the harness sets it
-        optimizer = torch.optim.Adam(self.predictor.parameters(), lr=self.recipe.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_with_warm_up(step, steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return adam(self.predictor.parameters(), self.recipe, "cosine")

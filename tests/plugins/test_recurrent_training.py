@@ -144,7 +144,9 @@ class TestReverseSampling:
         stage, frames = small_stage(steps=100, reverse_sampling=True, scheduled_sampling=0.9), noise(2, 6, 3, 8, 8)
         marks = stage.draw_truth(batch_of(frames))
         assert not marks[:, :2].all()
-        predictions = [frame for frame, _ in stage.predictor.roll_out(frames[:, :3], 3, frames[:, 3:], marks)]
+        predictions = [
+            frame for frame, _ in stage.predictor.roll_out(batch_of(frames).context, 3, frames[:, 3:], marks)
+        ]
         expected = (torch.stack(predictions[2:], dim=1) - frames[:, 3:]).square().mean()
         assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
 
@@ -152,7 +154,7 @@ class TestReverseSampling:
 @pytest.mark.parametrize(("supervise", "steps"), [("future", 3), ("all", 5)])
 def test_the_loss_is_of_the_supervised_steps(supervise, steps):
     stage, frames = small_stage(supervise=supervise), noise(2, 6, 3, 8, 8)
-    predictions = [frame for frame, _ in stage.predictor.roll_out(frames[:, :3], 3)]
+    predictions = [frame for frame, _ in stage.predictor.roll_out(batch_of(frames).context, 3)]
     expected = (torch.stack(predictions[-steps:], dim=1) - frames[:, -steps:]).square().mean()
     assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
 
@@ -161,7 +163,7 @@ def test_the_penalty_of_the_last_state_is_added():
     stage, frames = small_stage(), noise(2, 6, 3, 8, 8)
     plain = stage.training_step(batch_of(frames), 0)
     stage.predictor.network.penalty = lambda state: state.layers[0][0].sum()
-    *_, (_, state) = stage.predictor.roll_out(frames[:, :3], 3)
+    *_, (_, state) = stage.predictor.roll_out(batch_of(frames).context, 3)
     penalised = stage.training_step(batch_of(frames), 0)
     torch.testing.assert_close(penalised, plain + state.layers[0][0].sum())
 
