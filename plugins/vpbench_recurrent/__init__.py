@@ -22,3 +22,27 @@ def register_predictors(register: Register) -> None:
         default=True,
         summary="convolutional LSTM (Shi et al. 2015), trained",
     )
+    register(
+        "predrnn",
+        "vpbench_recurrent.predrnn:PredRNN",
+        trainer=_TRAINER,
+        summary="stacked ST-LSTMs with a zigzag memory (Wang et al. 2017), trained",
+    )
+    register(
+        "predrnn-v2",
+        "vpbench_recurrent.predrnn:PredRNNV2",
+        trainer=_TRAINER,
+        summary="PredRNN with decoupled memories and reverse scheduled sampling (Wang et al. 2022), trained",
+    )
+    register(
+        "mim",
+        "vpbench_recurrent.mim:MIM",
+        trainer=_TRAINER,
+        summary="memory in memory: differences of neighbouring states (Wang et al. 2019), trained",
+    )
+    register(
+        "motionrnn",
+        "vpbench_recurrent.motionrnn:MotionRNN",
+        trainer=_TRAINER,
+        summary="PredRNN with motion units between its layers (Wu et al. 2021), trained",
+    )

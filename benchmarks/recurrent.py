@@ -1,0 +1,208 @@
+"""The recurrent family: the time of a cell next to its textbook form, and the share of the machine that a model uses.
+
+    PYTHONPATH=plugins:datasets python benchmarks/recurrent.py [--rounds N] [--clips N] [--json]
+
+One thread. The first table has the processor time of 4 steps of a layer in its textbook form, forward and backward, as
+a ratio to the cell in the code. The textbook form convolves the concatenation of all that a gate reads, gate by gate.
+
+The second table has the operations per second of a training step of each tiny model (4 frames of 64x96 to 4), as a
+share of those of a product of two matrices of 1024x1024.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+from torch.utils.flop_counter import FlopCounterMode
+
+from vpbench.toolkit.st_lstm import STLSTM, STState
+from vpbench_recurrent.cell import Cell
+from vpbench_recurrent.convlstm import ConvLSTM
+from vpbench_recurrent.mim import MIM, MIMLayer
+from vpbench_recurrent.motionrnn import MotionRNN
+from vpbench_recurrent.predictor import RecurrentPredictor
+from vpbench_recurrent.predrnn import PredRNN, PredRNNV2
+
+SHAPES = {"tiny, 32 channels, 3x3, grid 16x24": (32, 3, 16, 24), "128 channels, 5x5, grid 16x16": (128, 5, 16, 16)}
+"""Channels, kernel, height and width."""
+STEPS = 4
+MODELS: Sequence[type[RecurrentPredictor]] = (ConvLSTM, PredRNN, PredRNNV2, MIM, MotionRNN)
+
+
+def per_gate(
+    reads: Sequence[Tensor], banks: Sequence[nn.Module], rows: Sequence[Sequence[int]], d: int
+) -> list[Tensor]:
+    """Convolve a concatenation per gate; ``rows`` has the place of each gate in each bank of weights."""
+    gates = []
+    for places in rows:
+        weights = [bank.weight[d * row : d * row + d] for bank, row in zip(banks, places, strict=True)]
+        bias = None if banks[0].bias is None else banks[0].bias[d * places[0] : d * places[0] + d]
+        gates.append(conv2d(torch.cat(reads, dim=1), torch.cat(weights, dim=1), bias, padding="same"))
+    return gates
+
+
+def convlstm_textbook(layer: Cell, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Run ConvLSTM's cell with four convolutions."""
+    banks, d = (layer.of_input, layer.of_hidden), len(layer.of_hidden.weight) // 4
+    i, f, o, g = per_gate((x, state[0]), banks, [(n, n) for n in range(4)], d)
+    cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+    return o.sigmoid() * cell.tanh(), cell
+
+
+def st_lstm_textbook(layer: STLSTM, x: Tensor, state: STState) -> STState:
+    """Run the ST-LSTM with seven convolutions and the merge."""
+    hidden, cell, memory = state
+    d = hidden.shape[1]
+    i, f, g = per_gate((x, hidden), (layer.of_features, layer.of_hidden), [(n, n) for n in range(3)], d)
+    banks = (layer.of_features, layer.of_memory)
+    i_m, f_m, g_m = per_gate((x, memory), banks, [(n + 3, n) for n in range(3)], d)
+    cell = (f + 1).sigmoid() * cell + i.sigmoid() * g.tanh()
+    memory = (f_m + 1).sigmoid() * memory + i_m.sigmoid() * g_m.tanh()
+    states = torch.cat([cell, memory], dim=1)
+    banks = (layer.of_features, layer.of_hidden, layer.of_states)
+    weights = [layer.of_features.weight[6 * d :], layer.of_hidden.weight[3 * d :], layer.of_states.weight]
+    o = conv2d(torch.cat([x, hidden, states], dim=1), torch.cat(weights, dim=1), padding="same")
+    return STState(o.sigmoid() * layer.merge(states).tanh(), cell, memory)
+
+
+def mim_textbook(
+    layer: MIMLayer, x: Tensor, state: tuple[STState, Tensor, tuple[Tensor, Tensor]]
+) -> tuple[STState, Tensor, tuple[Tensor, Tensor]]:
+    """Run MIM's layer and its two modules with a convolution per gate."""
+    (hidden, cell, memory), past, difference = state
+    d = hidden.shape[1]
+    difference = module_textbook(layer.non_stationary, x - hidden, difference)
+    transient, past = module_textbook(layer.stationary, difference[0], (cell, past))
+    i, g = per_gate((x, hidden), (layer.of_features, layer.of_hidden), [(0, 0), (1, 1)], d)
+    i_m, g_m, f_m = per_gate((x, memory), (layer.of_features, layer.of_memory), [(0, 0), (1, 1), (2, 2)], d)
+    banks = (layer.of_features, layer.of_hidden, layer.of_memory)
+    (o,) = per_gate((x, hidden, memory), banks, [(3, 2, 3)], d)
+    cell = transient + i.sigmoid() * g.tanh()
+    memory = (f_m + 1).sigmoid() * memory + i_m.sigmoid() * g_m.tanh()
+    merged = layer.merge(torch.cat([cell, memory], dim=1)).tanh()
+    return STState(o.sigmoid() * merged, cell, memory), past, difference
+
+
+def module_textbook(layer: Cell, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Run a module of MIM, a ConvLSTM cell with peepholes, with four convolutions."""
+    banks, d = (layer.of_input, layer.of_hidden), len(layer.of_hidden.weight) // 4
+    i, f, o, g = per_gate((x, state[0]), banks, [(n, n) for n in range(4)], d)
+    i, f = i + layer.peepholes[0] * state[1], f + layer.peepholes[1] * state[1]
+    cell = (f + 1).sigmoid() * state[1] + i.sigmoid() * g.tanh()
+    return (o + layer.peepholes[2] * cell).sigmoid() * cell.tanh(), cell
+
+
+def mim_cell(
+    layer: MIMLayer, x: Tensor, state: tuple[STState, Tensor, tuple[Tensor, Tensor]]
+) -> tuple[STState, Tensor, tuple[Tensor, Tensor]]:
+    """Run MIM's layer and its two modules as the model does."""
+    difference = layer.non_stationary(x - state[0].hidden, state[2])
+    return *layer(x, difference[0], state[0], state[1]), difference
+
+
+Step = Callable[[nn.Module, Tensor, object], object]
+
+
+def cells(d: int, kernel: int, zeros: Tensor) -> dict[str, tuple[nn.Module, object, Step, Step]]:
+    """Return each cell, its first state, its form in the code and its textbook form."""
+    pair, triple = (zeros, zeros), STState(zeros, zeros, zeros)
+    mim = MIMLayer(d, kernel, norm=None, grid=None)
+    return {
+        "ConvLSTM": (Cell(d, d, kernel), pair, lambda layer, x, state: layer(x, state), convlstm_textbook),
+        "ST-LSTM": (STLSTM(d, d, kernel), triple, lambda layer, x, state: layer(x, state), st_lstm_textbook),
+        "MIM": (mim, (triple, zeros, pair), mim_cell, mim_textbook),
+    }
+
+
+def run(layer: nn.Module, step: Step, state: object, inputs: Tensor) -> Tensor:
+    """Run some steps of a layer, forward and backward; return the last hidden state."""
+    layer.zero_grad()
+    for x in inputs.unbind(1):
+        state = step(layer, x, state)
+    hidden = state[0] if isinstance(state[0], Tensor) else state[0][0]
+    hidden.square().sum().backward()
+    return hidden.detach()
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """Return the processor time of a call, user and system, which other processes hardly change."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def measure_cells(clips: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Return the median ratio of the textbook form's time to the cell's, after checking that both are equal."""
+    ratios: dict[str, dict[str, float]] = {}
+    for shape, (d, kernel, height, width) in SHAPES.items():
+        torch.manual_seed(0)
+        inputs = torch.rand(clips, STEPS, d, height, width) - 0.5
+        for name, (layer, state, step, textbook) in cells(d, kernel, inputs.new_zeros(inputs[:, 0].shape)).items():
+            expected = run(layer, step, state, inputs)
+            torch.testing.assert_close(run(layer, textbook, state, inputs), expected, atol=1e-4, rtol=1e-3)
+            quotients = []
+            for _ in range(rounds):
+                own_form = cpu_seconds(lambda: run(layer, step, state, inputs))  # noqa: B023
+                quotients.append(cpu_seconds(lambda: run(layer, textbook, state, inputs)) / own_form)  # noqa: B023
+            ratios.setdefault(shape, {})[name] = statistics.median(quotients)
+    return ratios
+
+
+def product_rate(rounds: int, side: int = 1024) -> float:
+    """Return the operations per second of a product of two square matrices."""
+    a, b = torch.rand(side, side), torch.rand(side, side)
+    return 2 * side**3 / min(cpu_seconds(lambda: a @ b) for _ in range(rounds + 1))
+
+
+def measure_models(clips: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Return parameters, giga-operations and the rate of a training step of each tiny model."""
+    peak, figures = product_rate(rounds), {}
+    for model in MODELS:
+        torch.manual_seed(0)
+        predictor = model(model.Options(**model.presets["tiny"])).train()
+        frames = torch.rand(clips, 8, 3, 64, 96)
+
+        def train(predictor: RecurrentPredictor = predictor, frames: Tensor = frames) -> None:
+            steps = list(predictor.roll_out(frames[:, :4], 4, frames[:, 4:]))
+            torch.stack([frame for frame, _ in steps]).square().mean().backward()
+
+        with FlopCounterMode(display=False) as counter:
+            train()
+        seconds = statistics.median(cpu_seconds(train) for _ in range(rounds))
+        operations = counter.get_total_flops()
+        figures[f"{model.name}:tiny"] = {
+            "parameters": sum(p.numel() for p in predictor.parameters()),
+            "gflop": operations / 1e9,
+            "seconds": seconds,
+            "share": operations / seconds / peak,
+        }
+    return {"matrix product": {"gflop_per_second": peak / 1e9}, **figures}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each form and model")
+    parser.add_argument("--clips", type=int, default=4, help="clips at a time")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    figures = {"cells": measure_cells(args.clips, args.rounds), "models": measure_models(args.clips, args.rounds)}
+    if args.json:
+        print(json.dumps(figures, indent=1))
+        return
+    for shape, ratios in figures["cells"].items():
+        print(f"{shape}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
+    for name, values in figures["models"].items():
+        print(f"{name}: " + ", ".join(f"{key} {value:,.3g}" for key, value in values.items()))
+
+
+if __name__ == "__main__":
+    main()

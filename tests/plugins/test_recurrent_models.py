@@ -1,0 +1,150 @@
+"""The models of the recurrent family: counts of the literature, and the promises of every predictor."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vpbench.errors import PredictorError
+from vpbench.plugin.clip import Context
+from vpbench_recurrent.convlstm import ConvLSTM
+from vpbench_recurrent.mim import MIM
+from vpbench_recurrent.motionrnn import MotionRNN
+from vpbench_recurrent.predrnn import PredRNN, PredRNNV2
+from vpbench_recurrent.rollout import roll_out
+
+STACKS = (PredRNN, PredRNNV2, MIM, MotionRNN)
+SMALL = {"layers": 3, "hidden": 4, "kernel": 3, "patch": 2}
+
+
+def noise(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def small(model, seed=0, **options):
+    """A small model with weights large enough to show every mistake."""
+    torch.manual_seed(seed)
+    predictor = model(model.Options(**SMALL | options)).eval()
+    with torch.no_grad():
+        for parameter in predictor.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return predictor
+
+
+def predict(model, frames, horizon):
+    clips = tuple(f"clip{i}@0" for i in range(len(frames)))
+    return model.predict(Context(frames=frames, clips=clips), horizon, []).frames
+
+
+def on_meta(model, preset, **options):
+    with torch.device("meta"):
+        return model(model.Options(**{**model.presets[preset], **options}))
+
+
+@pytest.mark.parametrize(
+    ("model", "preset", "options", "count"),
+    [
+        (ConvLSTM, "openstl-grey", {}, 11_675_648),
+        (PredRNN, "openstl-grey", {}, 23_838_720),
+        (PredRNN, "openstl", {}, 24_559_616),
+        (PredRNN, "paper", {}, 6_410_240),
+        (PredRNNV2, "openstl-grey", {}, 23_855_104),
+        (PredRNNV2, "openstl", {}, 24_576_000),
+        (PredRNNV2, "paper", {}, 6_414_336),
+        (MotionRNN, "paper", {}, 7_214_657),
+        # OpenSTL's 38.0 M and 47.6 M count a 1x1 convolution of each non-stationary module, which it never uses.
+        (MIM, "openstl-grey", {}, 38_043_648 - 3 * 2 * 128**2),
+        (MIM, "openstl", {}, 47_611_904 - 3 * 2 * 128**2),
+    ],
+)
+def test_counts_of_the_literature_are_met_to_the_digit(model, preset, options, count):
+    assert sum(p.numel() for p in on_meta(model, preset, **options).parameters()) == count
+
+
+@pytest.mark.parametrize("model", STACKS)
+def test_tiny_has_less_than_a_million_parameters(model):
+    assert sum(p.numel() for p in on_meta(model, "tiny").parameters()) < 1_000_000
+
+
+def multiply_adds(network, images, context):
+    """Multiply-adds of one clip: FlopCounterMode counts both operations of each."""
+    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+        list(roll_out(network, torch.empty(1, context, *images), 4))
+    return counter.get_total_flops() / 2
+
+
+MIM_ZEROS = 2 * 3 * 4 * 128**2 * 25 * 16**2
+"""OpenSTL's MIM also convolves zeros: D in the first step, and the hidden states of its modules in the second."""
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "zeros", "giga"), [(PredRNN, 23_658_496, 0, 42.40), (MIM, 37_765_120, MIM_ZEROS, 64.1)]
+)
+def test_cost_on_taxibj_is_openstls(model, parameters, zeros, giga):
+    """TaxiBJ has frames of 32x32 with 2 channels, in patches of 2x2, 4 to 4; its GFLOP are multiply-adds."""
+    predictor = on_meta(model, "openstl", **({"size": (64, 64)} if model is MIM else {}))
+    with torch.device("meta"):
+        network = type(predictor.network)(8, predictor.options)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert (multiply_adds(network, (8, 16, 16), 4) + zeros) / 1e9 == pytest.approx(giga, rel=0.01)
+
+
+@pytest.mark.parametrize("model", STACKS)
+class TestPromises:
+    def test_any_size_and_context_alone_or_in_a_batch_for_fewer_steps_or_more(self, model):
+        predictor, frames = small(model), noise(3, 3, 3, 7, 9)
+        predicted = predict(predictor, frames, 5)
+        assert predicted.shape == (3, 5, 3, 7, 9)
+        assert ((predicted >= 0) & (predicted <= 1)).all()
+        torch.testing.assert_close(predict(predictor, frames[1:2], 2), predicted[1:2, :2], atol=1e-5, rtol=0)
+        assert predict(predictor, frames[:, :1], 1).shape == (3, 1, 3, 7, 9)
+
+    def test_every_context_frame_and_their_order_matter(self, model):
+        predictor, frames = small(model), noise(1, 4, 3, 8, 8)
+        usual = predict(predictor, frames, 1)
+        for index in range(4):
+            changed = frames.clone()
+            changed[:, index] = 1 - changed[:, index]
+            assert not torch.allclose(predict(predictor, changed, 1), usual, atol=1e-5)
+        assert not torch.allclose(predict(predictor, frames.flip(1), 1), usual, atol=1e-5)
+
+    def test_predictions_are_read_as_if_they_were_context(self, model):
+        network = small(model, clamp=True).network
+        frames = noise(2, 3, 12, 4, 4)
+        steps = [image for image, _ in roll_out(network, frames, 3)]
+        longer = torch.cat([frames, torch.stack(steps[2:4], dim=1).clamp(0, 1)], dim=1)
+        *_, (expected, _) = roll_out(network, longer, 1)
+        torch.testing.assert_close(expected, steps[-1])
+
+    def test_untrained_with_residual_it_repeats_the_last_frame(self, model):
+        torch.manual_seed(0)
+        frames = noise(2, 3, 3, 7, 9)
+        predictor = model(model.Options(**SMALL | {"residual": True, "clamp": True}))
+        torch.testing.assert_close(predict(predictor, frames, 3), frames[:, -1:].expand(-1, 3, -1, -1, -1))
+
+    def test_gradients_reach_every_parameter(self, model):
+        predictor, frames = small(model).train(), noise(2, 5, 3, 8, 8)
+        context = Context(frames=frames[:, :3], clips=("a@0", "b@0"))
+        steps = list(predictor.roll_out(context, 2, frames[:, 3:]))
+        loss = sum(((frame - frames[:, t + 1]) ** 2).mean() for t, (frame, _) in enumerate(steps))
+        penalty = predictor.network.penalty(steps[-1][1])
+        (loss if penalty is None else loss + penalty).backward()
+        assert [name for name, p in predictor.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+    def test_weights_per_place_fit_one_size(self, model):
+        predictor = small(model, layer_norm=True, size=(8, 10))
+        assert predict(predictor, noise(1, 2, 3, 8, 10), 1).shape == (1, 1, 3, 8, 10)
+        assert predictor.info.misfit(2, (8, 8)) == "it takes frames of 8x10, not 8x8"
+        with pytest.raises(PredictorError, match="weights fit frames of 8x10, and these are 8x8: set the option size"):
+            predict(predictor, noise(1, 2, 3, 8, 8), 1)
+        with pytest.raises(ValueError, match="layer_norm has a weight per place: set size"):
+            model.Options(layer_norm=True)
+
+    @pytest.mark.slow
+    def test_a_step_compiles_whole(self, model):
+        network, frames = small(model).network, noise(1, 3, 12, 4, 4)
+        expected = [image for image, _ in roll_out(network, frames, 2)]
+        network.step = torch.compile(network.step, fullgraph=True, backend="aot_eager")
+        compiled = [image for image, _ in roll_out(network, frames, 2)]
+        torch.testing.assert_close(compiled, expected)
