@@ -54,10 +54,8 @@ class MIMLayer(nn.Module):
         norm = norm or (lambda channels: nn.Identity())
         self.norm_features, self.norm_hidden, self.norm_memory = norm(4 * width), norm(3 * width), norm(4 * width)
 
-    def forward(
-        self, x: Hidden, difference: Hidden | None, state: STState, stationary: Hidden
-    ) -> tuple[STState, Hidden]:
-        """Return the state and S after reading ``x`` and D; there is no D in the first step."""
+    def forward(self, x: Hidden, difference: Hidden, state: STState, stationary: Hidden) -> tuple[STState, Hidden]:
+        """Return the state and S after reading ``x`` and D."""
         i, g, f, o = self.norm_features(self.of_features(x)).chunk(4, dim=1)
         i_hidden, g_hidden, o_hidden = self.norm_hidden(self.of_hidden(state.hidden)).chunk(3, dim=1)
         i_memory, g_memory, f_memory, o_memory = self.norm_memory(self.of_memory(state.memory)).chunk(4, dim=1)
@@ -73,7 +71,7 @@ class MIMState(NamedTuple):
 
     layers: tuple[tuple[Hidden, Hidden], ...]
     memory: Hidden
-    differences: tuple[State | None, ...] | None
+    differences: tuple[State, ...] | None
     """D and N; None in the first step, which has no difference to read."""
     stationary: tuple[Hidden, ...]
 
@@ -106,17 +104,20 @@ class Network(Recurrence):
         for layer, difference, (hidden, cell), past in zip(
             self.layers, differences, state.layers[1:], state.stationary, strict=True
         ):
-            read = None if difference is None else difference[0]
-            (x, cell, memory), past = layer(x, read, STState(hidden, cell, memory), past)
+            (x, cell, memory), past = layer(x, difference[0], STState(hidden, cell, memory), past)
             layers.append((x, cell))
             stationary.append(past)
         predicted = self.head(x) + image if self.residual else self.head(x)
         return predicted, MIMState(tuple(layers), memory, differences, tuple(stationary))
 
-    def _differences(self, x: Hidden, states: tuple[State | None, ...] | None) -> tuple[State | None, ...]:
-        """Return D and N of all layers; each reads D of the layer below, the lowest the difference of H."""
+    def _differences(self, x: Hidden, states: tuple[State, ...] | None) -> tuple[State, ...]:
+        """Return D and N of all layers; each reads D of the layer below, the lowest the difference of H.
+
+        In the first step, they are 0.
+        """
         if states is None:
-            return (None,) * len(self.layers)
+            zeros = torch.zeros_like(x)
+            return ((zeros, zeros),) * len(self.layers)
         after = []
         for layer, state in zip(self.layers, states, strict=True):
             after.append(layer.non_stationary(x, state))
