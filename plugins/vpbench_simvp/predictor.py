@@ -8,14 +8,16 @@ from typing import Any, ClassVar, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.channels import to_channels, to_rgb
+from vpbench.toolkit.key_map import apply_rules
 from vpbench.toolkit.padding import padded, tell_padding
 from vpbench_simvp.network import Network
+from vpbench_simvp.openstl import RULES
 
 
 class Options(BaseModel):
@@ -118,6 +120,10 @@ class SimVP(nn.Module):
     def inference_parts(self) -> dict[str, nn.Module]:
         """Return the parts of the network by name."""
         return dict(self.network.named_children())
+
+    def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return OpenSTL's weights under the names of this class."""
+        return apply_rules(state_dict, RULES)
 
     @torch.no_grad()
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:

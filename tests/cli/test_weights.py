@@ -530,3 +530,21 @@ class TestGet:
         outcome = vpbench("--plugin", plugin, "weights", "get", "broken")
         assert outcome.code == 1
         assert "`obtain_weights` of the metric 'broken' fails: ZeroDivisionError: division by zero" in outcome.error
+
+
+class TestFor:
+    def test_options_need_a_predictor(self, convert, tmp_path):
+        outcome = convert(TENSORS, "-o", "learner.width=3")
+        assert outcome.code == 2
+        assert "-o learner.width=3: options belong to a predictor: name it with --for" in outcome.error
+
+    def test_a_predictor_without_weights_is_refused(self, convert, tmp_path):
+        outcome = convert(TENSORS, "--for", "repeat")
+        assert outcome.code == 2
+        assert "predictor 'repeat' has no weights" in outcome.error
+        assert not (tmp_path / "net.safetensors").exists()
+
+    def test_an_unknown_predictor_is_refused(self, convert):
+        outcome = convert(TENSORS, "--for", "repaet")
+        assert outcome.code == 2
+        assert "did you mean 'repeat'?" in outcome.error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import State, common_options, pairs
-from vpbench.errors import PluginError, UsageError
+from vpbench.errors import DataError, PluginError, UsageError
 from vpbench.names import Selector
 from vpbench.output import say
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vpbench.plugin.loader import Plugins
     from vpbench.select.checkpoint import Network
 
@@ -83,20 +85,30 @@ def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
 @click.option("--strip", multiple=True, metavar="PREFIX", help="Remove a prefix from the tensors' names.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a tensor, or a module with its tensors.")
 @click.option("--add", multiple=True, metavar="PREFIX", help="Put a prefix before every tensor's name.")
+@click.option("--for", "predictor", metavar="NAME[:PRESET]", help="Predictor that the weights must fit.")
+@click.option("-o", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="Option of that predictor.")
 @common_options
+@click.pass_obj
 def convert(
+    state: State,
+    /,
     file: Path,
     out: Path | None,
     take: tuple[str, ...],
     strip: tuple[str, ...],
     rename: tuple[str, ...],
     add: tuple[str, ...],
+    predictor: str | None,
+    options: tuple[str, ...],
 ) -> None:
     """Convert a checkpoint (.pth, .pt, .ckpt) to safetensors, and list its content.
 
     Nothing in the file is run: a pickle that asks for it is refused. The state dict may lie under any keys. Prefixes
     of DataParallel, torch.compile and Lightning are removed. If there are several state dicts, or weights and their
     moving average, --take chooses. Names then change in this order: --strip, --rename, --add. Nothing is overwritten.
+
+    With --for, names and layouts become those of a predictor that knows the program which saved the file. Tensors that
+    do not fit are listed, and nothing is written.
     """
     from vpbench.files import write_atomic
     from vpbench.select.checkpoint import find_network
@@ -107,16 +119,43 @@ def convert(
     check_regular(file)
     out = out or file.with_suffix(".safetensors")
     _check_flags(file, out, {"--take": take, "--strip": strip, "--add": add})
+    if options and predictor is None:
+        raise UsageError(f"-o {options[0]}: options belong to a predictor: name it with --for")
     renames = pairs(rename, "--rename")
     content = _content(file)
     network = find_network(content, file, take)
     network = replace(network, names=renamed(network.names, file, strip, renames, add))
     tensors = checked_tensors(network.tensors, file)
+    if predictor is not None:
+        tensors = _fitted(state.plugins, predictor, options, tensors, file)
     data = encoded(tensors, file)
     write_atomic(out, data)
     for line in _report(file, content, network):
         say(line)
+    if predictor is not None:
+        say(f"all tensors fit {predictor}; use them with -m {predictor} --weights {out}")
     say(f"{out}: {len(tensors)} tensors, {len(data) / 2**20:.1f} MiB, sha256 {sha256(out)}")
+
+
+def _fitted(
+    plugins: Plugins, predictor: str, options: tuple[str, ...], tensors: Mapping[str, Tensor], file: Path
+) -> dict[str, Tensor]:
+    """Return tensors under a predictor's names, or list those that do not fit.
+
+    Raises:
+        DataError: some do not fit.
+    """
+    from vpbench.select.checkpoint_tensors import checked_tensors
+    from vpbench.select.conversion import convert_for
+    from vpbench.select.options import parse_assignments
+    from vpbench.select.trained import misfit
+
+    adapted, differ = convert_for(plugins, predictor, parse_assignments(options, "-o"), tensors, file)
+    if differ:
+        for line in _shortened([f"  {text}" for text in differ]):
+            say(line)
+        raise DataError(misfit(file, predictor, differ))
+    return checked_tensors(adapted, file)
 
 
 def _check_flags(file: Path, out: Path, flags: dict[str, Sequence[str]]) -> None:
@@ -144,7 +183,10 @@ def _content(file: Path) -> Any:
 def _report(file: Path, content: Any, network: Network) -> list[str]:
     from vpbench.select.checkpoint_names import listed
 
-    lines = list(network.listing())
-    summary = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    lines = _shortened(list(network.listing()))
     left_out = [f"left out: {listed(network.left_out)}"] if network.left_out else []
-    return [f"{file}: {listed(content)}", network.summary(), *lines[:_LISTED], *summary, *left_out]
+    return [f"{file}: {listed(content)}", network.summary(), *lines, *left_out]
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    return [*lines[:_LISTED], f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -160,19 +160,28 @@ def fit_weights(module: Any, trained: Trained, name: str) -> None:
         raise UsageError(f"predictor {name!r} has no weights: {trained.path} cannot be given to it")
     tensors = weights.read(trained.path)
     if not trained.record:
-        tensors = _adapted(module, tensors, f"`adapt_state_dict` of predictor {name!r}")
+        tensors = adapt_weights(module, tensors, name)
     expected = module.state_dict()
-    if differ := list(_differences(expected, tensors)):
-        count = f" (and {len(differ) - 3} more)" if len(differ) > 3 else ""
+    if differ := differences(expected, tensors):
         remedy, prefix = (None, "") if trained.record else _prefix_remedy(expected, tensors)
         advice = "; convert the file: its names differ by a prefix only" if remedy else ""
-        differences = f"{'; '.join(differ[:3])}{count}{advice}"
-        text = f"{trained.path}: does not fit predictor {name!r} with these options: {differences}"
-        raise DataError(text, remedy, brief(prefix))
+        raise DataError(f"{misfit(trained.path, name, differ)}{advice}", remedy, brief(prefix))
     module.load_state_dict(tensors)
 
 
-def _adapted(module: Any, tensors: dict[str, Tensor], subject: str) -> dict[str, Tensor]:
+def misfit(path: Path, name: str, differ: Sequence[str]) -> str:
+    """Return the line about a file whose tensors differ from those of a predictor."""
+    count = f" (and {len(differ) - 3} more)" if len(differ) > 3 else ""
+    return f"{path}: does not fit predictor {name!r} with these options: {'; '.join(differ[:3])}{count}"
+
+
+def adapt_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return weights of another program as a predictor's ``adapt_state_dict`` names them.
+
+    Raises:
+        PluginError: it fails, or returns anything else.
+    """
+    subject = f"`adapt_state_dict` of predictor {name!r}"
     with plugin_errors(failed_as(PluginError, f"{subject} failed", Remedy.DEBUG)):
         adapted = member(module, BasePredictor, "adapt_state_dict")(tensors)
     if not isinstance(adapted, Mapping) or not all(
@@ -182,14 +191,12 @@ def _adapted(module: Any, tensors: dict[str, Tensor], subject: str) -> dict[str,
     return dict(adapted)
 
 
-def _differences(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Iterable[str]:
-    for name in sorted({*expected, *tensors}):
-        if name not in tensors:
-            yield f"{name} is missing"
-        elif name not in expected:
-            yield f"{brief(name)} is one too many"
-        elif difference := weights.difference(expected[name], tensors[name]):
-            yield f"{name} {difference}"
+def differences(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return a text for each tensor that is missing, one too many, or of another shape or kind of numbers."""
+    texts = dict.fromkeys(expected.keys() - tensors.keys(), "is missing")
+    texts |= {brief(name): "is one too many" for name in tensors.keys() - expected.keys()}
+    texts |= {name: weights.difference(expected[name], tensors[name]) for name in expected.keys() & tensors.keys()}
+    return [f"{name} {text}" for name, text in sorted(texts.items()) if text]
 
 
 def _prefix_remedy(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tuple[Remedy | None, str]:

@@ -1,0 +1,19 @@
+"""Rules that rename another program's weights."""
+
+from __future__ import annotations
+
+import torch
+
+from vpbench.toolkit.key_map import KeyRule, apply_rules
+
+
+def test_a_rule_matches_whole_names_and_leaves_others():
+    tensors = {name: torch.tensor([float(i)]) for i, name in enumerate(("a.0.w", "b.a.0.w", "a.0.w.x"))}
+    renamed = apply_rules(tensors, [KeyRule(r"a\.(\d)\.w", r"new.\1")])
+    assert {name: tensor.item() for name, tensor in renamed.items()} == {"new.0": 0, "b.a.0.w": 1, "a.0.w.x": 2}
+
+
+def test_two_rules_split_a_tensor_and_an_empty_name_drops_one():
+    rules = [KeyRule("w", "x", lambda w: w[:1]), KeyRule("w", "h", lambda w: w[1:]), KeyRule("unused", "")]
+    renamed = apply_rules({"w": torch.tensor([1.0, 2.0, 3.0]), "unused": torch.zeros(1)}, rules)
+    assert {name: tensor.tolist() for name, tensor in renamed.items()} == {"x": [1.0], "h": [2.0, 3.0]}
