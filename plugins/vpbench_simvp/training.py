@@ -14,6 +14,7 @@ from vpbench.plugin.training import Recipe, TrainingBatch
 from vpbench.toolkit.channels import to_channels
 from vpbench.toolkit.padding import padded
 from vpbench.toolkit.schedules import adam
+from vpbench.toolkit.ssim import ssim
 from vpbench_simvp.losses import divergence
 from vpbench_simvp.predictor import SimVP
 
@@ -49,6 +50,8 @@ class Forecasting(LightningModule):
         options = self.predictor.options
         difference = predicted - true
         loss = options.l1 * difference.abs().mean() + options.l2 * difference.square().mean()
+        if options.ssim:
+            loss = loss + options.ssim * (1.0 - ssim(predicted, true))
         if options.divergence:
             loss = loss + options.divergence * divergence(predicted, true, options.temperature)
         return loss

@@ -131,9 +131,9 @@ def test_a_converted_checkpoint_predicts_what_openstl_predicts(vpbench, tmp_path
     reference, name = openstl(kind), predictor_class.name
     checkpoint(tmp_path / "best.ckpt", reference)
     flags = [flag.replace("simvp.", f"{name}.") for flag in FLAGS]
-    outcome = vpbench("weights", "convert", tmp_path / "best.ckpt", "--for", f"{name}:openstl", *flags)
+    outcome = vpbench("weights", "convert", tmp_path / "best.ckpt", "--for", f"{name}:openstl-grey", *flags)
     assert (outcome.code, outcome.err) == (0, "")
-    assert f"all tensors fit {name}:openstl" in outcome.out
+    assert f"all tensors fit {name}:openstl-grey" in outcome.out
     predictor = predictor_class(predictor_class.Options(channels=1, **OPTIONS)).eval()
     predictor.load_state_dict(load_file(tmp_path / "best.safetensors"))
     frames = torch.rand(2, CONTEXT, 1, 8, 12)
@@ -158,7 +158,7 @@ def test_names_that_do_not_fit_are_listed(vpbench, tmp_path):
     model = openstl("tau")
     model.strange = nn.Linear(2, 2, bias=False)
     checkpoint(tmp_path / "best.ckpt", model)
-    outcome = vpbench("weights", "convert", tmp_path / "best.ckpt", "--for", "simvp:openstl", *FLAGS)
+    outcome = vpbench("weights", "convert", tmp_path / "best.ckpt", "--for", "simvp:openstl-grey", *FLAGS)
     assert outcome.code == 1
     lines = outcome.out.splitlines()
     assert "  strange.weight is one too many" in lines

@@ -153,10 +153,10 @@ class TestCounts:
     @pytest.mark.parametrize(
         ("model_class", "preset", "count", "printed", "giga", "shape"),
         [
-            (SimVP, "openstl", 46_769_665, "46.8M", 16.5, (10, 1, 64, 64)),
-            (TAU, "openstl", 44_656_001, "44.7M", 16.0, (10, 1, 64, 64)),
-            (SimVP, "paper", 11_327_235, "11.3M", 74.6, (4, 3, 256, 256)),
-            (TAU, "paper", 37_647_363, "37.6M", 182.0, (4, 3, 256, 256)),
+            (SimVP, "openstl-grey", 46_769_665, "46.8M", 16.5, (10, 1, 64, 64)),
+            (TAU, "openstl-grey", 44_656_001, "44.7M", 16.0, (10, 1, 64, 64)),
+            (SimVP, "openstl", 11_327_235, "11.3M", 74.6, (4, 3, 256, 256)),
+            (TAU, "openstl", 37_647_363, "37.6M", 182.0, (4, 3, 256, 256)),
         ],
     )
     def test_parameters_and_operations(self, model_class, preset, count, printed, giga, shape):
@@ -232,7 +232,7 @@ class TestPredict:
         ({"spatial_layers": 3}, "multiple of 2"),
         ({"temporal_layers": 1}, "greater than or equal to 2"),
         ({"channels": 2}, "1 or 3"),
-        ({"l2": 0}, "one of the loss's weights l1 and l2 must be above 0"),
+        ({"l2": 0}, "one of the loss's weights l1, l2 and ssim must be above 0"),
         ({"layers": 3}, "Extra inputs"),
     ],
 )

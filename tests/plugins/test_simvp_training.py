@@ -11,6 +11,7 @@ from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.training import TrainingBatch
 from vpbench.toolkit.schedules import cosine_with_warm_up
+from vpbench.toolkit.ssim import ssim
 from vpbench_simvp.losses import divergence
 from vpbench_simvp.predictor import TAU, SimVP
 from vpbench_simvp.training import Forecasting, stages
@@ -61,15 +62,15 @@ class TestDivergence:
 
 
 class TestLoss:
-    @pytest.mark.parametrize("size", [(8, 8), (7, 9)])
+    @pytest.mark.parametrize("size", [(12, 12), (13, 11)])
     def test_is_the_weighted_sum_of_its_terms(self, size):
         """With a residual and no training, the prediction is known: the last frame repeated."""
         frames = noise(2, 8, 3, *size)
         future = frames[:, 3:]
         last = frames[:, 2:3].expand_as(future)
         expected = 0.5 * (last - future).abs().mean() + 2 * (last - future).square().mean()
-        expected = expected + 0.25 * divergence(last, future, 0.2)
-        stage = small_stage(residual=True, l1=0.5, l2=2.0, divergence=0.25, temperature=0.2)
+        expected = expected + 0.25 * divergence(last, future, 0.2) + 0.1 * (1 - ssim(last, future))
+        stage = small_stage(residual=True, l1=0.5, l2=2.0, ssim=0.1, divergence=0.25, temperature=0.2)
         assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
 
     def test_tau_alone_has_the_divergence_by_default(self):
