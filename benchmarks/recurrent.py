@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
+from vpbench.plugin.clip import Context
 from vpbench.toolkit.st_lstm import STLSTM, STState
 from vpbench_recurrent.cell import Cell
 from vpbench_recurrent.convlstm import ConvLSTM
@@ -170,7 +171,8 @@ def measure_models(clips: int, rounds: int) -> dict[str, dict[str, float]]:
         frames = torch.rand(clips, 8, 3, 64, 96)
 
         def train(predictor: RecurrentPredictor = predictor, frames: Tensor = frames) -> None:
-            steps = list(predictor.roll_out(frames[:, :4], 4, frames[:, 4:]))
+            clips = tuple(f"clip{i}@0" for i in range(len(frames)))
+            steps = list(predictor.roll_out(Context(frames=frames[:, :4], clips=clips), 4, frames[:, 4:]))
             torch.stack([frame for frame, _ in steps]).square().mean().backward()
 
         with FlopCounterMode(display=False) as counter:
@@ -194,14 +196,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    figures = {"cells": measure_cells(args.clips, args.rounds), "models": measure_models(args.clips, args.rounds)}
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for part, measure in (("cells", measure_cells), ("models", measure_models)):
+        figures[part] = measure(args.clips, args.rounds)
+        for name, values in figures[part].items() if not args.json else ():
+            print(f"{name}: " + ", ".join(f"{key} {value:,.3g}" for key, value in values.items()), flush=True)
     if args.json:
         print(json.dumps(figures, indent=1))
-        return
-    for shape, ratios in figures["cells"].items():
-        print(f"{shape}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()))
-    for name, values in figures["models"].items():
-        print(f"{name}: " + ", ".join(f"{key} {value:,.3g}" for key, value in values.items()))
 
 
 if __name__ == "__main__":
