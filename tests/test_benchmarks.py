@@ -40,6 +40,14 @@ def test_the_costs_of_cdnet_are_counted_with_and_without_recomputation():
 
 
 @pytest.mark.slow
+def test_the_recurrent_cells_are_measured_next_to_their_textbook_forms():
+    figures = json.loads(output("recurrent.py", "--rounds", "1", "--clips", "1", "--json"))
+    assert {name for ratios in figures["cells"].values() for name in ratios} == {"ConvLSTM", "ST-LSTM", "MIM"}
+    assert all(ratio > 0.8 for ratios in figures["cells"].values() for ratio in ratios.values())
+    assert all(figure["share"] > 0 for name, figure in figures["models"].items() if name.endswith(":tiny"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["--points"], ["--over", "repeat"]], ids=["lines", "points", "quotients"])
 def test_curves_are_drawn_of_committed_results(tmp_path, flags):
     results = BENCHMARKS.parent / "leaderboards" / "results" / "scenes"

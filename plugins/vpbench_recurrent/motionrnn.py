@@ -174,7 +174,10 @@ class MotionRNN(RecurrentPredictor):
 
     name = "motionrnn"
     Options = Options
-    presets: Final[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "tiny": TINY}
+    presets: Final[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "tiny": {**TINY, "recipe": {**TINY["recipe"], "steps": 650}},
+    }
     info = PredictorInfo(paper="Wu et al.: MotionRNN, CVPR 2021, arXiv:2103.02243")
 
     def __init__(self, options: Options) -> None:
