@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from tiny_video import known_frames, write_picture, write_video
 
+import vpbench
 from vpbench.errors import DataError
+from vpbench.pages.reported import load_reported
 from vpbench.plugin.dataset import check_array
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.modality import BUILT_IN
@@ -294,3 +296,19 @@ class TestPlugin:
             "mae": pytest.approx(values / 100),
             "lpips": 1000,
         }
+
+
+@pytest.mark.slow
+def test_repeat_is_near_the_published_curve(tmp_path: Path) -> None:
+    """Needs UCF101 itself. FRNN's curve is of other crops and another random split, so a quarter more or less passes."""
+    root = Path(os.environ.get("VPBENCH_DATA", "")) / "ucf101" / "UCF-101"
+    if "VPBENCH_DATA" not in os.environ or not root.is_dir():
+        pytest.skip("UCF101 is not on this machine: it would be $VPBENCH_DATA/ucf101/UCF-101")
+    (curve,) = [
+        [score.natural for score in table.scores() if (score.method, score.column.metric) == ("Baseline", "mse")]
+        for table in load_reported(Path(__file__).parents[2] / "leaderboards" / "reported")
+        if (table.source, table.table) == ("FRNN", "UCF101 by step")
+    ]
+    result = vpbench.evaluate("repeat", "ucf101-64x88-10to10", out=tmp_path, metrics=["mse"], clips=1000)
+    measured = [result.at("mse", step) for step in range(1, 11)]
+    assert measured == pytest.approx(curve[:10], rel=0.25)

@@ -112,7 +112,8 @@ def match(row, scores):
 
 def test_every_transcribed_row_is_there_as_printed_and_nothing_else_is(transcribed, scores):
     matches = [match(row, scores) for row in transcribed]
-    assert len(matches) == len(set(map(id, matches))) == len(scores) == 267
+    of_both_papers = [score for score in scores if score.source in ("SADM", "CDNet")]
+    assert len(matches) == len(set(map(id, matches))) == len(of_both_papers) == 267
     for row, score in zip(transcribed, matches, strict=True):
         assert float(score.printed) == row["value"], row
         assert (score.column.better == "higher") == row["higher_is_better"] or row["metric"] == "params_reduction"
@@ -131,6 +132,63 @@ def test_natural_values_are_the_transcription_s_per_value(transcribed, scores):
         assert score.natural == pytest.approx(natural, rel=1e-6), row
     frnn = next(s for s in scores if s.method == "FRNN" and s.factor == 1632)
     assert frnn.natural == pytest.approx(0.009084, abs=0.00001)  # the mean of the per-step values FRNN publishes
+
+
+@pytest.fixture(scope="module")
+def published(shared):
+    """Rows of the collection of published numbers: its heading, the heads of the columns, the cells."""
+    rows, heading, heads = [], "", []
+    for line in (shared / "reported" / "published.md").read_text().splitlines():
+        if line.startswith("**"):
+            heading, heads = line, []
+        elif not line.startswith("|"):
+            heads = []
+        elif not heads:
+            heads = [head.strip() for head in line.strip("|").split("|")]
+        elif not line.startswith(("| -", "|-")):
+            rows.append((heading, heads, [cell.strip().replace("\\", "") for cell in line.strip("|").split("|")]))
+    return rows
+
+
+def printed(scores, source, table, method, metric):
+    return [
+        s.printed for s in scores if (s.source, s.table, s.method, s.column.metric) == (source, table, method, metric)
+    ]
+
+
+def test_frnn_s_steps_are_as_its_curves(published, scores):
+    tables = {"UCF101": "UCF101 by step", "KTH": "KTH by step", "MMNIST": "Moving MNIST by step"}
+    metrics = {"MSE": "mse", "PSNR": "psnr", "DSSIM": "ssim"}
+    numbers = 0
+    for heading, heads, (method, *cells) in published:
+        if heads[:2] == ["method", "t+1"]:
+            data, metric = re.match(r"\*\*(\w+) .*, (\w+)\*\*", heading).groups()
+            assert printed(scores, "FRNN", tables[data], method, metrics[metric]) == cells
+            numbers += len(cells)
+    assert numbers == sum(score.source == "FRNN" for score in scores) == 726
+    (score,) = [s for s in scores if (s.table, s.method) == ("UCF101 by step", "fRNN") and s.printed == "0.13055"]
+    assert score.natural == pytest.approx(1 - 2 * 0.13055)
+
+
+def test_openstl_s_tables_are_as_it_prints_them(published, scores):
+    tables = {"MMNIST": "Moving MNIST", "KittiCaltech": "KittiCaltech", "KTH": "KTH", "Human3.6M": "Human3.6M"}
+    metrics = {"MSE": "mse", "MAE": "mae", "SSIM": "ssim@openstl", "PSNR": "psnr", "LPIPS": "lpips"}
+    values = {"MMNIST": 64 * 64, "KittiCaltech": 128 * 160 * 3, "KTH": 128 * 128, "Human3.6M": 256 * 256 * 3}
+    numbers = 0
+    for heading, heads, cells in published:
+        if "Params" not in heads:
+            continue
+        data = heading[2:].split()[0]
+        row = dict(zip(heads, cells, strict=False))
+        table = tables[data] + (", MetaVP" if "MetaVP" in heading else "")
+        method = cells[0] + (f", {row['Setting']}s" if data == "MMNIST" else "")
+        for head, metric in metrics.items():
+            expected = [row[head]] if row.get(head) else []
+            assert printed(scores, "OpenSTL", table, method, metric) == expected, (table, method, head)
+            numbers += len(expected)
+        (mse,) = [s for s in scores if (s.table, s.method, s.column.metric) == (table, method, "mse")]
+        assert mse.natural == pytest.approx(float(row["MSE"]) / values[data], rel=1e-6)
+    assert numbers == sum(score.source == "OpenSTL" for score in scores) > 500
 
 
 def test_what_the_transcription_flags_is_suspect_for_that_reason(transcribed, scores):
@@ -171,9 +229,13 @@ def cells_with(scores, *metrics):
 
 def test_mean_psnr_is_at_least_the_psnr_of_the_mean_mse(scores):
     """-log is convex (Jensen), so that no mean of PSNRs with a peak of 1 can be below; nor is any far above."""
+    doubted = [s for s in scores if any("PSNR of the mean MSE" in reason for reason in s.suspect)]
+    assert sorted(s.printed for s in doubted if s.source == "OpenSTL") == ["37.97", "38.35", "39.84"]
+    assert {(s.table, s.method) for s in doubted if s.source == "FRNN"} == {("Moving MNIST by step", "Mathieu")}
+    scores = [score for score in scores if score not in doubted]
     for (psnr, half_psnr), (mse, half_mse) in cells_with(scores, "psnr", "mse"):
         assert psnr + half_psnr >= 10 * math.log10(1 / (mse + half_mse))
-        assert psnr - half_psnr <= 10 * math.log10(1 / (mse - half_mse)) + 4
+        assert psnr - half_psnr <= 10 * math.log10(1 / (mse - half_mse)) + 6
 
 
 def test_mean_absolute_error_lies_between_mse_and_its_root(scores):
@@ -202,7 +264,7 @@ def test_columns_fit_the_metrics_and_protocols_that_are_installed(tables):
     for column in checked:
         protocol = protocols[column.protocol]
         assert int(HORIZON.fullmatch(column.horizon)[2]) in protocol.steps, column
-        assert protocol.display.get(column.metric, column.factor) == column.factor, column
+        assert column.factor in (protocol.display.get(column.metric, 1), 1) or column.offset, column
 
 
 # --- bad files ---
@@ -228,7 +290,7 @@ def test_columns_fit_the_metrics_and_protocols_that_are_installed(tables):
         (", factor = 500.0", "", r"natural 0\.128 x 1000 is not the printed 64"),
         ('printed = "40"', "printed = 40", r"rows\.Ours\.mse-1\.printed: "),
         ('printed = "40"', 'printed = "~40"', r"rows\.Ours\.mse-1\.printed: "),
-        ("factor = 1000.0", "factor = 0.0", r"columns\.mse\.factor: "),
+        ("factor = 1000.0", "factor = 0.0", r"rows\.Ours\.mse: natural 0\.042 x 0 is not the printed 42"),
         ("natural = 0.04 }", "natural = nan }", r"rows\.Ours\.mse-1\.natural: "),
         ('about = "toys"', "about = ", r"not valid TOML"),
     ],

@@ -97,8 +97,9 @@ def _units(scores: Sequence[Score]) -> str:
     """Return how the papers scale the numbers, for all the factors that occur."""
     factors: dict[str, list[str]] = defaultdict(list)
     for score in scores:
-        if score.factor != 1 and f"{score.factor:g}" not in factors[score.column.unit]:
-            factors[score.column.unit].append(f"{score.factor:g}")
+        text = f"{score.factor:g}" + (f" plus {score.column.offset:g}" if score.column.offset else "")
+        if score.factor != 1 and text not in factors[score.column.unit]:
+            factors[score.column.unit].append(text)
     texts = [f"{unit} (natural value times {' or '.join(values)})" for unit, values in factors.items() if values]
     return f"; printed: {markdown(' or '.join(texts))}" if texts else ""
 
@@ -109,6 +110,9 @@ def _cell(score: Score, marks: dict[str, str]) -> str:
     note = f" <sup>{mark}</sup>" if mark else ""
     if score.factor == 1:
         return score.printed + note
+    if score.column.offset:
+        digits = len(score.printed.partition(".")[2])
+        return f"{score.natural:.{digits}f}{note}<br><sub>printed {score.printed}</sub>"
     digits = len(score.printed.replace(".", "").lstrip("-0"))
     digits += not math.log10(score.factor).is_integer()  # one more where the digits themselves change
     return f"{score.natural:#.{digits}g}{note}<br><sub>printed {score.printed}</sub>"

@@ -2,7 +2,7 @@
 docs/protocols.md, "Published tables".
 
 A file is one table of one paper. ``printed`` is what the paper prints; ``natural`` is the same in the units in which
-results are stored: ``printed = natural * factor``, as a protocol's ``display``.
+results are stored: ``printed = natural * factor + offset``.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Column(Strict):
     better: Better
     unit: str
     """How the paper scales the number, in words; "" where it prints natural values."""
-    factor: float = Field(gt=0)
-    """printed = natural * factor."""
+    factor: float
+    offset: float = 0.0
+    """printed = natural * factor + offset: DSSIM, (1 - SSIM) / 2, is SSIM with -0.5 and 0.5."""
 
 
 class Cell(Strict):
@@ -48,7 +49,7 @@ class Cell(Strict):
     printed: str = Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")
     """As printed, with its digits; where the cell is garbled, as read, and then it is suspect."""
     natural: float
-    factor: float | None = Field(default=None, gt=0)
+    factor: float | None = None
     """Where this number was scaled otherwise than its column."""
     suspect: Keys = ()
     """Keys of ``reasons`` why the number is not to be trusted, or not comparable with the others."""
@@ -112,10 +113,12 @@ class PrintedTable(Strict):
                 if unknown := {*cell.suspect, *cell.remarks} - set(self.reasons):
                     raise ValueError(f"{location}: there is no reasons.{min(unknown)}")
                 used |= {*cell.suspect, *cell.remarks}
-                factor, printed = cell.factor or self.columns[key].factor, float(cell.printed)
-                if abs(cell.natural * factor - printed) > ROUNDING * abs(printed):
+                column, printed = self.columns[key], float(cell.printed)
+                factor = cell.factor or column.factor
+                if not abs(cell.natural * factor + column.offset - printed) <= ROUNDING * abs(printed):
+                    offset = f" + {column.offset:g}" if column.offset else ""
                     raise ValueError(
-                        f"{location}: natural {cell.natural:g} x {factor:g} is not the printed {cell.printed}"
+                        f"{location}: natural {cell.natural:g} x {factor:g}{offset} is not the printed {cell.printed}"
                     )
         if idle := set(self.reasons) - used:
             raise ValueError(f"reasons.{min(idle)} is used by no cell")
