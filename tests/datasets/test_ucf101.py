@@ -300,7 +300,7 @@ class TestPlugin:
 
 @pytest.mark.slow
 def test_repeat_is_near_the_published_curve(tmp_path: Path) -> None:
-    """Needs UCF101 itself. FRNN's curve is of other crops and another random split, so a quarter more or less passes."""
+    """FRNN's curve is of other crops and another random split, so a quarter more or less passes."""
     root = Path(os.environ.get("VPBENCH_DATA", "")) / "ucf101" / "UCF-101"
     if "VPBENCH_DATA" not in os.environ or not root.is_dir():
         pytest.skip("UCF101 is not on this machine: it would be $VPBENCH_DATA/ucf101/UCF-101")
