@@ -46,3 +46,9 @@ def register_predictors(register: Register) -> None:
         trainer=_TRAINER,
         summary="PredRNN with motion units between its layers (Wu et al. 2021), trained",
     )
+    register(
+        "phydnet",
+        "vpbench_recurrent.phydnet:PhyDNet",
+        trainer=_TRAINER,
+        summary="a cell of partial differential equations next to ConvLSTMs (Le Guen and Thome 2020), trained",
+    )

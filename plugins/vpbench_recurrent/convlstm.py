@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench_recurrent import openstl
 from vpbench_recurrent.cell import Cell, State
 from vpbench_recurrent.options import FamilyOptions, Kernel
 from vpbench_recurrent.patches import Order
@@ -145,6 +146,7 @@ class ConvLSTM(RecurrentPredictor):
 
     name = "convlstm"
     Options = Options
+    key_rules = openstl.CONVLSTM
     presets: Final[Mapping[str, Mapping[str, Any]]] = {
         "tiny": {
             "hidden": (64,),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.st_lstm import STLSTM, STState, lstm, same_conv2d
+from vpbench_recurrent import openstl
 from vpbench_recurrent.cell import Cell, State
 from vpbench_recurrent.options import OPENSTL, TINY, Size, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
@@ -136,6 +137,7 @@ class MIM(RecurrentPredictor):
 
     name = "mim"
     Options = Options
+    key_rules = openstl.MIM
     presets: Final[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "openstl": {**OPENSTL, "size": (256, 256)},

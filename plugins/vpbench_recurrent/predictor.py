@@ -15,6 +15,7 @@ from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.channels import to_channels, to_rgb
+from vpbench.toolkit.key_map import KeyRule, apply_rules
 from vpbench_recurrent.options import TRAINING_ONLY, FamilyOptions, Size
 from vpbench_recurrent.patches import from_patches, to_patches
 from vpbench_recurrent.rollout import Recurrence, roll_out
@@ -44,6 +45,8 @@ class RecurrentPredictor(nn.Module):
     Options: ClassVar[type[FamilyOptions]]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
     training_only: ClassVar[Sequence[str]] = TRAINING_ONLY
+    key_rules: ClassVar[Sequence[KeyRule]] = ()
+    """The names of OpenSTL's weights."""
     info: PredictorInfo
 
     def __init__(self, options: FamilyOptions, network: Recurrence, size: Size | None = None) -> None:
@@ -69,6 +72,10 @@ class RecurrentPredictor(nn.Module):
     def inference_parts(self) -> dict[str, nn.Module]:
         """Return the parts of the network by name."""
         return dict(self.network.named_children())
+
+    def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return OpenSTL's weights under the names of this class."""
+        return apply_rules(state_dict, self.key_rules)
 
     @torch.no_grad()
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:

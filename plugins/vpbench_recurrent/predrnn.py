@@ -19,6 +19,7 @@ from torch.nn import functional
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.st_lstm import STLSTM, STState
+from vpbench_recurrent import openstl
 from vpbench_recurrent.options import OPENSTL, TINY, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Image, Recurrence
@@ -84,6 +85,7 @@ class PredRNN(RecurrentPredictor):
 
     name = "predrnn"
     Options = StackOptions
+    key_rules = openstl.PREDRNN
     presets: Final[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "openstl": OPENSTL,
@@ -111,6 +113,7 @@ class PredRNNV2(RecurrentPredictor):
 
     name = "predrnn-v2"
     Options = DecoupledOptions
+    key_rules = openstl.PREDRNN
     presets: Final[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "openstl": OPENSTL,

@@ -11,11 +11,14 @@ from vpbench.plugin.clip import Context
 from vpbench_recurrent.convlstm import ConvLSTM
 from vpbench_recurrent.mim import MIM
 from vpbench_recurrent.motionrnn import MotionRNN
+from vpbench_recurrent.phydnet import PhyDNet
 from vpbench_recurrent.predrnn import PredRNN, PredRNNV2
 from vpbench_recurrent.rollout import roll_out
 
 STACKS = (PredRNN, PredRNNV2, MIM, MotionRNN)
-SMALL = {"layers": 3, "hidden": 4, "kernel": 3, "patch": 2}
+MODELS = (*STACKS, PhyDNet)
+SMALL = {model: {"layers": 3, "hidden": 4, "kernel": 3, "patch": 2} for model in STACKS}
+SMALL |= {PhyDNet: {"base": 20, "hidden": (4,)}}
 
 
 def noise(*shape, seed=0):
@@ -25,7 +28,7 @@ def noise(*shape, seed=0):
 def small(model, seed=0, **options):
     """A small model with weights large enough to show every mistake."""
     torch.manual_seed(seed)
-    predictor = model(model.Options(**SMALL | options)).eval()
+    predictor = model(model.Options(**SMALL[model] | options)).eval()
     with torch.no_grad():
         for parameter in predictor.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
@@ -56,21 +59,23 @@ def on_meta(model, preset, **options):
         # OpenSTL's 38.0 M and 47.6 M count a 1x1 convolution of each non-stationary module, which it never uses.
         (MIM, "openstl-grey", {}, 38_043_648 - 3 * 2 * 128**2),
         (MIM, "openstl", {}, 47_611_904 - 3 * 2 * 128**2),
+        (PhyDNet, "openstl-grey", {}, 3_091_732),
+        (PhyDNet, "openstl", {}, 3_092_886),
     ],
 )
 def test_counts_of_the_literature_are_met_to_the_digit(model, preset, options, count):
     assert sum(p.numel() for p in on_meta(model, preset, **options).parameters()) == count
 
 
-@pytest.mark.parametrize("model", STACKS)
+@pytest.mark.parametrize("model", MODELS)
 def test_tiny_has_less_than_a_million_parameters(model):
     assert sum(p.numel() for p in on_meta(model, "tiny").parameters()) < 1_000_000
 
 
-def multiply_adds(network, images, context):
+def multiply_adds(network, images, context, horizon=4):
     """Multiply-adds of one clip: FlopCounterMode counts both operations of each."""
     with FlopCounterMode(display=False) as counter, torch.device("meta"):
-        list(roll_out(network, torch.empty(1, context, *images), 4))
+        list(roll_out(network, torch.empty(1, context, *images), horizon))
     return counter.get_total_flops() / 2
 
 
@@ -84,7 +89,22 @@ def test_cost_on_taxibj_is_openstls(model, parameters, giga):
     assert multiply_adds(network, (8, 16, 16), 4) / 1e9 == pytest.approx(giga, rel=0.01)
 
 
-@pytest.mark.parametrize("model", STACKS)
+@pytest.mark.parametrize(
+    ("channels", "stride", "side", "context", "horizon", "giga"),
+    [(1, 4, 64, 10, 10, 15.3), (2, 2, 32, 4, 4, 5.6)],
+    ids=["moving mnist", "taxibj"],
+)
+def test_cost_of_phydnet_is_openstls(channels, stride, side, context, horizon, giga):
+    """OpenSTL also convolves the hidden states of zeros in the first step."""
+    options = PhyDNet.Options().model_copy(update={"channels": channels, "stride": stride})
+    with torch.device("meta"):
+        network = type(PhyDNet(options).network)(options)
+    total = multiply_adds(network, (channels, side, side), context, horizon)
+    total += (side // stride) ** 2 * sum(cell.of_hidden.weight.numel() for cell in network.unknown)
+    assert total / 1e9 == pytest.approx(giga, rel=0.01)
+
+
+@pytest.mark.parametrize("model", MODELS)
 class TestPromises:
     def test_any_size_and_context_alone_or_in_a_batch_for_fewer_steps_or_more(self, model):
         predictor, frames = small(model), noise(3, 3, 3, 7, 9)
@@ -104,8 +124,8 @@ class TestPromises:
         assert not torch.allclose(predict(predictor, frames.flip(1), 1), usual, atol=1e-5)
 
     def test_predictions_are_read_as_if_they_were_context(self, model):
-        network = small(model, clamp=True).network
-        frames = noise(2, 3, 12, 4, 4)
+        predictor = small(model, clamp=True)
+        network, frames = predictor.network, noise(2, 3, predictor.image_channels(predictor.options), 8, 8)
         steps = [image for image, _ in roll_out(network, frames, 3)]
         longer = torch.cat([frames, torch.stack(steps[2:4], dim=1).clamp(0, 1)], dim=1)
         *_, (expected, _) = roll_out(network, longer, 1)
@@ -114,7 +134,7 @@ class TestPromises:
     def test_untrained_with_residual_it_repeats_the_last_frame(self, model):
         torch.manual_seed(0)
         frames = noise(2, 3, 3, 7, 9)
-        predictor = model(model.Options(**SMALL | {"residual": True, "clamp": True}))
+        predictor = model(model.Options(**SMALL[model] | {"residual": True, "clamp": True}))
         torch.testing.assert_close(predict(predictor, frames, 3), frames[:, -1:].expand(-1, 3, -1, -1, -1))
 
     def test_gradients_reach_every_parameter(self, model):
@@ -126,6 +146,9 @@ class TestPromises:
         (loss if penalty is None else loss + penalty).backward()
         assert [name for name, p in predictor.named_parameters() if p.grad is None or not p.grad.any()] == []
 
+
+@pytest.mark.parametrize("model", STACKS)
+class TestStacks:
     def test_weights_per_place_fit_one_size(self, model):
         predictor = small(model, layer_norm=True, size=(8, 10))
         assert predict(predictor, noise(1, 2, 3, 8, 10), 1).shape == (1, 1, 3, 8, 10)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -24,7 +25,8 @@ class KeyRule:
 def apply_rules(state_dict: Mapping[str, Tensor], rules: Sequence[KeyRule]) -> dict[str, Tensor]:
     r"""Return tensors by their names here. A name that no rule matches stays, so that it can be reported.
 
-    Every rule that matches a name applies: two rules can split a tensor.
+    Every rule that matches a name applies: two rules can split a tensor. Tensors that get the same name are
+    concatenated along their first axis, in the order of the rules.
 
     Example:
         >>> import torch
@@ -33,12 +35,16 @@ def apply_rules(state_dict: Mapping[str, Tensor], rules: Sequence[KeyRule]) -> d
         >>> {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         {'layers.0.weight': (8, 3, 3)}
     """
-    tensors: dict[str, Tensor] = {}
+    parts: dict[str, dict[int, Tensor]] = {}
     for name, tensor in state_dict.items():
-        matches = [(rule, match) for rule in rules if (match := re.fullmatch(rule.pattern, name))]
+        matches = [(i, rule, match) for i, rule in enumerate(rules) if (match := re.fullmatch(rule.pattern, name))]
         if not matches:
-            tensors[name] = tensor
-        for rule, match in matches:
+            parts.setdefault(name, {})[-1] = tensor
+        for i, rule, match in matches:
             if rule.name:
-                tensors[match.expand(rule.name)] = rule.change(tensor) if rule.change else tensor
-    return tensors
+                parts.setdefault(match.expand(rule.name), {})[i] = rule.change(tensor) if rule.change else tensor
+    return {name: _joined([tensor for _, tensor in sorted(part.items())]) for name, part in parts.items()}
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
