@@ -44,9 +44,9 @@ def st_lstm(weights, name, x, h, c, m):
     of_m = conv(weights, f"{name}.conv_m.0", m).chunk(3, 1)
     c = sigmoid(x[1] + h[1] + 1) * c + sigmoid(x[0] + h[0]) * tanh(x[2] + h[2])
     m = sigmoid(x[4] + of_m[1] + 1) * m + sigmoid(x[3] + of_m[0]) * tanh(x[5] + of_m[2])
-    both = torch.cat([c, m], 1)
-    o = sigmoid(x[6] + h[3] + conv(weights, f"{name}.conv_o.0", both))
-    return o * tanh(conv(weights, f"{name}.conv_last", both)), c, m
+    states = torch.cat([c, m], 1)
+    o = sigmoid(x[6] + h[3] + conv(weights, f"{name}.conv_o.0", states))
+    return o * tanh(conv(weights, f"{name}.conv_last", states)), c, m
 
 
 def predrnn(weights, image, states):
