@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import torch
@@ -86,6 +86,7 @@ class Costs:
 def count(row: Row, batch_size: int) -> Costs:
     """Count a prediction and a training step."""
     stage, clip, batch = Forecasting(row.model), row.clips(1), row.clips(batch_size)
+    stage.recipe = replace(stage.recipe, steps=1)
     with Operations() as predicted, torch.no_grad():
         stage.eval()
         for _ in stage.predictor.network(clip.context.frames, row.horizon, [stage.predictor.options.iterations]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jaxtyping
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -159,7 +160,9 @@ class TestStacks:
             model.Options(layer_norm=True)
 
     @pytest.mark.slow
-    def test_a_step_compiles_whole(self, model):
+    def test_a_step_compiles_whole(self, model, monkeypatch):
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # a compiler cannot trace checks of shapes
+        torch.compiler.reset()
         network, frames = small(model).network, noise(1, 3, 12, 4, 4)
         expected = [image for image, _ in roll_out(network, frames, 2)]
         network.step = torch.compile(network.step, fullgraph=True, backend="aot_eager")
