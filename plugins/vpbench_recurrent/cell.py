@@ -31,8 +31,8 @@ class Cell(nn.Module):
         channels: Number of channels of X.
         hidden: Number of channels of H and C.
         kernel: Side of the kernels.
-        peepholes: Whether gates read C.
-        bias: Whether the gates have biases. That of the forget gate starts at 1.
+        peepholes: True for gates that read C.
+        bias: True for gates with biases. The forget gate's starts at 1.
         forget_bias: Constant to add to the forget gate.
         grid: Height and width of X, for a peephole weight per channel and place.
         norm: Makes a normalisation of that many channels, applied after each convolution. None: none.

@@ -18,6 +18,7 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.st_lstm import STLSTM, STState, lstm, same_conv2d
 from vpbench_recurrent import openstl
 from vpbench_recurrent.cell import Cell, State
+from vpbench_recurrent.head import Head
 from vpbench_recurrent.options import OPENSTL, TINY, Size, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Image, Recurrence
@@ -82,13 +83,11 @@ class Network(Recurrence):
 
     def __init__(self, channels: int, options: StackOptions) -> None:
         super().__init__()
-        self.residual, self.width = options.residual, options.hidden
+        self.width = options.hidden
         width, kernel, norm, grid = options.hidden, options.kernel, options.norm(), options.grid()
         self.first = STLSTM(channels, width, kernel, norm=norm)
         self.layers = nn.ModuleList(MIMLayer(width, kernel, norm=norm, grid=grid) for _ in range(options.layers - 1))
-        self.head = nn.Conv2d(width, channels, 1, bias=False)
-        if self.residual:
-            nn.init.zeros_(self.head.weight)
+        self.head = Head(width, channels, residual=options.residual)
 
     def start(self, context: Float[Tensor, "b t c h w"]) -> MIMState:
         """Return states of zeros."""
@@ -108,8 +107,7 @@ class Network(Recurrence):
             (x, cell, memory), past = layer(x, difference[0], STState(hidden, cell, memory), past)
             layers.append((x, cell))
             stationary.append(past)
-        predicted = self.head(x) + image if self.residual else self.head(x)
-        return predicted, MIMState(tuple(layers), memory, differences, tuple(stationary))
+        return self.head.predict(x, image), MIMState(tuple(layers), memory, differences, tuple(stationary))
 
     def _differences(self, x: Hidden, states: tuple[State, ...] | None) -> tuple[State, ...]:
         """Return D and N of all layers; each reads D of the layer below, the lowest the difference of H.

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.st_lstm import STLSTM, STState
+from vpbench_recurrent.head import Head
 from vpbench_recurrent.options import TINY, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Image, Recurrence
@@ -132,13 +133,11 @@ class Network(Recurrence):
         super().__init__()
         width, sizes = options.hidden, (channels, *[options.hidden] * (options.layers - 1))
         norm = options.norm(self.stride)
-        self.residual, self.width = options.residual, width
+        self.width = width
         self.cells = nn.ModuleList(STLSTM(size, width, options.kernel, norm=norm) for size in sizes)
         self.motions = nn.ModuleList(MotionGRU(width, options.kernel) for _ in sizes[1:])
         self.highway = nn.Conv2d(channels, width, 1, bias=False)
-        self.head = nn.Conv2d(width, channels, 1, bias=False)
-        if self.residual:
-            nn.init.zeros_(self.head.weight)
+        self.head = Head(width, channels, residual=options.residual)
 
     def start(self, context: Float[Tensor, "b t c h w"]) -> MotionState:
         """Return states of zeros."""
@@ -159,8 +158,7 @@ class Network(Recurrence):
                 x, *motion = self.motions[i](x, *state.motions[i])
                 motions.append(tuple(motion))
             layers.append((x, update.cell))
-        predicted = self.head(x) + image if self.residual else self.head(x)
-        return predicted, MotionState(tuple(layers), memory, tuple(motions))
+        return self.head.predict(x, image), MotionState(tuple(layers), memory, tuple(motions))
 
 
 class Options(StackOptions):

@@ -20,6 +20,7 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.st_lstm import STLSTM, STState
 from vpbench_recurrent import openstl
+from vpbench_recurrent.head import Head
 from vpbench_recurrent.options import OPENSTL, TINY, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Image, Recurrence
@@ -50,12 +51,10 @@ class Network(Recurrence):
     def __init__(self, channels: int, options: StackOptions, decoupling: float = 0.0) -> None:
         super().__init__()
         width, sizes = options.hidden, (channels, *[options.hidden] * (options.layers - 1))
-        self.residual, self.decoupling, self.width = options.residual, decoupling, width
+        self.decoupling, self.width = decoupling, width
         self.cells = nn.ModuleList(STLSTM(size, width, options.kernel, norm=options.norm()) for size in sizes)
-        self.head = nn.Conv2d(width, channels, 1, bias=False)
+        self.head = Head(width, channels, residual=options.residual)
         self.adapter = nn.Conv2d(width, width, 1, bias=False) if decoupling else None
-        if self.residual:
-            nn.init.zeros_(self.head.weight)
 
     def start(self, context: Float[Tensor, "b t c h w"]) -> ZigzagState:
         """Return states of zeros."""
@@ -72,12 +71,19 @@ class Network(Recurrence):
             if self.training and self.adapter is not None:
                 increments = [self.adapter(increment).flatten(2) for increment in update.increments]
                 decoupling += (functional.cosine_similarity(*increments, dim=2).abs().mean(),)
-        predicted = self.head(x) + image if self.residual else self.head(x)
-        return predicted, ZigzagState(tuple(layers), memory, decoupling)
+        return self.head.predict(x, image), ZigzagState(tuple(layers), memory, decoupling)
 
     def penalty(self, state: ZigzagState) -> Tensor | None:
         """Return the weighted decoupling loss; None without it."""
         return self.decoupling * torch.stack(state.decoupling).mean() if state.decoupling else None
+
+
+_PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "paper": {},
+    "openstl": OPENSTL,
+    "openstl-grey": {**OPENSTL, "channels": 1},
+    "tiny": TINY,
+}
 
 
 class PredRNN(RecurrentPredictor):
@@ -86,12 +92,7 @@ class PredRNN(RecurrentPredictor):
     name = "predrnn"
     Options = StackOptions
     key_rules = openstl.PREDRNN
-    presets: Final[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "openstl": OPENSTL,
-        "openstl-grey": {**OPENSTL, "channels": 1},
-        "tiny": TINY,
-    }
+    presets: Final = _PRESETS
     info = PredictorInfo(paper="Wang et al.: PredRNN, NeurIPS 2017")
 
     def __init__(self, options: StackOptions) -> None:
@@ -114,12 +115,7 @@ class PredRNNV2(RecurrentPredictor):
     name = "predrnn-v2"
     Options = DecoupledOptions
     key_rules = openstl.PREDRNN
-    presets: Final[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "openstl": OPENSTL,
-        "openstl-grey": {**OPENSTL, "channels": 1},
-        "tiny": {**TINY, "scheduled_sampling": 0.5},
-    }
+    presets: Final = {**_PRESETS, "tiny": {**TINY, "scheduled_sampling": 0.5}}
     info = PredictorInfo(paper="Wang et al.: PredRNN, IEEE TPAMI 2022, arXiv:2103.09504")
 
     def __init__(self, options: DecoupledOptions) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from lightning import LightningModule
 from torch import Tensor
 
 from vpbench.plugin.training import Recipe, TrainingBatch
+from vpbench.toolkit.losses import frame_loss
 from vpbench.toolkit.sampling import ScheduledSampling, draw_truth, reverse_sampling
 from vpbench.toolkit.schedules import adam
-from vpbench.toolkit.ssim import ssim
 from vpbench_recurrent.predictor import RecurrentPredictor
 
 
@@ -37,8 +37,10 @@ class Forecasting(LightningModule):
         past, future = batch.context.frames, batch.future.frames
         use_truth = self.draw_truth(batch)
         frames, states = zip(*self.predictor.roll_out(batch.context, future.shape[1], future, use_truth), strict=True)
-        true = future if self.predictor.options.supervise == "future" else torch.cat([past[:, 1:], future], dim=1)
-        loss = self._loss(torch.stack(frames[-true.shape[1] :], dim=1), true)
+        options = self.predictor.options
+        true = future if options.supervise == "future" else torch.cat([past[:, 1:], future], dim=1)
+        predicted = torch.stack(frames[-true.shape[1] :], dim=1)
+        loss = frame_loss(predicted, true, l1=options.l1, l2=options.l2, ssim_weight=options.ssim)
         penalty = self.predictor.network.penalty(states[-1])
         return loss if penalty is None else loss + penalty
 
@@ -60,14 +62,6 @@ class Forecasting(LightningModule):
             )
             probabilities = [sampling.probability(progress, self.current_epoch)] * steps
         return draw_truth(batch.generators, probabilities).to(future.device)
-
-    def _loss(self, predicted: Float[Tensor, "b k 3 h w"], true: Float[Tensor, "b k 3 h w"]) -> Tensor:
-        options = self.predictor.options
-        difference = predicted - true
-        loss = options.l1 * difference.abs().mean() + options.l2 * difference.square().mean()
-        if options.ssim:
-            loss = loss + options.ssim * (1.0 - ssim(predicted, true))
-        return loss
 
     def configure_optimizers(self) -> Any:
         """Return Adam and the schedule of its learning rate."""

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from lightning import LightningModule
 from torch import Tensor
 
 from vpbench.plugin.training import Recipe, TrainingBatch
 from vpbench.toolkit.channels import to_channels
+from vpbench.toolkit.losses import frame_loss
 from vpbench.toolkit.padding import padded
 from vpbench.toolkit.schedules import adam
-from vpbench.toolkit.ssim import ssim
 from vpbench_simvp.losses import divergence
 from vpbench_simvp.predictor import SimVP
 
@@ -44,16 +43,10 @@ class Forecasting(LightningModule):
         future = to_channels(batch.future.frames, options.channels, self.predictor.name, clips)
         height, width = future.shape[-2:]
         steps = list(network.roll_out(padded(past, network.stride), future.shape[1]))
-        return self._loss(torch.cat(steps, dim=1)[..., :height, :width], future)
-
-    def _loss(self, predicted: Float[Tensor, "b k c h w"], true: Float[Tensor, "b k c h w"]) -> Tensor:
-        options = self.predictor.options
-        difference = predicted - true
-        loss = options.l1 * difference.abs().mean() + options.l2 * difference.square().mean()
-        if options.ssim:
-            loss = loss + options.ssim * (1.0 - ssim(predicted, true))
+        predicted = torch.cat(steps, dim=1)[..., :height, :width]
+        loss = frame_loss(predicted, future, l1=options.l1, l2=options.l2, ssim_weight=options.ssim)
         if options.divergence:
-            loss = loss + options.divergence * divergence(predicted, true, options.temperature)
+            loss = loss + options.divergence * divergence(predicted, future, options.temperature)
         return loss
 
     def configure_optimizers(self) -> Any:

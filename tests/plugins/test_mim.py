@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from recurrent_parts import noise, randomised
 from torch.nn import functional
 
 from vpbench.toolkit.st_lstm import STState
 from vpbench_recurrent.mim import MIMLayer, Network, Options
 from vpbench_recurrent.rollout import roll_out
-
-
-def noise(*shape, seed=0):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 0.5
-
-
-def randomised(module):
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += 0.4 * torch.randn_like(parameter)
-    return module
 
 
 def rows(bank, number, x):

@@ -15,7 +15,6 @@ import vpbench
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.training import TrainingBatch
-from vpbench.toolkit.schedules import cosine_with_warm_up
 from vpbench_metrics.structure import SSIM
 from vpbench_recurrent.convlstm import ConvLSTM, Options
 from vpbench_recurrent.patches import to_patches
@@ -202,20 +201,6 @@ class TestLearning:
         same, different = results[1:]
         assert all(torch.equal(value, same[name]) for name, value in results[0].items())
         assert not all(torch.equal(value, different[name]) for name, value in results[0].items())
-
-    @pytest.mark.parametrize("steps", [1, 199])
-    def test_every_step_learns_at_the_recipes_rate_times_the_schedule(self, steps):
-        stage, rates = small_stage(steps=steps), []
-        stage.recipe = replace(stage.recipe, learning_rate=0.5)
-        configured = stage.configure_optimizers()
-        assert configured["lr_scheduler"]["interval"] == "step"
-        (group,) = configured["optimizer"].param_groups
-        assert len(group["params"]) == len(list(stage.predictor.parameters()))
-        for _ in range(steps):
-            rates.append(group["lr"])
-            configured["optimizer"].step()
-            configured["lr_scheduler"]["scheduler"].step()
-        assert rates == pytest.approx([0.5 * cosine_with_warm_up(k, steps) for k in range(steps)])
 
 
 @pytest.mark.slow

@@ -17,3 +17,9 @@ def test_two_rules_split_a_tensor_and_an_empty_name_drops_one():
     rules = [KeyRule("w", "x", lambda w: w[:1]), KeyRule("w", "h", lambda w: w[1:]), KeyRule("unused", "")]
     renamed = apply_rules({"w": torch.tensor([1.0, 2.0, 3.0]), "unused": torch.zeros(1)}, rules)
     assert {name: tensor.tolist() for name, tensor in renamed.items()} == {"x": [1.0], "h": [2.0, 3.0]}
+
+
+def test_parts_are_joined_in_the_order_of_the_rules():
+    rules = [KeyRule("first", "both"), KeyRule("second", "both")]
+    joined = apply_rules({"second": torch.ones(1), "first": torch.zeros(2)}, rules)
+    assert joined["both"].tolist() == [0, 0, 1]

@@ -42,6 +42,12 @@ class Column(Strict):
     offset: float = 0.0
     """printed = natural * factor + offset: DSSIM, (1 - SSIM) / 2, is SSIM with -0.5 and 0.5."""
 
+    @model_validator(mode="after")
+    def _is_a_scale(self) -> Column:
+        if not (self.factor > 0 or (self.factor < 0 and self.offset)):
+            raise ValueError("factor must be above 0; with an offset, it may be below")
+        return self
+
 
 class Cell(Strict):
     """One printed number."""
@@ -49,7 +55,7 @@ class Cell(Strict):
     printed: str = Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")
     """As printed, with its digits; where the cell is garbled, as read, and then it is suspect."""
     natural: float
-    factor: float | None = None
+    factor: float | None = Field(default=None, gt=0)
     """Where this number was scaled otherwise than its column."""
     suspect: Keys = ()
     """Keys of ``reasons`` why the number is not to be trusted, or not comparable with the others."""

@@ -72,7 +72,7 @@ class STLSTM(nn.Module):
         width: Number of channels of each state.
         kernel: Side of the kernels; odd.
         convolution: Makes the convolutions: 2-D or 3-D.
-        bias: Whether convolutions have a bias.
+        bias: True for convolutions with biases.
         norm: Makes a normalisation of that many channels, applied after each convolution but W1x1. None: none.
     """
 

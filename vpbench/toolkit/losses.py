@@ -1,4 +1,4 @@
-"""The structural similarity as a loss, with the definition of the metric ``ssim``."""
+"""Losses on frames: absolute and squared errors, and SSIM with the definition of the metric ``ssim``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,24 @@ from torch.nn import functional
 
 from vpbench.errors import PredictorError
 from vpbench.toolkit.windows import GAUSSIAN, K1, K2
+
+
+def frame_loss(
+    predicted: Float[Tensor, "b k c h w"],
+    true: Float[Tensor, "b k c h w"],
+    *,
+    l1: float = 0.0,
+    l2: float = 1.0,
+    ssim_weight: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Return ``l1 mean |e| + l2 mean e^2 + ssim_weight (1 - SSIM)`` of frames in [0,1]. SSIM costs nothing at weight 0.
+
+    Raises:
+        PredictorError: SSIM has a weight, and frames are smaller than its window.
+    """
+    difference = predicted - true
+    loss = l1 * difference.abs().mean() + l2 * difference.square().mean()
+    return loss + ssim_weight * (1.0 - ssim(predicted, true)) if ssim_weight else loss
 
 
 def ssim(x: Float[Tensor, "b k c h w"], y: Float[Tensor, "b k c h w"]) -> Float[Tensor, ""]:

@@ -1,4 +1,4 @@
-"""The SSIM loss: the metric's definition, reduced precision, small frames."""
+"""Losses on frames: their sum; SSIM as the metric defines it, in reduced precision, of small frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Comparison, Future, Prediction
-from vpbench.toolkit.ssim import ssim
+from vpbench.toolkit.losses import frame_loss, ssim
 from vpbench_metrics.structure import SSIM
 
 
@@ -43,3 +43,10 @@ def test_frames_smaller_than_its_window_are_an_error():
     frames = noise(1, 1, 3, 10, 12)
     with pytest.raises(PredictorError, match="11 pixels a side; these are 10x12: set the option ssim to 0"):
         ssim(frames, frames)
+
+
+def test_the_loss_is_the_weighted_sum_and_small_frames_matter_to_ssim_alone():
+    x, y = noise(1, 2, 3, 12, 12), noise(1, 2, 3, 12, 12, seed=1)
+    expected = 0.5 * (x - y).abs().mean() + 2.0 * (x - y).square().mean() + 0.25 * (1.0 - ssim(x, y))
+    torch.testing.assert_close(frame_loss(x, y, l1=0.5, l2=2.0, ssim_weight=0.25), expected)
+    assert torch.equal(frame_loss(x[..., :4], y[..., :4]), (x - y)[..., :4].square().mean())
