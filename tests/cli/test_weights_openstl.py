@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -133,7 +135,8 @@ def test_a_converted_checkpoint_predicts_what_openstl_predicts(vpbench, tmp_path
     flags = [flag.replace("simvp.", f"{name}.") for flag in FLAGS]
     outcome = vpbench("weights", "convert", tmp_path / "best.ckpt", "--for", f"{name}:openstl-grey", *flags)
     assert (outcome.code, outcome.err) == (0, "")
-    assert f"all tensors fit {name}:openstl-grey" in outcome.out
+    words = ["-m", f"{name}:openstl-grey", *flags, "--weights", str(tmp_path / "best.safetensors")]
+    assert f"all tensors fit {name}:openstl-grey; use them with {shlex.join(words)}\n" in outcome.out
     predictor = predictor_class(predictor_class.Options(channels=1, **OPTIONS)).eval()
     predictor.load_state_dict(load_file(tmp_path / "best.safetensors"))
     frames = torch.rand(2, CONTEXT, 1, 8, 12)

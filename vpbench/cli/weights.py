@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +134,10 @@ def convert(
     for line in _report(file, content, network):
         say(line)
     if predictor is not None:
-        say(f"all tensors fit {predictor}; use them with -m {predictor} --weights {out}")
+        flags = shlex.join(
+            ["-m", predictor, *(word for option in options for word in ("-o", option)), "--weights", str(out)]
+        )
+        say(f"all tensors fit {predictor}; use them with {flags}")
     say(f"{out}: {len(tensors)} tensors, {len(data) / 2**20:.1f} MiB, sha256 {sha256(out)}")
 
 
