@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from vpbench.plugin.modality import ModalitySpec as ModalitySpec
     from vpbench.plugin.predictor import BasePredictor as BasePredictor
     from vpbench.plugin.predictor import PredictorInfo as PredictorInfo
+    from vpbench.plugin.set_metric import FeatureSet as FeatureSet
+    from vpbench.plugin.set_metric import SetMetric as SetMetric
     from vpbench.plugin.training import Recipe as Recipe
     from vpbench.plugin.training import TrainingBatch as TrainingBatch
     from vpbench.protocol.protocol import Protocol as Protocol
@@ -55,6 +57,7 @@ _HOME = {
     "Context": "vpbench.plugin.clip",
     "DataError": "vpbench.errors",
     "DatasetInfo": "vpbench.plugin.dataset",
+    "FeatureSet": "vpbench.plugin.set_metric",
     "Future": "vpbench.plugin.clip",
     "LabelSpace": "vpbench.plugin.clip",
     "MetricInfo": "vpbench.plugin.metric",
@@ -66,6 +69,7 @@ _HOME = {
     "Recipe": "vpbench.plugin.training",
     "Result": "vpbench.results.result",
     "SequenceInfo": "vpbench.plugin.dataset",
+    "SetMetric": "vpbench.plugin.set_metric",
     "TrainingBatch": "vpbench.plugin.training",
     "Undefined": "vpbench.plugin.metric",
     "MetricError": "vpbench.errors",

@@ -139,6 +139,8 @@ class Comparison:
 
     prediction: Prediction
     future: Future
+    context_frames: Float[Tensor, "b t 3 h w"] | None = None
+    """The frames that the predictor saw; for set metrics only."""
     _cache: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     @property

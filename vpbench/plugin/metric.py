@@ -110,6 +110,13 @@ class Setting:
     label_space: LabelSpace | None = None
     label_size: tuple[int, int] | None = None
     """(H, W) of labels, true and predicted, where the protocol gives them another than the frames'."""
+    context: int = 1
+    """Context frames of a clip."""
+    steps: int = 1
+    """Scored steps of a clip."""
+    clips: int = 1
+    samples: int = 1
+    """Predictions per clip."""
 
 
 @runtime_checkable
@@ -148,16 +155,8 @@ class Metric(Protocol):
         """
 
 
-class BaseMetric(ABC):
-    """Declare the optional members of a metric; derive from :class:`ClipMean` or :class:`PooledCounts` if one fits.
-
-    Example:
-        >>> class Brightness(vpbench.ClipMean):
-        ...     info = vpbench.MetricInfo("brightness", revision=1, better="lower")
-        ...     def measure(self, comparison):
-        ...         predicted, true = comparison.frames
-        ...         return (predicted.mean(dim=(2, 3, 4)) - true.mean(dim=(2, 3, 4))).abs().tolist()
-    """
+class MetricMembers(ABC):
+    """Declare the optional members that metrics of every kind share."""
 
     info: MetricInfo
     library: str = ""
@@ -185,6 +184,18 @@ class BaseMetric(ABC):
             DataError: weights cannot be downloaded, or are broken.
         """
         return ()
+
+
+class BaseMetric(MetricMembers):
+    """Declare the optional members of a metric; derive from :class:`ClipMean` or :class:`PooledCounts` if one fits.
+
+    Example:
+        >>> class Brightness(vpbench.ClipMean):
+        ...     info = vpbench.MetricInfo("brightness", revision=1, better="lower")
+        ...     def measure(self, comparison):
+        ...         predicted, true = comparison.frames
+        ...         return (predicted.mean(dim=(2, 3, 4)) - true.mean(dim=(2, 3, 4))).abs().tolist()
+    """
 
     @abstractmethod
     def measure(self, comparison: Comparison) -> Measurements:
