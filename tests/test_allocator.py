@@ -45,6 +45,7 @@ def output(code: str, **settings: str) -> str:
 
 
 @on_glibc
+@pytest.mark.slow
 def test_blocks_that_were_freed_are_not_cleared_again():
     retained, returned = (
         int(output(FAULTS.format(call=call)))

@@ -11,6 +11,8 @@ from vpbench.cli.main import _run
 
 CLIPS = 3
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
@@ -25,7 +27,6 @@ def scores(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())["scores"]
 
 
-@pytest.mark.slow
 def test_the_truth_scores_perfectly(results):
     perfect = scores(results["oracle"])
     assert perfect["mse"]["per_step"] == [0] * 5

@@ -202,6 +202,7 @@ def test_a_name_that_nobody_gives_is_refused_before_the_run(tmp_path, plugins):
             make()
 
 
+@pytest.mark.slow
 def test_a_used_name_that_nobody_declares_is_warned_of(tmp_path, plugins, recwarn):
     class Driver2(Driver):
         info = vpbench.PredictorInfo(requires=("frames", "actions", "depth"), uses=("capton", "caption"))

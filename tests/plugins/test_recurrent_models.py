@@ -92,8 +92,10 @@ def test_cost_on_taxibj_is_openstls(model, parameters, giga):
 
 @pytest.mark.parametrize(
     ("channels", "stride", "side", "context", "horizon", "giga"),
-    [(1, 4, 64, 10, 10, 15.3), (2, 2, 32, 4, 4, 5.6)],
-    ids=["moving mnist", "taxibj"],
+    [
+        pytest.param(1, 4, 64, 10, 10, 15.3, id="moving mnist", marks=pytest.mark.slow),
+        pytest.param(2, 2, 32, 4, 4, 5.6, id="taxibj"),
+    ],
 )
 def test_cost_of_phydnet_is_openstls(channels, stride, side, context, horizon, giga):
     """OpenSTL also convolves the hidden states of zeros in the first step."""
