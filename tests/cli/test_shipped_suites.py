@@ -20,6 +20,10 @@ SIZE = (32, 64)
 NARROW = {
     "vpbench_cdnet.predictor:CDNet": {"hidden": 4, "integrator": (4, 4), "blocks": (1, 1)},
     "vpbench_recurrent.convlstm:ConvLSTM": {"hidden": (4,)},
+    "vpbench_recurrent.predrnn:PredRNN": {"hidden": 4, "layers": 2},
+    "vpbench_recurrent.mim:MIM": {"hidden": 4, "layers": 2},
+    "vpbench_recurrent.motionrnn:MotionRNN": {"hidden": 4, "layers": 2},
+    "vpbench_recurrent.phydnet:PhyDNet": {"base": 4, "hidden": (4,)},
     "vpbench_sadm.predictor:SADM": {
         **{"hidden": 4, "embed": (2, 4), "context_width": 4, "head": (4, 2), "fusion": 4, "perceptual": "pixel"},
         **{"inpainter_widths": (4, 4, 4, 4), "discriminator_widths": (4, 4, 4, 4)},
