@@ -25,14 +25,14 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from vpbench.plugin.clip import Context
+from vpbench.toolkit import convolution, reversible
+from vpbench.toolkit.reversible import Autoencoder, Statistics
 from vpbench.toolkit.st_lstm import STState
-from vpbench_cdnet import autoencoder, layers, model
-from vpbench_cdnet.autoencoder import Autoencoder, Statistics
-from vpbench_cdnet.layers import RefineState
+from vpbench_cdnet import model
 from vpbench_cdnet.model import Network, RefineCell
 from vpbench_cdnet.options import PRESETS, Options
 from vpbench_cdnet.predictor import CDNet
-from vpbench_cdnet.refinement import FusedRefinement
+from vpbench_cdnet.refinement import FusedRefinement, RefineState
 from vpbench_recurrent.convlstm import Network as ConvLSTM
 from vpbench_recurrent.rollout import roll_out
 
@@ -117,8 +117,8 @@ def training_step(rounds: int, device: str) -> dict[str, float]:
 
     def contiguous() -> None:
         with (
-            patch.object(layers, "channels_last", lambda x: x),
-            patch.object(autoencoder, "channels_last", lambda x: x),
+            patch.object(convolution, "channels_last", lambda x: x),
+            patch.object(reversible, "channels_last", lambda x: x),
         ):
             step()
 
@@ -179,7 +179,7 @@ def single_clip(preset: str, height: int, width: int, rounds: int) -> dict[str, 
     context = Context(torch.rand(1, 4, 3, height, width), ("clip@0",))
 
     def by_pytorch() -> None:
-        with patch.object(layers, "conv3d", functional.conv3d):
+        with patch.object(convolution, "conv3d", functional.conv3d):
             cdnet.predict(context, 4, [])
 
     return medians({"pytorch": by_pytorch, "toolkit": lambda: cdnet.predict(context, 4, [])}, rounds)

@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from vpbench.toolkit.convolution import Conv
+from vpbench.toolkit.reversible import Autoencoder, Statistics
 from vpbench.toolkit.st_lstm import STLSTM, STState, lstm
-from vpbench_cdnet.autoencoder import Autoencoder, Statistics
-from vpbench_cdnet.layers import Conv, RefineState, State
 from vpbench_cdnet.options import Options
-from vpbench_cdnet.refinement import FusedRefinement
+from vpbench_cdnet.refinement import FusedRefinement, RefineState, State
 
 MOTION = 0
 """The stage that decodes the motion features; stages 1 to L are the iterations of the refinement."""

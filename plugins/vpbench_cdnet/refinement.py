@@ -1,19 +1,32 @@
-"""The fast form of CDNet's refine LSTM, whose equations are :class:`vpbench_cdnet.model.RefineCell`."""
+"""The state of CDNet's refine LSTM, and its fast form; :class:`vpbench_cdnet.model.RefineCell` has the equations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from vpbench.toolkit.convolution import convolve
 from vpbench.toolkit.st_lstm import lstm
-from vpbench_cdnet.layers import RefineState, State, convolve
 
 if TYPE_CHECKING:
     from vpbench_cdnet.model import Features, RefineCell
+
+
+State = Float[Tensor, "b d t h w"]
+
+
+class RefineState(NamedTuple):
+    """The state that crosses the iterations within a step: H, C, M and, with the mask, B."""
+
+    hidden: State
+    cell: State
+    memory: State
+    mask: State | None
 
 
 class FusedRefinement:

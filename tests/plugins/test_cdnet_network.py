@@ -19,10 +19,10 @@ from vpbench.plugin.clip import Context
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.padding import padded
 from vpbench.toolkit.st_lstm import STState
-from vpbench_cdnet.layers import RefineState
 from vpbench_cdnet.model import MOTION, windows_of
 from vpbench_cdnet.options import PRESETS, TRAINING_ONLY, Options
 from vpbench_cdnet.predictor import CDNet
+from vpbench_cdnet.refinement import RefineState
 from vpbench_cdnet.training import stages
 
 SMALL = {"hidden": 2, "blocks": (1, 1), "integrator": (6, 5), "norm": "group", "recompute": False}

@@ -1,4 +1,7 @@
-"""The reversible two-way autoencoder of section 3.1, after Yu et al. 2020 and i-RevNet (Jacobsen et al. 2018).
+"""The reversible two-way autoencoder of CrevNet and CDNet, which encodes windows of frames.
+
+Yu, Lu, Easterbrook, Fidler: Efficient and Information-Preserving Future Frame Prediction and Beyond, ICLR 2020. Its
+blocks are those of i-RevNet (Jacobsen et al. 2018) in three dimensions.
 
 Features keep all information of their frames. The decoder is the encoder run backwards and has no weights of its own.
 Each block can be undone, so training need not store activations: :class:`_Recomputed` computes them again.
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vpbench.errors import PredictorError
-from vpbench_cdnet.layers import Conv, channels_last
+from vpbench.toolkit.convolution import Conv, channels_last
 
 NormKind = Literal["batch", "group"]
 Statistics = dict[nn.Module, tuple[Tensor, Tensor]]
@@ -26,14 +29,14 @@ Halves = tuple[Float[Tensor, "n c t h w"], Float[Tensor, "n c t h w"]]
 
 def squeeze(x: Float[Tensor, "n c t h w"]) -> Float[Tensor, "n d t i j"]:
     """Turn each 2x2 pixels of a frame into four times the channels, ordered by pixel first."""
-    x = x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # n c t h 2 w 2
-    return x.permute(0, 4, 6, 1, 2, 3, 5).flatten(1, 3)
+    n, c, t, h, w = x.shape
+    return x.reshape(n, c, t, h // 2, 2, w // 2, 2).permute(0, 4, 6, 1, 2, 3, 5).flatten(1, 3)
 
 
 def unsqueeze(x: Float[Tensor, "n d t i j"]) -> Float[Tensor, "n c t h w"]:
     """Undo :func:`squeeze`."""
-    x = x.unflatten(1, (2, 2, -1))  # n 2 2 c t h w
-    return x.permute(0, 3, 4, 5, 1, 6, 2).flatten(-2).flatten(-3, -2)
+    n, d, t, i, j = x.shape
+    return x.reshape(n, 2, 2, d // 4, t, i, j).permute(0, 3, 4, 5, 1, 6, 2).reshape(n, d // 4, t, 2 * i, 2 * j)
 
 
 class Norm(nn.Module):
@@ -61,16 +64,17 @@ class Norm(nn.Module):
             statistics: Statistics to normalise by. None: those of x, without updating the running ones.
             keep: Normalise by the statistics of x, store them in ``statistics`` and update the running ones.
         """
-        if isinstance(self.of, nn.GroupNorm) or not self.training:
-            return self.of(x)
-        if statistics is None:
-            return functional.batch_norm(x, None, None, self.of.weight, self.of.bias, training=True, eps=self.of.eps)
-        if keep:
+        if self.training and isinstance(self.of, nn.BatchNorm3d):
+            weight, bias, eps = self.of.weight, self.of.bias, self.of.eps
+            if statistics is None:
+                return functional.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+            if not keep:
+                mean, variance = statistics[self]
+                return functional.batch_norm(x, mean, variance, weight, bias, eps=eps)
             variance, mean = torch.var_mean(x.detach(), (0, 2, 3, 4), correction=0)
             statistics[self] = mean, variance
-            return self.of(x)
-        mean, variance = statistics[self]
-        return functional.batch_norm(x, mean, variance, self.of.weight, self.of.bias, eps=self.of.eps)
+        normalised: Tensor = self.of(x)
+        return normalised
 
 
 class Block(nn.Module):
@@ -120,7 +124,9 @@ class Block(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Encode windows of three RGB frames as features, and decode them; the time axis is kept.
+    """Encode windows of frames as features, and decode them; the time axis is kept.
+
+    The features are two halves, of ``channels / 2`` channels each.
 
     Args:
         blocks: Number of blocks in each stage. Every stage but the first halves height and width; so does the squeeze
@@ -128,13 +134,22 @@ class Autoencoder(nn.Module):
         norm: Kind of normalisation.
         recompute: Compute activations again for the gradients instead of storing them. Encoding a window of 128x128
             then stores 24 times fewer bytes (``benchmarks/cdnet.py``).
+        colours: Number of channels of a frame.
+
+    Example:
+        >>> autoencoder = Autoencoder((2, 2), "group", recompute=False)
+        >>> features, statistics = autoencoder.encode(torch.rand(1, 3, 3, 16, 24))
+        >>> features.shape
+        torch.Size([1, 48, 3, 4, 6])
+        >>> autoencoder.decode(features, statistics).shape
+        torch.Size([1, 3, 3, 16, 24])
     """
 
-    def __init__(self, blocks: Sequence[int], norm: NormKind, *, recompute: bool) -> None:
+    def __init__(self, blocks: Sequence[int], norm: NormKind, *, recompute: bool, colours: int = 3) -> None:
         super().__init__()
         self.recompute = recompute
         self.stride = 2 ** len(blocks)
-        width = 6
+        width = 2 * colours
         self.blocks = nn.ModuleList()
         for stage, number in enumerate(blocks):
             for i in range(number):
@@ -142,7 +157,7 @@ class Autoencoder(nn.Module):
                 self.blocks.append(Block(inner, width, norm, first=not self.blocks))
         self.channels = 2 * width
 
-    def encode(self, windows: Float[Tensor, "n 3 t h w"]) -> tuple[Float[Tensor, "n f t i j"], Statistics]:
+    def encode(self, windows: Float[Tensor, "n c t h w"]) -> tuple[Float[Tensor, "n f t i j"], Statistics]:
         """Return the features F^enc, and the statistics by which to decode.
 
         Raises:
@@ -151,14 +166,13 @@ class Autoencoder(nn.Module):
         height, width = windows.shape[-2:]
         if height % self.stride or width % self.stride:
             raise PredictorError(
-                f"cdnet: the autoencoder takes sides that are multiples of {self.stride}, not {height}x{width}: "
-                "pad the frames"
+                f"the autoencoder takes sides that are multiples of {self.stride}, not {height}x{width}: pad the frames"
             )
         statistics: Statistics = {}
         halves = self._run(squeeze(windows).chunk(2, dim=1), statistics, inverse=False)
         return torch.cat(halves, dim=1), statistics
 
-    def decode(self, features: Float[Tensor, "n f t i j"], statistics: Statistics) -> Float[Tensor, "n 3 t h w"]:
+    def decode(self, features: Float[Tensor, "n f t i j"], statistics: Statistics) -> Float[Tensor, "n c t h w"]:
         """Return the windows that have these features."""
         return unsqueeze(torch.cat(self._run(features.chunk(2, dim=1), statistics, inverse=True), dim=1))
 
@@ -166,7 +180,8 @@ class Autoencoder(nn.Module):
         with torch.autocast(halves[0].device.type, enabled=False):  # rounding to half precision cannot be undone
             x1, x2 = (x if x.dtype == torch.float64 else x.float() for x in halves)
             if self.recompute and torch.is_grad_enabled():
-                return _Recomputed.apply(self.blocks, inverse, statistics, x1, x2, *self.blocks.parameters())
+                halves = _Recomputed.apply(self.blocks, inverse, statistics, x1, x2, *self.blocks.parameters())
+                return halves[0], halves[1]
             return _chain(self.blocks, inverse, statistics, x1, x2)
 
 
@@ -221,7 +236,7 @@ class _FirstOrder(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         raise RuntimeError(
-            "CDNet's autoencoder recomputes its activations and has no second derivatives: set cdnet.recompute=false"
+            "the autoencoder recomputes its activations and has no second derivatives: set recompute to false"
         )
 
 
