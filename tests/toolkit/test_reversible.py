@@ -143,3 +143,14 @@ class TestAutoencoder:
             stored[recompute] = sum(sizes)
         assert stored[True] == features.numel()
         assert stored[False] > 10 * stored[True]
+
+
+@pytest.mark.parametrize(("colours", "count"), [(1, 104_516), (3, 937_572)])
+def test_frames_may_have_any_number_of_colours(colours, count):
+    """The counts are those of CrevNet's blocks for Moving MNIST and RGB; the features keep every pixel of a window."""
+    model, windows = Autoencoder((4, 5, 3), "group", recompute=False, colours=colours), noise(1, colours, 3, 8, 16)
+    assert sum(p.numel() for p in model.parameters()) == count
+    features, statistics = model.encode(windows)
+    assert features.shape == (1, model.channels, 3, 1, 2)
+    assert model.channels == 64 * colours
+    torch.testing.assert_close(model.decode(features, statistics), windows, atol=1e-5, rtol=0)
