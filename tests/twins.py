@@ -6,7 +6,7 @@ A twin is written with pictures of a given size (height, width), or with empty f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -126,3 +126,18 @@ def walking(subjects: Sequence[str]) -> list[str]:
     """The names of the eight Walking videos of each subject: two trials by four cameras."""
     cameras = ("54138969", "55011271", "58860488", "60457274")
     return [f"{s}_Walking{trial}.{camera}" for s in subjects for trial in ("", "_1") for camera in cameras]
+
+
+def kth_video(root: Path, video: str, frames: NDArray[np.uint8]) -> Path:
+    """A video of KTH, ``person01_boxing_d1``, in the folder of its action. Its frames are kept without loss."""
+    return write_video(root / video.split("_")[1] / f"{video}_uncomp.avi", frames)
+
+
+def kth_list(root: Path, ranges: Mapping[str, str]) -> Path:
+    """The official list of frame ranges, by video: ``{"person01_boxing_d1": "1-95, 96-185"}``."""
+    lines = [f"{video}\t\tframes\t{numbers}" for video, numbers in ranges.items()]
+    text = "\n".join(["This database contains ...", "Training:   person11, 12, 13", "", *lines])
+    path = root / "00sequences.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{text}\nperson13_handclapping_d3    *missing*\n", encoding="ascii")
+    return path

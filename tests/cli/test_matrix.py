@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_video import known_frames, write_video
-from twins import cityscapes_snippet, human36m_images, kitti_drive, kitti_scenes, walking
+from twins import cityscapes_snippet, human36m_images, kitti_drive, kitti_scenes, kth_list, kth_video, walking
 
 from vpbench.names import Selector
 from vpbench.plugin.loader import load_plugins
@@ -32,6 +32,8 @@ def roots(tmp_path) -> list[str]:
     kitti_drive(root / "kitti-raw", "0060", range(10), SIZE)
     kitti_scenes(root / "kitti-flow", "testing", [0], SIZE)
     cityscapes_snippet(root / "cityscapes", "val", "lindau_000000", 0, SIZE)
+    kth_list(root / "kth", {"person17_boxing_d1": "1-50"})
+    kth_video(root / "kth", "person17_boxing_d1", known_frames(50, 24, 32))
     return [arg for folder in sorted(root.iterdir()) for arg in ("--data-root", f"{folder.name}={folder}")]
 
 
