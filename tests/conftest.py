@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,7 @@ CHECKED = [
     "vpbench_simvp",
     "vpbench.toolkit.warp",
 ]
+USERS_WEIGHTS = os.environ.get("VPBENCH_WEIGHTS", "")
 install_import_hook(CHECKED, "beartype.beartype")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background would let tests ignore it
 settings.register_profile("short", max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,6 +42,23 @@ def shared() -> Path:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def lpips_weights(shared: Path) -> Callable[[str], str]:
+    """Return the folder that holds the backbone of a metric, to be named by VPBENCH_WEIGHTS; without it, skip.
+
+    VGG-16 (59 MB) is not in the shared folder: the user's ``$VPBENCH_WEIGHTS`` may hold it.
+    """
+
+    def folder(metric: str) -> str:
+        if metric != "lpips@vgg":
+            return str(shared / "weights")
+        if not Path(USERS_WEIGHTS, "lpips_vgg16_features.safetensors").is_file():
+            pytest.skip("VPBENCH_WEIGHTS names no folder with lpips_vgg16_features.safetensors")
+        return USERS_WEIGHTS
+
+    return folder
 
 
 @pytest.fixture

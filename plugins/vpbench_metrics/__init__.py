@@ -32,6 +32,7 @@ def register_metrics(register: Register) -> None:
         "vpbench_metrics.structure:PytorchMSSSIM",
         summary="MS-SSIM of pytorch-msssim (DMVFN)",
     )
+    register("lpips@vgg", "vpbench_metrics.perceptual:VGGLPIPS", summary="LPIPS v0.1, VGG-16")
     register("lpips@predrnn", "vpbench_metrics.perceptual:PredRNNLPIPS", summary="LPIPS fed [0,1] unscaled")
 
     register("miou@moving", "vpbench_metrics.semantic:MovingMIoU", summary="mIoU over the eight moving classes")

@@ -1,4 +1,4 @@
-"""LPIPS v0.1 with the AlexNet backbone, in an order that suits caches."""
+"""LPIPS v0.1, in an order that suits caches."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from torch import Tensor
 from vpbench.paths import weights_dirs
 from vpbench.plugin.clip import Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Undefined
-from vpbench.toolkit.lpips_network import EPSILON, LPIPSNetwork, lpips_backbone, lpips_network
+from vpbench.toolkit.lpips_network import EPSILON, NETWORKS, BackboneName, LPIPSNetwork, lpips_network
 from vpbench.toolkit.weights import MissingWeightsError
 from vpbench_metrics.frames import everywhere, too_small
 
-SMALLEST = 31
-"""Pixels per side below which AlexNet's second pooling has nothing left to pool."""
 _PIXELS_AT_ONCE = 2**19  # 32 frames of 128x128: fewer would wait for the weights, more would leave the cache
 _BYTES_KEPT = 512 << 20
 _networks: dict[tuple[str | Path, ...], LPIPSNetwork] = {}
@@ -50,14 +48,17 @@ class LPIPS(ClipMean):
     library = "torch"
     scaled: ClassVar[bool] = True
     """Whether frames are scaled to [-1,1] first."""
+    backbone: ClassVar[BackboneName] = "alex"
+    smallest: ClassVar[int] = 31
+    """Pixels per side below which a pooling of the backbone has nothing left to pool."""
 
     def why_not(self, setting: Setting) -> str:
         """Return what is lacking: modalities, pixels, or the backbone (asked for last: it may have to be downloaded).
 
         Raises:
-            DataError: AlexNet's file is broken.
+            DataError: the backbone's file is broken.
         """
-        if reason := super().why_not(setting) or too_small(setting.size, SMALLEST):
+        if reason := super().why_not(setting) or too_small(setting.size, self.smallest):
             return reason
         try:
             self.network()
@@ -66,22 +67,22 @@ class LPIPS(ClipMean):
         return ""
 
     def obtain_weights(self) -> list[Path]:
-        """Return AlexNet's file, which is downloaded if it is not here.
+        """Return the backbone's file, which is downloaded if it is not here.
 
         Raises:
             DataError: it cannot be downloaded, or is broken.
         """
         self.network()
-        return [lpips_backbone()]
+        return [NETWORKS[self.backbone].obtain()]
 
     def measure(self, comparison: Comparison) -> Measurements:
         """Return the LPIPS of each frame, 0 or more.
 
         Raises:
-            DataError: AlexNet's file is missing or broken.
+            DataError: the backbone's file is missing or broken.
         """
         clips, steps, _, height, width = comparison.future.frames.shape
-        if reason := too_small((height, width), SMALLEST):
+        if reason := too_small((height, width), self.smallest):
             return everywhere(comparison, Undefined(reason))
         means = [torch.stack([layer.mean(dim=(1, 2)) for layer in maps]).sum(dim=0) for maps in self.maps(comparison)]
         return torch.cat(means).reshape(clips, steps).tolist()
@@ -96,20 +97,20 @@ class LPIPS(ClipMean):
         """Return the maps of all frames, in parts of one or more frames; computed once per prediction.
 
         Raises:
-            DataError: AlexNet's file is missing or broken.
+            DataError: the backbone's file is missing or broken.
         """
         network = self.network()
-        key = f"vpbench_metrics.lpips.{'scaled' if self.scaled else 'unscaled'}"
+        key = f"vpbench_metrics.lpips.{self.backbone}.{'scaled' if self.scaled else 'unscaled'}"
         return comparison.cached(
             key, lambda: self._maps(network, comparison, comparison.future.cached(key, _FeatureCache))
         )
 
     def network(self) -> LPIPSNetwork:
         """Return the network, one per device for all metrics (raises as :func:`lpips_network`)."""
-        key = (self.device, *weights_dirs())
+        key = (self.backbone, self.device, *weights_dirs())
         if key not in _networks:
             with _exact("cpu"):
-                _networks[key] = lpips_network().to(self.device, memory_format=torch.channels_last)
+                _networks[key] = lpips_network(self.backbone).to(self.device, memory_format=torch.channels_last)
         return _networks[key]
 
     def _maps(self, network: LPIPSNetwork, comparison: Comparison, cache: _FeatureCache) -> list[Maps]:
@@ -140,6 +141,21 @@ class PredRNNLPIPS(LPIPS):
         source="predrnn-pytorch, core/trainer.py",
     )
     scaled = False
+
+
+class VGGLPIPS(LPIPS):
+    """LPIPS v0.1 with the VGG-16 backbone, which costs about ten times as much (488 bytes of features per pixel)."""
+
+    info = MetricInfo(
+        name="lpips@vgg",
+        revision=1,
+        better="lower",
+        summary="LPIPS v0.1, VGG-16, RGB scaled to [-1,1]",
+        source="Zhang, Isola, Efros, Shechtman, Wang: The Unreasonable Effectiveness of Deep Features as a Perceptual "
+        "Metric, CVPR 2018, equation 1; the package lpips with net='vgg'",
+    )
+    backbone = "vgg"
+    smallest = 16
 
 
 @dataclass

@@ -17,7 +17,7 @@ from vpbench.errors import MetricError
 from vpbench.plugin.clip import IGNORE, Comparison
 from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, Statistic, Undefined, Value
 from vpbench_metrics.frames import everywhere, too_small
-from vpbench_metrics.perceptual import LPIPS, SMALLEST
+from vpbench_metrics.perceptual import LPIPS
 from vpbench_metrics.pixels import MAE, MSE, PSNR, decibels
 from vpbench_metrics.regions import NEEDS, USES, region
 from vpbench_metrics.semantic import checked_labels, over_classes
@@ -58,7 +58,7 @@ class _Regional(ClipMean):
         """Yield each pixel's error, frame by frame, clip by clip."""
         predicted, true = comparison.frames
         if isinstance(self._whole, LPIPS):
-            reason = too_small((true.shape[-2], true.shape[-1]), SMALLEST)
+            reason = too_small((true.shape[-2], true.shape[-1]), LPIPS.smallest)
             return Undefined(reason) if reason else self._whole.spatial(comparison)
         pairs = zip(predicted.flatten(0, 1), true.flatten(0, 1), strict=True)
         differences = (p.double() - t.double() for p, t in pairs)

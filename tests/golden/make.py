@@ -1,6 +1,7 @@
 """Write the golden files: ``PYTHONPATH=tests python -m golden.make``.
 
-LPIPS needs its backbone: VPBENCH_WEIGHTS names the folder that holds ``lpips_alexnet_features.safetensors``.
+LPIPS needs its backbones: VPBENCH_WEIGHTS names the folder that holds ``lpips_alexnet_features.safetensors`` and
+``lpips_vgg16_features.safetensors``.
 """
 
 from __future__ import annotations

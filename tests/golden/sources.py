@@ -162,24 +162,38 @@ def saved_as_picture(source: Source) -> Source:
     return lambda case: source(Case(np.array([[through(f) for f in clip] for clip in case.predicted]), case.true))
 
 
-def alexnet() -> dict[str, np.ndarray]:
+NETWORKS = {"alex": "alexnet", "vgg": "vgg16"}
+LAYERS = {
+    "alex": {
+        0: (4, 2, 0, True), 3: (1, 2, 3, True), 6: (1, 1, 3, True), 8: (1, 1, 0, True), 10: (1, 1, 0, True)
+    },
+    "vgg": {
+        layer: (1, 1, 2 if layer in (5, 10, 17, 24) else 0, layer in (2, 7, 14, 21, 28))
+        for layer in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    },
+}  # fmt: skip
+"""Stride, padding, size of the pooling before it, and whether its output is a feature, of each convolution."""
+
+
+@cache
+def backbone(net: str) -> dict[str, np.ndarray]:
     """Return the backbone that is found in VPBENCH_WEIGHTS and the linear layers of the package ``lpips``."""
     import lpips
     from safetensors.numpy import load_file
 
-    file = Path(os.environ["VPBENCH_WEIGHTS"]) / "lpips_alexnet_features.safetensors"
-    lins = torch.load(Path(lpips.__file__).parent / "weights/v0.1/alex.pth", map_location="cpu", weights_only=True)
+    file = Path(os.environ["VPBENCH_WEIGHTS"]) / f"lpips_{NETWORKS[net]}_features.safetensors"
+    lins = torch.load(Path(lpips.__file__).parent / f"weights/v0.1/{net}.pth", map_location="cpu", weights_only=True)
     return load_file(file) | {f"lin{i}": lins[f"lin{i}.model.1.weight"].flatten().numpy() for i in range(5)}
 
 
 @cache
-def lpips_package(spatial: bool) -> torch.nn.Module:
+def lpips_package(spatial: bool, net: str = "alex") -> torch.nn.Module:
     import lpips
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False, spatial=spatial).eval().double()
-    tensors = alexnet()
+        network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False, spatial=spatial).eval().double()
+    tensors = backbone(net)
     state = {key: torch.from_numpy(tensors[f"features.{key.split('.', 1)[1]}"]) for key in network.net.state_dict()}
     network.net.load_state_dict(state)
     return network
@@ -190,9 +204,9 @@ def map_by_package(p: np.ndarray, t: np.ndarray) -> np.ndarray:
         return lpips_package(True)(*(torch.from_numpy(m)[None] for m in (p, t)), normalize=True)[0, 0].numpy()
 
 
-def lpips_by_package(p: np.ndarray, t: np.ndarray, scaled: bool = True) -> float:
+def lpips_by_package(p: np.ndarray, t: np.ndarray, scaled: bool = True, net: str = "alex") -> float:
     with torch.no_grad():
-        return float(lpips_package(False)(*(torch.from_numpy(m)[None] for m in (p, t)), normalize=scaled))
+        return float(lpips_package(False, net)(*(torch.from_numpy(m)[None] for m in (p, t)), normalize=scaled))
 
 
 def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, padding: int) -> np.ndarray:
@@ -201,27 +215,27 @@ def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, 
     return np.maximum(out + bias[:, None, None], 0.0)
 
 
-def features(frame: np.ndarray, scaled: bool) -> Iterator[np.ndarray]:
-    """Yield what leaves AlexNet's five ReLUs, of unit length at each position."""
-    tensors = alexnet()
+def features(frame: np.ndarray, scaled: bool, net: str) -> Iterator[np.ndarray]:
+    """Yield the features of a backbone, of unit length at each position."""
+    tensors = backbone(net)
     x = 2 * frame - 1 if scaled else frame
     x = (x - np.array([-0.030, -0.088, -0.188])[:, None, None]) / np.array([0.458, 0.448, 0.450])[:, None, None]
-    for layer, stride, padding in ((0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)):
-        if layer in (3, 6):
-            x = sliding_window_view(x, (3, 3), axis=(1, 2))[:, ::2, ::2].max((3, 4))
+    for layer, (stride, padding, pool, is_feature) in LAYERS[net].items():
+        if pool:
+            x = sliding_window_view(x, (pool, pool), axis=(1, 2))[:, ::2, ::2].max((3, 4))
         x = convolved(x, tensors[f"features.{layer}.weight"], tensors[f"features.{layer}.bias"], stride, padding)
-        yield x / (np.sqrt((x**2).sum(0)) + 1e-10)
+        if is_feature:
+            yield x / (np.sqrt((x**2).sum(0)) + 1e-10)
 
 
-def lpips_maps(p: np.ndarray, t: np.ndarray, scaled: bool = True) -> list[np.ndarray]:
+def lpips_maps(p: np.ndarray, t: np.ndarray, scaled: bool = True, net: str = "alex") -> list[np.ndarray]:
     """Zhang et al. 2018, equation 1, before the mean over positions."""
-    tensors = alexnet()
-    layers = enumerate(zip(features(p, scaled), features(t, scaled), strict=True))
-    return [np.tensordot(tensors[f"lin{i}"].astype(np.float64), (a - b) ** 2, axes=1) for i, (a, b) in layers]
+    layers = enumerate(zip(features(p, scaled, net), features(t, scaled, net), strict=True))
+    return [np.tensordot(backbone(net)[f"lin{i}"].astype(np.float64), (a - b) ** 2, axes=1) for i, (a, b) in layers]
 
 
-def lpips_by_numpy(p: np.ndarray, t: np.ndarray, scaled: bool = True) -> float:
-    return float(sum(m.mean() for m in lpips_maps(p, t, scaled)))
+def lpips_by_numpy(p: np.ndarray, t: np.ndarray, scaled: bool = True, net: str = "alex") -> float:
+    return float(sum(m.mean() for m in lpips_maps(p, t, scaled, net)))
 
 
 def map_by_numpy(p: np.ndarray, t: np.ndarray) -> np.ndarray:

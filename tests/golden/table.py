@@ -186,6 +186,15 @@ METRICS: dict[str, tuple[str, float, dict[str, Case], dict[str, Source]]] = {
         PERCEPTUAL,
         {"lpips": mean_of_frames(lpips_by_package), "numpy": mean_of_frames(lpips_by_numpy)},
     ),
+    "lpips@vgg": (
+        "perceptual",
+        1e-6,
+        PERCEPTUAL,
+        {
+            "lpips": mean_of_frames(partial(lpips_by_package, net="vgg")),
+            "numpy": mean_of_frames(partial(lpips_by_numpy, net="vgg")),
+        },
+    ),
     "lpips@predrnn": (
         "perceptual",
         1e-6,

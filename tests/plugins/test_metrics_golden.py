@@ -33,7 +33,7 @@ def metric_of(request, monkeypatch):
 
     def build(name, device="cpu"):
         if name.startswith("lpips"):
-            monkeypatch.setenv("VPBENCH_WEIGHTS", str(request.getfixturevalue("shared") / "weights"))
+            monkeypatch.setenv("VPBENCH_WEIGHTS", request.getfixturevalue("lpips_weights")(name))
         return load_plugins([]).load("metric", name)(device)
 
     return build
@@ -103,7 +103,7 @@ QUICK = [
 @pytest.mark.parametrize(("name", "case", "source"), QUICK)
 def test_sources_still_say_so(request, monkeypatch, name, case, source):
     if name.startswith("lpips"):
-        monkeypatch.setenv("VPBENCH_WEIGHTS", str(request.getfixturevalue("shared") / "weights"))
+        monkeypatch.setenv("VPBENCH_WEIGHTS", request.getfixturevalue("lpips_weights")(name))
     if (package := source.split(",")[0]) in ("torchmetrics", "piqa"):
         pytest.importorskip(package)
     _, _, cases, sources = table.METRICS[name]

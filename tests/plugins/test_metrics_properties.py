@@ -27,6 +27,7 @@ WHOLE = [n for n in OF_FRAMES if "/" not in n]
 SYMMETRIC = [n for n in WHOLE if n != "ms-ssim@fvs"]  # which rounds one side only
 SIZES = {"ms-ssim": (176, 192), "lpips": (32, 35)}  # of no odd side at any scale, which is padded at its end
 SMALLEST = {"ssim": 11, "ssim@uniform7": 7, "ssim@openstl": 7, "ssim@uint8": 7, "ms-ssim": 161, "ms-ssim@fvs": 161}
+SMALLEST |= {"lpips@vgg": 16}
 SEEDS = st.integers(0, 2**31 - 1)
 EVERY_SEED = settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.generate])
 
@@ -43,7 +44,7 @@ def metrics(request):
 
         def build(name):
             if kind(name) == "lpips":
-                patch.setenv("VPBENCH_WEIGHTS", str(request.getfixturevalue("shared") / "weights"))
+                patch.setenv("VPBENCH_WEIGHTS", request.getfixturevalue("lpips_weights")(name))
             return plugins.load("metric", name)("cpu")
 
         yield build

