@@ -5,7 +5,9 @@ A twin is written with pictures of a given size (height, width), or with empty f
 
 from __future__ import annotations
 
+import gzip
 import os
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -140,4 +142,20 @@ def kth_list(root: Path, ranges: Mapping[str, str]) -> Path:
     path = root / "00sequences.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{text}\nperson13_handclapping_d3    *missing*\n", encoding="ascii")
+    return path
+
+
+def moving_mnist_test(root: Path, clips: int) -> NDArray[np.uint8]:
+    """The file of Moving MNIST's test clips, uint8 [20,N,64,64]; returns its content."""
+    array = np.random.default_rng(clips).integers(0, 256, (20, clips, 64, 64), dtype=np.uint8)
+    root.mkdir(parents=True, exist_ok=True)
+    np.save(root / "mnist_test_seq.npy", array)
+    return array
+
+
+def mnist_digits(path: Path, digits: NDArray[np.uint8]) -> Path:
+    """An idx file of pictures [M,H,W], compressed if its name ends in .gz."""
+    data = struct.pack(">IIII", 2051, *digits.shape) + digits.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path

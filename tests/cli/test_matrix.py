@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_video import known_frames, write_video
-from twins import cityscapes_snippet, human36m_images, kitti_drive, kitti_scenes, kth_list, kth_video, walking
+from twins import (
+    cityscapes_snippet,
+    human36m_images,
+    kitti_drive,
+    kitti_scenes,
+    kth_list,
+    kth_video,
+    moving_mnist_test,
+    walking,
+)
 
 from vpbench.names import Selector
 from vpbench.plugin.loader import load_plugins
@@ -34,6 +43,7 @@ def roots(tmp_path) -> list[str]:
     cityscapes_snippet(root / "cityscapes", "val", "lindau_000000", 0, SIZE)
     kth_list(root / "kth", {"person17_boxing_d1": "1-50"})
     kth_video(root / "kth", "person17_boxing_d1", known_frames(50, 24, 32))
+    moving_mnist_test(root / "moving-mnist", 1)
     return [arg for folder in sorted(root.iterdir()) for arg in ("--data-root", f"{folder.name}={folder}")]
 
 
