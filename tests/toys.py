@@ -46,6 +46,7 @@ def register_predictors(register):
 def register_metrics(register):
     for name, target in {"spoils": "Spoils", "nothing": "Nothing", "words": "Words", "vectors": "Vectors"}.items():
         register(name, f"toys:{target}", summary=f"toy {target}")
+    register("mean-colour", "toys:MeanColour", summary="distance of mean colours")
 
 
 @vpbench.hookimpl
@@ -267,3 +268,25 @@ class Vectors(Spoils):
 
     def measure(self, comparison):
         return [[[1.0, 2.0]] * len(comparison.future.steps) for _ in comparison.future.clips]
+
+
+class MeanColour(vpbench.SetMetric):
+    """The distance of mean colours; its features are colours of context, prediction and truth."""
+
+    info = vpbench.MetricInfo("mean-colour", revision=1, better="lower")
+
+    def why_not(self, setting):
+        return super().why_not(setting) or ("needs 2 clips or more" if setting.clips < 2 else "")
+
+    def features(self, comparison):
+        predicted, true = comparison.frames
+        before = comparison.context_frames.mean(dim=(1, 3, 4))
+        return torch.cat([before, predicted.mean(dim=(1, 3, 4))], 1), torch.cat([before, true.mean(dim=(1, 3, 4))], 1)
+
+    def score(self, features):
+        predicted, true = features.predicted.astype(np.float64), features.true.astype(np.float64)
+        distance = np.abs(predicted.mean(axis=(0, 1)) - true.mean(axis=0))
+        return {"score": float(distance.sum()), "red": float(distance[3])}
+
+    def caution(self, clips, samples):
+        return f"{clips} clips are few" if clips < 40 else ""

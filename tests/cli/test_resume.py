@@ -13,6 +13,7 @@ import pytest
 
 from vpbench.results.result import find_results
 
+TOYS = str(Path(__file__).parents[1] / "toys.py")
 SIX_UNITS = {"sequences": 90}
 
 
@@ -39,7 +40,7 @@ def start(args: list[str], **env: str) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def run_args(toy):
-    return ["run", *toy(**SIX_UNITS), "-m", "killed", "--metric", "mse", "--metric", "psnr"]
+    return ["run", *toy(**SIX_UNITS), "-m", "killed", "--metric", "mse", "--metric", "mean-colour"]
 
 
 @pytest.fixture
@@ -58,12 +59,12 @@ def test_three_shards_of_which_two_are_killed_finished_by_five_then_merged(vpben
     assert vpbench(*args, "--shard", "2/3").code == 0
     published = units(tmp_path / "r")
     assert 0 < len(published) < 6
-    early = vpbench("merge", tmp_path / "r")
+    early = vpbench("merge", "--plugin", TOYS, tmp_path / "r")
     assert early.code == 1
     assert f"{6 - len(published)} of 6 units are missing" in early.error
     for i in range(5):
         assert vpbench(*args, "--shard", f"{i}/5").code == 0
-    assert vpbench("merge", tmp_path / "r").code == 0
+    assert vpbench("merge", "--plugin", TOYS, tmp_path / "r").code == 0
     assert contents(tmp_path / "r") == undisturbed
 
 
@@ -106,9 +107,9 @@ def test_two_processes_on_one_folder_are_harmless(run_args, undisturbed, tmp_pat
 @pytest.mark.slow
 def test_allow_partial_sums_what_is_there_and_says_so(vpbench, run_args, undisturbed, tmp_path):
     assert vpbench(*run_args, "--out", tmp_path / "r", "--shard", "0/3").code == 0
-    assert vpbench("merge", tmp_path / "r", "--allow-partial").code == 0
+    assert vpbench("merge", "--plugin", TOYS, tmp_path / "r", "--allow-partial").code == 0
     (folder,) = find_results(tmp_path / "r")
-    summary = vpbench("show", folder, "--json").json["summary"]
+    summary = vpbench("show", "--plugin", TOYS, folder, "--json").json["summary"]
     assert (summary["partial"], summary["partial_reason"], summary["clips"]) == (True, "2 of 6 units", 32)
     board = vpbench("leaderboard", tmp_path / "r", "--out", tmp_path / "boards")
     assert board.code == 0

@@ -30,7 +30,9 @@ RUN = {
     },
     "identity_hash": "f6", "predictor": "last", "preset": "", "sees_truth": False, "stochastic": False, "paper": "",
     "parameters": 7, "weights": None, "protocol": PROTOCOL, "cumulative": True, "partial": "", "dropped": [],
-    "metrics": {"mse": {"revision": 1, "better": "lower", "unit": "", "decimals": 4, "released": True}},
+    "metrics": {
+        "mse": {"revision": 1, "better": "lower", "unit": "", "decimals": 4, "kind": "frame", "released": True},
+    },
     "skipped": {}, "classes": [], "manifest": [["a/b@0", [1, 2, 3, 4], "a/b"]],
 }  # fmt: skip
 SCORE = {

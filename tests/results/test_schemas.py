@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from vpbench.results.records import Identity, Score
+from vpbench.results.records import Identity
 from vpbench.results.rows import Row
 from vpbench.results.schemas import json_schemas, write_schemas
+from vpbench.results.scores import Score
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "docs" / "schemas"

@@ -13,7 +13,7 @@ from vpbench.cli.common import State, busy, common_options, json_option, print_j
 from vpbench.output import say, say_table
 
 if TYPE_CHECKING:
-    from vpbench.results.compare import Comparison
+    from vpbench.results.compare import Comparison, SetDifference
 
 
 @click.command("compare")
@@ -29,7 +29,8 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
     Prints the first's score less the second's, paired recording by recording. Adds its 95 % interval, the p-value of
     a permutation test, and the clips where the first is worst compared with the second.
     """
-    from vpbench.results.compare import check_comparable, check_data, compare_rows, shared_metrics
+    from vpbench.plugin.set_metric import frame_metrics, set_metrics
+    from vpbench.results.compare import check_comparable, check_data, compare_rows, compare_sets, shared_metrics
     from vpbench.results.result import load
     from vpbench.results.summarise import metrics_of
     from vpbench.results.summary import Tally
@@ -46,7 +47,9 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
         tallies = Tally(results[0].rows()), Tally(results[1].rows())
         inputs = check_data(*results, tallies, names)
         steps, recordings = results[0].summary.steps, run.recordings
-        compared = [compare_rows(tallies, metrics[name], steps, recordings) for name in names]
+        frames, sets = frame_metrics(metrics), set_metrics(metrics)
+        compared = [compare_rows(tallies, frames[name], steps, recordings) for name in names if name in frames]
+        compared_sets = [compare_sets(*results, sets[name]) for name in names if name in sets]
     if as_json:
         print_json(
             {
@@ -56,13 +59,15 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
                 "second": {"path": str(second), "label": results[1].label},
                 "partial": partial,
                 "inputs": inputs,
-                "metrics": {c.metric: asdict(c) for c in compared},
+                "metrics": {c.metric: asdict(c) for c in compared} | {c.metric: asdict(c) for c in compared_sets},
             }
         )
         return
     say(f"{run.protocol.name}: {results[0].label} (first) and {results[1].label} (second)")
     for comparison in compared:
         _print(comparison, run.protocol.report, metrics[comparison.metric].info.decimals)
+    for difference in compared_sets:
+        _print_set(difference, metrics[difference.metric].info.decimals)
     if inputs:
         say(inputs)
     if partial:
@@ -96,3 +101,16 @@ def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None
         say("the first is worst compared with the second on:")
     for clip in comparison.worst:
         say(f"  {clip.clip}: {number(clip.first, decimals)} and {number(clip.second, decimals)}")
+
+
+def _print_set(difference: SetDifference, decimals: int) -> None:
+    from vpbench.pages.numbers import count_samples, number
+    from vpbench.plugin.metric import better_text
+
+    samples = " and ".join(map(count_samples, dict.fromkeys(difference.samples)))
+    say()
+    say(f"{difference.metric}, {better_text(difference.better)}, {difference.clips} clips, {samples}")
+    values = (difference.first, difference.second, difference.difference)
+    say_table([[number(value, decimals) for value in values]], ["first", "second", "difference"])
+    if len(set(difference.samples)) > 1:
+        say("the sets differ in size, and the score depends on it")

@@ -57,7 +57,7 @@ def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
     from vpbench.plugin.annotator import BaseAnnotator
     from vpbench.plugin.guard import failed_as, plugin_errors
     from vpbench.plugin.members import member
-    from vpbench.plugin.metric import BaseMetric
+    from vpbench.plugin.metric import MetricMembers
     from vpbench.select.component import choose_annotator
     from vpbench.select.metrics import choose_metrics
 
@@ -67,7 +67,7 @@ def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
     value: Any
     base: type
     if entry.kind == "metric":
-        value, base = choose_metrics(plugins, [name], "cpu")[name], BaseMetric
+        value, base = choose_metrics(plugins, [name], "cpu")[name], MetricMembers
     elif entry.kind == "annotator":
         value, base = choose_annotator(plugins, name, {}).value, BaseAnnotator
     else:

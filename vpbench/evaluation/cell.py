@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -32,16 +33,18 @@ from vpbench.evaluation.repeat_check import RepeatCheck
 from vpbench.names import below
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.members import member
-from vpbench.plugin.metric import BaseMetric, Metric, Setting
+from vpbench.plugin.metric import Metric, MetricMembers, Setting
 from vpbench.plugin.modality import merge_declarations
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench.plugin.set_metric import AnyMetric, SetMetric, frame_metrics, set_metrics
+from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.results.provenance import describe_process, peak_memory
 from vpbench.results.records import Identity, RunRecord, label
 from vpbench.results.rows import Row
 from vpbench.results.store import Attempt, Store
 from vpbench.select.component import Component
 from vpbench.select.fingerprint import Fingerprint
-from vpbench.select.metrics import reason_against
+from vpbench.select.metrics import caution, reason_against
 from vpbench.select.modalities import check_uses
 from vpbench.validation import validation_errors
 
@@ -52,7 +55,7 @@ class Cell:
 
     predictor: Component
     identity: Identity
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, AnyMetric]
     folder: Path
     record: RunRecord
     """The content of ``run.json``."""
@@ -81,6 +84,16 @@ class Cell:
         """The predictor's name with its preset."""
         return label(self.predictor.name, self.predictor.preset)
 
+    @cached_property
+    def frame_metrics(self) -> dict[str, Metric]:
+        """The metrics that score frames, by name."""
+        return frame_metrics(self.metrics)
+
+    @cached_property
+    def set_metrics(self) -> dict[str, SetMetric]:
+        """The metrics that score a set of clips, by name."""
+        return set_metrics(self.metrics)
+
     @property
     def info(self) -> PredictorInfo:
         """The predictor's ``info``."""
@@ -100,7 +113,7 @@ class Cell:
         self.started, self.worked = time.perf_counter(), False
         self.store = Store.create(self.folder, self.record)
         self.store.check_claims()
-        libraries = {str(member(metric, BaseMetric, "library")) for metric in self.metrics.values()} - {""}
+        libraries = {str(member(metric, MetricMembers, "library")) for metric in self.metrics.values()} - {""}
         device = run.device if run.device == "cpu" else torch.cuda.get_device_name(run.device)
         shard = [run.shard.rank, run.shard.world]
         facts = describe_process() | {"device": device, "engine": ", ".join(sorted(libraries)), "shard": shard}
@@ -154,14 +167,14 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
     # An oracle predicts from the truth, which no annotator supplies.
     available = dataset.modalities if info.oracle else {*dataset.context_modalities, *run.annotators}
     outputs = info.expected(set(available))
-    metrics, skipped = _usable_metrics(run, predictor, outputs)
+    samples = run.settings.samples if info.stochastic else 1
+    metrics, skipped = _usable_metrics(run, predictor, outputs, samples)
     declared = {*info.requires, *info.uses}
     annotators = {modality: component for modality, component in run.annotators.items() if modality in declared}
     context = frozenset({"frames", *declared} & {*dataset.context_modalities, *annotators})
     truth = {m for metric in metrics.values() for m in (*metric.info.needs, *metric.info.truth)}
     fingerprints = {name: run.fingerprint(name) for name in sorted(metrics)}
     unproven = _unproven(predictor, annotators.values(), fingerprints)
-    samples = run.settings.samples if info.stochastic else 1
     with validation_errors(UsageError, f"{predictor.name!r} on {protocol.name} cannot be recorded"):
         identity = Identity(
             protocol=protocol.hash,
@@ -179,6 +192,7 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
             unproven=secrets.token_hex(8) if unproven else "",
         )
     name = label(predictor.name, predictor.preset)
+    _cautions(name, metrics, len(run.manifest.clips), samples)
     if unproven:
         warnings.warn(
             f"{name}: this result will not be reused, since {unproven}; a method `fingerprint()` that names everything "
@@ -226,8 +240,8 @@ def _lacking(info: PredictorInfo, available: Collection[str]) -> list[Modality]:
 
 
 def _usable_metrics(
-    run: Run, predictor: Component, outputs: Sequence[Modality]
-) -> tuple[dict[str, Metric], dict[str, str]]:
+    run: Run, predictor: Component, outputs: Sequence[Modality], samples: int
+) -> tuple[dict[str, AnyMetric], dict[str, str]]:
     """Divide metrics into those that can apply and those that cannot, with the reason."""
     dataset, protocol = run.dataset.info, run.protocol
     setting = Setting(
@@ -236,13 +250,31 @@ def _usable_metrics(
         outputs=frozenset(outputs),
         label_space=dataset.label_space,
         label_size=protocol.label_size,
+        context=protocol.sampling.context,
+        steps=1 if isinstance(protocol.sampling, Anchored) else len(protocol.steps),
+        clips=len(run.manifest.clips),
+        samples=samples,
     )
-    reasons = {name: reason_against(metric, setting) for name, metric in run.metrics.items()}
+    reasons = {name: _reason_against(metric, setting, protocol) for name, metric in run.metrics.items()}
     skipped = {name: reason for name, reason in reasons.items() if reason}
     if run.settings.metrics and skipped:
         name, reason = next(iter(skipped.items()))
         raise MetricError(f"metric {name!r} cannot be measured for {predictor.name!r} on {protocol.name}: {reason}")
     return {name: metric for name, metric in run.metrics.items() if name not in skipped}, skipped
+
+
+def _reason_against(metric: AnyMetric, setting: Setting, protocol: Protocol) -> str:
+    """Return why a metric cannot apply to a run; "" if it can."""
+    if isinstance(metric, SetMetric) and isinstance(protocol.sampling, Anchored):
+        return "it needs every step of a clip, and anchored sampling scores one"
+    return reason_against(metric, setting)
+
+
+def _cautions(label: str, metrics: Mapping[str, AnyMetric], clips: int, samples: int) -> None:
+    """Warn of set metrics that are doubtful for so few clips or samples."""
+    for name, metric in set_metrics(metrics).items():
+        if text := caution(metric, clips, samples):
+            warnings.warn(f"{label}: {name}: {text}", VpbenchWarning, stacklevel=2)
 
 
 def _unproven(predictor: Component, annotators: Iterable[Component], metrics: Mapping[str, Fingerprint]) -> str:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -15,6 +16,7 @@ from vpbench.clips.batch import Batch, stack
 from vpbench.clips.source import ClipSource, batches
 from vpbench.errors import DataError, PredictorError, VpbenchError, VpbenchWarning
 from vpbench.evaluation.cell import Cell
+from vpbench.evaluation.features import measure_features
 from vpbench.evaluation.keepers import Keeper
 from vpbench.evaluation.measure import check_axes, measure
 from vpbench.evaluation.plan import Run
@@ -170,17 +172,12 @@ class Loop:
     def _measure(self, cell: Cell, batch: Batch, checked: Checked, sample: int) -> list[Row]:
         quantise = self.run.protocol.quantise
         if len(batch.refs) == len(batch.future.steps) and not cell.axes_checked:
-            check_axes(cell.label, checked, batch, cell.metrics, quantise=quantise)
+            check_axes(cell.label, checked, batch, cell.frame_metrics, quantise=quantise)
             cell.axes_checked = True
-        return measure(
-            cell.label,
-            checked,
-            batch,
-            cell.metrics,
-            quantise=quantise,
-            sample=sample if cell.info.stochastic else None,
-            context=cell.context_modalities,
-        )
+        number, context = sample if cell.info.stochastic else None, cell.context_modalities
+        frames = partial(measure, cell.label, checked, batch, cell.frame_metrics)
+        features = partial(measure_features, cell.label, checked, batch, cell.set_metrics)
+        return [row for rows in (frames, features) for row in rows(quantise=quantise, sample=number, context=context)]
 
 
 def _seal(batch: Batch) -> list[int]:

@@ -26,6 +26,7 @@ from vpbench.plugin.clip import Comparison, Future, Modality, Prediction, Text, 
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.metric import Metric, Undefined, Value
 from vpbench.plugin.process_state import process_state
+from vpbench.plugin.set_metric import AnyMetric
 from vpbench.results.estimates import finalise
 from vpbench.results.rows import Row
 
@@ -60,15 +61,15 @@ def measure(
         MetricError: a metric failed or returned something else than finite statistics per clip and step.
         SpoiledError: a metric changed the truth or the prediction.
     """
-    scored, truth = _scored(name, checked, batch, quantise), batch.truth
-    comparison = Comparison(_copied(scored), batch.future)
+    scored, truth = scored_prediction(name, checked, batch, quantise), batch.truth
+    comparison = Comparison(copy_prediction(scored), batch.future)
     try:
         tables = {key: _table(key, name, metric, comparison) for key, metric in metrics.items()}
     except MetricError:
-        if _intact(comparison, scored, truth):
+        if is_intact(comparison, scored, truth):
             raise
         raise _spoiler(name, metrics, scored, batch) from None
-    if not _intact(comparison, scored, truth):
+    if not is_intact(comparison, scored, truth):
         raise _spoiler(name, metrics, scored, batch)
     rows: list[Row] = []
     for metric_name, metric in metrics.items():
@@ -97,7 +98,7 @@ def check_axes(name: str, checked: Checked, batch: Batch, metrics: Mapping[str, 
         MetricError: a metric exchanges them.
     """
     single = batch.clip(0)
-    scored = _scored(name, checked, batch, quantise)
+    scored = scored_prediction(name, checked, batch, quantise)
     prediction = replace(scored, **{m: t[:1].clone() for m, t in scored.tensors().items()})  # type: ignore[arg-type]
     for key, metric in metrics.items():
         _table(key, name, metric, Comparison(prediction, single.future))
@@ -123,7 +124,7 @@ def _table(metric_name: str, name: str, metric: Metric, comparison: Comparison) 
         return [[_fields(statistic) for statistic in line] for line in table]
 
 
-def _scored(name: str, checked: Checked, batch: Batch, quantise: bool) -> Prediction:
+def scored_prediction(name: str, checked: Checked, batch: Batch, quantise: bool) -> Prediction:
     """Return the prediction as metrics compare it with the truth: scored steps, value range, size of the labels."""
     prediction = _at(checked.prediction, batch.future.steps, batch.horizon, quantise)
     if batch.future.semantics is None:
@@ -132,11 +133,12 @@ def _scored(name: str, checked: Checked, batch: Batch, quantise: bool) -> Predic
     return replace(prediction, semantics=_resized(name, prediction, (height, width)))
 
 
-def _copied(prediction: Prediction) -> Prediction:
+def copy_prediction(prediction: Prediction) -> Prediction:
+    """Return a prediction whose tensors are copies."""
     return replace(prediction, **{m: t.clone() for m, t in prediction.tensors().items()})  # type: ignore[arg-type]
 
 
-def _intact(comparison: Comparison, prediction: Prediction, truth: Mapping[str, Tensor | Text]) -> bool:
+def is_intact(comparison: Comparison, prediction: Prediction, truth: Mapping[str, Tensor | Text]) -> bool:
     """Return whether what metrics were shown still equals the copies that they were not shown."""
     copies = [(arrays_of(comparison.future), truth), (vars(comparison.prediction), prediction.tensors())]
     return all(_equal(originals.get(name), copy) for originals, tensors in copies for name, copy in tensors.items())
@@ -159,17 +161,17 @@ def _spoiler(name: str, metrics: Mapping[str, Metric], scored: Prediction, batch
     for metric_name, metric in metrics.items():
         copies = {m: a.clone() if isinstance(a, Tensor) else a for m, a in batch.truth.items()}
         future: Future = with_arrays(batch.future, copies, _cache={})
-        comparison = Comparison(_copied(scored), future)
+        comparison = Comparison(copy_prediction(scored), future)
         with suppress(MetricError):
             _table(metric_name, name, metric, comparison)
-        if not _intact(comparison, scored, batch.truth):
+        if not is_intact(comparison, scored, batch.truth):
             break
     else:
         metric_name = ", ".join(metrics)
     return SpoiledError(f"metric {metric_name!r} changes what it measures in place: clone what it writes to")
 
 
-def data_fields(digests: Mapping[str, str], metric: Metric, context: Collection[Modality]) -> dict[str, str]:
+def data_fields(digests: Mapping[str, str], metric: AnyMetric, context: Collection[Modality]) -> dict[str, str]:
     """Return the fields of a row that say which data it is of.
 
     ``data`` covers the frames of context and truth and the truth that the metric needs, so it is the same for every

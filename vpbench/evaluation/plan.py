@@ -12,8 +12,8 @@ from vpbench.evaluation.launch import Shard, choose_device, find_shard
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.metric import Metric
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench.plugin.set_metric import AnyMetric
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.select.component import Component, choose_annotators
@@ -62,7 +62,7 @@ class Run:
     probe: Probe
     manifest: Manifest
     annotators: Mapping[Modality, Component]
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, AnyMetric]
     device: str
     shard: Shard
     _fingerprints: dict[str, Fingerprint] = field(default_factory=dict)

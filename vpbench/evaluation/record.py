@@ -9,7 +9,7 @@ import torch
 from vpbench.errors import UsageError
 from vpbench.evaluation.plan import Run
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.metric import Metric
+from vpbench.plugin.set_metric import AnyMetric, SetMetric
 from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.records import Identity, MetricRecord, RunRecord
@@ -20,7 +20,7 @@ from vpbench.validation import validation_errors
 
 
 def describe_run(
-    run: Run, chosen: Component, *, identity: Identity, metrics: Mapping[str, Metric], skipped: Mapping[str, str]
+    run: Run, chosen: Component, *, identity: Identity, metrics: Mapping[str, AnyMetric], skipped: Mapping[str, str]
 ) -> RunRecord:
     """Return the record of one predictor's run; ``skipped`` holds the reason per metric left out.
 
@@ -51,13 +51,14 @@ def describe_run(
         )
 
 
-def _metric(name: str, metric: Metric, plugins: Plugins) -> MetricRecord:
+def _metric(name: str, metric: AnyMetric, plugins: Plugins) -> MetricRecord:
     return MetricRecord(
         revision=metric.info.revision,
         better=metric.info.better,
         unit=metric.info.unit,
         decimals=metric.info.decimals,
         released=plugins.released("metric", name),
+        kind="set" if isinstance(metric, SetMetric) else "frame",
     )
 
 

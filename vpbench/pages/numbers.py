@@ -15,3 +15,8 @@ def number(value: float | None, decimals: int) -> str:
 def count_clips(clips: int, recordings: int) -> str:
     """Return how many clips there are, and of how many independent recordings."""
     return f"{clips} clip{'s' * (clips != 1)} of {recordings} recording{'s' * (recordings != 1)}"
+
+
+def count_samples(samples: int) -> str:
+    """Return how many predictions each clip has."""
+    return f"{samples} sample{'s' * (samples != 1)} per clip"

@@ -19,7 +19,10 @@ def print_results(results: Sequence[Result]) -> None:
         table = [_row(result, metric, steps) for metric in metrics for result in with_summary]
         clips = count_clips(summary.clips, summary.recordings)
         say(f"{protocol.name} v{protocol.version}: {clips}")
-        say_table(table, ["metric", "predictor", *(f"t+{k}" for k in steps), "mean"])
+        if table:
+            say_table(table, ["metric", "predictor", *(f"t+{k}" for k in steps), "mean"])
+        if sets := _sets(with_summary):
+            say_table(sets, ["set metric", "predictor", "score", "clips", "samples"])
         for line in dict.fromkeys(line for result in with_summary for line in _remarks(result)):
             say(line)
     for result in results:
@@ -34,6 +37,17 @@ def _row(result: Result, metric: str, steps: Sequence[int]) -> list[str]:
     decimals = result.run.metrics[metric].decimals
     values = [*(result.at(metric, k) for k in steps), scores[metric].mean]
     return [metric, result.label, *(number(value, decimals) for value in values)]
+
+
+def _sets(results: Sequence[Result]) -> list[list[str]]:
+    """Return the rows of the set metrics."""
+    rows = []
+    for metric in dict.fromkeys(name for result in results for name in result.summary.sets):
+        for result in results:
+            if score := result.summary.sets.get(metric):
+                text = number(score.score, result.run.metrics[metric].decimals)
+                rows.append([metric, result.label, text, str(score.clips), str(score.samples)])
+    return rows
 
 
 def _remarks(result: Result) -> list[str]:
@@ -57,6 +71,7 @@ def _remarks(result: Result) -> list[str]:
     for metric, score in summary.scores.items():
         for reason, count in score.undefined.items():
             remarks.append(f"{result.label}: {metric} undefined for {count} frames ({reason})")
+    remarks += [f"{result.label}: {metric}: {score.caution}" for metric, score in summary.sets.items() if score.caution]
     if mixed := result.mixed():
         remarks.append(f"{result.label}: mixes {'; '.join(mixed)}")
     return remarks

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from vpbench.errors import ResultError, did_you_mean
 from vpbench.plugin.metric import Better, Metric, Statistic, cost
+from vpbench.plugin.set_metric import SetMetric
 from vpbench.results.estimates import Recordings, difference_interval, finalise, group_frames, p_value
 from vpbench.results.result import Result
 from vpbench.results.summary import MetricTally, Tally
@@ -72,6 +73,36 @@ class Comparison:
     """The clips where the first is worst compared with the second, worst first."""
 
 
+@dataclass(frozen=True)
+class SetDifference:
+    """A set metric of two results: without interval and p-value, since resampling shifts a biased estimator."""
+
+    metric: str
+    better: Better
+    first: float | None
+    second: float | None
+    difference: float | None
+    """The first less the second; None where one is undefined."""
+    clips: int
+    samples: tuple[int, int]
+    """Predictions of each clip, of the first and of the second."""
+
+
+def compare_sets(first: Result, second: Result, metric: SetMetric) -> SetDifference:
+    """Compare a set score of two results that passed :func:`check_comparable`."""
+    name = metric.info.name
+    scores = first.summary.sets[name], second.summary.sets[name]
+    return SetDifference(
+        metric=name,
+        better=metric.info.better,
+        first=scores[0].score,
+        second=scores[1].score,
+        difference=_difference(scores[0].score, scores[1].score),
+        clips=scores[0].clips,
+        samples=(scores[0].samples, scores[1].samples),
+    )
+
+
 def check_comparable(first: Result, second: Result) -> str:
     """Check that two results are of the same protocol and clips; return why they are partial ("" if they are not).
 
@@ -99,11 +130,11 @@ def shared_metrics(first: Result, second: Result, metric: str | None) -> list[st
         ResultError: one of them lacks it, they measured it with different revisions or code, or they share none.
     """
     for result in (first, second) if metric else ():
-        if metric and metric not in result.summary.scores:
+        if metric and metric not in result.summary.measured:
             reason = result.summary.skipped.get(metric)
-            hint = f": {reason}" if reason else did_you_mean(metric, result.summary.scores)
+            hint = f": {reason}" if reason else did_you_mean(metric, result.summary.measured)
             raise ResultError(f"{result.path} has no {metric}{hint}")
-    names = [metric] if metric else [name for name in first.summary.scores if name in second.summary.scores]
+    names = [metric] if metric else [n for n in first.summary.measured if n in second.summary.measured]
     if not names:
         raise ResultError(f"{first.path} and {second.path} share no metric")
     for name in names:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vpbench.errors import MetricError
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.metric import Metric, Statistic
+from vpbench.plugin.set_metric import FeatureSet, SetMetric
 
 RESAMPLES = 1000
 EXCHANGES = 10_000
@@ -36,9 +37,22 @@ def finalise(metric: Metric, statistics: Sequence[Statistic]) -> dict[str, float
         MetricError: the metric fails on them; names it.
     """
     with plugin_errors(failed_as(MetricError, f"metric {metric.info.name!r} makes no score of its statistics")):
-        value = metric.finalise(statistics)
-        named = dict(value) if isinstance(value, dict) else {"score": value}
-        return {key: float(number) for key, number in named.items()} | {"score": float(named["score"])}
+        return _named(metric.finalise(statistics))
+
+
+def finalise_set(metric: SetMetric, features: FeatureSet) -> dict[str, float]:
+    """Return the score of a set of clips under ``"score"``, and the details that the metric adds.
+
+    Raises:
+        MetricError: the metric fails on them; names it.
+    """
+    with plugin_errors(failed_as(MetricError, f"metric {metric.info.name!r} makes no score of its features")):
+        return _named(metric.score(features))
+
+
+def _named(value: float | dict[str, float]) -> dict[str, float]:
+    named = dict(value) if isinstance(value, dict) else {"score": value}
+    return {key: float(number) for key, number in named.items()} | {"score": float(named["score"])}
 
 
 def group_frames(values: Mapping[tuple[str, int], Statistic], recordings: Mapping[str, str]) -> Recordings:

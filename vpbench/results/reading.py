@@ -14,7 +14,8 @@ from vpbench import files
 from vpbench.errors import ResultError, UsageError
 from vpbench.output import line
 from vpbench.protocol.protocol import Protocol
-from vpbench.results.records import SCHEMA, AttemptRecord, RunRecord, Summary, TrainingRecord
+from vpbench.results.records import SCHEMA, AttemptRecord, RunRecord, TrainingRecord
+from vpbench.results.scores import Summary
 from vpbench.validation import Record, validation_errors
 
 _REMEDY = "remove it and run again"

@@ -6,14 +6,14 @@ Writers build these records, and ``reading`` returns them. Unknown fields are ke
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
 from vpbench.files import canonical
 from vpbench.plugin.metric import Better
 from vpbench.plugin.training import Recipe
-from vpbench.protocol.protocol import MAX_SAMPLES, Frame, Length, Protocol, Seed
+from vpbench.protocol.protocol import MAX_SAMPLES, Frame, Protocol, Seed
 from vpbench.protocol.units import ManifestEntry
 from vpbench.select.weights_record import WeightsUse
 from vpbench.validation import MetricName, Name, Preset, Record, Text
@@ -24,9 +24,6 @@ SCHEMA = 3
 Digest = Annotated[str, Field(max_length=64, pattern=r"^\w*$")]
 UnitNumber = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 Texts: TypeAlias = Annotated[tuple[Text, ...], Field(strict=False)]
-Scores: TypeAlias = Annotated[tuple[float | None, ...], Field(strict=False)]
-"""One number per scored step; None where it is undefined."""
-Interval: TypeAlias = Annotated[tuple[float, float], Field(strict=False)]
 
 
 class HashedRecord(Record):
@@ -83,6 +80,8 @@ class MetricRecord(Record):
     """Unit, such as dB; "" if there is none."""
     decimals: Annotated[int, Field(ge=0, le=15)]
     """Decimals on pages."""
+    kind: Literal["frame", "set"] = "frame"
+    """``frame``: a row per step. ``set``: features per clip, and one score of all clips."""
     released: bool
     """Whether the revision vouches for the code, because the plugin is released."""
 
@@ -180,72 +179,6 @@ class AttemptRecord(Record):
     """Frames predicted in the seconds of ``predict``, over all clips and samples; 0 until the process ends."""
     peak_memory_bytes: int = 0
     """Peak resident memory; 0 until the process ends."""
-
-
-class Score(Record, extra="forbid"):
-    """One metric of a result. Values are natural: MSE is a mean per value on [0,1]."""
-
-    per_step: Scores
-    """The score at each step."""
-    ci95: Annotated[tuple[Interval | None, ...], Field(strict=False)]
-    """At each step, the 95 % percentile interval over 1000 resamples of recordings; null for one recording."""
-    mean_to: Scores
-    """The mean of the scores of steps 1 to k, for each k; empty for anchored sampling."""
-    mean: float | None
-    """The mean over all steps."""
-    details: Annotated[tuple[dict[Text, float | None], ...], Field(strict=False)]
-    """IoU per class and the like, at each step; empty if the metric has none."""
-    data: Digest
-    """Digest of the data that were scored, over all clips."""
-    clips: Frame
-    """Clips with a value."""
-    recordings: Frame
-    """Independent recordings with a value."""
-    undefined: dict[Text, Frame]
-    """Frames without a value, by reason."""
-    notes: dict[Text, Frame]
-    """Counts of notes."""
-
-
-class Summary(Record, extra="forbid"):
-    """``summary.json``: the scores of a result, computed from its rows."""
-
-    schema_version: int = Field(default=SCHEMA, alias="schema")
-    """Version of this format."""
-    identity: Digest
-    """The hash of the identity."""
-    steps: Annotated[tuple[Length, ...], Field(min_length=1, strict=False)]
-    """The scored steps; 1 is t+1."""
-    partial: bool
-    """Whether clips of the protocol are missing."""
-    partial_reason: Text
-    """Which ones, and why."""
-    clips: Frame
-    """Clips of the result."""
-    recordings: Frame
-    """Independent recordings that the clips were cut from."""
-    data: Digest
-    """Digest of the data that any metric scored."""
-    context: Digest
-    """Digest of the inputs besides frames; "" for frames only."""
-    clamped_frames: Frame
-    """Predicted frames that left [0,1] by at most 1e-4 and were clamped."""
-    scores: dict[MetricName, Score]
-    """The scores by metric."""
-    skipped: dict[MetricName, Text]
-    """Why other metrics have no score."""
-
-    def __repr__(self) -> str:
-        steps = f"t+{self.steps[0]}" if len(self.steps) == 1 else f"t+{self.steps[0]} to t+{self.steps[-1]}"
-        partial = f", partial: {self.partial_reason}" if self.partial else ""
-        means = "".join(f"; {name} {_short(score)}" for name, score in self.scores.items())
-        return f"Summary({self.clips} clips of {self.recordings} recordings, {steps}{partial}{means})"
-
-
-def _short(score: Score) -> str:
-    """Return the mean of a score; of one without a mean, the last step's value."""
-    value = score.mean if score.mean_to else score.per_step[-1]
-    return "undefined" if value is None else f"{value:.4g}"
 
 
 def _recipe(value: object) -> object:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from vpbench.errors import Remedy, ResultError, VpbenchError
 from vpbench.results.reading import read_summary
-from vpbench.results.records import RunRecord, Score, Summary
+from vpbench.results.records import RunRecord
 from vpbench.results.rows import Row
+from vpbench.results.scores import Score, Summary
 from vpbench.results.store import Store
 from vpbench.validation import checked_arguments
 
@@ -94,6 +95,8 @@ class Result:
     def _score(self, metric: str) -> Score:
         if metric not in self.summary.scores:
             reason = self.summary.skipped.get(metric, "it was not measured")
+            if metric in self.summary.sets:
+                reason = "it scores all steps together: see summary.sets"
             raise ResultError(f"{self.path} has no {metric}: {reason}")
         return self.summary.scores[metric]
 

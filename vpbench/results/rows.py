@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from vpbench import files
 from vpbench.errors import ResultError
 from vpbench.output import line
+from vpbench.results.features import decode
 from vpbench.results.reading import read_text
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -25,11 +26,11 @@ class Row(TypedDict):
     clip: str
     """``<sequence>@<first raw frame>``."""
     step: int
-    """1 is t+1."""
+    """1 is t+1; 0 for all steps together, in the row of a set metric."""
     metric: str
     """Name of the metric."""
     value: float | _Vector | None
-    """A number, or a list (integers per class for mIoU), in full precision; null if undefined."""
+    """A number, or a list (integers per class for mIoU), in full precision; null if undefined, or of a set metric."""
     status: Literal["ok", "undefined"]
     """An undefined frame is counted, never averaged as zero."""
     data: _Digest
@@ -42,11 +43,17 @@ class Row(TypedDict):
     """Why the value is undefined."""
     note: NotRequired[_Text]
     """Something to count, such as ``floored``: the MSE under a PSNR was under 1e-10 and the PSNR is 100 dB."""
+    features: NotRequired[_Text]
+    """Features of the predicted clip, for a set metric: base64 of little-endian float32."""
+    true_features: NotRequired[_Text]
+    """Features of the true clip, in the row of the first sample."""
     clamped: NotRequired[Literal[True]]
     """The predicted frame left [0,1], by at most 1e-4, and was clamped."""
 
 
 _ROWS = TypeAdapter(list[Row])
+ALL_STEPS = 0
+"""The step of a set metric's row."""
 
 
 def read_rows(path: Path, count: int) -> list[Row]:
@@ -70,7 +77,7 @@ def read_rows(path: Path, count: int) -> list[Row]:
         index, *fields = error.errors(include_url=False)[0]["loc"]
         raise _bad_row(path, int(index) + 1, ".".join(map(str, fields[:1]))) from error
     for number, row in enumerate(rows, 1):
-        if field := _contradiction(row):
+        if field := _contradiction(row) or _features_problem(row):
             raise _bad_row(path, number, f"{field} of a row that is {row['status']}")
     return rows
 
@@ -78,11 +85,27 @@ def read_rows(path: Path, count: int) -> list[Row]:
 def _contradiction(row: Row) -> str:
     """Return the field that a row of its status must have, or must not have; "" if there is none."""
     undefined = row["status"] == "undefined"
-    if (row["value"] is None) != undefined:
+    if (row["value"] is None) != (undefined or "features" in row):
         return "value"
     if ("reason" in row) != undefined:
         return "reason"
     return "note" if undefined and "note" in row else ""
+
+
+def _features_problem(row: Row) -> str:
+    """Return the field of a set metric that the row lacks, should not have, or whose content is no vector."""
+    features = "features" in row
+    if features != (row["step"] == ALL_STEPS) or (features and row["status"] != "ok"):
+        return "features"
+    if ("true_features" in row) != (features and not row.get("sample", 0)):
+        return "true_features"
+    for field in ("features", "true_features"):
+        try:
+            if field in row:
+                decode(row[field])
+        except ValueError as error:
+            return f"{field} ({error})"
+    return ""
 
 
 def _bad_row(path: Path, number: int, problem: str) -> ResultError:

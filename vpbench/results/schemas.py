@@ -11,8 +11,9 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from vpbench.output import say
-from vpbench.results.records import AttemptRecord, RunRecord, Summary, TrainingRecord
+from vpbench.results.records import AttemptRecord, RunRecord, TrainingRecord
 from vpbench.results.rows import Row
+from vpbench.results.scores import Summary
 from vpbench.select.weights_record import WeightsRecord
 
 FOLDER = Path("docs/schemas")

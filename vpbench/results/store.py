@@ -26,7 +26,7 @@ from vpbench.files import UNIT, canonical, write_atomic, write_errors, write_exc
 from vpbench.protocol.units import UNIT_CLIPS
 from vpbench.results.reading import read_attempt, read_digest, read_run, read_text
 from vpbench.results.records import AttemptRecord, RunRecord
-from vpbench.results.rows import Row, read_rows
+from vpbench.results.rows import ALL_STEPS, Row, read_rows
 
 
 class Store:
@@ -157,14 +157,15 @@ class Store:
         path = self.unit_path(number)
         clips = self.run.manifest[number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
         samples = range(self.run.identity.samples)
-        count = sum(len(entry.steps) for entry in clips) * len(samples) * len(self.run.metrics)
-        rows = read_rows(path, count)
+        sets = sum(metric.kind == "set" for metric in self.run.metrics.values())
+        frames = sum(len(entry.steps) for entry in clips) * (len(self.run.metrics) - sets)
+        rows = read_rows(path, (frames + len(clips) * sets) * len(samples))
         expected = {
-            (entry.clip, sample, step, metric)
+            (entry.clip, sample, step, name)
+            for name, metric in self.run.metrics.items()
             for entry in clips
             for sample in samples
-            for step in entry.steps
-            for metric in self.run.metrics
+            for step in ((ALL_STEPS,) if metric.kind == "set" else entry.steps)
         }
         keys = {(row["clip"], row.get("sample", 0), row["step"], row["metric"]) for row in rows}
         if keys != expected:

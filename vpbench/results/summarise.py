@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from vpbench.errors import Remedy, ResultError
 from vpbench.files import write_atomic
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.metric import Metric
+from vpbench.plugin.set_metric import AnyMetric
 from vpbench.results.audit import check_run
 from vpbench.results.reading import has_text
-from vpbench.results.records import Summary
 from vpbench.results.result import Result
+from vpbench.results.scores import Summary
 from vpbench.results.store import Store
 from vpbench.results.summary import Tally, summarise
 from vpbench.select.metrics import engines_of, fingerprint_metric
 
 
-def write_summary(store: Store, metrics: Mapping[str, Metric], *, allow_partial: bool) -> bool:
+def write_summary(store: Store, metrics: Mapping[str, AnyMetric], *, allow_partial: bool) -> bool:
     """Write ``summary.json`` if every unit is published, or if ``allow_partial`` and any is; return whether it was.
 
     Raises:
@@ -35,7 +35,9 @@ def write_summary(store: Store, metrics: Mapping[str, Metric], *, allow_partial:
     return True
 
 
-def summary_of(store: Store, tally: Tally, metrics: Mapping[str, Metric | None], *, intervals: bool = True) -> Summary:
+def summary_of(
+    store: Store, tally: Tally, metrics: Mapping[str, AnyMetric | None], *, intervals: bool = True
+) -> Summary:
     """Return the summary that follows from rows (raises as :func:`summarise`)."""
     published = store.published()
     run = store.run
@@ -50,13 +52,13 @@ def summary_text(summary: Summary) -> str:
     return json.dumps(summary.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def metrics_of(store: Store, plugins: Plugins) -> dict[str, Metric]:
+def metrics_of(store: Store, plugins: Plugins) -> dict[str, AnyMetric]:
     """Return the metrics of a result.
 
     Raises:
         ResultError: a metric has another revision or other code now. UsageError: a metric is not installed.
     """
-    metrics: dict[str, Metric] = {}
+    metrics: dict[str, AnyMetric] = {}
     for name in store.run.metrics:
         metrics[name] = plugins.load("metric", name)("cpu")
         if reason := other_code(store, plugins, name):

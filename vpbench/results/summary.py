@@ -8,10 +8,17 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vpbench.plugin.metric import Metric, Statistic
-from vpbench.results.estimates import finalise, group_frames, interval
-from vpbench.results.records import RunRecord, Score, Summary
+from vpbench.plugin.set_metric import AnyMetric, SetMetric
+from vpbench.results.estimates import finalise, finalise_set, group_frames, interval
+from vpbench.results.features import decode, feature_set
+from vpbench.results.records import RunRecord
 from vpbench.results.rows import Row
+from vpbench.results.scores import Score, SetScore, Summary
+from vpbench.select.metrics import caution
 
 
 @dataclass
@@ -25,6 +32,10 @@ class MetricTally:
     notes: Counter[str] = field(default_factory=Counter)
     data: dict[str, str] = field(default_factory=dict)
     """Digest of what was scored, by clip."""
+    features: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict)
+    """Features of a set metric by (clip, sample)."""
+    true_features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Features of the truth by clip."""
 
     @property
     def clips(self) -> set[str]:
@@ -58,6 +69,11 @@ class Tally:
             self.context[clip] = row["context"]
         if "clamped" in row:
             self.clamped.add((clip, sample, row["step"]))
+        if "features" in row:
+            metric.features[clip, sample] = decode(row["features"])
+            if "true_features" in row:
+                metric.true_features[clip] = decode(row["true_features"])
+            return
         value = row["value"]
         if value is None:
             metric.undefined[row["step"], clip, sample] = row["reason"]
@@ -69,7 +85,7 @@ class Tally:
 
 def summarise(
     tally: Tally,
-    metrics: Mapping[str, Metric | None],
+    metrics: Mapping[str, AnyMetric | None],
     run: RunRecord,
     *,
     partial: str,
@@ -77,8 +93,8 @@ def summarise(
 ) -> Summary:
     """Compute the summary of a result from all its rows: natural values, in full precision.
 
-    Without its metric (None), rows are only counted. Without ``intervals``, which take most of the time, ``ci95`` is
-    empty. ``partial`` says why this is not the whole protocol.
+    Without its metric (None), rows are only counted, and a set metric has no score. Without ``intervals``, which take
+    most of the time, ``ci95`` is empty. ``partial`` says why this is not the whole protocol.
 
     Raises:
         MetricError: a metric makes no score of its statistics.
@@ -87,11 +103,15 @@ def summarise(
     steps, recordings = run.protocol.steps, run.recordings
     scores: dict[str, Score] = {}
     unmeasured = dict(run.skipped)
+    sets: dict[str, SetScore] = {}
     for name, metric in metrics.items():
         rows = tally.metrics[name]
-        if rows.only_reason:
+        if rows.features:
+            sets[name] = score_set(name, metric if isinstance(metric, SetMetric) else None, rows, recordings)
+        elif rows.only_reason:
             unmeasured[name] = rows.only_reason
         else:
+            assert not isinstance(metric, SetMetric)  # its rows have features
             curve = _curve(metric, rows, steps, recordings, names, intervals=intervals) if metric else _Curve()
             scores[name] = _score(curve, rows, recordings, cumulative=run.cumulative)
     return Summary(
@@ -101,15 +121,41 @@ def summarise(
         partial_reason=partial,
         clips=len(tally.clips),
         recordings=len({recordings[clip] for clip in tally.clips}),
-        data=_digest({pair for rows in tally.metrics.values() for pair in rows.data.items()}),
-        context=_digest(tally.context.items()) if tally.context else "",
+        data=digest_of({pair for rows in tally.metrics.values() for pair in rows.data.items()}),
+        context=digest_of(tally.context.items()) if tally.context else "",
         clamped_frames=len(tally.clamped),
         scores=scores,
+        sets=sets,
         skipped=dict(sorted(unmeasured.items())),
     )
 
 
-def _digest(clips: Collection[tuple[str, str]]) -> str:
+def score_set(name: str, metric: SetMetric | None, rows: MetricTally, recordings: Mapping[str, str]) -> SetScore:
+    """Return the score of a set metric; without the metric, only the counts.
+
+    Raises:
+        ResultError: vectors of several lengths. MetricError: the metric fails on the features.
+    """
+    features = feature_set(name, rows.features, rows.true_features)
+    clips, samples = features.predicted.shape[:2]
+    values = {"score": math.nan}
+    text = ""
+    if metric is not None:
+        values = finalise_set(metric, features)
+        text = caution(metric, clips, samples)
+    return SetScore(
+        score=_plain(values.pop("score")),
+        details={str(key): _plain(value) for key, value in values.items()},
+        clips=clips,
+        samples=samples,
+        recordings=len({recordings[clip] for clip in rows.true_features}),
+        data=digest_of(rows.data.items()),
+        caution=text,
+    )
+
+
+def digest_of(clips: Collection[tuple[str, str]]) -> str:
+    """Return the digest of what was scored, from (clip, digest) pairs in any order."""
     lines = sorted(f"{clip} {digest}" for clip, digest in clips)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -151,7 +197,7 @@ def _score(curve: _Curve, rows: MetricTally, recordings: Mapping[str, str], *, c
         mean_to=tuple(map(_plain, means)),
         mean=_plain(means[-1]) if means else None,
         details=tuple(curve.details) if any(curve.details) else (),
-        data=_digest(rows.data.items()),
+        data=digest_of(rows.data.items()),
         clips=len(rows.clips),
         recordings=len({recordings[clip] for clip in rows.clips}),
         undefined=dict(sorted(Counter(rows.undefined.values()).items())),

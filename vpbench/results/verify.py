@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from vpbench.errors import ResultError, VpbenchError
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.metric import Metric
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench.plugin.set_metric import AnyMetric
 from vpbench.results.audit import audited_rows, check_files, check_run
 from vpbench.results.reading import has_text
-from vpbench.results.records import Score, Summary
 from vpbench.results.result import Result
+from vpbench.results.scores import Score, SetScore, Summary
 from vpbench.results.store import Store
 from vpbench.results.summarise import metrics_of, other_code, summary_of, summary_text
 from vpbench.results.summary import Tally
@@ -22,6 +23,7 @@ from vpbench.results.summary import Tally
 _VALUES = {"per_step", "mean_to", "mean", "details"}
 """Fields of a score that need the metric: without it, frames are only counted."""
 _CLOSE = 1e-9  # relative: scores of the same rows on another machine
+_CLOSE_SET = 1e-6  # relative: linear algebra rounds differently with another library or number of threads
 
 
 def verify(store: Store, plugins: Plugins) -> str:
@@ -40,7 +42,12 @@ def verify(store: Store, plugins: Plugins) -> str:
     metrics = metrics_of(store, plugins)
     for name, metric in metrics.items():
         _check_direction(store, name, metric)
-    if not has_text(path, summary_text(summary_of(store, tally, metrics))):
+    computed = summary_of(store, tally, metrics)
+    if computed.sets:
+        stored = Result(store).summary
+        _check_sets(stored, computed, path, unscored=())
+        computed = computed.model_copy(update={"sets": stored.sets})
+    if not has_text(path, summary_text(computed)):
         raise _unfounded(path)
     return f"{checked}; the summary follows from them"
 
@@ -57,7 +64,7 @@ def check_result(result: Result, plugins: Plugins) -> dict[str, str]:
     store = result.store
     _check_records(store, plugins)
     tally = Tally(audited_rows(store, exact=False))
-    metrics: dict[str, Metric | None] = {}
+    metrics: dict[str, AnyMetric | None] = {}
     doubts: dict[str, str] = {}
     for name in store.run.metrics:
         metrics[name], doubt = _metric(store, plugins, name)
@@ -65,7 +72,8 @@ def check_result(result: Result, plugins: Plugins) -> dict[str, str]:
             _check_direction(store, name, metric)
         if doubt and not _reproduces(result, tally, name, metrics[name]):
             metrics[name], doubts[name] = None, doubt
-    _check_scores(result, summary_of(store, tally, metrics, intervals=False))
+    unscored = [name for name, metric in metrics.items() if metric is None]
+    _check_scores(result, summary_of(store, tally, metrics, intervals=False), unscored)
     return doubts
 
 
@@ -79,7 +87,7 @@ def _check_records(store: Store, plugins: Plugins) -> None:
         raise ResultError(f"{store.folder} has a summary, but no rows: its units/ are missing; make the result again")
 
 
-def _metric(store: Store, plugins: Plugins, name: str) -> tuple[Metric | None, str]:
+def _metric(store: Store, plugins: Plugins, name: str) -> tuple[AnyMetric | None, str]:
     """Return a metric, if it is installed, and why it may not be the one that a result was measured with."""
     try:
         return plugins.load("metric", name)("cpu"), other_code(store, plugins, name)
@@ -87,21 +95,23 @@ def _metric(store: Store, plugins: Plugins, name: str) -> tuple[Metric | None, s
         return None, f"{name} is not installed: load its plugin"
 
 
-def _reproduces(result: Result, tally: Tally, name: str, metric: Metric | None) -> bool:
+def _reproduces(result: Result, tally: Tally, name: str, metric: AnyMetric | None) -> bool:
     """Return whether a metric makes the stored scores of the rows."""
     if metric is None:
         return False
     try:
-        computed = summary_of(result.store, tally, {name: metric}, intervals=False).scores.get(name)
+        summary = summary_of(result.store, tally, {name: metric}, intervals=False)
     except VpbenchError:
         return False
-    stored = result.summary.scores.get(name)
+    if name in summary.sets and name in result.summary.sets:
+        return _same_set(summary.sets[name], result.summary.sets[name])
+    computed, stored = summary.scores.get(name), result.summary.scores.get(name)
     if computed is None or stored is None:
         return computed is stored
     return _same_score(computed, stored)
 
 
-def _check_direction(store: Store, name: str, metric: Metric) -> None:
+def _check_direction(store: Store, name: str, metric: AnyMetric) -> None:
     """Check that the record ranks in the metric's direction."""
     recorded = store.run.metrics[name].better
     if recorded != metric.info.better:
@@ -132,17 +142,33 @@ def _check_predictor(store: Store, plugins: Plugins) -> None:
         )
 
 
-def _check_scores(result: Result, computed: Summary) -> None:
-    """Check that a summary follows from the rows; for metrics that could not be scored, only counts are compared."""
+def _check_scores(result: Result, computed: Summary, unscored: Collection[str]) -> None:
+    """Check that a summary follows from the rows; for ``unscored`` metrics, only counts are compared."""
     stored, path = result.summary, result.path / "summary.json"
-    if not _same(computed.model_dump(exclude={"scores"}), stored.model_dump(exclude={"scores"})):
+    exclude = {"scores", "sets"}
+    if not _same(computed.model_dump(exclude=exclude), stored.model_dump(exclude=exclude)):
         raise _unfounded(path)
+    _check_sets(stored, computed, path, unscored)
     if stored.scores.keys() != computed.scores.keys():
         raise _unfounded(path)
     for name, score in stored.scores.items():
         turned = any(ends and ends[0] > ends[1] for ends in score.ci95)
         if turned or not _same_score(computed.scores[name], score):
             raise _unfounded(path, name)
+
+
+def _check_sets(stored: Summary, computed: Summary, path: Path, unscored: Collection[str]) -> None:
+    """Check that set scores follow from the rows; for ``unscored`` metrics, only counts are compared."""
+    if stored.sets.keys() != computed.sets.keys():
+        raise _unfounded(path)
+    for name, score in computed.sets.items():
+        if not _same_set(score, stored.sets[name], counts_only=name in unscored):
+            raise _unfounded(path, name)
+
+
+def _same_set(computed: SetScore, stored: SetScore, *, counts_only: bool = False) -> bool:
+    skipped = {"score", "details", "caution"} if counts_only else {"caution"}
+    return _same(computed.model_dump(exclude=skipped), stored.model_dump(exclude=skipped), _CLOSE_SET)
 
 
 def _same_score(computed: Score, stored: Score) -> bool:
@@ -156,14 +182,16 @@ def _unfounded(path: Path, metric: str = "") -> ResultError:
     return ResultError(f"{path} does not follow from the rows{score}: `vpbench merge {path.parent}` computes it again")
 
 
-def _same(expected: Any, stored: Any) -> bool:
+def _same(expected: Any, stored: Any, close: float = _CLOSE) -> bool:
     """Return whether two values of a record are equal, up to the rounding of floats."""
     if isinstance(expected, float) and type(stored) in (int, float):
-        return math.isclose(expected, stored, rel_tol=_CLOSE, abs_tol=1e-300)
+        return math.isclose(expected, stored, rel_tol=close, abs_tol=1e-300)
     if type(expected) is not type(stored):
         return False
     if isinstance(expected, dict):
-        return expected.keys() == stored.keys() and all(_same(value, stored[key]) for key, value in expected.items())
+        if expected.keys() != stored.keys():
+            return False
+        return all(_same(value, stored[key], close) for key, value in expected.items())
     if isinstance(expected, tuple):
-        return len(expected) == len(stored) and all(map(_same, expected, stored))
+        return len(expected) == len(stored) and all(_same(*pair, close) for pair in zip(expected, stored, strict=True))
     return bool(expected == stored)

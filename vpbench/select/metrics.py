@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from vpbench.errors import PluginError, UsageError, VpbenchWarning, describe, did_you_mean
+from vpbench.errors import PluginError, UsageError, VpbenchWarning, describe, did_you_mean, one_line
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.members import member
-from vpbench.plugin.metric import BaseMetric, Metric, MetricInfo, Setting
+from vpbench.plugin.metric import MetricInfo, MetricMembers, Setting
+from vpbench.plugin.set_metric import AnyMetric, SetMetric
 from vpbench.select.fingerprint import Fingerprint, fingerprint
 from vpbench.select.info import read_info
 
 
-def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: str = "") -> dict[str, Metric]:
+def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: str = "") -> dict[str, AnyMetric]:
     """Build metrics by name, in the given order; those that have ``engine`` use it.
 
     Raises:
@@ -30,10 +31,11 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: 
             raise UsageError(f"there is no engine of metrics {engine!r}{did_you_mean(engine, engine_names)}")
         names_listed = ", ".join(names)
         warnings.warn(f"engine {engine!r} computes none of {names_listed}", VpbenchWarning, stacklevel=2)
-    metrics: dict[str, Metric] = {}
+    metrics: dict[str, AnyMetric] = {}
     for name in names:
         metric = _build_metric(plugins, name, device, engine)
-        info = read_info("metric", name, metric, MetricInfo, ["why_not", "measure", "finalise", "resample"])
+        methods = ["features", "score"] if isinstance(metric, SetMetric) else ["measure", "finalise", "resample"]
+        info = read_info("metric", name, metric, MetricInfo, ["why_not", *methods])
         if info.name != name:
             raise PluginError(f"the metric registered as {name!r} calls itself {info.name!r}")
         metrics[name] = metric
@@ -42,7 +44,7 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: 
 
 def engines_of(target: Any) -> tuple[str, ...]:
     """Return the engines that a metric's class offers, its default first; empty if it has no choice."""
-    engines: tuple[str, ...] = member(target, BaseMetric, "engines")
+    engines: tuple[str, ...] = member(target, MetricMembers, "engines")
     return engines
 
 
@@ -66,16 +68,23 @@ def fingerprint_metric(plugins: Plugins, name: str, engine: str = "") -> Fingerp
         return fingerprint(metric)
 
 
-def reason_against(metric: Metric, setting: Setting) -> str:
+def reason_against(metric: AnyMetric, setting: Setting) -> str:
     """Return why a metric cannot apply to a run, or "" if it can (raises PluginError)."""
     name = metric.info.name
     with plugin_errors(lambda error: PluginError(f"the `why_not` of metric {name!r} fails: {describe(error)}")):
         return metric.why_not(setting)
 
 
-def _build_metric(plugins: Plugins, name: str, device: str, engine: str) -> Metric:
+def caution(metric: SetMetric, clips: int, samples: int) -> str:
+    """Return why so few clips or samples give a doubtful score; "" if they are enough (raises PluginError)."""
+    name = metric.info.name
+    with plugin_errors(lambda error: PluginError(f"the `caution` of metric {name!r} fails: {describe(error)}")):
+        return one_line(metric.caution(clips, samples))
+
+
+def _build_metric(plugins: Plugins, name: str, device: str, engine: str) -> AnyMetric:
     """Build a metric; an exception of its constructor names it."""
     target = plugins.load("metric", name)
     with plugin_errors(failed_as(PluginError, f"metric {name!r} cannot be built")):
-        metric: Metric = target(device, engine=engine) if engine in engines_of(target) else target(device)
+        metric: AnyMetric = target(device, engine=engine) if engine in engines_of(target) else target(device)
     return metric

@@ -143,9 +143,9 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
     validation = open_run(validated, plugins, validation_settings, Probe(validated, held_out))
     validation = replace(validation, manifest=validation_manifest(validation.manifest))
     cell = plan_cell(validation, chosen)
-    keep = settings.keep or next(iter(cell.metrics), LAST)
-    if keep not in {*cell.metrics, LAST}:
-        raise UsageError(f"no metric {keep!r} to keep weights by{did_you_mean(keep, {*cell.metrics, LAST})}")
+    keep = settings.keep or next(iter(cell.frame_metrics), LAST)
+    if keep not in {*cell.frame_metrics, LAST}:
+        raise UsageError(f"no metric {keep!r} to keep weights by{did_you_mean(keep, {*cell.frame_metrics, LAST})}")
     with plugin_errors(failed_as(PluginError, f"the trainer of predictor {chosen.name!r} failed")):
         stages = list(trainer(chosen.value, protocol))
     info = chosen.info
@@ -158,7 +158,7 @@ def make_training_plan(protocol: Protocol, predictor: str, plugins: Plugins, set
         protocol=protocol.hash,
         training=protocol.training.model_dump(mode="json"),
         clips=clips[0].hash,
-        validation=ValidationRecord(manifest=validation.manifest.hash, metrics=tuple(cell.metrics)),
+        validation=ValidationRecord(manifest=validation.manifest.hash, metrics=tuple(cell.frame_metrics)),
         predictor=chosen.name,
         options=dict(chosen.options),
         start=hash_weights(chosen.value),

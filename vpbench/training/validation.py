@@ -22,6 +22,7 @@ from vpbench.evaluation.plan import Run
 from vpbench.evaluation.prediction import evaluation_mode
 from vpbench.evaluation.source import run_source
 from vpbench.plugin.metric import Metric
+from vpbench.plugin.set_metric import frame_metrics
 from vpbench.protocol.protocol import Anchored
 from vpbench.results.rows import Row
 from vpbench.select.metrics import choose_metrics
@@ -64,7 +65,7 @@ class Validation(Callback):
     ) -> None:
         self._run, self._cell, self._loader, self._batch_size = run, cell, loader, batch_size
         self._folder, self._keeper, self._say = folder, keeper, say
-        self.metrics = cell.metrics
+        self.metrics = cell.frame_metrics
         self.seconds = 0.0
         self.history: list[EpochRecord] = []
         """Every validation so far."""
@@ -95,7 +96,8 @@ class Validation(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the metrics for the device of this process."""
-        self.metrics = choose_metrics(self._run.plugins, list(self._cell.metrics), str(trainer.strategy.root_device))
+        device, names = str(trainer.strategy.root_device), list(self._cell.frame_metrics)
+        self.metrics = frame_metrics(choose_metrics(self._run.plugins, names, device))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate.

@@ -1,0 +1,150 @@
+"""Set metrics from the loop to pages: the same bytes however a run is divided, and no statistics that would mislead."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import vpbench as api
+from vpbench.errors import VpbenchWarning
+from vpbench.pages.leaderboard import build_pages, collect
+from vpbench.plugin.loader import load_plugins
+from vpbench.results.result import find_results, load
+
+TOYS = str(Path(__file__).parents[1] / "toys.py")
+PROTOCOL = """
+schema = 1
+name = "toy"
+version = 1
+dataset = {name = "toy", options = {sequences = 17, size = [4, 6]}}
+sampling = {kind = "first", context = 3, horizon = 4}
+"""
+
+
+def evaluate(folder, predictor, **settings):
+    path = folder / "toy.toml"
+    path.write_text(PROTOCOL)
+    plugins = load_plugins([TOYS])
+    return api.evaluate(predictor, path, out=folder / "r", plugins=plugins, metrics=["mean-colour"], **settings)
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in [folder / "summary.json", *sorted((folder / "units").glob("*"))]}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The folder of a deterministic result and of one with two samples, measured once."""
+    folder = tmp_path_factory.mktemp("sets")
+    with pytest.warns(VpbenchWarning, match="last: mean-colour: 17 clips are few"):
+        evaluate(folder, "last")
+    with pytest.warns(VpbenchWarning, match="noisy: mean-colour: 17 clips are few"):
+        evaluate(folder, "noisy", samples=2)
+    return folder / "r"
+
+
+@pytest.fixture
+def result(results, tmp_path):
+    """A copy of the stochastic result."""
+    return Path(shutil.copytree(find_results(results)[1], tmp_path / "result"))
+
+
+def test_a_set_score_is_that_of_all_clips_and_samples(result):
+    summary, rows = load(result).summary, list(load(result).rows())
+    score = summary.sets["mean-colour"]
+    assert (score.clips, score.samples, score.recordings) == (17, 2, 17)
+    assert score.score is not None and score.score > 0
+    assert set(score.details) == {"red"}
+    assert score.caution == "17 clips are few"
+    assert summary.scores == {}
+    assert [(row["sample"], row["step"], "true_features" in row) for row in rows[:2]] == [(0, 0, True), (1, 0, False)]
+    assert len(rows) == 34
+    assert "mean-colour 0.0" in repr(summary)
+
+
+def test_a_set_score_has_no_steps(result):
+    with pytest.raises(api.ResultError, match="it scores all steps together"):
+        load(result).at("mean-colour", 1)
+
+
+@pytest.mark.slow
+def test_shards_and_merge_give_the_same_bytes(vpbench, result, tmp_path):
+    for i in (1, 0, 2):
+        evaluate(tmp_path, "noisy", samples=2, shard=f"{i}/3", batch_size=8)
+    (merged,) = find_results(tmp_path / "r")
+    (merged / "summary.json").unlink()
+    assert vpbench("merge", "--plugin", TOYS, merged).code == 0
+    assert contents(merged) == contents(result)
+
+
+def edit_score(result, **changes):
+    path = result / "summary.json"
+    value = json.loads(path.read_text())
+    value["sets"]["mean-colour"] |= changes
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def test_verify_computes_a_set_score_again(vpbench, result):
+    score = load(result).summary.sets["mean-colour"].score
+    assert vpbench("verify", "--plugin", TOYS, result).code == 0
+    edit_score(result, score=score * (1 + 1e-8))
+    assert vpbench("verify", "--plugin", TOYS, result).code == 0  # rounding of another library
+    for changes in ({"score": score * 1.001}, {"score": None}, {"score": score, "clips": 18}):
+        edit_score(result, **changes)
+        message = vpbench("verify", "--plugin", TOYS, result).error
+        assert "does not follow from the rows (mean-colour)" in message
+
+
+def test_without_its_plugin_a_set_score_has_no_rank(result):
+    plugins = load_plugins()
+    page = build_pages(collect([result], plugins), plugins)["toy.md"]
+    assert "| not recomputed | noisy" in page.replace("  ", " ").replace("  ", " ")
+    edit_score(result, clips=18)
+    with pytest.raises(api.ResultError, match="does not follow from the rows"):
+        collect([result], plugins)
+
+
+def test_compare_gives_the_difference_alone(vpbench, results):
+    first, second = find_results(results)
+    outcome = vpbench("compare", "--plugin", TOYS, first, second, "--json")
+    value = outcome.json["metrics"]["mean-colour"]
+    assert value["difference"] == value["first"] - value["second"]
+    assert not {"p", "ci95", "worst"} & set(value)
+    text = vpbench("compare", "--plugin", TOYS, first, second, "--metric", "mean-colour").out
+    assert "mean-colour, lower is better, 17 clips, 1 sample per clip and 2 samples per clip" in text
+    assert "the sets differ in size" in text
+
+
+def test_a_page_has_a_table_for_each_size_of_the_set(results):
+    plugins = load_plugins([TOYS])
+    page = build_pages(collect([results], plugins), plugins)["toy.md"]
+    titles = [line for line in page.splitlines() if line.startswith("## mean-colour")]
+    assert titles == [
+        "## mean-colour, 17 clips of 17 recordings, 1 sample per clip",
+        "## mean-colour, 17 clips of 17 recordings, 2 samples per clip",
+    ]
+    assert page.count("17 clips are few") == 2
+    assert "Not measured" not in page
+
+
+def test_the_terminal_shows_clips_and_samples(vpbench, toy, tmp_path):
+    args = ["run", *toy(sequences=2, size=(4, 6)), "-m", "noisy", "--samples", 3, "--metric", "mean-colour"]
+    text = vpbench(*args, "--out", tmp_path / "r").out
+    assert text.splitlines()[1].split() == ["set", "metric", "predictor", "score", "clips", "samples"]
+    assert text.splitlines()[3].split()[-2:] == ["2", "3"]
+    assert "noisy: mean-colour: 2 clips are few" in text
+
+
+@pytest.mark.parametrize(
+    ("sampling", "clips", "message"),
+    [
+        ('kind = "anchored"\ncontext = 2\ntarget = 6\nsteps = [1, 3]\n', 2, "it needs every step of a clip"),
+        ("", 1, "needs 2 clips or more"),
+    ],
+)
+def test_a_run_that_cannot_be_scored_is_refused(vpbench, toy, tmp_path, sampling, clips, message):
+    args = ["run", *toy(sampling=sampling, sequences=clips, size=(4, 6)), "-m", "last", "--metric", "mean-colour"]
+    assert message in vpbench(*args, "--out", tmp_path / "r").error
