@@ -5,6 +5,7 @@ A twin is written with pictures of a given size (height, width), or with empty f
 
 from __future__ import annotations
 
+import functools
 import gzip
 import os
 import struct
@@ -159,3 +160,59 @@ def mnist_digits(path: Path, digits: NDArray[np.uint8]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
+
+
+def bair_file(root: Path, split: str, name: str, frames: NDArray[np.uint8], actions: NDArray[np.float32]) -> Path:
+    """A TFRecord file of BAIR: frames [N,30,64,64,3] and actions [N,30,4], one record per clip."""
+    path = root / "softmotion30_44k" / split / f"{name}.tfrecords"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(map(tf_record, map(bair_example, frames, actions))))
+    return path
+
+
+def bair_example(frames: NDArray[np.uint8], actions: NDArray[np.float32]) -> bytes:
+    """The Example of a clip, with the features of the official files; the second camera is cut short."""
+    entries = []
+    for number, (frame, action) in enumerate(zip(frames, actions, strict=True)):
+        entries += [
+            _feature(f"{number}/image_main/encoded", _field(1, _field(1, bytes(12)))),
+            _feature(f"{number}/image_aux1/encoded", _field(1, _field(1, frame.tobytes()))),
+            _feature(f"{number}/action", _field(2, _field(1, action.astype("<f4").tobytes()))),
+            _feature(f"{number}/endeffector_pos", _field(2, _field(1, np.zeros(3, "<f4").tobytes()))),
+        ]
+    return _field(1, b"".join(entries))
+
+
+def tf_record(data: bytes) -> bytes:
+    """A record with its checksums, which are computed bit by bit."""
+    length = struct.pack("<Q", len(data))
+    return length + _masked_crc(length) + data + _masked_crc(data)
+
+
+def _masked_crc(data: bytes) -> bytes:
+    state = 0xFFFFFFFF
+    for byte in data:
+        state = _crc_steps()[(state ^ byte) & 0xFF] ^ (state >> 8)
+    state ^= 0xFFFFFFFF
+    return struct.pack("<I", ((state >> 15 | state << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+@functools.cache
+def _crc_steps() -> list[int]:
+    steps = []
+    for step in range(256):
+        for _ in range(8):
+            step = step >> 1 ^ (0x82F63B78 if step & 1 else 0)
+        steps.append(step)
+    return steps
+
+
+def _feature(name: str, value: bytes) -> bytes:
+    return _field(1, _field(1, name.encode()) + _field(2, value))
+
+
+def _field(number: int, data: bytes) -> bytes:
+    length, size = b"", len(data)
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + data

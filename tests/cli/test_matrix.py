@@ -5,10 +5,12 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_video import known_frames, write_video
 from twins import (
+    bair_file,
     cityscapes_snippet,
     human36m_images,
     kitti_drive,
@@ -44,6 +46,7 @@ def roots(tmp_path) -> list[str]:
     kth_list(root / "kth", {"person17_boxing_d1": "1-50"})
     kth_video(root / "kth", "person17_boxing_d1", known_frames(50, 24, 32))
     moving_mnist_test(root / "moving-mnist", 1)
+    bair_file(root / "bair", "test", "traj_0_to_255", known_frames(30, 64, 64)[None], np.zeros((1, 30, 4)))
     return [arg for folder in sorted(root.iterdir()) for arg in ("--data-root", f"{folder.name}={folder}")]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from tiny_video import known_frames, write_picture, write_video
 from twins import (
+    bair_file,
     cityscapes_snippet,
     human36m_images,
     kitti_drive,
@@ -32,7 +33,7 @@ from vpbench.protocol.protocol import Protocol
 
 PACKAGES = [
     f"vpbench_{name}"
-    for name in ("cityscapes", "folder", "human36m", "kitti", "kth", "moving_mnist", "scenes", "ucf101")
+    for name in ("bair", "cityscapes", "folder", "human36m", "kitti", "kth", "moving_mnist", "scenes", "ucf101")
 ]
 SIZE = (15, 50)
 DRIVE = "2011_09_26/2011_09_26_drive_0060_sync/image_02"
@@ -59,6 +60,10 @@ def write_walk(root: Path) -> None:
 def write_kth(root: Path) -> None:
     kth_list(root, {"person17_boxing_d1": "1-8"})
     kth_video(root, "person17_boxing_d1", known_frames(8))
+
+
+def write_bair(root: Path) -> None:
+    bair_file(root, "test", "traj_0_to_255", known_frames(30, 64, 64)[None], np.zeros((1, 30, 4), np.float32))
 
 
 TREES = {
@@ -90,6 +95,9 @@ TREES = {
     ),
     "moving-mnist": Tree(
         lambda root: moving_mnist_test(root, 3), "mnist_test_seq/00001", 3, "mnist_test_seq.npy", {},
+    ),
+    "bair": Tree(
+        write_bair, "test/traj_0_to_255/000", 3, "softmotion30_44k/test/traj_0_to_255.tfrecords", {},
     ),
     "folder": Tree(write_walk, "walk", 3, "walk/3.png", {}),
 }  # fmt: skip
@@ -157,7 +165,7 @@ def test_an_empty_folder_gets_the_way_to_the_data(plugins, name, tmp_path: Path)
     assert data.info.obtain in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["cityscapes", "kitti-raw", "ucf101"])
+@pytest.mark.parametrize("name", ["bair", "cityscapes", "kitti-raw", "ucf101"])
 def test_a_folder_below_the_root_is_told_apart(opened, plugins, name, root: Path):
     _, tree = opened(name)
     with pytest.raises(DataError, match="pass its parent"):
@@ -179,7 +187,7 @@ def test_links_out_of_the_root_are_not_followed(opened, name, root: Path, tmp_pa
 def test_the_stamp_changes_with_the_files(opened, name, root: Path):
     data, tree = opened(name)
     (before,) = [s.stamp for s in data.sequences(tree.split) if s.name == tree.sequence]
-    if tree.file.endswith((".avi", ".npy")):
+    if tree.file.endswith((".avi", ".npy", ".tfrecords")):
         os.utime(root / tree.file, ns=(0, 0))
     else:
         (root / tree.file).with_name("new").touch()
@@ -211,7 +219,7 @@ def test_plugin_modules_are_light():
 
 def test_protocols_have_their_name_a_reference_and_options_of_their_dataset(plugins):
     names = [entry.name for entry in plugins.of("protocol")]
-    assert len(names) == 21
+    assert len(names) == 22
     for name in names:
         protocol = Protocol.read(plugins.load("protocol", name))
         kind = plugins.load("dataset", protocol.dataset.name)
