@@ -1,6 +1,7 @@
-"""Write docs/commands.md from the command line itself, and the README's table from the leaderboard of ``scenes``.
+"""Write pages: docs/commands.md from the command line, and the README's table from the leaderboard of ``scenes``.
 
-Run ``python docs/generate.py``, or ``make readme`` to update the leaderboards first; tests compare both.
+docs/models/comparison.md follows from the committed results, see ``comparison.py``. Run ``python docs/generate.py``, or
+``make readme`` to update the leaderboards first; tests compare all three.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import comparison
 
 from vpbench.cli.main import State, cli
 
@@ -97,3 +99,4 @@ def readme() -> str:
 if __name__ == "__main__":
     PAGE.write_text(page())
     README.write_text(readme())
+    comparison.PAGE.write_text(comparison.page())

@@ -1,11 +1,13 @@
-"""Copy finished results into ``leaderboards/results``: ``python leaderboards/archive.py RESULTS``.
+"""Copy finished results into ``leaderboards/results``: ``python leaderboards/archive.py [--add] RESULTS``.
 
 The rows are compressed, and the names of the machine and its folders are left out. A copied result replaces earlier
-results of the same predictor and preset on the same protocol. ``make leaderboards RESULTS=DIR`` also updates the pages.
+results of the same predictor and preset on the same protocol. With ``--add``, it stands next to them, as for another
+seed or budget of a training. ``make leaderboards RESULTS=DIR`` also updates the pages.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import shutil
@@ -21,8 +23,13 @@ from vpbench.results.result import Result, find_results, load
 ARCHIVE = Path(__file__).with_name("results")
 
 
-def archive_results(roots: list[Path], archive: Path = ARCHIVE) -> list[Path]:
+def archive_results(roots: list[Path], archive: Path = ARCHIVE, *, add: bool = False) -> list[Path]:
     """Archive every result below some folders; return the new folders.
+
+    Args:
+        roots: folders of results.
+        archive: where they are copied to.
+        add: keep earlier results of the same predictor and preset.
 
     Raises:
         ResultError: there is none, one is not complete, or a folder shares results with the archive.
@@ -38,10 +45,10 @@ def archive_results(roots: list[Path], archive: Path = ARCHIVE) -> list[Path]:
         result.store.check_claims()
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}-") as new:
         copies = [copy_result(result, Path(new)).relative_to(new) for result in results]
-        for label in {copied.parent for copied in copies}:
-            shutil.rmtree(archive / label, ignore_errors=True)
-            (archive / label).parent.mkdir(parents=True, exist_ok=True)
-            (Path(new) / label).rename(archive / label)
+        for folder in {copied if add else copied.parent for copied in copies}:
+            shutil.rmtree(archive / folder, ignore_errors=True)
+            (archive / folder).parent.mkdir(parents=True, exist_ok=True)
+            (Path(new) / folder).rename(archive / folder)
     return [archive / copied for copied in copies]
 
 
@@ -67,8 +74,12 @@ def copy_result(result: Result, archive: Path) -> Path:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--add", action="store_true", help="keep earlier results of the same predictor and preset")
+    parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS")
+    args = parser.parse_args()
     try:
-        for copied in archive_results([Path(argument) for argument in sys.argv[1:]]):
+        for copied in archive_results(args.results, add=args.add):
             sys.stdout.write(f"{copied}\n")
     except VpbenchError as error:
         sys.exit(f"archive: {error}")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from vpbench.plugin.loader import load_plugins
+from vpbench.select.component import choose_predictor
+from vpbench.select.trained import save_trained
+from vpbench.select.weights_record import KeptRecord, StageRecord, WeightsRecord
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -29,14 +35,32 @@ def test_models_are_measured_on_a_cpu_at_a_small_size():
 
 @pytest.mark.slow
 def test_the_costs_of_cdnet_are_counted_with_and_without_recomputation():
-    words = ("--preset", "iterations-3", "--size", "32", "32", "--batch-size", "2")
-    columns = ("recompute", "parameters", "predict", "train", "state", "kept", "peak", "sum")
-    lines = output("cdnet_costs.py", *words).splitlines()[-2:]
+    words = ("cdnet:iterations-3", "--size", "32", "32", "--batch-size", "2")
+    columns = ("options", "parameters", "predict", "train", "state", "kept", "peak", "sum")
+    lines = [output("costs.py", *words, "-o", f"cdnet.recompute={mode}").splitlines()[-1] for mode in ("true", "false")]
     on, off = (dict(zip(columns, line.split()[5:], strict=True)) for line in lines)
-    assert (on["recompute"], on["parameters"], on["predict"]) == ("on", "23,131,188", off["predict"])
+    assert (on["options"], on["parameters"], on["predict"]) == ("recompute=True", "23,131,188", off["predict"])
     predict, train, recomputed = float(on["predict"]), float(off["train"]), float(on["train"])
     assert 2.9 * predict < train < recomputed, "a backward pass costs two forward passes"
     assert 0 < float(on["kept"]) < float(off["kept"]) and float(on["kept"]) < float(on["peak"])
+
+
+@pytest.mark.slow
+def test_the_costs_of_trained_weights_are_saved(tmp_path):
+    options = {"convlstm": {"hidden": [4]}}
+    model = choose_predictor(load_plugins(), "convlstm:tiny", options)
+    recipe = {"steps": 2, "batch_size": 3}
+    stage = StageRecord(name="Forecasting", recipe=recipe, steps=2, kept=KeptRecord(by="last", epoch=1, scores={}))
+    record = WeightsRecord(predictor="convlstm", preset="tiny", options=model.options, stages=(stage,), seed=5)
+    weights = tmp_path / "weights.safetensors"
+    save_trained(weights, model.value, record)
+    output("costs.py", "--weights", weights, "--budget", "time", "--rounds", "1", "--save", tmp_path / "costs.json")
+    ((digest, costs),) = json.loads((tmp_path / "costs.json").read_text()).items()
+    assert digest == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert (costs["predictor"], costs["seed"], costs["steps"], costs["clips"]) == ("convlstm:tiny", 5, 2, 6)
+    convolutions = 7 * (9 * 48 * 16 + 48 * 4) + 6 * 9 * 4 * 16  # of the input and the head; the first state is zero
+    assert costs["operations"] == 2 * 16 * 24 * convolutions // 4
+    assert costs["budgets"] == ["time"]
 
 
 @pytest.mark.slow

@@ -130,34 +130,41 @@ def test_links_resolve(page):
             assert anchor[1:] in slugs, f"{relative(page)}: {target}{anchor}"
 
 
-def generator():
+@pytest.fixture
+def generator(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_page_of_commands_is_generated():
-    assert (ROOT / "docs" / "commands.md").read_text() == generator().page(), "run `python docs/generate.py`"
+def test_the_page_of_commands_is_generated(generator):
+    assert (ROOT / "docs" / "commands.md").read_text() == generator.page(), "run `python docs/generate.py`"
 
 
-def test_the_readme_shows_the_committed_leaderboard():
-    assert (ROOT / "README.md").read_text() == generator().readme(), "run `make readme`"
+def test_the_readme_shows_the_committed_leaderboard(generator):
+    assert (ROOT / "README.md").read_text() == generator.readme(), "run `make readme`"
 
 
-def test_every_environment_variable_is_documented():
+def test_the_comparison_shows_the_committed_results(generator):
+    page = generator.comparison.page()
+    assert generator.comparison.PAGE.read_text() == page, "run `python docs/generate.py`"
+
+
+def test_every_environment_variable_is_documented(generator):
     sources = [p for root in ("vpbench", "plugins", "datasets") for p in (ROOT / root).rglob("*.py")]
     read = {name for path in sources for name in re.findall(r'"(VPBENCH_[A-Z]+)"', path.read_text())}
-    assert generator().ENVIRONMENT.keys() == read
+    assert generator.ENVIRONMENT.keys() == read
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=relative)
-def test_flags_exist(page):
+def test_flags_exist(page, generator):
     """Every flag in backquotes is an option of some command, or of a script that the page names."""
     text = FENCE.sub("", page.read_text())
     root = click.Context(cli, info_name="vpbench", obj=State())
-    parameters = [p for _, command in generator().commands_of(root) for p in command.params]
+    parameters = [p for _, command in generator.commands_of(root) for p in command.params]
     flags = {flag for p in parameters for flag in [*p.opts, *p.secondary_opts]} | {"--version", "--help", "-h"}
     for script in re.findall(r"python ((?:benchmarks|docs)/\w+\.py)", page.read_text()):
         flags |= set(re.findall(r'"(--[a-z-]+)"', (ROOT / script).read_text()))

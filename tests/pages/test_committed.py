@@ -73,6 +73,15 @@ def test_a_result_replaces_those_of_the_same_predictor_only(tmp_path, archive):
     assert (tmp_path / "archive/toy/net").is_dir()
 
 
+def test_an_added_result_stands_next_to_those_of_the_same_predictor(tmp_path, archive):
+    for root, seed in (("a", 0), ("b", 1)):
+        folders.make_result(tmp_path / root, "last", {"mse": [0.1]}, seed=seed)
+    first = archive([tmp_path / "a"], tmp_path / "archive")
+    second = archive([tmp_path / "b"], tmp_path / "archive", add=True)
+    assert archive([tmp_path / "b"], tmp_path / "archive", add=True) == second
+    assert sorted((tmp_path / "archive/toy/last").iterdir()) == sorted(first + second)
+
+
 @pytest.mark.parametrize("root", ["", "archive", "archive/toy"])
 def test_the_archive_is_not_archived(tmp_path, archive, root):
     folders.make_result(tmp_path / "results", "last", {"mse": [0.1]})

@@ -96,17 +96,22 @@ def _ties(board: Board, tallies: dict[Path, Tally], plugins: Plugins) -> list[Li
 def _costs(standing: Standing) -> list[str]:
     """Return what a predictor needs: parameters, seconds per predicted frame, training data."""
     run = standing.results[0].run
-    attempts = list(_attempts(standing.results))
-    frames = sum(attempt.predicted_frames for attempt in attempts)
-    seconds = sum(attempt.seconds.get("predict", 0.0) for attempt in attempts if attempt.predicted_frames)
+    seconds = seconds_per_frame(standing.results)
     data = "—"
     if run.weights:
         data = "not trained" if run.weights.clips == "none" else run.weights.protocol or "unknown"
     return [
         f"{run.parameters:,}" if run.parameters else "—",
-        f"{seconds / frames:.2g}" if frames else "—",
+        "—" if seconds is None else f"{seconds:.2g}",
         markdown(data),
     ]
+
+
+def seconds_per_frame(results: Iterable[Result]) -> float | None:
+    """Return the predictor's time for a predicted frame, over all attempts; None if no frame was counted."""
+    attempts = [attempt for attempt in _attempts(results) if attempt.predicted_frames]
+    frames = sum(attempt.predicted_frames for attempt in attempts)
+    return sum(attempt.seconds.get("predict", 0.0) for attempt in attempts) / frames if frames else None
 
 
 def _attempts(results: Iterable[Result]) -> Iterable[AttemptRecord]:
