@@ -1,6 +1,6 @@
 """The recurrent family: the time of a cell next to its textbook form, and the share of the machine that a model uses.
 
-    PYTHONPATH=plugins:datasets python benchmarks/recurrent.py [--rounds N] [--clips N] [--json]
+    PYTHONPATH=plugins:datasets python benchmarks/recurrent.py [--rounds N] [--clips N] [--only TEXT] [--json]
 
 One thread. The first table has the processor time of 4 steps of a layer in its textbook form, forward and backward, as
 a ratio to the cell in the code. The textbook form convolves the concatenation of all that a gate reads, gate by gate.
@@ -19,33 +19,38 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, conv3d
 from torch.utils.flop_counter import FlopCounterMode
 
 from vpbench.plugin.clip import Context
 from vpbench.toolkit.st_lstm import STLSTM, STState
 from vpbench_recurrent.cell import Cell
 from vpbench_recurrent.convlstm import ConvLSTM
+from vpbench_recurrent.crevnet import CrevNet, PredictiveModule
 from vpbench_recurrent.mim import MIM, MIMLayer
 from vpbench_recurrent.motionrnn import MotionRNN
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.predrnn import PredRNN, PredRNNV2
 
-SHAPES = {"tiny, 32 channels, 3x3, grid 16x24": (32, 3, 16, 24), "128 channels, 5x5, grid 16x16": (128, 5, 16, 16)}
-"""Channels, kernel, height and width."""
+SHAPES = {
+    "tiny, 32 channels, 3x3, grid 16x24": (32, 3, 16, 24),
+    "128 channels, 5x5, grid 16x16": (128, 5, 16, 16),
+    "tiny, 24 channels, 3x3x3, grid 3x16x24": (24, 3, 3, 16, 24),
+}
+"""Channels, kernel, then the grid: height and width, for CrevNet also time."""
 STEPS = 4
-MODELS: Sequence[type[RecurrentPredictor]] = (ConvLSTM, PredRNN, PredRNNV2, MIM, MotionRNN)
+MODELS: Sequence[type[RecurrentPredictor]] = (ConvLSTM, PredRNN, PredRNNV2, MIM, MotionRNN, CrevNet)
 
 
 def per_gate(
     reads: Sequence[Tensor], banks: Sequence[nn.Module], rows: Sequence[Sequence[int]], d: int
 ) -> list[Tensor]:
     """Convolve a concatenation per gate; ``rows`` has the place of each gate in each bank of weights."""
-    gates = []
+    gates, convolve = [], conv2d if reads[0].ndim == 4 else conv3d
     for places in rows:
         weights = [bank.weight[d * row : d * row + d] for bank, row in zip(banks, places, strict=True)]
         bias = None if banks[0].bias is None else banks[0].bias[d * places[0] : d * places[0] + d]
-        gates.append(conv2d(torch.cat(reads, dim=1), torch.cat(weights, dim=1), bias, padding="same"))
+        gates.append(convolve(torch.cat(reads, dim=1), torch.cat(weights, dim=1), bias, padding="same"))
     return gates
 
 
@@ -108,12 +113,30 @@ def mim_cell(
     return *layer(x, difference[0], state[0], state[1]), difference
 
 
+def crevnet_textbook(layer: PredictiveModule, x: Tensor, state: tuple[Tensor, STState]) -> tuple[Tensor, STState]:
+    """Run CrevNet's module with seven convolutions, the merge and the attention gate."""
+    x2, (hidden, cell, memory) = state
+    d = hidden.shape[1]
+    i, f, g = per_gate((x, hidden, cell), [layer.appearance], [(n,) for n in range(3)], d)
+    cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+    i, f, g = per_gate((x, memory, cell), [layer.remember], [(n,) for n in range(3)], d)
+    memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
+    (o,) = per_gate((x, hidden, cell, memory), [layer.output], [(0,)], d)
+    (merged,) = per_gate((cell, memory), [layer.merge], [(0,)], d)
+    hidden = o.sigmoid() * merged.tanh()
+    gate = layer.attention(hidden).sigmoid()
+    return (1 - gate) * x2 + gate * hidden, STState(hidden, cell, memory)
+
+
 Step = Callable[[nn.Module, Tensor, object], object]
 
 
 def cells(d: int, kernel: int, zeros: Tensor) -> dict[str, tuple[nn.Module, object, Step, Step]]:
     """Return each cell, its first state, its form in the code and its textbook form."""
     pair, triple = (zeros, zeros), STState(zeros, zeros, zeros)
+    if zeros.ndim == 5:
+        module = PredictiveModule(d, (1,), residual=False)
+        return {"CrevNet": (module, (zeros, triple), lambda layer, x, state: layer(x, *state), crevnet_textbook)}
     mim = MIMLayer(d, kernel, norm=None, grid=None)
     return {
         "ConvLSTM": (Cell(d, d, kernel), pair, lambda layer, x, state: layer(x, state), convlstm_textbook),
@@ -123,7 +146,7 @@ def cells(d: int, kernel: int, zeros: Tensor) -> dict[str, tuple[nn.Module, obje
 
 
 def run(layer: nn.Module, step: Step, state: object, inputs: Tensor) -> Tensor:
-    """Run some steps of a layer, forward and backward; return the last hidden state."""
+    """Run some steps of a layer, forward and backward; return the last hidden state, of CrevNet x2."""
     layer.zero_grad()
     for x in inputs.unbind(1):
         state = step(layer, x, state)
@@ -139,13 +162,15 @@ def cpu_seconds(call: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def measure_cells(clips: int, rounds: int) -> dict[str, dict[str, float]]:
+def measure_cells(clips: int, rounds: int, only: str = "") -> dict[str, dict[str, float]]:
     """Return the median ratio of the textbook form's time to the cell's, after checking that both are equal."""
     ratios: dict[str, dict[str, float]] = {}
-    for shape, (d, kernel, height, width) in SHAPES.items():
+    for shape, (d, kernel, *grid) in SHAPES.items():
         torch.manual_seed(0)
-        inputs = torch.rand(clips, STEPS, d, height, width) - 0.5
+        inputs = torch.rand(clips, STEPS, d, *grid) - 0.5
         for name, (layer, state, step, textbook) in cells(d, kernel, inputs.new_zeros(inputs[:, 0].shape)).items():
+            if only not in name.lower():
+                continue
             expected = run(layer, step, state, inputs)
             torch.testing.assert_close(run(layer, textbook, state, inputs), expected, atol=1e-4, rtol=1e-3)
             quotients = []
@@ -162,10 +187,10 @@ def product_rate(rounds: int, side: int = 1024) -> float:
     return 2 * side**3 / min(cpu_seconds(lambda: a @ b) for _ in range(rounds + 1))
 
 
-def measure_models(clips: int, rounds: int) -> dict[str, dict[str, float]]:
+def measure_models(clips: int, rounds: int, only: str = "") -> dict[str, dict[str, float]]:
     """Return parameters, giga-operations and the rate of a training step of each tiny model."""
     peak, figures = product_rate(rounds), {}
-    for model in MODELS:
+    for model in (model for model in MODELS if only in model.name):
         torch.manual_seed(0)
         predictor = model(model.Options(**model.presets["tiny"])).train()
         frames = torch.rand(clips, 8, 3, 64, 96)
@@ -193,12 +218,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each form and model")
     parser.add_argument("--clips", type=int, default=4, help="clips at a time")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only cells and models with this in their names")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for part, measure in (("cells", measure_cells), ("models", measure_models)):
-        figures[part] = measure(args.clips, args.rounds)
+        figures[part] = measure(args.clips, args.rounds, args.only.lower())
         for name, values in figures[part].items() if not args.json else ():
             print(f"{name}: " + ", ".join(f"{key} {value:,.3g}" for key, value in values.items()), flush=True)
     if args.json:

@@ -66,7 +66,12 @@ def test_the_costs_of_trained_weights_are_saved(tmp_path):
 @pytest.mark.slow
 def test_the_recurrent_cells_are_measured_next_to_their_textbook_forms():
     figures = json.loads(output("recurrent.py", "--rounds", "1", "--clips", "1", "--json"))
-    assert {name for ratios in figures["cells"].values() for name in ratios} == {"ConvLSTM", "ST-LSTM", "MIM"}
+    assert {name for ratios in figures["cells"].values() for name in ratios} == {
+        "ConvLSTM",
+        "ST-LSTM",
+        "MIM",
+        "CrevNet",
+    }
     assert all(ratio > 0.8 for ratios in figures["cells"].values() for ratio in ratios.values())
     assert all(figure["share"] > 0 for name, figure in figures["models"].items() if name.endswith(":tiny"))
 

@@ -52,3 +52,9 @@ def register_predictors(register: Register) -> None:
         trainer=_TRAINER,
         summary="a cell of partial differential equations next to ConvLSTMs (Le Guen and Thome 2020), trained",
     )
+    register(
+        "crevnet",
+        "vpbench_recurrent.crevnet:CrevNet",
+        trainer=_TRAINER,
+        summary="reversible predictive modules in a reversible autoencoder (Yu et al. 2020), trained",
+    )

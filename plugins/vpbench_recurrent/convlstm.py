@@ -119,7 +119,7 @@ class Options(FamilyOptions):
 
     @model_validator(mode="after")
     def _fit(self) -> Options:
-        if self.own_forecaster and self.scheduled_sampling:
+        if self.own_forecaster and self.scheduled_sampling != 0:
             raise ValueError("scheduled_sampling must be 0: the second stack of own_forecaster reads no frames")
         if self.own_forecaster and (self.supervise == "all" or self.reverse_sampling):
             raise ValueError("supervise and reverse_sampling: the encoder of own_forecaster predicts no frames")

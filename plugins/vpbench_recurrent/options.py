@@ -42,8 +42,11 @@ class FamilyOptions(BaseModel):
     supervise: Literal["future", "all"] = Field(
         default="future", description="steps in the loss; all: also the predictions of context frames"
     )
-    scheduled_sampling: float = Field(
-        default=0.4, ge=0, le=1, description="share of the training in which true frames are read, ever fewer"
+    scheduled_sampling: float | None = Field(
+        default=0.4,
+        ge=0,
+        le=1,
+        description="share of the training in which true frames are read, ever fewer; None: always, in all steps",
     )
     sampling_decay: float = Field(
         default=1.0, gt=0, le=1, description="factor of the probability of true frames after every sampling_epochs"
@@ -61,6 +64,12 @@ class FamilyOptions(BaseModel):
     def _has_a_loss(self) -> FamilyOptions:
         if not self.l1 + self.l2 + self.ssim > 0:
             raise ValueError("one of the loss's weights l1, l2 and ssim must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _reverse_sampling_ends(self) -> FamilyOptions:
+        if self.reverse_sampling and self.scheduled_sampling is None:
+            raise ValueError("reverse_sampling ends: set scheduled_sampling to a share of the training")
         return self
 
 
@@ -98,8 +107,11 @@ class StackOptions(FamilyOptions):
     supervise: Literal["future", "all"] = Field(
         default="all", description="steps in the loss; all: also the predictions of context frames"
     )
-    scheduled_sampling: float = Field(
-        default=0.625, ge=0, le=1, description="share of the training in which true frames are read, ever fewer"
+    scheduled_sampling: float | None = Field(
+        default=0.625,
+        ge=0,
+        le=1,
+        description="share of the training in which true frames are read, ever fewer; None: always, in all steps",
     )
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="learning rate; cosine: rises over a twentieth of the steps, then falls to 0"

@@ -171,8 +171,11 @@ class Options(FamilyOptions):
     supervise: Literal["future", "all"] = Field(
         default="all", description="steps in the loss; all: also the predictions of context frames"
     )
-    scheduled_sampling: float = Field(
-        default=1.0, ge=0, le=1, description="share of the training in which true frames are read, ever fewer"
+    scheduled_sampling: float | None = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of the training in which true frames are read, ever fewer; None: always, in all steps",
     )
     recipe: Recipe = Recipe(epochs=200, batch_size=16, learning_rate=1e-3)
 

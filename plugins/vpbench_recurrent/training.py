@@ -54,6 +54,7 @@ class Forecasting(LightningModule):
         progress = batch.step / (self.recipe.steps * self.recipe.accumulate)
         steps = future.shape[1] - 1
         if options.reverse_sampling:
+            assert options.scheduled_sampling is not None
             in_context, in_future = reverse_sampling(progress, options.scheduled_sampling)
             probabilities = [in_context] * (batch.context.frames.shape[1] - 1) + [in_future] * steps
         else:

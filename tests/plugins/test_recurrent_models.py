@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context
 from vpbench_recurrent.convlstm import ConvLSTM
+from vpbench_recurrent.crevnet import CrevNet
 from vpbench_recurrent.mim import MIM
 from vpbench_recurrent.motionrnn import MotionRNN
 from vpbench_recurrent.phydnet import PhyDNet
@@ -17,9 +18,12 @@ from vpbench_recurrent.predrnn import PredRNN, PredRNNV2
 from vpbench_recurrent.rollout import roll_out
 
 STACKS = (PredRNN, PredRNNV2, MIM, MotionRNN)
-MODELS = (*STACKS, PhyDNet)
+MODELS = (*STACKS, PhyDNet, CrevNet)
 SMALL = {model: {"layers": 3, "hidden": 4, "kernel": 3, "patch": 2} for model in STACKS}
-SMALL |= {PhyDNet: {"base": 20, "hidden": (4,)}}
+SMALL |= {
+    PhyDNet: {"base": 20, "hidden": (4,)},
+    CrevNet: {"layers": 2, "blocks": (2,), "norm": "group", "recompute": False},
+}
 
 
 def noise(*shape, seed=0):
@@ -62,6 +66,8 @@ def on_meta(model, preset, **options):
         (MIM, "openstl", {}, 47_611_904 - 3 * 2 * 128**2),
         (PhyDNet, "openstl-grey", {}, 3_091_732),
         (PhyDNet, "openstl", {}, 3_092_886),
+        (CrevNet, "openstl-grey", {}, 4_997_444),
+        (CrevNet, "paper", {}, 46_951_524),
     ],
 )
 def test_counts_of_the_literature_are_met_to_the_digit(model, preset, options, count):
@@ -107,6 +113,15 @@ def test_cost_of_phydnet_is_openstls(channels, stride, side, context, horizon, g
     assert total / 1e9 == pytest.approx(giga, rel=0.01)
 
 
+def test_cost_of_crevnet_is_openstls():
+    """OpenSTL's 270.7 G are of a training step of the official code: 16 clips, 17 windows of 3 frames, 8 to 10."""
+    network = CrevNet(CrevNet.Options(**CrevNet.presets["openstl-grey"])).eval().network
+    images = torch.rand(2, 1, 1, 64, 64)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.step(images[:, 0], network.start(images))
+    assert 16 * 17 * counter.get_total_flops() / 4 / 1e9 == pytest.approx(270.7, rel=0.01)
+
+
 @pytest.mark.parametrize("model", MODELS)
 class TestPromises:
     def test_any_size_and_context_alone_or_in_a_batch_for_fewer_steps_or_more(self, model):
@@ -134,6 +149,19 @@ class TestPromises:
         *_, (expected, _) = roll_out(network, longer, 1)
         torch.testing.assert_close(expected, steps[-1])
 
+    def test_true_frames_of_the_future_are_read_where_they_are_chosen_only(self, model):
+        predictor, frames = small(model), noise(2, 7, 3, 8, 8)
+        context = Context(frames=frames[:, :3], clips=("a@0", "b@0"))
+        use_truth = torch.zeros(2, 3, dtype=torch.bool)
+        usual = [frame for frame, _ in predictor.roll_out(context, 4)]
+        unread = [frame for frame, _ in predictor.roll_out(context, 4, noise(2, 4, 3, 8, 8, seed=1), use_truth)]
+        assert all(torch.equal(*pair) for pair in zip(unread, usual, strict=True))
+        use_truth[0, 1] = True
+        read = [frame for frame, _ in predictor.roll_out(context, 4, frames[:, 3:], use_truth)]
+        pairs = zip(read, usual, strict=True)
+        changed = [[not torch.equal(*clip) for clip in zip(*pair, strict=True)] for pair in pairs]
+        assert changed == [[False, False]] * 4 + [[True, False]] * 2
+
     def test_untrained_with_residual_it_repeats_the_last_frame(self, model):
         torch.manual_seed(0)
         frames = noise(2, 3, 3, 7, 9)
@@ -149,6 +177,17 @@ class TestPromises:
         (loss if penalty is None else loss + penalty).backward()
         assert [name for name, p in predictor.named_parameters() if p.grad is None or not p.grad.any()] == []
 
+    @pytest.mark.slow
+    def test_a_step_compiles_whole(self, model, monkeypatch):
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # a compiler cannot trace checks of shapes
+        torch.compiler.reset()
+        predictor = small(model)
+        network, frames = predictor.network, noise(1, 3, predictor.image_channels(predictor.options), 4, 4)
+        expected = [image for image, _ in roll_out(network, frames, 2)]
+        network.step = torch.compile(network.step, fullgraph=True, backend="aot_eager")
+        compiled = [image for image, _ in roll_out(network, frames, 2)]
+        torch.testing.assert_close(compiled, expected)
+
 
 @pytest.mark.parametrize("model", STACKS)
 class TestStacks:
@@ -160,13 +199,3 @@ class TestStacks:
             predict(predictor, noise(1, 2, 3, 8, 8), 1)
         with pytest.raises(ValueError, match="layer_norm has a weight per place: set size"):
             model.Options(layer_norm=True)
-
-    @pytest.mark.slow
-    def test_a_step_compiles_whole(self, model, monkeypatch):
-        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # a compiler cannot trace checks of shapes
-        torch.compiler.reset()
-        network, frames = small(model).network, noise(1, 3, 12, 4, 4)
-        expected = [image for image, _ in roll_out(network, frames, 2)]
-        network.step = torch.compile(network.step, fullgraph=True, backend="aot_eager")
-        compiled = [image for image, _ in roll_out(network, frames, 2)]
-        torch.testing.assert_close(compiled, expected)

@@ -55,12 +55,12 @@ def conv3d(
 def _is_single_clip(x: Tensor, weight: Tensor) -> bool:
     """Return whether oneDNN is faster: kernels of one pixel gain nothing."""
     return (
-        len(x) == 1
+        not torch.compiler.is_compiling()  # the first, as a compiler cannot trace the question for oneDNN
+        and len(x) == 1
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and weight.shape[2:].numel() > 1
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
