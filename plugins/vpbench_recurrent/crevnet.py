@@ -187,7 +187,7 @@ class CrevNet(RecurrentPredictor):
             "supervise": "future",
             "scheduled_sampling": 0.0,
             "schedule": "cosine",
-            "recipe": {"steps": 400, "batch_size": 2, "learning_rate": 2e-3, "clip": 1.0},
+            "recipe": {"steps": 500, "batch_size": 2, "learning_rate": 2e-3, "clip": 1.0},
         },
     }
     info = PredictorInfo(paper="Yu, Lu, Easterbrook, Fidler: CrevNet, ICLR 2020")
