@@ -191,6 +191,21 @@ def test_openstl_s_tables_are_as_it_prints_them(published, scores):
     assert numbers == sum(score.source == "OpenSTL" for score in scores) > 500
 
 
+def test_far_and_predrnn_are_as_their_readmes_print_them(published, scores):
+    numbers = 0
+    for _, heads, cells in published:
+        if cells[0] == "FAR-B":
+            table = f"Short-video prediction, {cells[2].split()[0]}"
+            for metric, value in zip(("psnr", "ssim", "lpips@predrnn"), cells[3:6], strict=True):
+                assert printed(scores, "FAR", table, "FAR-B", metric) == [value]
+                numbers += 1
+        if "KTH LPIPS" in heads:
+            for data, value in zip(("Moving MNIST", "KTH"), cells[1:], strict=True):
+                assert printed(scores, "PredRNN", f"LPIPS, {data}", cells[0], "lpips@predrnn") == [value]
+                numbers += 1
+    assert numbers == sum(score.source in ("FAR", "PredRNN") for score in scores) == 10
+
+
 def test_what_the_transcription_flags_is_suspect_for_that_reason(transcribed, scores):
     words = {"garbled": "arbled", "scale_suspect": "x 100,", "horizon_suspect": "t+3"}
     for row in transcribed:
