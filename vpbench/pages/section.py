@@ -12,6 +12,7 @@ from vpbench.pages.boards import Board, line_name, make_boards, result_name, sco
 from vpbench.pages.chart import MAX_CURVES, Curve, line_chart
 from vpbench.pages.numbers import count_clips
 from vpbench.pages.overview import arrow, order_standings, overview
+from vpbench.pages.samples import sample_section
 from vpbench.pages.set_tables import set_sections
 from vpbench.pages.standings import Candidate, Line, Score, Standing
 from vpbench.pages.writing import CHARTS, MARK
@@ -42,6 +43,7 @@ def make_section(standings: Sequence[Standing], plugins: Plugins, charts: str) -
     paragraphs += [overview(boards, plugins)] if boards else []
     paragraphs.append(_introduction(results[0]))
     paragraphs += [_metric(board, pictures.get(board.title, ("", ""))[0]) for board in boards]
+    paragraphs += filter(None, map(sample_section, boards))
     paragraphs += set_sections(standings)
     metrics = {metric for result in results for metric in result.summary.measured}
     skipped = sorted({item for result in results for item in result.summary.skipped.items()})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vpbench.output import say, say_table
 from vpbench.pages.numbers import count_clips, number
+from vpbench.pages.samples import ORACLE, sample_curves
 from vpbench.results.result import Result
 
 
@@ -16,7 +17,7 @@ def print_results(results: Sequence[Result]) -> None:
         summary, protocol = with_summary[0].summary, with_summary[0].run.protocol
         steps = protocol.report or summary.steps
         metrics = list(dict.fromkeys(name for result in with_summary for name in result.summary.scores))
-        table = [_row(result, metric, steps) for metric in metrics for result in with_summary]
+        table = [row for metric in metrics for result in with_summary for row in _rows(result, metric, steps)]
         clips = count_clips(summary.clips, summary.recordings)
         say(f"{protocol.name} v{protocol.version}: {clips}")
         if table:
@@ -39,6 +40,19 @@ def _row(result: Result, metric: str, steps: Sequence[int]) -> list[str]:
     return [metric, result.label, *(number(value, decimals) for value in values)]
 
 
+def _rows(result: Result, metric: str, steps: Sequence[int]) -> list[list[str]]:
+    """Return the row of a metric, and those of the best and worst samples if there are several."""
+    rows = [_row(result, metric, steps)]
+    score = result.summary.scores.get(metric)
+    if score is None or score.samples is None:
+        return rows
+    decimals, indices = result.run.metrics[metric].decimals, [result.summary.steps.index(step) for step in steps]
+    for title, curve in sample_curves(score.samples).items():
+        values = [*(curve.per_step[index] for index in indices), curve.mean]
+        rows.append([f"{metric}@{title}", result.label, *(number(value, decimals) for value in values)])
+    return rows
+
+
 def _sets(results: Sequence[Result]) -> list[list[str]]:
     """Return the rows of the set metrics."""
     rows = []
@@ -53,6 +67,8 @@ def _sets(results: Sequence[Result]) -> list[list[str]]:
 def _remarks(result: Result) -> list[str]:
     summary = result.summary
     remarks = [f"not measured: {metric} ({reason})" for metric, reason in summary.skipped.items()]
+    counts = {score.samples.count for score in summary.scores.values() if score.samples}
+    remarks += [f"{result.label}: mean over {count} samples per clip; {ORACLE}" for count in counts]
     if summary.partial:
         remarks.append(f"partial ({summary.partial_reason}): never ranked")
     if result.run.weights and result.training == "overlap":

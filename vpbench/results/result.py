@@ -13,7 +13,7 @@ from vpbench.errors import Remedy, ResultError, VpbenchError
 from vpbench.results.reading import read_summary
 from vpbench.results.records import RunRecord
 from vpbench.results.rows import Row
-from vpbench.results.scores import Score, Summary
+from vpbench.results.scores import SampleScores, Score, Summary
 from vpbench.results.store import Store
 from vpbench.validation import checked_arguments
 
@@ -82,6 +82,17 @@ class Result:
         """Return the score of one step (1 = t+1); None where it is undefined."""
         index = self._index(step)
         return self._score(metric).per_step[index]
+
+    def samples(self, metric: str) -> SampleScores:
+        """Return best, worst and spread over the samples of each clip.
+
+        Raises:
+            ResultError: the metric was not measured, or each clip has one sample.
+        """
+        samples = self._score(metric).samples
+        if samples is None:
+            raise ResultError(f"{self.path} has one sample per clip: best and worst need several")
+        return samples
 
     def mean_to(self, metric: str, step: int) -> float | None:
         """Return the mean of the scores of steps 1 to ``step``; None where it is undefined."""

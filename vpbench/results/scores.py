@@ -15,6 +15,32 @@ Scores: TypeAlias = Annotated[tuple[float | None, ...], Field(strict=False)]
 Interval: TypeAlias = Annotated[tuple[float, float], Field(strict=False)]
 
 
+class SampleCurve(Record, extra="forbid"):
+    """One way to score the samples of each clip."""
+
+    per_step: Scores
+    """The value at each step."""
+    mean: float | None
+    """The mean over all steps; null for anchored sampling."""
+
+
+class SampleScores(Record, extra="forbid"):
+    """A metric over the samples of each clip. All but the spread choose by the truth: oracle numbers, never ranked."""
+
+    count: Frame
+    """N, the samples per clip."""
+    clips: Frame
+    """Clips with N values at some step; others are left out here."""
+    best: SampleCurve
+    """Score of the sample of each clip with the best mean over steps."""
+    worst: SampleCurve
+    """Score of the sample of each clip with the worst mean over steps."""
+    best_per_step: SampleCurve
+    """Score of the best sample of each clip, chosen at each step separately."""
+    spread: SampleCurve
+    """Standard deviation (N - 1) over the samples of a clip, averaged over clips."""
+
+
 class Score(Record, extra="forbid"):
     """One metric of a result. Values are natural: MSE is a mean per value on [0,1]."""
 
@@ -38,6 +64,14 @@ class Score(Record, extra="forbid"):
     """Frames without a value, by reason."""
     notes: dict[Text, Frame]
     """Counts of notes."""
+    samples: SampleScores | None = None
+    """Best, worst and spread over the samples of each clip; absent for one sample per clip."""
+
+    @model_serializer(mode="wrap")
+    def _without_single_samples(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ``samples`` for one sample per clip, so that older summaries keep their bytes."""
+        value: dict[str, Any] = serialise(self)
+        return value if self.samples else {key: item for key, item in value.items() if key != "samples"}
 
 
 class SetScore(Record, extra="forbid"):

@@ -17,6 +17,7 @@ from vpbench.results.estimates import finalise, finalise_set, group_frames, inte
 from vpbench.results.features import decode, feature_set
 from vpbench.results.records import RunRecord
 from vpbench.results.rows import Row
+from vpbench.results.samples import score_samples
 from vpbench.results.scores import Score, SetScore, Summary
 from vpbench.select.metrics import caution
 
@@ -41,6 +42,12 @@ class MetricTally:
     def clips(self) -> set[str]:
         """The clips with a value at any step."""
         return {clip for frames in self.steps.values() for clip, _ in frames}
+
+    @property
+    def samples(self) -> int:
+        """The number of samples per clip."""
+        defined = {sample for frames in self.steps.values() for _, sample in frames}
+        return 1 + max(defined | {sample for _, _, sample in self.undefined}, default=0)
 
     @property
     def only_reason(self) -> str:
@@ -113,7 +120,11 @@ def summarise(
         else:
             assert not isinstance(metric, SetMetric)  # its rows have features
             curve = _curve(metric, rows, steps, recordings, names, intervals=intervals) if metric else _Curve()
-            scores[name] = _score(curve, rows, recordings, cumulative=run.cumulative)
+            score = _score(curve, rows, recordings, cumulative=run.cumulative)
+            if metric and (samples := rows.samples) > 1:
+                update = score_samples(metric, rows.steps, steps, samples, cumulative=run.cumulative)
+                score = score.model_copy(update={"samples": update})
+            scores[name] = score
     return Summary(
         identity=run.identity_hash,
         steps=steps,

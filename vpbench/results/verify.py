@@ -20,7 +20,7 @@ from vpbench.results.store import Store
 from vpbench.results.summarise import metrics_of, other_code, summary_of, summary_text
 from vpbench.results.summary import Tally
 
-_VALUES = {"per_step", "mean_to", "mean", "details"}
+_VALUES = {"per_step", "mean_to", "mean", "details", "samples"}
 """Fields of a score that need the metric: without it, frames are only counted."""
 _CLOSE = 1e-9  # relative: scores of the same rows on another machine
 _CLOSE_SET = 1e-6  # relative: linear algebra rounds differently with another library or number of threads
