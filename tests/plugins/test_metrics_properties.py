@@ -19,7 +19,9 @@ from vpbench.plugin.metric import PooledCounts, Undefined, Value, cost
 
 PERFECT = {"mse": 0, "mae": 0, "psnr": 100, "ssim": 1, "ms-ssim": 1, "lpips": 0}
 NAMES: list[str] = []
-vpbench_metrics.register_metrics(lambda name, target, *, summary, default=False: NAMES.append(name))
+vpbench_metrics.register_metrics(
+    lambda name, target, *, summary, default=False: "vpbench_metrics.fvd" in target or NAMES.append(name)
+)  # without those of sets of clips
 OF_FRAMES = [
     n for n in NAMES if n.partition("/")[0].partition("@")[0] in ("mse", "mae", "psnr", "ssim", "ms-ssim", "lpips")
 ]

@@ -11,12 +11,12 @@ from vpbench.plugin.loader import KINDS
 
 
 @click.command("list")
-@click.argument("kind", required=False, metavar="[predictors|datasets|metrics|protocols|annotators]")
+@click.argument("kind", required=False, metavar="[predictors|datasets|metrics|protocols|annotators|networks]")
 @json_option
 @common_options
 @click.pass_obj
 def command(state: State, kind: str | None, as_json: bool) -> None:
-    """List predictors, datasets, metrics, protocols and annotators."""
+    """List predictors, datasets, metrics, protocols, annotators and published networks."""
     plurals = {f"{k}s": k for k in KINDS}
     if kind is not None and kind not in plurals:
         raise UsageError(f"there is no kind {kind!r}{did_you_mean(kind, plurals)}")

@@ -112,11 +112,17 @@ def _annotator(plugins: Plugins, entry: Entry) -> dict[str, Any]:
     return {"info": asdict(target.info), "doc": _doc(target)}
 
 
+def _network(plugins: Plugins, entry: Entry) -> dict[str, Any]:
+    network = entry.load()
+    return {"file": network.file, "sources": [source.name for source in network.sources]}
+
+
 _DESCRIBE = {
     "dataset": _dataset,
     "metric": _metric,
     "protocol": _protocol,
     "annotator": _annotator,
+    "network": _network,
 }
 
 

@@ -36,7 +36,7 @@ def command() -> None:
 @common_options
 @click.pass_obj
 def get(state: State, /, names: tuple[str, ...]) -> None:
-    """Download the weights of metrics and annotators now, and print where they are.
+    """Download the weights of networks, metrics and annotators now, and print where they are.
 
     Weights that are here already are checked only. A run downloads missing weights by itself.
     """
@@ -48,7 +48,7 @@ def get(state: State, /, names: tuple[str, ...]) -> None:
 
 
 def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
-    """Return the files of weights of a metric or an annotator.
+    """Return the files of weights of a network, a metric or an annotator.
 
     Raises:
         UsageError: there is no such name, or it needs no weights.
@@ -64,6 +64,8 @@ def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
     selector = Selector.parse(text)
     entry = plugins.find(selector.name)
     name = str(Selector(entry.name, selector.argument))
+    if entry.kind == "network":
+        return [entry.load().obtain()]
     value: Any
     base: type
     if entry.kind == "metric":
@@ -71,7 +73,9 @@ def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
     elif entry.kind == "annotator":
         value, base = choose_annotator(plugins, name, {}).value, BaseAnnotator
     else:
-        raise UsageError(f"{name!r} is a {entry.kind}: this command downloads weights of metrics and annotators")
+        raise UsageError(
+            f"{name!r} is a {entry.kind}: this command downloads weights of networks, metrics and annotators"
+        )
     with plugin_errors(failed_as(PluginError, f"`obtain_weights` of the {entry.kind} {name!r} fails")):
         paths: Sequence[Path] = member(value, base, "obtain_weights")()
     if not paths:

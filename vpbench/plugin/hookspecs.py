@@ -57,6 +57,14 @@ def register_annotators(register: Register) -> None:
 
 
 @hookspec
+def register_networks(register: Register) -> None:
+    """Register published networks: a :class:`vpbench.toolkit.published_weights.PublishedNetwork` at each target.
+
+    ``vpbench weights get NAME`` downloads their weights.
+    """
+
+
+@hookspec
 def register_protocols(register: Register) -> None:
     """Register protocols: TOML files inside the plugin's package."""
 

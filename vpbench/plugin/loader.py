@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vpbench.plugin.training import Trainer
 
-KINDS = ("predictor", "dataset", "metric", "protocol", "annotator")
+KINDS = ("predictor", "dataset", "metric", "protocol", "annotator", "network")
 
 
 class _BrokenError(VpbenchError):
