@@ -23,6 +23,7 @@ NARROW = {
     "vpbench_recurrent.predrnn:PredRNN": {"hidden": 4, "layers": 2},
     "vpbench_recurrent.mim:MIM": {"hidden": 4, "layers": 2},
     "vpbench_recurrent.motionrnn:MotionRNN": {"hidden": 4, "layers": 2},
+    "vpbench_recurrent.crevnet:CrevNet": {"layers": 2, "blocks": (1, 1)},
     "vpbench_recurrent.phydnet:PhyDNet": {"base": 4, "hidden": (4,)},
     "vpbench_sadm.predictor:SADM": {
         **{"hidden": 4, "embed": (2, 4), "context_width": 4, "head": (4, 2), "fusion": 4, "perceptual": "pixel"},
