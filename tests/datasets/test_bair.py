@@ -128,3 +128,17 @@ def test_floats_need_not_be_packed_and_integers_are_left_out() -> None:
     features = b"".join(b"\x0a" + bytes([len(entry)]) + entry for entry in entries)
     example = parse_example(b"\x0a" + bytes([len(features)]) + features)
     assert {name: value.tolist() for name, value in example.items()} == {"a": [1.5, -2.0]}
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"\x0a\x03\x0a\x00", "a field that is cut off"),
+        (b"\x0b", "wire type 3"),
+        (b"\x0a\x80", "a number that is cut off"),
+    ],
+)
+def test_a_message_of_another_kind_is_a_value_error(data: bytes, error: str) -> None:
+    assert parse_example(b"\x0a\x02\x0a\x00") == {}
+    with pytest.raises(ValueError, match=error):
+        parse_example(data)
