@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -36,8 +36,10 @@ _LAYOUTS: dict[Modality, _Layout] = {
 }
 _OUTPUTS: tuple[Modality, ...] = ("frames", "semantics", "flow", "disocclusion")
 _EXPECTED = "DIR/<clip id>.npy ([K,H,W,3], uint8 or float in [0,1]) or DIR/<clip id>/ with a PNG per step"
-_SAMPLE = re.compile(r"\.sample\d+(\.\w+)?\.npy$", re.IGNORECASE)
+_SAMPLE = re.compile(r"\.sample(\d+)(?=(\.\w+)?\.npy$)", re.IGNORECASE)
 _TOLERANCE = 1e-4
+_Arrays: TypeAlias = dict[tuple[str, Modality, int], Path]
+"""Files by clip, modality and sample."""
 
 
 class Saved:
@@ -53,12 +55,13 @@ class Saved:
     ``a/b@0.disocclusion.npy``  bool [K,H,W]
     =========================== ======================================================================================
 
-    All clips must have the same modalities. Further samples of a stochastic predictor (``a/b@0.sample1.npy``, and so
-    on) and hidden files are ignored. Suffixes may have any case. A very long id is cut as in saved predictions
-    (:func:`vpbench.toolkit.file_names.file_stem`).
+    All clips must have the same modalities and the same number of samples. ``a/b@0.sample1.npy`` (or
+    ``a/b@0.sample1.flow.npy``) is the second sample, and so on. Hidden files are ignored. Suffixes may have any case.
+    A very long id is cut as in saved predictions (:func:`vpbench.toolkit.file_names.file_stem`).
 
     Raises:
-        PredictorError: The folder does not exist, holds no predictions, or holds two files for one clip and modality.
+        PredictorError: The folder does not exist, holds no predictions, holds two files for one clip and modality, or
+            other samples for one clip than for another.
     """
 
     class Options(BaseModel):
@@ -76,10 +79,12 @@ class Saved:
             raise PredictorError(f"saved: there is no folder {self.folder}; name one that holds {_EXPECTED}")
         self._files = list_files(self.folder, (".npy", ".png"))
         self._arrays, self._pictures = _group(self._files)
-        modalities = {modality for _, modality in self._arrays} | ({"frames"} if self._pictures else set())
+        self.samples = _count_samples(self._arrays, self._pictures)
+        modalities = {modality for _, modality, _ in self._arrays} | ({"frames"} if self._pictures else set())
         if not modalities:
             raise PredictorError(f"saved: {self.folder} holds no predictions; expected {_EXPECTED}")
-        self.info = PredictorInfo(outputs=tuple(modality for modality in _OUTPUTS if modality in modalities))
+        outputs = tuple(modality for modality in _OUTPUTS if modality in modalities)
+        self.info = PredictorInfo(outputs=outputs, stochastic=self.samples > 1)
 
     def fingerprint(self) -> str:
         """Return the sha256 of the files' relative paths and the sha256 of their contents, sorted by path."""
@@ -97,7 +102,7 @@ class Saved:
         def read(modality: Modality) -> torch.Tensor | None:
             if modality not in self.info.outputs:
                 return None
-            clips = [self._read(clip, modality, horizon, (height, width)) for clip in context.clips]
+            clips = [self._read(clip, context.sample, modality, horizon, (height, width)) for clip in context.clips]
             return torch.from_numpy(np.stack(clips)).to(context.frames.device)
 
         frames, flow = read("frames"), read("flow")
@@ -109,10 +114,12 @@ class Saved:
             label_space=context.label_space,
         )
 
-    def _read(self, clip: str, modality: Modality, horizon: int, size: tuple[int, int]) -> NDArray[Any]:
+    def _read(self, clip: str, sample: int, modality: Modality, horizon: int, size: tuple[int, int]) -> NDArray[Any]:
+        if sample >= self.samples:
+            raise PredictorError(f"saved: {self.folder} holds {self.samples} samples per clip; ask for as many at most")
         stem = file_stem(clip)
-        path = self._arrays.get((stem, modality))
-        pictures = [name for name in (clip, stem) if name in self._pictures and modality == "frames"]
+        path = self._arrays.get((stem, modality, sample))
+        pictures = [name for name in (clip, stem) if name in self._pictures and modality == "frames" and not sample]
         if path is not None:
             array = _load(path)
         elif pictures:
@@ -120,25 +127,48 @@ class Saved:
             array = _load_pictures(path, self._pictures[pictures[0]])
         else:
             choice = f" or {self.folder / stem}/ with a PNG per step" if modality == "frames" else ""
-            path = self.folder / f"{stem}{_LAYOUTS[modality].suffix}"
+            number = f".sample{sample}" if sample else ""
+            path = self.folder / f"{stem}{number}{_LAYOUTS[modality].suffix}"
             raise PredictorError(f"saved: clip {clip}: there is no {path}{choice}")
         return _checked(array, modality, horizon, size, path)
 
 
-def _group(files: dict[str, Path]) -> tuple[dict[tuple[str, Modality], Path], dict[str, list[str]]]:
-    """Return the array of each stem and modality, and the names of the pictures in each folder."""
-    arrays: dict[tuple[str, Modality], Path] = {}
+def _group(files: dict[str, Path]) -> tuple[_Arrays, dict[str, list[str]]]:
+    """Return the array of each stem, modality and sample, and the names of the pictures in each folder."""
+    arrays: _Arrays = {}
     pictures: dict[str, list[str]] = {}
     for name, path in files.items():
         if path.suffix.lower() == ".png":
             pictures.setdefault(name.rpartition("/")[0], []).append(path.name)
-        elif not _SAMPLE.search(name):
+        else:
+            match = _SAMPLE.search(name)
+            sample, name = (int(match[1]), _SAMPLE.sub("", name)) if match else (0, name)
             modality = next(m for m, layout in _LAYOUTS.items() if name.lower().endswith(layout.suffix))
-            key = name[: -len(_LAYOUTS[modality].suffix)], modality
+            key = name[: -len(_LAYOUTS[modality].suffix)], modality, sample
             if key in arrays:
                 raise PredictorError(f"saved: {arrays[key]} and {path} are for one clip; remove one")
             arrays[key] = path
     return arrays, pictures
+
+
+def _count_samples(arrays: _Arrays, pictures: dict[str, list[str]]) -> int:
+    """Return the number of samples per clip.
+
+    Raises:
+        PredictorError: another number for one clip or modality than for another; names both.
+    """
+    samples: dict[tuple[str, Modality], set[int]] = {(stem, "frames"): {0} for stem in pictures}
+    for stem, modality, sample in arrays:
+        samples.setdefault((stem, modality), set()).add(sample)
+    counts = {key: len(numbers) for key, numbers in samples.items()}
+    for (stem, modality), numbers in sorted(samples.items()):
+        if gaps := set(range(max(counts.values()))) - numbers:
+            fullest = max(counts, key=lambda key: counts[key])
+            raise PredictorError(
+                f"saved: clip {stem}: sample {min(gaps)} of {modality} is not there, and {fullest[0]} has "
+                f"{counts[fullest]} samples of {fullest[1]}; every clip needs the same samples, from 0"
+            )
+    return max(counts.values(), default=1)
 
 
 def _load(path: Path) -> NDArray[Any]:

@@ -269,3 +269,10 @@ def test_predictions_that_a_stop_left_incomplete_are_made_again(vpbench, toy, tm
     )
     assert len(whole) == 20
     assert resumed == whole
+
+
+def test_a_deterministic_predictor_says_that_it_computes_one_sample(vpbench, toy, tmp_path):
+    args = ["run", *toy(sequences=2), "-m", "last", "--metric", "mse", "--samples", "3", "--out", tmp_path / "r"]
+    outcome = vpbench(*args)
+    assert outcome.error == "vpbench: warning: last is deterministic: one sample per clip instead of 3"
+    assert api.load(find_results(tmp_path / "r")[0]).run.identity.samples == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -78,11 +79,22 @@ def test_every_modality(folder):
     assert torch.equal(prediction.disocclusion, torch.from_numpy(revealed))
 
 
-def test_further_samples_are_not_read(folder):
-    for clip in CLIPS:
-        save(folder / f"{clip}.sample1.npy", np.ones((1, 1)))
-        save(folder / f"{clip}.sample1.flow.npy", np.ones((1, 1)))
-    assert set(predict(folder).tensors()) == {"frames"}
+def test_samples_are_read_by_their_number(folder, frames):
+    for i, clip in enumerate(CLIPS):
+        save(folder / f"{clip}.sample1.npy", frames[i] * 0.5)
+    saved = Saved(Saved.Options(dir=folder))
+    assert (saved.samples, saved.info.stochastic) == (2, True)
+    context = Context(torch.zeros(len(CLIPS), 2, 3, H, W), tuple(CLIPS), sample=1)
+    expected = torch.from_numpy(np.stack(frames) * 0.5).permute(0, 1, 4, 2, 3).float()
+    assert torch.equal(saved.predict(context, K, []).frames, expected)
+    with pytest.raises(PredictorError, match="holds 2 samples per clip; ask for as many at most"):
+        saved.predict(replace(context, sample=2), K, [])
+
+
+def test_samples_of_unequal_number_are_refused(folder, frames):
+    save(folder / f"{CLIPS[0]}.sample1.npy", frames[0])
+    with pytest.raises(PredictorError, match=f"clip {CLIPS[1]}: sample 1 of frames is not there"):
+        Saved(Saved.Options(dir=folder))
 
 
 def test_the_fingerprint_is_of_names_and_contents_not_of_the_folder(folder, frames, tmp_path_factory):

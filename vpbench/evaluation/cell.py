@@ -192,6 +192,12 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
             unproven=secrets.token_hex(8) if unproven else "",
         )
     name = label(predictor.name, predictor.preset)
+    if run.settings.samples > samples:
+        warnings.warn(
+            f"{name} is deterministic: one sample per clip instead of {run.settings.samples}",
+            VpbenchWarning,
+            stacklevel=2,
+        )
     _cautions(name, metrics, len(run.manifest.clips), samples)
     if unproven:
         warnings.warn(

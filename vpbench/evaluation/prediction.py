@@ -56,7 +56,7 @@ class Caller:
             raise self._blame(batch, sample, error) from error.__cause__
 
     def _predict(self, batch: Batch, sample: int) -> Checked:
-        context = _copied_context(self.info, batch)
+        context = replace(_copied_context(self.info, batch), sample=sample)
         noise = generators(batch.context.clips, self.seed, sample)
         with plugin_errors(lambda error: self._failure(error, batch)), process_state(), torch.no_grad():
             with torch.inference_mode():

@@ -70,6 +70,7 @@ class Context:
     """The part of B clips that a predictor may see: T frames, and the modalities that it declared.
 
     ``clips`` are the clips' ids. ``future`` is the truth and is given to predictors declared ``oracle`` only.
+    ``sample`` is the number of the sample to predict, from 0; generators differ by sample already.
     """
 
     frames: Float[Tensor, "b t 3 h w"]
@@ -80,6 +81,7 @@ class Context:
     future: Future | None = None
     extras: Mapping[str, Tensor | Text] = field(default_factory=dict)
     """Every other modality that the predictor declared, by name."""
+    sample: int = 0
 
 
 @dataclass(frozen=True)
