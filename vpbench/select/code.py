@@ -112,12 +112,15 @@ def _imports(code: types.CodeType, package: str) -> Iterator[str]:
             yield from _imports(constant, package)
 
 
-def _imports_of_text(text: str, package: str) -> Iterator[str]:
+@cache
+def _imports_of_text(text: str, package: str) -> tuple[str, ...]:
+    names: list[str] = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from _absolute(node.level, node.module or "", [alias.name for alias in node.names], package)
+            names += _absolute(node.level, node.module or "", [alias.name for alias in node.names], package)
+    return tuple(names)
 
 
 def _absolute(level: int, name: str, members: Any, package: str) -> Iterator[str]:
