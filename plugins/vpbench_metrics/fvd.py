@@ -36,7 +36,7 @@ class I3DMetric(SetMetric):
     frames: ClassVar[int] = FEWEST_FRAMES
     """Frames that a clip must have."""
     with_context: ClassVar[bool] = False
-    """Whether the context frames are part of a clip."""
+    """True if a clip includes its context frames."""
     first: ClassVar[int | None] = None
     """Number of frames that are used; None uses all."""
 

@@ -1,4 +1,4 @@
-"""Best, worst and spread over samples, against values computed by hand."""
+"""Scores of the best and the worst sample, and the spread, against values computed by hand."""
 
 from __future__ import annotations
 

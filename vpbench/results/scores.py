@@ -103,7 +103,7 @@ class Summary(Record, extra="forbid"):
     steps: Annotated[tuple[Length, ...], Field(min_length=1, strict=False)]
     """The scored steps; 1 is t+1."""
     partial: bool
-    """Whether clips of the protocol are missing."""
+    """True if the result lacks clips of the protocol."""
     partial_reason: Text
     """Which ones, and why."""
     clips: Frame
