@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from vpbench.plugin.modality import ModalitySpec as ModalitySpec
     from vpbench.plugin.predictor import BasePredictor as BasePredictor
     from vpbench.plugin.predictor import PredictorInfo as PredictorInfo
+    from vpbench.plugin.sample_metric import SampleComparison as SampleComparison
+    from vpbench.plugin.sample_metric import SampleCounts as SampleCounts
+    from vpbench.plugin.sample_metric import SampleMean as SampleMean
     from vpbench.plugin.set_metric import FeatureSet as FeatureSet
     from vpbench.plugin.set_metric import SetMetric as SetMetric
     from vpbench.plugin.training import Recipe as Recipe
@@ -68,6 +71,9 @@ _HOME = {
     "Protocol": "vpbench.protocol.protocol",
     "Recipe": "vpbench.plugin.training",
     "Result": "vpbench.results.result",
+    "SampleComparison": "vpbench.plugin.sample_metric",
+    "SampleCounts": "vpbench.plugin.sample_metric",
+    "SampleMean": "vpbench.plugin.sample_metric",
     "SequenceInfo": "vpbench.plugin.dataset",
     "SetMetric": "vpbench.plugin.set_metric",
     "TrainingBatch": "vpbench.plugin.training",

@@ -1,4 +1,4 @@
-"""The canonical metrics (MSE, MAE, PSNR, SSIM, MS-SSIM, LPIPS, mIoU), other repositories' conventions, and regions."""
+"""The canonical seven metrics, other repositories' conventions, and metrics of sets, samples, motion and regions."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ def register_metrics(register: Register) -> None:
     register("fvd@context", "vpbench_metrics.fvd:ContextFVD", summary="FVD of context and future frames (MCVD)")
     register("fvd@first16", "vpbench_metrics.fvd:First16FVD", summary="FVD of the first 16 future frames")
     register("kvd", "vpbench_metrics.fvd:KVD", summary="kernel video distance of the future frames, unbiased")
+
+    register("crps", "vpbench_metrics.probabilistic:CRPS", summary="CRPS of all samples per value, fair estimator")
+    register("energy", "vpbench_metrics.probabilistic:EnergyScore", summary="energy score of all samples, whole frames")
+    register("truth-rank", "vpbench_metrics.probabilistic:TruthRank", summary="rank histogram of the truth")
+    register("diversity-mse", "vpbench_metrics.diversity:DiversityMSE", summary="MSE between samples")
+    register("diversity-lpips", "vpbench_metrics.diversity:DiversityLPIPS", summary="LPIPS between samples")
 
     register("miou@moving", "vpbench_metrics.semantic:MovingMIoU", summary="mIoU over the eight moving classes")
     register("epe", "vpbench_metrics.motion:EndPointError", summary="flow end-point error, pixels")

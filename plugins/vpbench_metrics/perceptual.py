@@ -125,7 +125,7 @@ class LPIPS(ClipMean):
         maps = []
         with torch.no_grad(), exact_float32(self.device):
             for start in range(0, count, at_once):
-                features = cache.get(start, lambda start=start: _features(network, take(true, start), self.scaled))
+                features = cache.get(start, lambda start=start: unit_features(network, take(true, start), self.scaled))
                 maps.append(_differences(network, take(predicted, start), features, self.scaled))
         return maps
 
@@ -185,7 +185,8 @@ def _layers(network: LPIPSNetwork, frames: Float[Tensor, "n 3 h w"], scaled: boo
         yield layer, torch.linalg.vector_norm(layer, dim=1, keepdim=True).add_(EPSILON)
 
 
-def _features(network: LPIPSNetwork, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Features:
+def unit_features(network: LPIPSNetwork, frames: Float[Tensor, "n 3 h w"], scaled: bool) -> Features:
+    """Return the features of frames after each ReLU, of unit length along the channels."""
     return [layer.div_(length) for layer, length in _layers(network, frames, scaled)]
 
 

@@ -12,6 +12,7 @@ import torch
 
 import vpbench_metrics
 from vpbench.plugin.metric import Metric, Setting, Value
+from vpbench.plugin.sample_metric import SampleMetric
 from vpbench.plugin.set_metric import SetMetric
 from vpbench_metrics import engines
 from vpbench_metrics.pixels import MAE, MSE, PSNR, PooledPSNR
@@ -92,7 +93,7 @@ def test_the_seven_are_what_a_bare_run_measures_and_every_name_is_a_metric():
     for name, (target, _, summary) in metrics.items():
         module, attribute = target.split(":")
         metric = getattr(importlib.import_module(module), attribute)("cpu")
-        assert isinstance(metric, Metric | SetMetric)
+        assert isinstance(metric, Metric | SetMetric | SampleMetric)
         assert metric.info.name == name
         assert metric.info.summary and summary and type(metric).__doc__
         assert isinstance(metric.library, str)

@@ -29,7 +29,7 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
     Prints the first's score less the second's, paired recording by recording. Adds its 95 % interval, the p-value of
     a permutation test, and the clips where the first is worst compared with the second.
     """
-    from vpbench.plugin.set_metric import frame_metrics, set_metrics
+    from vpbench.plugin.sample_metric import set_metrics, step_metrics
     from vpbench.results.compare import check_comparable, check_data, compare_rows, compare_sets, shared_metrics
     from vpbench.results.result import load
     from vpbench.results.summarise import metrics_of
@@ -47,8 +47,8 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
         tallies = Tally(results[0].rows()), Tally(results[1].rows())
         inputs = check_data(*results, tallies, names)
         steps, recordings = results[0].summary.steps, run.recordings
-        frames, sets = frame_metrics(metrics), set_metrics(metrics)
-        compared = [compare_rows(tallies, frames[name], steps, recordings) for name in names if name in frames]
+        by_step, sets = step_metrics(metrics), set_metrics(metrics)
+        compared = [compare_rows(tallies, by_step[name], steps, recordings) for name in names if name in by_step]
         compared_sets = [compare_sets(*results, sets[name]) for name in names if name in sets]
     if as_json:
         print_json(
@@ -65,7 +65,9 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
         return
     say(f"{run.protocol.name}: {results[0].label} (first) and {results[1].label} (second)")
     for comparison in compared:
-        _print(comparison, run.protocol.report, metrics[comparison.metric].info.decimals)
+        metric_info = run.metrics[comparison.metric]
+        counts = [result.run.identity.samples for result in results] if metric_info.kind == "samples" else []
+        _print(comparison, run.protocol.report, metric_info.decimals, counts)
     for difference in compared_sets:
         _print_set(difference, metrics[difference.metric].info.decimals)
     if inputs:
@@ -74,7 +76,7 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
         say(f"partial ({partial}): a look, not a finding")
 
 
-def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None:
+def _print(comparison: Comparison, report: Sequence[int], decimals: int, counts: Sequence[int]) -> None:
     from vpbench.pages.numbers import count_clips, number
     from vpbench.plugin.metric import better_text
 
@@ -93,7 +95,7 @@ def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None
         table.append(["mean", *cells(mean.first, mean.second, mean.difference, interval=mean.ci95), ""])
     say()
     clips = count_clips(comparison.clips, comparison.recordings)
-    say(f"{comparison.metric}, {better_text(comparison.better)}, {clips}")
+    say(", ".join([comparison.metric, better_text(comparison.better), clips, *_samples(counts)]))
     say_table(table, ["", "first", "second", "difference", "95 % interval", "p"])
     for reason, count in comparison.undefined.items():
         say(f"undefined: {count} frames ({reason})")
@@ -103,13 +105,20 @@ def _print(comparison: Comparison, report: Sequence[int], decimals: int) -> None
         say(f"  {clip.clip}: {number(clip.first, decimals)} and {number(clip.second, decimals)}")
 
 
+def _samples(counts: Sequence[int]) -> list[str]:
+    """Return the numbers of samples of both results, as one word of a title; nothing for a metric of single frames."""
+    from vpbench.pages.numbers import count_samples
+
+    return [" and ".join(map(count_samples, dict.fromkeys(counts)))] if counts else []
+
+
 def _print_set(difference: SetDifference, decimals: int) -> None:
-    from vpbench.pages.numbers import count_samples, number
+    from vpbench.pages.numbers import number
     from vpbench.plugin.metric import better_text
 
-    samples = " and ".join(map(count_samples, dict.fromkeys(difference.samples)))
     say()
-    say(f"{difference.metric}, {better_text(difference.better)}, {difference.clips} clips, {samples}")
+    clips = f"{difference.clips} clips"
+    say(", ".join([difference.metric, better_text(difference.better), clips, *_samples(difference.samples)]))
     values = (difference.first, difference.second, difference.difference)
     say_table([[number(value, decimals) for value in values]], ["first", "second", "difference"])
     if len(set(difference.samples)) > 1:

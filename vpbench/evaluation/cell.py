@@ -36,7 +36,8 @@ from vpbench.plugin.members import member
 from vpbench.plugin.metric import Metric, MetricMembers, Setting
 from vpbench.plugin.modality import merge_declarations
 from vpbench.plugin.predictor import PredictorInfo
-from vpbench.plugin.set_metric import AnyMetric, SetMetric, frame_metrics, set_metrics
+from vpbench.plugin.sample_metric import AnyMetric, SampleMetric, frame_metrics, sample_metrics, set_metrics
+from vpbench.plugin.set_metric import SetMetric
 from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.results.provenance import describe_process, peak_memory
 from vpbench.results.records import Identity, RunRecord, label
@@ -88,6 +89,11 @@ class Cell:
     def frame_metrics(self) -> dict[str, Metric]:
         """The metrics that score frames, by name."""
         return frame_metrics(self.metrics)
+
+    @cached_property
+    def sample_metrics(self) -> dict[str, SampleMetric]:
+        """The metrics that score all samples of a clip together, by name."""
+        return sample_metrics(self.metrics)
 
     @cached_property
     def set_metrics(self) -> dict[str, SetMetric]:

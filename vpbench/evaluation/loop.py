@@ -18,10 +18,11 @@ from vpbench.errors import DataError, PredictorError, VpbenchError, VpbenchWarni
 from vpbench.evaluation.cell import Cell
 from vpbench.evaluation.features import measure_features
 from vpbench.evaluation.keepers import Keeper
-from vpbench.evaluation.measure import check_axes, measure
+from vpbench.evaluation.measure import check_axes, measure, scored_prediction
 from vpbench.evaluation.plan import Run
 from vpbench.evaluation.recheck import Recheck
 from vpbench.evaluation.returned import Checked
+from vpbench.evaluation.samples import measure_samples
 from vpbench.evaluation.source import run_source
 from vpbench.plugin.clip import arrays_of
 from vpbench.protocol.sampling import ClipRef
@@ -149,7 +150,9 @@ class Loop:
         Raises:
             PredictorError, MetricError, ResultError: this cell fails.
         """
+        quantise = self.run.protocol.quantise
         for batch, seal in zip(loaded, seals, strict=True):
+            samples = []
             for sample in range(cell.samples):
                 with cell.clock("predict"):
                     checked = cell.check.caller.predict(batch, sample)
@@ -165,9 +168,15 @@ class Loop:
                 if number not in cell.published:
                     with cell.clock("measure"):
                         cell.rows += self._measure(cell, batch, checked, sample)
+                        if cell.sample_metrics:
+                            samples.append(scored_prediction(cell.label, checked, batch, quantise))
                 with cell.clock("keep"):
                     for keeper in self.keepers:
                         keeper.keep(cell.folder, batch, checked.raw, sample)
+            if samples:
+                with cell.clock("measure"):
+                    metrics, context = cell.sample_metrics, cell.context_modalities
+                    cell.rows += measure_samples(cell.label, samples, batch, metrics, context=context)
 
     def _measure(self, cell: Cell, batch: Batch, checked: Checked, sample: int) -> list[Row]:
         quantise = self.run.protocol.quantise

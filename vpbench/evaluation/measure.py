@@ -26,7 +26,7 @@ from vpbench.plugin.clip import Comparison, Future, Modality, Prediction, Text, 
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.metric import Metric, Undefined, Value
 from vpbench.plugin.process_state import process_state
-from vpbench.plugin.set_metric import AnyMetric
+from vpbench.plugin.sample_metric import AnyMetric
 from vpbench.results.estimates import finalise
 from vpbench.results.rows import Row
 
@@ -121,7 +121,7 @@ def _table(metric_name: str, name: str, metric: Metric, comparison: Comparison) 
         if len(table) != clips or any(len(line) != steps for line in table):
             shape = f"{len(table)} x {len(table[0]) if table else 0}"
             raise MetricError(f"it must give {clips} x {steps} statistics (clips x steps), not {shape}")
-        return [[_fields(statistic) for statistic in line] for line in table]
+        return [[statistic_fields(statistic) for statistic in line] for line in table]
 
 
 def scored_prediction(name: str, checked: Checked, batch: Batch, quantise: bool) -> Prediction:
@@ -211,7 +211,12 @@ def _resized(name: str, prediction: Prediction, size: tuple[int, int]) -> Tensor
     return torch.stack(labels).view(*semantics.shape[:2], *size)
 
 
-def _fields(statistic: object) -> dict[str, Any]:
+def statistic_fields(statistic: object) -> dict[str, Any]:
+    """Return the fields of a row that hold a statistic.
+
+    Raises:
+        MetricError: it is neither finite numbers nor undefined.
+    """
     if isinstance(statistic, Undefined):
         return {"status": "undefined", "reason": _words(statistic.reason), "value": None}
     if isinstance(statistic, Value):

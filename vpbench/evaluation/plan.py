@@ -13,7 +13,7 @@ from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.predictor import PredictorInfo
-from vpbench.plugin.set_metric import AnyMetric
+from vpbench.plugin.sample_metric import AnyMetric
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.select.component import Component, choose_annotators

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 
 from vpbench.errors import UsageError
 from vpbench.evaluation.plan import Run
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.set_metric import AnyMetric, SetMetric
+from vpbench.plugin.sample_metric import AnyMetric, SampleMetric
+from vpbench.plugin.set_metric import SetMetric
 from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.records import Identity, MetricRecord, RunRecord
@@ -58,8 +60,14 @@ def _metric(name: str, metric: AnyMetric, plugins: Plugins) -> MetricRecord:
         unit=metric.info.unit,
         decimals=metric.info.decimals,
         released=plugins.released("metric", name),
-        kind="set" if isinstance(metric, SetMetric) else "frame",
+        kind=_kind(metric),
     )
+
+
+def _kind(metric: AnyMetric) -> Literal["frame", "samples", "set"]:
+    if isinstance(metric, SetMetric):
+        return "set"
+    return "samples" if isinstance(metric, SampleMetric) else "frame"
 
 
 def _weights(chosen: Component, protocol: Protocol, manifest: Manifest) -> WeightsUse | None:

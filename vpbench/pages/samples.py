@@ -1,12 +1,13 @@
-"""Tables of the best and worst samples of stochastic predictors, marked as oracle numbers."""
+"""Tables about samples: the best and worst ones, marked as oracle numbers, and details such as rank histograms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from vpbench.output import markdown
 from vpbench.pages.boards import Board, result_name, table_text
-from vpbench.pages.numbers import number
+from vpbench.pages.numbers import count_samples, number
 from vpbench.results.result import Result
 from vpbench.results.scores import SampleCurve, SampleScores
 
@@ -33,6 +34,33 @@ def sample_section(board: Board) -> str:
     heads = ["predictor", "samples", "mean", "best", "worst", "best-per-step", "spread"]
     title = f"## {markdown(board.title)}, best and worst samples"
     return f"{title}\n\n{scores}; {ORACLE}\n\n{table_text(heads, rows)}\n"
+
+
+def detail_section(board: Board) -> str:
+    """Return the section of the details of a metric of all samples, such as a histogram; "" if it has none."""
+    results = [result for _, line in board.ranked for result in line.results] if board.spec.kind == "samples" else []
+    columns = [_details(result, board.metric, board.steps) for result in results]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    if not names:
+        return ""
+    text = "Means over the steps." if board.run.cumulative else "The last step."
+    heads = ["", *(markdown(f"{result_name(r, results, seed=True)}, {count_samples(_count(r))}") for r in results)]
+    rows = [[markdown(name), *(number(column.get(name), board.spec.decimals) for column in columns)] for name in names]
+    return f"## {markdown(board.title)}, details\n\n{text}\n\n{table_text(heads, rows)}\n"
+
+
+def _details(result: Result, metric: str, steps: Sequence[int]) -> dict[str, float]:
+    """Return the mean of each detail over some steps, where each of them has it."""
+    summary = result.summary
+    details = summary.scores[metric].details
+    chosen = [details[summary.steps.index(step)] for step in steps] if details else []
+    values = {name: [entry.get(name) for entry in chosen] for name in (chosen[0] if chosen else ())}
+    defined = {name: [value for value in column if value is not None] for name, column in values.items()}
+    return {name: fmean(column) for name, column in defined.items() if len(column) == len(steps)}
+
+
+def _count(result: Result) -> int:
+    return result.run.identity.samples
 
 
 def _row(board: Board, result: Result, results: Sequence[Result]) -> list[object]:

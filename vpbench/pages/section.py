@@ -12,7 +12,7 @@ from vpbench.pages.boards import Board, line_name, make_boards, result_name, sco
 from vpbench.pages.chart import MAX_CURVES, Curve, line_chart
 from vpbench.pages.numbers import count_clips
 from vpbench.pages.overview import arrow, order_standings, overview
-from vpbench.pages.samples import sample_section
+from vpbench.pages.samples import detail_section, sample_section
 from vpbench.pages.set_tables import set_sections
 from vpbench.pages.standings import Candidate, Line, Score, Standing
 from vpbench.pages.writing import CHARTS, MARK
@@ -44,6 +44,7 @@ def make_section(standings: Sequence[Standing], plugins: Plugins, charts: str) -
     paragraphs.append(_introduction(results[0]))
     paragraphs += [_metric(board, pictures.get(board.title, ("", ""))[0]) for board in boards]
     paragraphs += filter(None, map(sample_section, boards))
+    paragraphs += filter(None, map(detail_section, boards))
     paragraphs += set_sections(standings)
     metrics = {metric for result in results for metric in result.summary.measured}
     skipped = sorted({item for result in results for item in result.summary.skipped.items()})
@@ -120,12 +121,15 @@ def _table(board: Board) -> str:
     rows = []
     for rank, line in board.ranked:
         cells = [rank, line_name(line, board.lines)]
+        if spec.kind == "samples":
+            cells.append(str(line.result.run.identity.samples))
         for _, score, factor in columns:
             cells.append(score_cell(score(line), spec.decimals, bold=board.is_best(line, score), factor=factor))
         if reference is not None:
             cells.append(_skill(line.overall, reference.overall, better))
         rows.append(cells)
-    heads = ["", "predictor", *(head for head, _, _ in columns)]
+    counts = ["samples"] if spec.kind == "samples" else []
+    heads = ["", "predictor", *counts, *(head for head, _, _ in columns)]
     heads += [markdown(f"against {protocol.reference}")] if reference is not None else []
     return table_text(heads, rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vpbench.output import say, say_table
-from vpbench.pages.numbers import count_clips, number
+from vpbench.pages.numbers import count_clips, count_samples, number
 from vpbench.pages.samples import ORACLE, sample_curves
 from vpbench.results.result import Result
 
@@ -69,6 +69,10 @@ def _remarks(result: Result) -> list[str]:
     remarks = [f"not measured: {metric} ({reason})" for metric, reason in summary.skipped.items()]
     counts = {score.samples.count for score in summary.scores.values() if score.samples}
     remarks += [f"{result.label}: mean over {count} samples per clip; {ORACLE}" for count in counts]
+    run = result.run
+    if names := [name for name in summary.scores if run.metrics[name].kind == "samples"]:
+        samples = count_samples(run.identity.samples)
+        remarks.append(f"{result.label}: {samples}, scored together by {', '.join(names)}")
     if summary.partial:
         remarks.append(f"partial ({summary.partial_reason}): never ranked")
     if result.run.weights and result.training == "overlap":

@@ -119,9 +119,8 @@ class Setting:
     """Predictions per clip."""
 
 
-@runtime_checkable
-class Metric(Protocol):
-    """Measure predictions: a class built as ``Class(device)``. :class:`BaseMetric` declares the optional members."""
+class StepMetric(Protocol):
+    """Score each step from its statistics: members that metrics of frames and of samples share."""
 
     @property
     def info(self) -> MetricInfo:
@@ -129,9 +128,6 @@ class Metric(Protocol):
 
     def why_not(self, setting: Setting) -> str:
         """Return why it cannot apply at all ("needs 161 pixels or more per side"), or "" where it can."""
-
-    def measure(self, comparison: Comparison) -> Measurements:
-        """Return one statistic per clip and scored step: JSON-able, finite."""
 
     def finalise(self, statistics: Sequence[Statistic]) -> float | dict[str, float]:
         """Return the score of one step from all its statistics; the order must not matter; no torch.
@@ -155,12 +151,22 @@ class Metric(Protocol):
         """
 
 
+@runtime_checkable
+class Metric(StepMetric, Protocol):
+    """Measure predictions: a class built as ``Class(device)``. :class:`BaseMetric` declares the optional members."""
+
+    def measure(self, comparison: Comparison) -> Measurements:
+        """Return one statistic per clip and scored step: JSON-able, finite."""
+
+
 class MetricMembers(ABC):
     """Declare the optional members that metrics of every kind share."""
 
     info: MetricInfo
     library: str = ""
     """Name of the library that computes the statistics, such as ``torch``; results record it."""
+    has_interval: ClassVar[bool] = True
+    """False for a biased estimator: resampling shifts it, so its scores get no percentile interval."""
     engines: ClassVar[tuple[str, ...]] = ()
     """Ways to compute the statistics, the default first; the class is also built as ``Class(device, engine=NAME)``."""
 
@@ -202,8 +208,8 @@ class BaseMetric(MetricMembers):
         """Return one statistic per clip and scored step."""
 
 
-class ClipMean(BaseMetric):
-    """A float per frame; the score is the mean over all frames (of every clip and sample) that have one."""
+class MeanScore:
+    """Score a step by the mean of its statistics, floats."""
 
     def finalise(self, statistics: Sequence[Statistic]) -> float:
         """Return the mean; exactly rounded, so the order of frames cannot matter."""
@@ -220,8 +226,10 @@ class ClipMean(BaseMetric):
         return np.asarray(sums[draws].sum(axis=1) / frames)
 
 
-class PooledCounts(BaseMetric):
-    """Integers per frame that are summed over all frames before :meth:`ratio` makes them a score."""
+class PooledScore(ABC):
+    """Score a step by the sum of its statistics, lists of integers, of which :meth:`ratio` makes a score."""
+
+    info: MetricInfo
 
     @abstractmethod
     def ratio(self, counts: NDArray[np.int64]) -> dict[str, float]:
@@ -272,6 +280,14 @@ class PooledCounts(BaseMetric):
 
     def _refused(self, problem: str, remedy: str) -> MetricError:
         return MetricError(f"metric {self.info.name!r} sums counts, but its statistics hold {problem}: return {remedy}")
+
+
+class ClipMean(MeanScore, BaseMetric):
+    """A float per frame; the score is the mean over all frames (of every clip and sample) that have one."""
+
+
+class PooledCounts(PooledScore, BaseMetric):
+    """Integers per frame that are summed over all frames before :meth:`ratio` makes them a score."""
 
 
 def _is_finite(value: object) -> bool:

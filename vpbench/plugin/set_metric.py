@@ -7,11 +7,10 @@ any sharding gives the same score, and anyone can compute it again without the d
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from vpbench.plugin.metric import Metric, MetricMembers
+from vpbench.plugin.metric import MetricMembers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,16 +71,3 @@ class SetMetric(MetricMembers):
         A run warns with this text, and pages print it below the score.
         """
         return ""
-
-
-AnyMetric: TypeAlias = Metric | SetMetric
-
-
-def frame_metrics(metrics: Mapping[str, AnyMetric]) -> dict[str, Metric]:
-    """Return the metrics that score frames, by name."""
-    return {name: metric for name, metric in metrics.items() if not isinstance(metric, SetMetric)}
-
-
-def set_metrics(metrics: Mapping[str, AnyMetric]) -> dict[str, SetMetric]:
-    """Return the metrics that score a set of clips, by name."""
-    return {name: metric for name, metric in metrics.items() if isinstance(metric, SetMetric)}

@@ -104,15 +104,18 @@ def audited_rows(store: Store, *, exact: bool) -> Iterator[Row]:
     Raises:
         ResultError: names the first line that contradicts the others or ``run.json``.
     """
-    stochastic = store.run.stochastic
+    stochastic, metrics = store.run.stochastic, store.run.metrics
     has_context: bool | None = None
     for number in store.published():
         path, rows = store.unit_path(number), store.unit_rows(number)
         frames = _Frames()
         for i, row in enumerate(rows, 1):
             has_context = "context" in row if has_context is None else has_context
-            problem = frames.problem(row)
-            if ("sample" in row) != stochastic:
+            of_all_samples = metrics[row["metric"]].kind == "samples"
+            problem = frames.problem(row, of_all_samples=of_all_samples)
+            if of_all_samples and ("sample" in row or "clamped" in row):
+                problem = f"{row['metric']} scores all samples together, and the row names a single one"
+            elif ("sample" in row) != (stochastic and not of_all_samples):
                 problem = f"stochastic is {stochastic} in run.json, which the sample of the row contradicts"
             elif ("context" in row) != has_context:
                 problem = "only some rows name a digest of the context"
@@ -132,7 +135,7 @@ class _Frames:
         self._context: dict[str, str] = {}
         self._clamped: dict[tuple[str, int, int], bool] = {}
 
-    def problem(self, row: Row) -> str:
+    def problem(self, row: Row, *, of_all_samples: bool) -> str:
         """Return what contradicts the rows before this one; "" if nothing does."""
         clip = row["clip"]
         frame = clip, row.get("sample", 0), row["step"]
@@ -143,6 +146,6 @@ class _Frames:
             return f"another digest of the data of clip {clip!r} than in the row before"
         if self._context.setdefault(clip, row.get("context", "")) != row.get("context", ""):
             return f"another digest of the context of clip {clip!r} than in the row before"
-        if self._clamped.setdefault(frame, "clamped" in row) != ("clamped" in row):
+        if not of_all_samples and self._clamped.setdefault(frame, "clamped" in row) != ("clamped" in row):
             return "the frame is clamped for one metric and not for another"
         return ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from vpbench.errors import ResultError, did_you_mean
-from vpbench.plugin.metric import Better, Metric, Statistic, cost
+from vpbench.plugin.metric import Better, Statistic, StepMetric, cost
 from vpbench.plugin.set_metric import SetMetric
 from vpbench.results.estimates import Recordings, difference_interval, finalise, group_frames, p_value
 from vpbench.results.result import Result
@@ -176,7 +176,7 @@ def check_data(first: Result, second: Result, tallies: tuple[Tally, Tally], metr
 
 def compare_rows(
     tallies: tuple[Tally, Tally],
-    metric: Metric,
+    metric: StepMetric,
     steps: Sequence[int],
     recordings: Mapping[str, str],
     worst: int = 5,
@@ -211,7 +211,7 @@ def compare_rows(
 
 
 def compare_means(
-    tallies: tuple[Tally, Tally], metric: Metric, steps: Sequence[int], recordings: Mapping[str, str]
+    tallies: tuple[Tally, Tally], metric: StepMetric, steps: Sequence[int], recordings: Mapping[str, str]
 ) -> MeanDifference:
     """Compare the means over some steps of two results (raises as :func:`compare_rows`)."""
     rows = tallies[0].metrics[metric.info.name], tallies[1].metrics[metric.info.name]
@@ -219,7 +219,7 @@ def compare_means(
 
 
 def _compare_means(
-    metric: Metric, pairs: Sequence[tuple[Frames, Frames]], recordings: Mapping[str, str]
+    metric: StepMetric, pairs: Sequence[tuple[Frames, Frames]], recordings: Mapping[str, str]
 ) -> MeanDifference:
     clips = set.intersection(*({clip for clip, _ in frames} for frames, _ in pairs))
     sides = [[group_frames(_of_clips(pair[side], clips), recordings) for pair in pairs] for side in (0, 1)]
@@ -256,13 +256,13 @@ def _mean(scores: Sequence[float | None]) -> float | None:
     return math.fsum(values) / len(values) if len(values) == len(scores) else None
 
 
-def _score(metric: Metric, recordings: Recordings) -> float | None:
+def _score(metric: StepMetric, recordings: Recordings) -> float | None:
     """Return a score of all frames; None where it is undefined."""
     score = finalise(metric, [statistic for frames in recordings for statistic in frames])["score"]
     return score if math.isfinite(score) else None
 
 
-def _worst(metric: Metric, pairs: Iterable[tuple[Frames, Frames]]) -> tuple[ClipDifference, ...]:
+def _worst(metric: StepMetric, pairs: Iterable[tuple[Frames, Frames]]) -> tuple[ClipDifference, ...]:
     """Return the clips where the first is worse, worst first: by the mean over steps of each clip's own scores."""
     scores: dict[str, list[tuple[float, float]]] = {}
     for first, second in pairs:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from vpbench.errors import MetricError
 from vpbench.plugin.guard import failed_as, plugin_errors
-from vpbench.plugin.metric import Metric, Statistic
+from vpbench.plugin.members import member
+from vpbench.plugin.metric import MetricMembers, Statistic, StepMetric
 from vpbench.plugin.set_metric import FeatureSet, SetMetric
 
 RESAMPLES = 1000
@@ -30,7 +31,7 @@ Recordings: TypeAlias = Sequence[Sequence[Statistic]]
 """[recording][frame]: the defined statistics of one step."""
 
 
-def finalise(metric: Metric, statistics: Sequence[Statistic]) -> dict[str, float]:
+def finalise(metric: StepMetric, statistics: Sequence[Statistic]) -> dict[str, float]:
     """Return the score of statistics under ``"score"``, and the details that the metric adds.
 
     Raises:
@@ -63,13 +64,16 @@ def group_frames(values: Mapping[tuple[str, int], Statistic], recordings: Mappin
     return [groups[name] for name in sorted(groups)]
 
 
-def interval(metric: Metric, recordings: Recordings) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of the score over resamples of recordings; None for fewer than two.
+def interval(metric: StepMetric, recordings: Recordings) -> tuple[float, float] | None:
+    """Return the 95 % percentile interval of the score over resamples of recordings.
+
+    Returns:
+        The interval; None for fewer than two recordings, or for a biased estimator.
 
     Raises:
         MetricError: ``resample`` fails, or its score of all recordings is not that of ``finalise``.
     """
-    if len(recordings) < 2:
+    if len(recordings) < 2 or not _has_interval(metric):
         return None
     scores = np.concatenate([_resample(metric, recordings, draws) for draws in draw_recordings(len(recordings))])
     _check_estimator(metric, recordings, scores)
@@ -77,7 +81,7 @@ def interval(metric: Metric, recordings: Recordings) -> tuple[float, float] | No
 
 
 def difference_interval(
-    metric: Metric, first: Sequence[Recordings], second: Sequence[Recordings]
+    metric: StepMetric, first: Sequence[Recordings], second: Sequence[Recordings]
 ) -> tuple[float, float] | None:
     """Return the interval of the first score less the second, over the same resamples of both.
 
@@ -87,10 +91,10 @@ def difference_interval(
         second: the same recordings of the same steps, as the other result has them.
 
     Returns:
-        The 95 % percentile interval; None for fewer than two recordings.
+        The 95 % percentile interval; None for fewer than two recordings, or for a biased estimator.
     """
     count = len(first[0])
-    if count < 2:
+    if count < 2 or not _has_interval(metric):
         return None
     differences = [
         np.mean(
@@ -101,7 +105,11 @@ def difference_interval(
     return _percentiles(np.concatenate(differences))
 
 
-def p_value(metric: Metric, first: Recordings, second: Recordings) -> float | None:
+def _has_interval(metric: StepMetric) -> bool:
+    return bool(member(metric, MetricMembers, "has_interval"))
+
+
+def p_value(metric: StepMetric, first: Recordings, second: Recordings) -> float | None:
     """Return the two-sided p-value of a paired permutation test; None for fewer than two recordings.
 
     The two results' statistics of a recording change sides together, or stay. For a mean over clips of one recording
@@ -150,7 +158,7 @@ def exchanges(count: int) -> Iterator[NDArray[np.int64]]:
         yield (bits.random_raw(rows * count) & np.uint64(1)).astype(np.int64).reshape(rows, count)
 
 
-def _resample(metric: Metric, recordings: Recordings, draws: NDArray[np.int64]) -> NDArray[np.float64]:
+def _resample(metric: StepMetric, recordings: Recordings, draws: NDArray[np.int64]) -> NDArray[np.float64]:
     with plugin_errors(failed_as(MetricError, f"metric {metric.info.name!r} cannot be resampled")):
         scores = np.asarray(metric.resample(recordings, draws), dtype=np.float64)
     if scores.shape != (len(draws),):
@@ -160,7 +168,7 @@ def _resample(metric: Metric, recordings: Recordings, draws: NDArray[np.int64]) 
     return scores
 
 
-def _check_estimator(metric: Metric, recordings: Recordings, resampled: NDArray[np.float64]) -> None:
+def _check_estimator(metric: StepMetric, recordings: Recordings, resampled: NDArray[np.float64]) -> None:
     """Check that the bootstrap estimates the score itself: the resample of every recording once must equal it."""
     score = finalise(metric, [statistic for frames in recordings for statistic in frames])["score"]
     everything = float(_resample(metric, recordings, np.arange(len(recordings))[None])[0])

@@ -80,8 +80,9 @@ class MetricRecord(Record):
     """Unit, such as dB; "" if there is none."""
     decimals: Annotated[int, Field(ge=0, le=15)]
     """Decimals on pages."""
-    kind: Literal["frame", "set"] = "frame"
-    """``frame``: a row per step. ``set``: features per clip, and one score of all clips."""
+    kind: Literal["frame", "samples", "set"] = "frame"
+    """``frame``: a row per sample and step. ``samples``: a row per step, of all samples of a clip. ``set``: a row of
+    features per sample, and one score of all clips."""
     released: bool
     """Whether the revision vouches for the code, because the plugin is released."""
 

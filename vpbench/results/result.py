@@ -90,6 +90,8 @@ class Result:
             ResultError: the metric was not measured, or each clip has one sample.
         """
         samples = self._score(metric).samples
+        if self.run.metrics[metric].kind == "samples":
+            raise ResultError(f"{self.path} has no best sample by {metric}: it scores all samples of a clip together")
         if samples is None:
             raise ResultError(f"{self.path} has one sample per clip: best and worst need several")
         return samples

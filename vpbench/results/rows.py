@@ -21,7 +21,7 @@ _Vector = Annotated[list[float], Field(min_length=1)]
 
 @with_config(ConfigDict(title="Row", extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True))
 class Row(TypedDict):
-    """One line of a unit: the statistic of one metric on one predicted frame."""
+    """One line of a unit: the statistic of one metric on one predicted frame, or on all samples of it."""
 
     clip: str
     """``<sequence>@<first raw frame>``."""
@@ -38,7 +38,7 @@ class Row(TypedDict):
     context: NotRequired[_Digest]
     """Digest of other inputs that the predictor was shown (labels, flow)."""
     sample: NotRequired[int]
-    """Number of the sample, from 0; only for stochastic predictors."""
+    """Number of the sample, from 0; only for stochastic predictors, and metrics that score each sample separately."""
     reason: NotRequired[_Text]
     """Why the value is undefined."""
     note: NotRequired[_Text]

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from vpbench.plugin.metric import ClipMean, Metric, Statistic, cost
+from vpbench.plugin.metric import MeanScore, Statistic, StepMetric, cost
 from vpbench.results.estimates import finalise
 from vpbench.results.scores import SampleCurve, SampleScores
 
@@ -17,7 +17,7 @@ Values: TypeAlias = dict[int, list[float]]
 
 
 def score_samples(
-    metric: Metric,
+    metric: StepMetric,
     frames: Mapping[int, Mapping[tuple[str, int], Statistic]],
     steps: Sequence[int],
     samples: int,
@@ -63,7 +63,7 @@ def score_samples(
 
 
 def _values_by_clip(
-    metric: Metric, frames: Mapping[int, Mapping[tuple[str, int], Statistic]], samples: int
+    metric: StepMetric, frames: Mapping[int, Mapping[tuple[str, int], Statistic]], samples: int
 ) -> dict[str, Values]:
     clips: dict[str, Values] = defaultdict(dict)
     for step in sorted(frames):
@@ -77,14 +77,14 @@ def _values_by_clip(
     return dict(clips)
 
 
-def _frame_score(metric: Metric, statistic: Statistic) -> float:
-    if type(metric).finalise is ClipMean.finalise:
+def _frame_score(metric: StepMetric, statistic: Statistic) -> float:
+    if isinstance(metric, MeanScore) and type(metric).finalise is MeanScore.finalise:
         return float(statistic)  # type: ignore[arg-type]
     return finalise(metric, [statistic])["score"]
 
 
 def _choose(
-    metric: Metric, clips: Mapping[str, Values], *, sign: int = 1, per_step: bool = False
+    metric: StepMetric, clips: Mapping[str, Values], *, sign: int = 1, per_step: bool = False
 ) -> dict[int, dict[str, int]]:
     """Return the chosen sample by step and clip; of equal samples, the first. A negative ``sign`` chooses the worst."""
     choices: dict[int, dict[str, int]] = defaultdict(dict)

@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -156,15 +157,15 @@ class Store:
         """
         path = self.unit_path(number)
         clips = self.run.manifest[number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
-        samples = range(self.run.identity.samples)
-        sets = sum(metric.kind == "set" for metric in self.run.metrics.values())
-        frames = sum(len(entry.steps) for entry in clips) * (len(self.run.metrics) - sets)
-        rows = read_rows(path, (frames + len(clips) * sets) * len(samples))
+        samples, kinds = self.run.identity.samples, Counter(metric.kind for metric in self.run.metrics.values())
+        steps = sum(len(entry.steps) for entry in clips)
+        count = (steps * kinds["frame"] + len(clips) * kinds["set"]) * samples + steps * kinds["samples"]
+        rows = read_rows(path, count)
         expected = {
             (entry.clip, sample, step, name)
             for name, metric in self.run.metrics.items()
             for entry in clips
-            for sample in samples
+            for sample in range(1 if metric.kind == "samples" else samples)
             for step in ((ALL_STEPS,) if metric.kind == "set" else entry.steps)
         }
         keys = {(row["clip"], row.get("sample", 0), row["step"], row["metric"]) for row in rows}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from vpbench.errors import Remedy, ResultError
 from vpbench.files import write_atomic
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.set_metric import AnyMetric
+from vpbench.plugin.sample_metric import AnyMetric
 from vpbench.results.audit import check_run
 from vpbench.results.reading import has_text
 from vpbench.results.result import Result

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.plugin.metric import Metric, Statistic
-from vpbench.plugin.set_metric import AnyMetric, SetMetric
+from vpbench.plugin.metric import Statistic, StepMetric
+from vpbench.plugin.sample_metric import AnyMetric
+from vpbench.plugin.set_metric import SetMetric
 from vpbench.results.estimates import finalise, finalise_set, group_frames, interval
 from vpbench.results.features import decode, feature_set
 from vpbench.results.records import RunRecord
@@ -181,7 +182,7 @@ class _Curve:
 
 
 def _curve(
-    metric: Metric,
+    metric: StepMetric,
     rows: MetricTally,
     steps: Sequence[int],
     recordings: Mapping[str, str],

@@ -11,7 +11,7 @@ from typing import Any
 from vpbench.errors import ResultError, VpbenchError
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.predictor import PredictorInfo
-from vpbench.plugin.set_metric import AnyMetric
+from vpbench.plugin.sample_metric import AnyMetric
 from vpbench.results.audit import audited_rows, check_files, check_run
 from vpbench.results.reading import has_text
 from vpbench.results.result import Result

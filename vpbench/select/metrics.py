@@ -12,7 +12,8 @@ from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.members import member
 from vpbench.plugin.metric import MetricInfo, MetricMembers, Setting
-from vpbench.plugin.set_metric import AnyMetric, SetMetric
+from vpbench.plugin.sample_metric import AnyMetric, SampleMetric
+from vpbench.plugin.set_metric import SetMetric
 from vpbench.select.fingerprint import Fingerprint, fingerprint
 from vpbench.select.info import read_info
 
@@ -34,12 +35,18 @@ def choose_metrics(plugins: Plugins, names: Sequence[str], device: str, engine: 
     metrics: dict[str, AnyMetric] = {}
     for name in names:
         metric = _build_metric(plugins, name, device, engine)
-        methods = ["features", "score"] if isinstance(metric, SetMetric) else ["measure", "finalise", "resample"]
-        info = read_info("metric", name, metric, MetricInfo, ["why_not", *methods])
+        info = read_info("metric", name, metric, MetricInfo, ["why_not", *_methods(metric)])
         if info.name != name:
             raise PluginError(f"the metric registered as {name!r} calls itself {info.name!r}")
         metrics[name] = metric
     return metrics
+
+
+def _methods(metric: AnyMetric) -> list[str]:
+    """Return the methods that a metric of its kind must have."""
+    if isinstance(metric, SetMetric):
+        return ["features", "score"]
+    return ["measure_samples" if isinstance(metric, SampleMetric) else "measure", "finalise", "resample"]
 
 
 def engines_of(target: Any) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from vpbench.evaluation.plan import Run
 from vpbench.evaluation.prediction import evaluation_mode
 from vpbench.evaluation.source import run_source
 from vpbench.plugin.metric import Metric
-from vpbench.plugin.set_metric import frame_metrics
+from vpbench.plugin.sample_metric import frame_metrics
 from vpbench.protocol.protocol import Anchored
 from vpbench.results.rows import Row
 from vpbench.select.metrics import choose_metrics
