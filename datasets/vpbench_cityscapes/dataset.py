@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,14 @@ from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.toolkit.folders import data_file, evenly, list_folder
 from vpbench.toolkit.labels import CITYSCAPES19
 from vpbench.toolkit.media import file_stamp, read_image, stack
-from vpbench_cityscapes.snippets import ANCHOR, LENGTH, cut, find_unclear
+from vpbench_cityscapes.snippets import ANCHOR, LENGTH, cut, find_unclear, mcvd_test
 
 _FRAMES, _LABELS = "leftImg8bit_sequence", "gtFine"
 _REMEDY = {
     _FRAMES: "unpack leftImg8bit_sequence_trainvaltest.zip again",
     _LABELS: "unpack gtFine_trainvaltest.zip there",
 }
-_SNIPPETS = {"train": 2975, "val": 500}
+_SNIPPETS = {"train": 2975, "val": 500, "test": 1525}
 _NAME = re.compile(r"(?P<city>[a-z-]+)/(?P=city)_(?P<drive>\d{6})_(?P<first>\d{6})")
 TRAIN_IDS: Final[dict[int, int]] = dict.fromkeys(range(34), IGNORE) | {
     7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14,
@@ -39,12 +39,13 @@ _LOOKUP: Final = np.array([TRAIN_IDS.get(i, _UNKNOWN) for i in range(256)], dtyp
 
 INFO = DatasetInfo(
     modalities=("frames",),
-    splits=("train", "val"),
+    splits=("train", "val", "test"),
     tree="""\
 ROOT/
   leftImg8bit_sequence/
     train/aachen/aachen_000000_000000_leftImg8bit.png     18 cities, 2,975 snippets of 30 frames, 2048x1024
     val/frankfurt/frankfurt_000000_000275_leftImg8bit.png  3 cities, 500 snippets
+    test/berlin/berlin_000000_000000_leftImg8bit.png      6 cities, 1,525 snippets
   gtFine/                                                 for the option labels = true
     val/frankfurt/frankfurt_000000_000294_gtFine_labelIds.png     the 20th frame of each snippet
 """,
@@ -71,20 +72,26 @@ class Cityscapes:
 
         labels: bool = Field(
             default=False,
-            description="Give the semantics of the one annotated frame of each snippet; snippets without are missing.",
+            description="Give the semantics of the one annotated frame of each snippet; snippets without are missing. "
+            "The annotations of test are not public.",
+        )
+        test_snippets: Literal["all", "mcvd-256"] = Field(
+            default="all", description="Snippets of test. mcvd-256: the 256 of 1,525 that MCVD scores."
         )
 
     info: DatasetInfo = INFO
 
     def __init__(self, root: Path, options: Cityscapes.Options | None = None) -> None:
         self._root = Path(root).resolve()
-        self._labels = (options or self.Options()).labels
+        options = options or self.Options()
+        self._labels = options.labels
+        self._test_list = mcvd_test() if options.test_snippets == "mcvd-256" else None
         if self._labels:
             labels = {"modalities": ("frames", "semantics"), "truth_only": ("semantics",), "label_space": CITYSCAPES19}
-            self.info = DatasetInfo(**vars(INFO) | labels)
+            self.info = DatasetInfo(**vars(INFO) | labels | {"splits": ("train", "val")})
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
-        """Return the snippets of ``train`` or ``val``, sorted by name.
+        """Return the snippets of ``train``, ``val`` or ``test``, sorted by name.
 
         Snippets are found by the names of frames, and of annotations where ``gtFine`` is there. Files that are not
         named like frames are passed over. A snippet that lacks a frame, or with the option ``labels`` its annotation,
@@ -94,7 +101,7 @@ class Cityscapes:
             DataError: an unknown split, no frame of Cityscapes below the root, or a folder that cannot be listed.
         """
         if split not in self.info.splits:
-            raise DataError(f"cityscapes has no split {split!r}; it has {' and '.join(self.info.splits)}")
+            raise DataError(f"cityscapes has no split {split!r}; it has {', '.join(self.info.splits)}")
         if not self._split_of:
             raise DataError(self._nothing_found())
         frames, annotated = self._numbers(_FRAMES, split), self._numbers(_LABELS, split)
@@ -113,6 +120,8 @@ class Cityscapes:
                 snippets.append(
                     SequenceInfo(f"{city}/{drive}_{first:06d}", evenly(numbers), problem, stamps[city], drive)
                 )
+        if split == "test" and self._test_list is not None:
+            snippets = self._restrict(snippets, self._test_list)
         return sorted(snippets, key=lambda sequence: sequence.name)
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
@@ -146,13 +155,23 @@ class Cityscapes:
     def check(self) -> Sequence[Finding]:
         """Compare the numbers of snippets, and with the option ``labels`` of annotations, with the official ones."""
         findings = []
-        for split, expected in _SNIPPETS.items():
+        for split in self.info.splits:
+            expected = len(self._test_list) if split == "test" and self._test_list else _SNIPPETS[split]
             complete = sum(not s.problem for s in self.sequences(split))
             findings.append(Finding(f"{split}: complete snippets", str(complete), str(expected), complete == expected))
             if self._labels:
                 count = sum(map(len, self._numbers(_LABELS, split).values()))
                 findings.append(Finding(f"{split}: annotated frames", str(count), str(expected), count == expected))
         return findings
+
+    def _restrict(self, snippets: Iterable[SequenceInfo], names: Iterable[str]) -> list[SequenceInfo]:
+        """Return the snippets of these names, those that are not there with a ``problem``."""
+        present = {snippet.name: snippet for snippet in snippets}
+        return [present.get(name) or self._missing(name) for name in names]
+
+    def _missing(self, name: str) -> SequenceInfo:
+        drive, first = name.partition("/")[2].rsplit("_", 1)
+        return SequenceInfo(name, range(0), self._problem("test", drive, int(first), [], labelled=False), source=drive)
 
     @cached_property
     def _split_of(self) -> dict[str, str]:

@@ -6,11 +6,23 @@ snippets in it (``frankfurt_000001_000000`` ...). The 20th frame of every snippe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
 LENGTH = 30
 ANCHOR = 19
 """Index of the annotated frame within its snippet."""
+_MCVD_LIST = Path(__file__).with_name("mcvd_test.txt")
+
+
+@functools.cache
+def mcvd_test() -> frozenset[str]:
+    """Return the names of the 256 test snippets that MCVD scores: number ``round(i / 255 * 1524)`` for i = 0 to 255.
+
+    The numbers count the 1,525 snippets, sorted by name, from 0. The committed list keeps them when a file is missing.
+    """
+    return frozenset(_MCVD_LIST.read_text(encoding="ascii").split())
 
 
 def cut(frames: Collection[int], annotated: Collection[int]) -> dict[int, list[int]]:

@@ -1,4 +1,4 @@
-"""KITTI (Geiger et al. 2013; Menze and Geiger 2015): drives around Karlsruhe, and SADM's two protocols on them."""
+"""KITTI (Geiger et al. 2013; Menze and Geiger 2015): drives around Karlsruhe, with the protocols of SADM and STDiff."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_protocols(register: Register) -> None:
-    """Register SADM's two settings, and next-frame prediction without padded context."""
+    """Register SADM's two settings, next-frame prediction without padded context, and STDiff's setting."""
     register(
         "kitti-raw",
         "vpbench_kitti:protocols/kitti-raw.toml",
@@ -33,4 +33,9 @@ def register_protocols(register: Register) -> None:
         "kitti-flow-4ctx",
         "vpbench_kitti:protocols/kitti-flow-4ctx.toml",
         summary="KITTI flow, 128x256, next frames with 4 before them, 3,400 clips",
+    )
+    register(
+        "kitti-128-4to5",
+        "vpbench_kitti:protocols/kitti-128-4to5.toml",
+        summary="KITTI raw, 128x128, 4 -> 5 frames, 4 drives, clips side by side (STDiff)",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
@@ -25,13 +25,15 @@ def _drives(date: str, ids: str) -> tuple[str, ...]:
 
 TEST = _drives("2011_09_26", "0060 0084 0093 0096")
 """The test drives of FVS (``doc/TestSetting.md``) and DMVFN: 78 + 383 + 433 + 475 frames."""
+STDIFF_TEST = _drives("2011_09_26", "0051 0056 0057 0059")
+"""The test drives of STDiff: numbers 10 to 13 of the 28 drives of the category City, sorted by name."""
 FVS24 = (
     *_drives("2011_09_26", "0001 0002 0005 0009 0011 0013 0014 0017 0018 0048"),
     *_drives("2011_09_26", "0051 0056 0057 0059 0091 0095 0104 0106 0113 0117"),
     *_drives("2011_09_28", "0001 0002"),
     *_drives("2011_09_29", "0026 0071"),
 )
-"""The training drives of FVS and DMVFN."""
+"""The training drives of FVS and DMVFN. With ``TEST``, they are the 28 drives of the category City."""
 
 _TEST_FRAMES = 1369
 _DATE = re.compile(r"\d{4}_\d\d_\d\d")
@@ -65,20 +67,31 @@ class KittiRaw:
 
         model_config = ConfigDict(frozen=True, extra="forbid")
 
-        train_drives: Literal["fvs24", "all-minus-4"] = Field(
+        test_drives: Literal["fvs4", "stdiff4"] = Field(
+            default="fvs4",
+            description="Test drives. fvs4: 0060, 0084, 0093, 0096 (FVS). stdiff4: 0051, 0056, 0057, 0059 (STDiff).",
+        )
+        train_drives: Literal["fvs24", "city-minus-4", "all-minus-4"] = Field(
             default="fvs24",
-            description="fvs24: the 24 drives that FVS and DMVFN train on. all-minus-4: every drive that is there but "
-            "the four of test (SADM: 152 drives).",
+            description="fvs24: the 24 drives that FVS and DMVFN train on. city-minus-4: category City but the four "
+            "of test. all-minus-4: every drive that is there but the four of test (SADM: 152 drives).",
         )
         train_cameras: tuple[Camera, ...] = Field(
             default=("image_02",), min_length=1, description="Cameras to train on; test is image_02 always."
         )
+
+        @model_validator(mode="after")
+        def _check_drives(self) -> KittiRaw.Options:
+            if (self.test_drives, self.train_drives) == ("stdiff4", "fvs24"):
+                raise ValueError("fvs24 has the drives of stdiff4; set train_drives to city-minus-4 or all-minus-4")
+            return self
 
     info: ClassVar[DatasetInfo] = INFO
 
     def __init__(self, root: Path, options: KittiRaw.Options | None = None) -> None:
         self._root = Path(root).resolve()
         self._options = options or self.Options()
+        self._test = TEST if self._options.test_drives == "fvs4" else STDIFF_TEST
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
         """Return the drives of ``train`` or ``test``, sorted by name.
@@ -94,10 +107,10 @@ class KittiRaw:
         if not present:
             raise DataError(self._nothing_found())
         if split == "test":
-            drives, cameras = TEST, ["image_02"]
+            drives, cameras = self._test, ["image_02"]
         else:
-            present_drives = [drive for drive in present if drive not in TEST]
-            drives = FVS24 if self._options.train_drives == "fvs24" else tuple(present_drives)
+            candidates = {"fvs24": FVS24, "city-minus-4": FVS24 + TEST, "all-minus-4": tuple(present)}
+            drives = tuple(d for d in candidates[self._options.train_drives] if d not in self._test)
             cameras = sorted(set(self._options.train_cameras))
         return [self._describe(f"{drive}/{camera}") for drive in sorted(drives) for camera in cameras]
 
@@ -117,9 +130,12 @@ class KittiRaw:
         return stack([read_image(data_file(path, self._root, advice)) for path in paths], sequence)
 
     def check(self) -> Sequence[Finding]:
-        """Compare the frames of the four test drives with the official number."""
+        """Compare the frames of FVS's four test drives with their number. That of STDiff's drives is not published."""
         count = sum(len(s.frames) for s in self.sequences("test"))
-        return [Finding("test: frames of the 4 drives", str(count), str(_TEST_FRAMES), count == _TEST_FRAMES)]
+        name = "test: frames of the 4 drives"
+        if self._test == STDIFF_TEST:
+            return [Finding(name, str(count), "not published", None)]
+        return [Finding(name, str(count), str(_TEST_FRAMES), count == _TEST_FRAMES)]
 
     def _present(self) -> list[str]:
         dates = [name for name in list_folder(self._root, self._root).folders if _DATE.fullmatch(name)]

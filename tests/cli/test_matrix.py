@@ -40,9 +40,11 @@ def roots(tmp_path) -> list[str]:
         write_video(root / "ucf101" / "UCF-101" / f"{name}.avi", known_frames(40, 32, 48))
     for name in walking(["S9"])[:1]:
         human36m_images(root / "human36m", name, range(1, 122, 5), SIZE)
-    kitti_drive(root / "kitti-raw", "0060", range(10), SIZE)
+    for drive in ("0051", "0060"):
+        kitti_drive(root / "kitti-raw", drive, range(10), SIZE)
     kitti_scenes(root / "kitti-flow", "testing", [0], SIZE)
     cityscapes_snippet(root / "cityscapes", "val", "lindau_000000", 0, SIZE)
+    cityscapes_snippet(root / "cityscapes", "test", "berlin_000000", 0, SIZE)
     kth_list(root / "kth", {"person17_boxing_d1": "1-50"})
     kth_video(root / "kth", "person17_boxing_d1", known_frames(50, 24, 32))
     moving_mnist_test(root / "moving-mnist", 1)

@@ -1,4 +1,4 @@
-"""Cityscapes on a synthetic twin: snippets by name, labels by the official table, and the three protocols."""
+"""Cityscapes on a synthetic twin: snippets by name, labels by the official table, and the protocols."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import build_manifest
 from vpbench.toolkit.labels import CITYSCAPES9, CITYSCAPES19, CITYSCAPES20, MOVING
 from vpbench_cityscapes.dataset import TRAIN_IDS, Cityscapes
-from vpbench_cityscapes.snippets import cut, find_unclear
+from vpbench_cityscapes.snippets import cut, find_unclear, mcvd_test
 
 LABELS = Cityscapes.Options(labels=True)
 SIZE = (20, 34)
@@ -46,9 +46,9 @@ def plugins(monkeypatch: pytest.MonkeyPatch):
     return load_plugins(["vpbench_cityscapes"])
 
 
-def frame_file(root: Path, name: str, number: int) -> Path:
+def frame_file(root: Path, name: str, number: int, split: str = "val") -> Path:
     city, drive = name.split("/")[0], name.split("/")[1].rpartition("_")[0]
-    return root / FRAMES / "val" / city / f"{drive}_{number:06d}_leftImg8bit.png"
+    return root / FRAMES / split / city / f"{drive}_{number:06d}_leftImg8bit.png"
 
 
 class TestSnippets:
@@ -126,6 +126,37 @@ class TestSequences:
         missing = Cityscapes(tmp_path, options=LABELS).sequences("val")
         assert [s.name for s in missing] == [s.name for s in sequences]
         assert all("_gtFine_labelIds.png: is missing; unpack gtFine" in s.problem for s in missing)
+
+    def test_the_test_split_has_frames_and_no_annotations(self, tmp_path: Path) -> None:
+        cityscapes_snippet(tmp_path, "test", "berlin_000007", 0, SIZE)
+        (snippet,) = Cityscapes(tmp_path).sequences("test")
+        assert (snippet.name, snippet.frames, snippet.problem) == ("berlin/berlin_000007_000000", range(30), "")
+        assert Cityscapes(tmp_path).read(snippet.name, [3], "frames").shape == (1, *SIZE, 3)
+        with pytest.raises(DataError, match="has no split 'test'; it has train, val"):
+            Cityscapes(tmp_path, options=LABELS).sequences("test")
+        findings = {f.name: (f.found, f.expected) for f in Cityscapes(tmp_path).check()}
+        assert findings["test: complete snippets"] == ("1", "1525")
+
+    def test_the_256_snippets_of_mcvd(self, tmp_path: Path) -> None:
+        """Cities with a snippet per drive are numbered without gaps, so their names follow from the rule."""
+        numbers = [round(i / 255 * 1524) for i in range(256)]
+        cities = {"berlin": 544, "bielefeld": 181, "bonn": 46, "leverkusen": 58, "mainz": 298, "munich": 398}
+        order = [(city, number) for city, count in cities.items() for number in range(count)]
+        assert (len(order), len(mcvd_test())) == (1525, 256)
+        for (city, number), name in zip([order[n] for n in numbers], sorted(mcvd_test()), strict=True):
+            assert name.startswith(f"{city}/{city}_")
+            if city not in ("bielefeld", "mainz"):
+                assert name == f"{city}/{city}_{number:06d}_000000"
+        for drive in ("berlin_000000", "berlin_000001", "berlin_000006"):
+            cityscapes_snippet(tmp_path, "test", drive, 0)
+        data = Cityscapes(tmp_path, options=Cityscapes.Options(test_snippets="mcvd-256"))
+        snippets = data.sequences("test")
+        assert [s.name for s in snippets] == sorted(mcvd_test())
+        assert [s.name for s in snippets if not s.problem] == [
+            "berlin/berlin_000000_000000", "berlin/berlin_000006_000000",
+        ]  # fmt: skip
+        assert "berlin_000012_000000_leftImg8bit.png: is missing (0 of the snippet's 30" in snippets[2].problem
+        assert [(f.found, f.expected) for f in data.check()][2] == ("2", "256")
 
     def test_an_incomplete_snippet_is_told(self, twin: Path) -> None:
         frame_file(twin, "frankfurt/frankfurt_000000_000275", 275).unlink()
@@ -318,6 +349,19 @@ class TestProtocols:
             expected.append(cv2.resize(cv2.imread(str(path)), (1024, 512))[..., ::-1])
         frames = transform(data.read(ref.sequence, ref.frames, "frames"), protocol.pixels, BUILT_IN["frames"])
         np.testing.assert_array_equal(frames, expected)
+
+    def test_two_to_28_at_128(self, plugins, tmp_path: Path) -> None:
+        cityscapes_snippet(tmp_path, "test", "berlin_000006", 0)
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(frame_file(tmp_path, "berlin/berlin_000006_000000", 5, "test")), pixels[..., ::-1])
+        square = Image.fromarray(pixels[:, 20:60]).resize((128, 128), Image.Resampling.LANCZOS)
+        for name, clips in (("cityscapes-128-2to28", 1525), ("cityscapes-128-2to28-mcvd", 256)):
+            protocol, data = opened(plugins, name, tmp_path)
+            assert (protocol.size, protocol.clips, protocol.sampling.context) == ((128, 128), clips, 2)
+            (clip,) = build_manifest(protocol, data, allow_partial=True).clips
+            assert clip.frames == tuple(range(30))
+            frames = transform(data.read(clip.sequence, [5], "frames"), protocol.pixels, BUILT_IN["frames"])
+            np.testing.assert_array_equal(frames[0], square)
 
     def test_semantics_move_the_context(self, plugins, twin: Path) -> None:
         windows = {}

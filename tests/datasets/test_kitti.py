@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from twins import KITTI_TEST, kitti_drive, kitti_scenes, picture
 
 from vpbench.errors import DataError
@@ -17,7 +18,7 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import Manifest, build_manifest
 from vpbench_kitti.flow import KittiFlow
-from vpbench_kitti.raw import FVS24, TEST, KittiRaw
+from vpbench_kitti.raw import FVS24, STDIFF_TEST, TEST, KittiRaw
 
 SIZE = (15, 50)
 ALL_DRIVES = KittiRaw.Options(train_drives="all-minus-4")
@@ -123,6 +124,32 @@ class TestRaw:
         assert (protocol.sampling.context, protocol.sampling.horizon, protocol.sampling.stride) == (4, 5, 1)
         assert (protocol.size, protocol.quantise, protocol.report) == ((256, 832), True, (1, 3, 5))
         assert protocol.reference == "repeat"
+
+    def test_the_drives_of_stdiff(self, drives: Path) -> None:
+        city = sorted(FVS24 + TEST)
+        assert (len(city), tuple(city[10:14])) == (28, STDIFF_TEST)
+        options = {"test_drives": "stdiff4", "train_drives": "city-minus-4"}
+        data = KittiRaw(drives, options=KittiRaw.Options(**options))
+        assert [s.name for s in data.sequences("test")] == [f"{drive}/image_02" for drive in STDIFF_TEST]
+        train = [s.name for s in data.sequences("train")]
+        assert train == [f"{drive}/image_02" for drive in city[:10] + city[14:]]
+        assert [(f.found, f.expected, f.holds) for f in data.check()] == [("0", "not published", None)]
+        with pytest.raises(ValueError, match="fvs24 has the drives of stdiff4"):
+            KittiRaw.Options(test_drives="stdiff4")
+
+    def test_clips_side_by_side_in_the_middle_of_a_drive(self, tmp_path: Path, plugins) -> None:
+        for drive, length in zip(("0051", "0056", "0057", "0059"), (9, 17, 18, 23), strict=True):
+            kitti_drive(tmp_path, drive, range(length))
+        protocol, data, clips = manifest(plugins, "kitti-128-4to5", tmp_path)
+        starts = [(clip.sequence.partition("drive_")[2][:4], clip.frames[0]) for clip in clips.clips]
+        assert starts == [("0051", 0), ("0056", 4), ("0057", 0), ("0057", 9), ("0059", 2), ("0059", 11)]
+        assert all(clip.frames == tuple(range(clip.frames[0], clip.frames[0] + 9)) for clip in clips.clips)
+        assert (protocol.size, protocol.clips, clips.clips[0].context) == ((128, 128), None, 4)
+        file = kitti_drive(tmp_path, "0051", []) / f"{0:010d}.png"
+        cv2.imwrite(str(file), picture("a", (375, 1242))[..., ::-1])
+        square = Image.fromarray(picture("a", (375, 1242))[:, 433:808]).resize((128, 128), Image.Resampling.BICUBIC)
+        frames = transform(data.read(clips.clips[0].sequence, [0], "frames"), protocol.pixels, BUILT_IN["frames"])
+        np.testing.assert_array_equal(frames[0], square)
 
     def test_other_files_are_passed_over(self, drives: Path) -> None:
         def listing() -> list[tuple[object, ...]]:

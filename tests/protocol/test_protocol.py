@@ -54,8 +54,11 @@ def parse(value=BASE, **changes):
         ({"pixels": [{"op": "blur"}]}, "pixels.0"),
         ({"pixels": [{"op": "resize", "size": [120, 0]}]}, "pixels.0.resize.size.1"),
         ({"pixels": [{"op": "resize", "size": [120, 160], "filter": "lanczos"}]}, "pixels.0.resize.filter"),
-        ({"pixels": [{"op": "centre-crop"}]}, "pixels.0.centre-crop: .*either size or fraction"),
-        ({"pixels": [{"op": "centre-crop", "size": [1, 1], "fraction": 0.5}]}, "either size or fraction"),
+        ({"pixels": [{"op": "centre-crop"}]}, "pixels.0.centre-crop: .*one of size, fraction and square"),
+        ({"pixels": [{"op": "centre-crop", "size": [1, 1], "fraction": 0.5}]}, "one of size, fraction and square"),
+        ({"pixels": [{"op": "centre-crop", "square": False}]}, "pixels.0.centre-crop.square"),
+        ({"pixels": [{"op": "resize"}]}, "pixels.0.resize: .*either size or height"),
+        ({"pixels": [{"op": "resize", "size": [1, 1], "height": 1}]}, "either size or height"),
         ({"pixels": [{"op": "centre-crop", "fraction": 1.5}]}, "pixels.0.centre-crop.fraction"),
         ({"label_size": [64]}, "label_size"),
         ({"label_size": [8, 8], "pixels": [{"op": "centre-crop", "size": [1, 1]}]}, "label_size: .*must not crop"),
@@ -131,7 +134,7 @@ def test_every_field_is_of_one_of_the_two():
 @pytest.mark.parametrize(
     ("sampling", "changes"),
     [
-        (SLIDING, {"stride": 4, "start": 1, "pad": "replicate"}),
+        (SLIDING, {"stride": 4, "start": "centred", "pad": "replicate"}),
         (RANDOM, {"count": 4, "seed": 1}),
         (ANCHORED, {"target": 20, "steps": [1, 3], "context": 3, "frame_step": 3}),
     ],
@@ -144,6 +147,7 @@ def test_the_hash_is_of_each_kind_of_sampling(sampling, changes):
 def test_the_hash_is_of_the_order_and_the_kind_of_pixel_operations():
     ops = [{"op": "resize", "size": [64, 88]}, {"op": "centre-crop", "fraction": 0.5}]
     variants = [ops, ops[::-1], ops[:1], [ops[0] | {"filter": "cv2-area"}], [ops[0] | {"size": [88, 64]}], ops[1:]]
+    variants += [[{"op": "resize", "height": 64}], [{"op": "centre-crop", "square": True}]]
     assert len({parse(pixels=value).hash for value in variants}) == len(variants)
 
 
@@ -153,8 +157,9 @@ def test_the_hash_does_not_move_between_releases():
 
 
 def test_a_field_that_came_later_counts_only_where_it_is_used():
-    """The hash of a sliding protocol from before ``pad`` was there."""
+    """Hashes from before ``pad``, and from before ``height`` and ``square``."""
     assert parse(sampling=SLIDING).hash == "ca99fe440e60876908a512d074e95316b13be3060572941f064b41a875de9579"
+    assert parse(pixels=[RESIZE, HALF]).hash == "32aa17a89a5972977ba92945a550c984c260381e3a55e80811153a18639dbee5"
 
 
 def test_what_a_result_stores_gives_the_same_protocol():
@@ -173,13 +178,15 @@ def test_the_scored_steps():
 
 
 RESIZE, CROP = {"op": "resize", "size": [128, 424]}, {"op": "centre-crop", "size": [128, 256]}
-HALF = {"op": "centre-crop", "fraction": 0.5}
+HALF, SQUARE = {"op": "centre-crop", "fraction": 0.5}, {"op": "centre-crop", "square": True}
+HEIGHT = {"op": "resize", "height": 64}
 
 
 @pytest.mark.parametrize(
     ("pixels", "size"),
     [([], None), ([RESIZE], (128, 424)), ([RESIZE, CROP], (128, 256)), ([HALF], None), ([HALF, RESIZE], (128, 424)),
-     ([RESIZE, HALF], (64, 212)), ([CROP, RESIZE, HALF], (64, 212))],
+     ([RESIZE, HALF], (64, 212)), ([CROP, RESIZE, HALF], (64, 212)), ([SQUARE], None), ([RESIZE, SQUARE], (128, 128)),
+     ([HEIGHT], None), ([RESIZE, HEIGHT], (64, 212)), ([HEIGHT, CROP], (128, 256))],
 )  # fmt: skip
 def test_the_size_that_the_pixel_operations_fix(pixels, size):
     assert parse(pixels=pixels).size == size

@@ -52,6 +52,16 @@ def test_sliding_is_every_window_on_the_grid(frames, start, stride, fields):
     assert all(c.steps == tuple(range(1, sampling.horizon + 1)) for c in clips)
 
 
+@given(st.integers(0, 60), st.integers(1, 12), st.integers(1, 3))
+def test_windows_side_by_side_lie_in_the_middle_or_at_the_end(count, length, first):
+    """Windows without an overlap, as STDiff and OpenSTL cut them from a list of frames."""
+    numbers, spare = range(first, first + count), count % (length + 1)
+    for start, covered in (("centred", numbers[spare // 2 :]), ("from-end", numbers[spare:])):
+        sampling = Sliding(kind="sliding", start=start, stride=length + 1, context=length, horizon=1, short="drop")
+        clips = [clip.frames for clip in cut(sampling, numbers).clips]
+        assert clips == [tuple(covered[i : i + length + 1]) for i in range(0, len(covered) - length, length + 1)]
+
+
 @given(frames, st.integers(1, 40), st.integers(0, 3), st.fixed_dictionaries(window))
 def test_random_is_a_draw_without_replacement_from_every_window(frames, count, seed, fields):
     sampling = Random(kind="random", count=count, seed=seed, short="drop", **fields)

@@ -33,17 +33,30 @@ def test_frames_are_resized_as_by_opencv(name, size):
     assert np.array_equal(out, [cv2.resize(frame, size[::-1], interpolation=flag) for frame in FRAMES])
 
 
-@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("name", ["bilinear", "bicubic", "lanczos"])
 def test_frames_are_resized_as_by_pillow(name):
     out = transform(FRAMES, [resize(13, 31, f"pil-{name}")], BUILT_IN["frames"])
     flag = getattr(Image.Resampling, name.upper())
     assert np.array_equal(out, [np.asarray(Image.fromarray(frame).resize((31, 13), flag)) for frame in FRAMES])
 
 
-@pytest.mark.parametrize("name", ["cv2-linear", "cv2-area", "cv2-cubic", "pil-bilinear", "pil-bicubic"])
+@pytest.mark.parametrize("name", ["cv2-linear", "cv2-area", "cv2-cubic", "pil-bilinear", "pil-bicubic", "pil-lanczos"])
 def test_the_same_size_changes_nothing(name):
     assert np.array_equal(transform(FRAMES, [resize(24, 32, name)], BUILT_IN["frames"]), FRAMES)
     assert np.array_equal(transform(FRAMES, [], BUILT_IN["frames"]), FRAMES)
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 16), (11, 15), (1, 1), (48, 64)])
+def test_a_height_keeps_the_aspect_ratio(height, width):
+    """A width of 32 * 11 / 24 = 14.67 is rounded to 15."""
+    frames = transform(FRAMES, [Resize(op="resize", height=height)], BUILT_IN["frames"])
+    assert np.array_equal(frames, transform(FRAMES, [resize(height, width)], BUILT_IN["frames"]))
+
+
+def test_the_square_crop_is_as_wide_as_the_shorter_side():
+    assert np.array_equal(transform(FRAMES, [crop(square=True)], BUILT_IN["frames"]), FRAMES[:, :, 4:28])
+    upright = FRAMES.transpose(0, 2, 1, 3)
+    assert np.array_equal(transform(upright, [crop(square=True)], BUILT_IN["frames"]), upright[:, 4:28])
 
 
 def test_flow_is_resized_in_float32_and_its_vectors_scaled():

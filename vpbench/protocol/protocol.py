@@ -54,7 +54,9 @@ class Sliding(_Window):
     """Every window that begins at ``start``, ``start + stride``, ...; windows with a missing frame are left out."""
 
     kind: Literal["sliding"]
-    start: Frame = 0
+    start: Frame | Literal["centred", "from-end"] = 0
+    """A raw frame counted from the sequence's first. ``"from-end"``: the last window ends with the sequence.
+    ``"centred"``: the frames that fill no stride are left out at both ends, the odd one at the end."""
     stride: Count
     pad: Literal["replicate"] | None = None
     """``"replicate"``: windows may begin before the sequence, as long as one frame of their context exists. Copies of
@@ -101,25 +103,51 @@ Size = Annotated[tuple[Side, Side], Field(strict=False)]
 
 
 class Resize(Strict):
-    """Resize to ``size`` (height, width) in uint8; labels nearest; flow bilinearly in float32, its vectors scaled."""
+    """Resize in uint8 to ``size`` (height, width), or to ``height`` at the same aspect ratio.
+
+    Labels take the nearest pixel. Flow is resized bilinearly in float32, and its vectors are scaled.
+    """
 
     op: Literal["resize"]
-    size: Size
-    filter: Literal["cv2-linear", "cv2-area", "cv2-cubic", "pil-bilinear", "pil-bicubic"] = "cv2-linear"
+    size: Size | None = None
+    height: Side | None = None
+    filter: Literal["cv2-linear", "cv2-area", "cv2-cubic", "pil-bilinear", "pil-bicubic", "pil-lanczos"] = "cv2-linear"
+
+    @model_validator(mode="after")
+    def _size_or_height(self) -> Resize:
+        if (self.size is None) == (self.height is None):
+            raise ValueError("resize takes either size or height")
+        return self
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (H, W) of a resized frame of ``height`` x ``width``."""
+        if self.size is not None:
+            return self.size
+        assert self.height is not None
+        return self.height, max(round(self.height / height * width), 1)
 
 
 class CentreCrop(Strict):
-    """Crop the centre: to ``size`` (height, width), or to ``fraction`` of each side."""
+    """Crop the centre: to ``size`` (height, width), to ``fraction`` of each side, or to the largest ``square``."""
 
     op: Literal["centre-crop"]
     size: Size | None = None
     fraction: float | None = Field(default=None, gt=0, le=1)
+    square: Literal[True] | None = None
 
     @model_validator(mode="after")
-    def _size_or_fraction(self) -> CentreCrop:
-        if (self.size is None) == (self.fraction is None):
-            raise ValueError("centre-crop takes either size or fraction")
+    def _one_size(self) -> CentreCrop:
+        if [self.size, self.fraction, self.square].count(None) != 2:
+            raise ValueError("centre-crop takes one of size, fraction and square")
         return self
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (H, W) of the crop of a frame of ``height`` x ``width``."""
+        if self.size is not None:
+            return self.size
+        if self.fraction is not None:
+            return round(height * self.fraction), round(width * self.fraction)
+        return min(height, width), min(height, width)
 
 
 PixelOp = Annotated[Resize | CentreCrop, Field(discriminator="op")]
@@ -216,11 +244,7 @@ class Protocol(Strict):
         """(H, W) of every frame where the pixel operations fix it, else None."""
         size = None
         for op in self.pixels:
-            if op.size is not None:
-                size = op.size
-            elif size is not None:
-                assert isinstance(op, CentreCrop) and op.fraction is not None
-                size = (round(size[0] * op.fraction), round(size[1] * op.fraction))
+            size = op.size if size is None else op.output_size(*size)
         return size
 
     def operations(self, modality: str) -> tuple[Resize | CentreCrop, ...]:
@@ -234,7 +258,9 @@ class Protocol(Strict):
         """sha256 of the canonical JSON of what decides the numbers."""
         prose = {"summary", "source", "notes", "metrics", "report", "reference", "display", "training"}
         value = self.model_dump(mode="json", by_alias=True, exclude=prose)
-        for table, name in ((value["sampling"], "pad"), (value, "label_size")):
+        later_fields = [(value["sampling"], "pad"), (value, "label_size")]
+        later_fields += [(op, name) for op in value["pixels"] for name in ("height", "square")]
+        for table, name in later_fields:
             if table.get(name) is None:  # came after the first hashes: counts only where it is used
                 table.pop(name, None)
         return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

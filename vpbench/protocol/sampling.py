@@ -93,13 +93,24 @@ def _windows(sampling: Sampling, sequence: SequenceInfo) -> Iterator[ClipRef]:
         case First():
             starts: Sequence[int] = [first + sampling.start]
         case Sliding():
-            starts = range(first + sampling.start, last + 1, sampling.stride)
+            starts = range(first + _offset(sampling, last - first), last + 1, sampling.stride)
         case Random():
             starts = [s for s in range(first, last + 1) if window(s) is not None]
             starts = sorted(sorted(starts, key=lambda s: _draw(sampling.seed, sequence.name, s))[: sampling.count])
     for start in starts:
         if (clip := window(start)) is not None:
             yield clip
+
+
+def _offset(sampling: Sliding, room: int) -> int:
+    """Return the first window's start where windows start at 0 to ``room`` (below 0: none fits)."""
+    match sampling.start:
+        case "centred":
+            return max(room, 0) % sampling.stride // 2
+        case "from-end":
+            return max(room, 0) % sampling.stride
+        case start:
+            return start
 
 
 def _anchored(sampling: Anchored, sequence: SequenceInfo) -> Iterator[ClipRef]:

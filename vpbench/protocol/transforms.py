@@ -19,7 +19,11 @@ from vpbench.plugin.modality import ModalitySpec
 from vpbench.protocol.protocol import CentreCrop, PixelOp, Resize
 
 _CV2 = {"cv2-linear": cv2.INTER_LINEAR, "cv2-area": cv2.INTER_AREA, "cv2-cubic": cv2.INTER_CUBIC}
-_PIL = {"pil-bilinear": Image.Resampling.BILINEAR, "pil-bicubic": Image.Resampling.BICUBIC}
+_PIL = {
+    "pil-bilinear": Image.Resampling.BILINEAR,
+    "pil-bicubic": Image.Resampling.BICUBIC,
+    "pil-lanczos": Image.Resampling.LANCZOS,
+}
 
 
 def transform(array: NDArray[Any], ops: Sequence[PixelOp], spec: ModalitySpec) -> NDArray[Any]:
@@ -37,11 +41,7 @@ def transform(array: NDArray[Any], ops: Sequence[PixelOp], spec: ModalitySpec) -
 
 def _crop(array: NDArray[Any], op: CentreCrop) -> NDArray[Any]:
     height, width = array.shape[1:3]
-    if op.size is not None:
-        h, w = op.size
-    else:
-        assert op.fraction is not None
-        h, w = round(height * op.fraction), round(width * op.fraction)
+    h, w = op.output_size(height, width)
     if h > height or w > width or h < 1 or w < 1:
         raise DataError(f"a centre crop of {h}x{w} (HxW) does not fit frames of {height}x{width}")
     top, left = (height - h) // 2, (width - w) // 2
@@ -49,8 +49,8 @@ def _crop(array: NDArray[Any], op: CentreCrop) -> NDArray[Any]:
 
 
 def _resize(array: NDArray[Any], op: Resize, spec: ModalitySpec) -> NDArray[Any]:
-    height, width = op.size
     old_height, old_width = array.shape[1:3]
+    height, width = op.output_size(old_height, old_width)
     if (old_height, old_width) == (height, width):
         return array
     if not len(array):
@@ -71,11 +71,11 @@ def _resize_entry(entry: NDArray[Any], op: Resize) -> NDArray[Any]:
         return _resize_picture(entry, op)
     channels = np.moveaxis(entry.reshape(*entry.shape[:2], -1), -1, 0)
     resized = [_resize_picture(np.ascontiguousarray(channel), op) for channel in channels]
-    return np.stack(resized, axis=-1).reshape(*op.size, *entry.shape[2:])
+    return np.stack(resized, axis=-1).reshape(*resized[0].shape, *entry.shape[2:])
 
 
 def _resize_picture(picture: NDArray[Any], op: Resize) -> NDArray[Any]:
-    height, width = op.size
+    height, width = op.output_size(*picture.shape[:2])
     if op.filter in _CV2:
         return np.asarray(cv2.resize(picture, (width, height), interpolation=_CV2[op.filter]))
     return np.asarray(Image.fromarray(picture).resize((width, height), _PIL[op.filter]))
