@@ -23,6 +23,7 @@ _COMMANDS = {
     "run": ("vpbench.cli.run", "Evaluate predictors on protocols."),
     "predict": ("vpbench.cli.predict", "Predict the future of any video, as pictures."),
     "compare": ("vpbench.cli.compare", "Say whether one result is better than another, step by step."),
+    "best-of": ("vpbench.cli.best_of", "Print the best of n samples against n."),
     "train": ("vpbench.cli.train", "Train a predictor on a protocol's training clips."),
     "leaderboard": ("vpbench.cli.leaderboard", "Turn results into pages."),
     "data": ("vpbench.cli.data", "Check a dataset, or prepare a protocol's clips."),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vpbench.errors import Remedy, ResultError, VpbenchError
+from vpbench.plugin.metric import Statistic
+from vpbench.results.best_of import best_of_each
 from vpbench.results.reading import read_summary
 from vpbench.results.records import RunRecord
 from vpbench.results.rows import Row
-from vpbench.results.scores import SampleScores, Score, Summary
+from vpbench.results.scores import SampleCurve, SampleScores, Score, Summary
 from vpbench.results.store import Store
 from vpbench.validation import checked_arguments
 
@@ -95,6 +98,25 @@ class Result:
         if samples is None:
             raise ResultError(f"{self.path} has one sample per clip: best and worst need several")
         return samples
+
+    def best_of(self, metric: str) -> tuple[SampleCurve, ...]:
+        """Return the score of the best of n samples per clip, for n = 1 to N: an oracle number for n above 1.
+
+        It is the expectation over all subsets of n samples, computed exactly from the rows.
+
+        Raises:
+            ResultError: the metric was not measured, each clip has one sample, or the metric's score is no mean.
+        """
+        count, score = self.samples(metric).count, self._score(metric)
+        frames: dict[int, dict[tuple[str, int], Statistic]] = defaultdict(dict)
+        for row in self.rows():
+            if row["metric"] == metric and (value := row["value"]) is not None:
+                frames[row["step"]][row["clip"], row["sample"]] = value
+        for step, expected in zip(self.summary.steps, score.per_step, strict=True):
+            if expected is not None and not _is_mean(list(frames[step].values()), expected):
+                raise ResultError(f"{self.path} has no best of n by {metric}: its score is not a mean over frames")
+        better, cumulative = self.run.metrics[metric].better, self.run.cumulative
+        return best_of_each(frames, self.summary.steps, count, better, cumulative=cumulative)
 
     def mean_to(self, metric: str, step: int) -> float | None:
         """Return the mean of the scores of steps 1 to ``step``; None where it is undefined."""
@@ -178,6 +200,12 @@ class Result:
     def mixed(self) -> list[str]:
         """Return the libraries of the metrics, and the devices, where they are more than one."""
         return self.store.mixed()
+
+
+def _is_mean(values: list[Statistic], score: float) -> bool:
+    if not all(isinstance(value, float | int) for value in values):
+        return False
+    return math.isclose(math.fsum(values) / len(values), score, rel_tol=1e-9, abs_tol=1e-300)  # type: ignore[arg-type]
 
 
 @checked_arguments
