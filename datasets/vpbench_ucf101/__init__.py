@@ -1,4 +1,4 @@
-"""UCF101: 13,320 clips of 101 human actions (Soomro et al. 2012), and CDNet's two protocols on it."""
+"""UCF101: 13,320 clips of 101 human actions (Soomro et al. 2012), with protocols of CDNet and MCVD."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_protocols(register: Register) -> None:
-    """Register the two settings of CDNet's Table 3."""
+    """Register the two settings of CDNet's Table 3, and that of MCVD's clips."""
     register(
         "ucf101-120x160-4to10",
         "vpbench_ucf101:protocols/ucf101-120x160-4to10.toml",
@@ -23,4 +23,9 @@ def register_protocols(register: Register) -> None:
         "ucf101-64x88-10to10",
         "vpbench_ucf101:protocols/ucf101-64x88-10to10.toml",
         summary="UCF101, 64x88, 10 -> 10 frames, a random quarter (CDNet Table 3)",
+    )
+    register(
+        "ucf101-64-4to12",
+        "vpbench_ucf101:protocols/ucf101-64-4to12.toml",
+        summary="UCF101, 64x64, 4 -> 12 frames, MCVD's 256 clips of test list 3 (FAR)",
     )

@@ -17,7 +17,7 @@ from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.toolkit.folders import data_file, list_folder
 from vpbench.toolkit.media import VideoReader, count_frames, file_stamp, read_image, stack
 from vpbench_ucf101.extracted import find_extracted, frame_files
-from vpbench_ucf101.splits import CLIPS, SplitRule, clip_id, frnn_test, is_test, source_video
+from vpbench_ucf101.splits import CLIPS, SplitRule, clip_id, committed_test, side_of, source_video
 
 _FOLDER = "UCF-101"
 
@@ -65,7 +65,8 @@ class UCF101:
         split_rule: SplitRule = Field(
             default="groups-19",
             description="groups-19: groups 1-19 train, 20-25 test. frnn-seed0: of each class a random quarter is test "
-            "(FRNN's rule, drawn once with seed 0); clips of one source video lie on both sides.",
+            "(FRNN's rule, drawn once with seed 0); clips of one source video lie on both sides. list3-mcvd: official "
+            "list 3 trains; of its test side, groups 15-21, MCVD's 256 clips are test and the others are not used.",
         )
 
     info: DatasetInfo = INFO
@@ -83,7 +84,7 @@ class UCF101:
 
         Files that are not named like a clip of their folder's class are passed over. Names and folders may be spelled
         in any case: a clip has one id, as in the official lists. A clip has a ``problem`` if it does not open, is
-        reached by a symbolic link out of the data root, or is on the committed test list of ``frnn-seed0`` only.
+        reached by a symbolic link out of the data root, or is only on the rule's committed test list.
 
         Raises:
             DataError: an unknown split, no clip below the root, two files of one clip, or two folders of its frames.
@@ -93,8 +94,8 @@ class UCF101:
         present = {*self._videos, *self._extracted}
         if not present:
             raise DataError(self._nothing_found())
-        expected = frnn_test() if (self._rule, split) == ("frnn-seed0", "test") else frozenset[str]()
-        names = {name for name in present if is_test(name, self._rule) == (split == "test")}
+        expected = committed_test(self._rule) if split == "test" else frozenset[str]()
+        names = {name for name in present if side_of(name, self._rule) == split}
         return [self._describe(name) for name in sorted(names | expected)]
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:

@@ -36,7 +36,8 @@ def roots(tmp_path) -> list[str]:
     """A small tree of every dataset that has files."""
     root = tmp_path / "data"
     write_video(root / "folder" / "a.mkv", known_frames(14, 32, 48))
-    for name in ("Archery/v_Archery_g21_c01", "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c05"):
+    apply_eye_makeup = (f"ApplyEyeMakeup/v_ApplyEyeMakeup_{clip}" for clip in ("g01_c05", "g15_c01"))
+    for name in ("Archery/v_Archery_g21_c01", *apply_eye_makeup):
         write_video(root / "ucf101" / "UCF-101" / f"{name}.avi", known_frames(40, 32, 48))
     for name in walking(["S9"])[:1]:
         human36m_images(root / "human36m", name, range(1, 122, 5), SIZE)

@@ -1,4 +1,4 @@
-"""UCF101: the official tree, its two splits, and what stands in for a clip that is not as it should be."""
+"""UCF101: the official tree, its splits, and what stands in for a clip that is not as it should be."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_video import known_frames, write_picture, write_video
 
 import vpbench
@@ -21,9 +22,11 @@ from vpbench.plugin.dataset import check_array
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.modality import BUILT_IN
 from vpbench.protocol.protocol import First, Protocol
+from vpbench.protocol.transforms import transform
+from vpbench.protocol.units import build_manifest
 from vpbench_ucf101 import dataset as dataset_module
 from vpbench_ucf101.dataset import UCF101
-from vpbench_ucf101.splits import draw_frnn_test, frnn_test
+from vpbench_ucf101.splits import draw_frnn_test, frnn_test, mcvd_test, pick_mcvd_test, side_of
 
 FRNN = UCF101.Options(split_rule="frnn-seed0")
 TWIN = {  # clip: frames
@@ -67,6 +70,26 @@ class TestSplits:
             hashlib.sha256(committed).hexdigest() == "36f99652e4854e753dc8d1017ecd247a936163a1cecc64d193a1e6a55771f1a6"
         )
         assert len(frnn_test()) == len(committed.split()) == 3_363
+
+    def test_mcvd_s_clips_follow_from_the_official_list_3(self, shared: Path) -> None:
+        folder = shared / "data/ucf101/ucfTrainTestlist"
+        test, train = (
+            [line.split()[0].removesuffix(".avi") for line in (folder / file).read_text().split("\n") if line.strip()]
+            for file in ("testlist03.txt", "trainlist03.txt")
+        )
+        committed = (importlib.resources.files("vpbench_ucf101") / "mcvd_test.txt").read_text().split()
+        assert (len(test), len(train)) == (3_696, 9_624)
+        assert pick_mcvd_test(test) == committed
+        assert committed[:2] == [test[0], test[10]]
+        assert committed[-1] == test[3_680]
+        assert {name for name in train + test if side_of(name, "list3-mcvd") == "train"} == set(train)
+        assert {name for name in train + test if side_of(name, "list3-mcvd") == "test"} == set(committed) == mcvd_test()
+
+    def test_clips_of_list_3_that_mcvd_does_not_score_are_not_used(self) -> None:
+        listed = "ApplyEyeMakeup/v_ApplyEyeMakeup_g15_c01"
+        assert (len(mcvd_test()), side_of(listed, "list3-mcvd")) == (256, "test")
+        sides = [side_of(f"YoYo/v_YoYo_g{group}_c09", "list3-mcvd") for group in ("14", "15", "21", "22")]
+        assert sides == ["train", "", "", "train"]
 
     def test_of_each_class_a_quarter_rounded_up_is_test(self) -> None:
         clips = [f"A/v_A_g01_c{i:02}" for i in range(1, 11)] + [f"B/v_B_g01_c{i:02}" for i in range(1, 5)]
@@ -296,6 +319,21 @@ class TestPlugin:
             "mae": pytest.approx(values / 100),
             "lpips": 1000,
         }
+
+    def test_16_frames_of_64x64(self, plugins, tmp_path: Path) -> None:
+        """Frames of 240x320 are resized to 64x85, and the columns 10 to 73 are kept."""
+        video = known_frames(20, 240, 320)
+        write_video(tmp_path / "UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g15_c01.avi", video)
+        protocol = Protocol.read(plugins.load("protocol", "ucf101-64-4to12"))
+        data = UCF101(tmp_path, options=UCF101.Options(**protocol.dataset.options))
+        manifest = build_manifest(protocol, data, allow_partial=True)
+        assert manifest.partial == "255 unreadable sequences left out; 1 of 256 clips"
+        (clip,) = manifest.clips
+        assert (clip.frames, clip.context) == (tuple(range(16)), 4)
+        frames = transform(data.read(clip.sequence, [0, 15], "frames"), protocol.pixels, BUILT_IN["frames"])
+        lanczos = Image.Resampling.LANCZOS
+        expected = [np.asarray(Image.fromarray(video[i]).resize((85, 64), lanczos))[:, 10:74] for i in (0, 15)]
+        np.testing.assert_array_equal(frames, expected)
 
 
 @pytest.mark.slow
