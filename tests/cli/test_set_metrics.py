@@ -127,7 +127,32 @@ def test_a_page_has_a_table_for_each_size_of_the_set(results):
         "## mean-colour, 17 clips of 17 recordings, 2 samples per clip",
     ]
     assert page.count("17 clips are few") == 2
+    assert "its ties are not marked" in page
     assert "Not measured" not in page
+
+
+def test_the_first_table_has_a_column_for_each_size_of_the_set(results):
+    plugins = load_plugins([TOYS])
+    page = build_pages(collect([results], plugins), plugins)["toy.md"]
+    heads, _, *rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")][:4]
+    assert [head.strip() for head in heads[1:3]] == [
+        f"mean-colour ↓<br><sub>{count} per clip</sub>" for count in ("1 sample", "2 samples")
+    ]
+    cells = {row[0].strip().strip("[").partition("]")[0]: [cell.strip() for cell in row[1:3]] for row in rows}
+    scores = [load(path).summary.sets["mean-colour"].score for path in find_results(results)]
+    assert cells == {"last": [f"**{scores[0]:.4f}**", "—"], "noisy": ["—", f"**{scores[1]:.4f}**"]}
+
+
+def test_the_best_set_score_is_bold_and_one_without_a_rank_is_not(results, tmp_path):
+    for number, path in enumerate(find_results(results)):
+        shutil.copytree(path, tmp_path / str(number))
+    with pytest.warns(VpbenchWarning):
+        evaluate(tmp_path, "slightly-bright")
+    plugins = load_plugins([TOYS])
+    page = build_pages(collect([tmp_path], plugins), plugins)["toy.md"]
+    assert page.split("its ties are not marked")[0].count("**") == 4
+    page = build_pages(collect([tmp_path], load_plugins()), load_plugins())["toy.md"]
+    assert "**" not in page.split("its ties are not marked")[0]
 
 
 def test_the_terminal_shows_clips_and_samples(vpbench, toy, tmp_path):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product, starmap
 from pathlib import Path
+from typing import TypeAlias
 
 from vpbench.output import link, markdown
 from vpbench.pages.boards import Board, result_name, table_text
-from vpbench.pages.numbers import number
+from vpbench.pages.numbers import count_samples, number
+from vpbench.pages.set_tables import SetRow, SetTable, best_rows
 from vpbench.pages.standings import Line, Standing
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better
@@ -18,33 +20,52 @@ from vpbench.results.records import AttemptRecord
 from vpbench.results.result import Result
 from vpbench.results.summary import Tally
 
+Sets: TypeAlias = Mapping[SetTable, Sequence[SetRow]]
+"""The tables of set metrics."""
 _TIE = "≈"
+_SETS = "A set metric has one score of all clips, the best in bold; without an interval, its ties are not marked."
+_SECONDS = (
+    "Seconds per frame: the predictor's time for each predicted frame, without reading, annotation and measuring."
+)
 
 
-def order_standings(boards: Sequence[Board]) -> list[Standing]:
+def order_standings(boards: Sequence[Board], sets: Sets) -> list[Standing]:
     """Return the predictors in the order of the first metric; those without it follow."""
     standings: list[Standing] = []
     for board in boards:
         standings += [line.standing for _, line in board.ranked if line.standing not in standings]
+    for rows in sets.values():
+        standings += [row.standing for row in rows if row.standing not in standings]
     return standings
 
 
-def overview(boards: Sequence[Board], plugins: Plugins) -> str:
+def overview(boards: Sequence[Board], sets: Sets, plugins: Plugins) -> str:
     """Return the table, with its legend below.
+
+    Args:
+        boards: the metrics that score steps.
+        sets: the tables of set metrics.
+        plugins: where metrics are looked up.
 
     Raises:
         VpbenchError: rows cannot be read again, or a metric fails on them.
     """
-    standings = order_standings(boards)
+    standings = order_standings(boards, sets)
     tallies: dict[Path, Tally] = {}
     ties = [_ties(board, tallies, plugins) for board in boards]
     rows = []
     for standing in standings:
         scores = [_score(board, standing, tied) for board, tied in zip(boards, ties, strict=True)]
+        scores += [_set_score(set_rows, standing) for set_rows in sets.values()]
         rows.append([standing_name(standing, standings), *scores, *_costs(standing)])
     heads = ["predictor", *(f"{markdown(board.title)} {arrow(board.better)}" for board in boards)]
+    heads += [
+        f"{markdown(table.metric)} {arrow(set_rows[0].spec.better)}<br><sub>{count_samples(table.samples)}</sub>"
+        for table, set_rows in sets.items()
+    ]
     heads += ["parameters", "seconds per frame", "trained on"]
-    return f"{table_text(heads, rows)}\n\n{_legend(boards[0])}\n\n{_origins(standings)}\n"
+    legend = " ".join([*(_legend(board) for board in boards[:1]), *([_SETS] if sets else []), _SECONDS])
+    return f"{table_text(heads, rows)}\n\n{legend}\n\n{_origins(standings)}\n"
 
 
 def standing_name(standing: Standing, standings: Sequence[Standing]) -> str:
@@ -68,6 +89,15 @@ def _score(board: Board, standing: Standing, ties: Sequence[Line]) -> str:
     if board.is_best(line, Line.overall_score):
         return f"**{text}**"
     return f"{text} {_TIE}" if line in ties else text
+
+
+def _set_score(rows: Sequence[SetRow], standing: Standing) -> str:
+    """Return the cell of one set metric: bold if it is the best score of its table."""
+    row = next((row for row in rows if row.standing is standing), None)
+    if row is None:
+        return "—"
+    text = number(row.score.value, row.spec.decimals)
+    return f"**{text}**" if row in best_rows(rows) else text
 
 
 def _ties(board: Board, tallies: dict[Path, Tally], plugins: Plugins) -> list[Line]:
@@ -124,10 +154,7 @@ def _legend(board: Board) -> str:
     ties = f"{_TIE}: the 95 % interval of the paired difference from the best score covers zero."
     if board.lines[0].result.summary.recordings < 2:
         ties = "One recording gives no interval, so ties are not marked."
-    return (
-        f"{scores}; the best in bold. {ties} Seconds per frame: the predictor's time for each predicted frame, without "
-        f"reading, annotation and measuring."
-    )
+    return f"{scores}; the best in bold. {ties}"
 
 
 def _origins(standings: Sequence[Standing]) -> str:

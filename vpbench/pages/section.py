@@ -13,7 +13,7 @@ from vpbench.pages.chart import MAX_CURVES, Curve, line_chart
 from vpbench.pages.numbers import count_clips
 from vpbench.pages.overview import arrow, order_standings, overview
 from vpbench.pages.samples import detail_section, sample_section
-from vpbench.pages.set_tables import set_sections
+from vpbench.pages.set_tables import make_set_tables, set_sections
 from vpbench.pages.standings import Candidate, Line, Score, Standing
 from vpbench.pages.writing import CHARTS, MARK
 from vpbench.plugin.loader import Plugins
@@ -37,15 +37,15 @@ def make_section(standings: Sequence[Standing], plugins: Plugins, charts: str) -
         VpbenchError: rows cannot be read again, or a metric fails on them.
     """
     results = [result for standing in standings for result in standing.results]
-    boards = make_boards(standings)
+    boards, sets = make_boards(standings), make_set_tables(standings)
     pictures = _charts(boards, charts)
     paragraphs = [_heading(results[0])]
-    paragraphs += [overview(boards, plugins)] if boards else []
+    paragraphs += [overview(boards, sets, plugins)] if boards or sets else []
     paragraphs.append(_introduction(results[0]))
     paragraphs += [_metric(board, pictures.get(board.title, ("", ""))[0]) for board in boards]
     paragraphs += filter(None, map(sample_section, boards))
     paragraphs += filter(None, map(detail_section, boards))
-    paragraphs += set_sections(standings)
+    paragraphs += set_sections(sets)
     metrics = {metric for result in results for metric in result.summary.measured}
     skipped = sorted({item for result in results for item in result.summary.skipped.items()})
     if texts := [markdown(f"{metric} ({reason})") for metric, reason in skipped if metric not in metrics]:
@@ -78,7 +78,7 @@ def _charts(boards: Sequence[Board], prefix: str) -> dict[str, tuple[str, str]]:
 
     All charts show the same predictors in the same colours: the first ones of the overview, and the reference.
     """
-    standings = order_standings(boards)
+    standings = order_standings(boards, {})
     if len(standings) > MAX_CURVES:
         reference = boards[0].run.protocol.reference
         first, last = standings[:MAX_CURVES], standings[MAX_CURVES:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from vpbench.results.records import MetricRecord
 from vpbench.results.scores import SetScore
 
 
-class _Table(NamedTuple):
+class SetTable(NamedTuple):
     """The values that all rows of one table share: an estimate depends on the size of its set."""
 
     metric: str
@@ -28,11 +28,11 @@ class _Table(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Row:
+class SetRow:
     """One configuration of a predictor: the results of its seeds."""
 
     standing: Standing
-    table: _Table
+    table: SetTable
     candidates: Sequence[Candidate]
 
     @property
@@ -49,36 +49,57 @@ class _Row:
         return Score(statistics.fmean(values), spread=statistics.stdev(values) if len(values) > 1 else None)
 
     @property
+    def spec(self) -> MetricRecord:
+        """The metric as it was measured."""
+        return self.candidates[0].result.run.metrics[self.table.metric]
+
+    @property
+    def cost(self) -> float | None:
+        """A number that is lower for the better of two rows; None without a rank."""
+        return None if self.unranked_because else cost_of(self.score.value, self.spec.better)
+
+    @property
     def unranked_because(self) -> str:
         """Why it has no rank; "" where it has one, if its score is defined."""
         doubtful = any(self.table.metric in candidate.doubts for candidate in self.candidates)
         return self.standing.unranked_because or ("not recomputed" if doubtful else "")
 
 
-def set_sections(standings: Sequence[Standing]) -> Iterator[str]:
-    """Yield a section per set metric and size of the set, in the order of the results."""
-    tables: dict[_Table, list[_Row]] = defaultdict(list)
+def make_set_tables(standings: Sequence[Standing]) -> dict[SetTable, list[SetRow]]:
+    """Return the rows of each set metric and size of the set, in the order of the results."""
+    tables: dict[SetTable, list[SetRow]] = defaultdict(list)
     for standing in standings:
         for row in _rows(standing):
             tables[row.table].append(row)
     metrics = list(dict.fromkeys(table.metric for table in tables))
-    for table in sorted(tables, key=lambda table: (metrics.index(table.metric), table.samples, -table.revision, table)):
-        siblings = [sibling for sibling in tables if sibling[:2] == table[:2]]
-        yield _section(table, tables[table], siblings)
+    order = sorted(tables, key=lambda table: (metrics.index(table.metric), table.samples, -table.revision, table))
+    return {table: tables[table] for table in order}
 
 
-def _rows(standing: Standing) -> list[_Row]:
-    candidates: dict[_Table, dict[int, Candidate]] = defaultdict(dict)
+def set_sections(tables: Mapping[SetTable, Sequence[SetRow]]) -> Iterator[str]:
+    """Yield a section per table."""
+    for table, rows in tables.items():
+        yield _section(table, rows, [sibling for sibling in tables if sibling[:2] == table[:2]])
+
+
+def best_rows(rows: Sequence[SetRow]) -> list[SetRow]:
+    """Return the rows with the best score of all that have a rank."""
+    costs = [row.cost for row in rows if row.cost is not None]
+    return [row for row in rows if costs and equal(row.cost, min(costs))]
+
+
+def _rows(standing: Standing) -> list[SetRow]:
+    candidates: dict[SetTable, dict[int, Candidate]] = defaultdict(dict)
     for candidate in standing.candidates:
         run = candidate.result.run
         for metric, score in candidate.result.summary.sets.items():
             code, revision = candidate.result.metric_code(metric), run.metrics[metric].revision
-            table = _Table(metric, score.samples, revision, code, score.data)
+            table = SetTable(metric, score.samples, revision, code, score.data)
             candidates[table].setdefault(run.identity.seed if run.stochastic else 0, candidate)
-    return [_Row(standing, table, [seeds[seed] for seed in sorted(seeds)]) for table, seeds in candidates.items()]
+    return [SetRow(standing, table, [seeds[seed] for seed in sorted(seeds)]) for table, seeds in candidates.items()]
 
 
-def _section(table: _Table, rows: Sequence[_Row], siblings: Sequence[_Table]) -> str:
+def _section(table: SetTable, rows: Sequence[SetRow], siblings: Sequence[SetTable]) -> str:
     result = rows[0].candidates[0].result
     spec, score = result.run.metrics[table.metric], result.summary.sets[table.metric]
     marks = [f"{name} {getattr(table, name)}" for name in ("revision",) if len({s.revision for s in siblings}) > 1]
@@ -96,14 +117,14 @@ def _section(table: _Table, rows: Sequence[_Row], siblings: Sequence[_Table]) ->
     return "\n\n".join([title, text, *map(markdown, cautions), table_text(heads, _cells(rows, spec))]) + "\n"
 
 
-def _details(rows: Sequence[_Row]) -> list[str]:
+def _details(rows: Sequence[SetRow]) -> list[str]:
     return sorted({name for row in rows for name in row.scores[0].details})
 
 
-def _cells(rows: Sequence[_Row], spec: MetricRecord) -> list[list[str]]:
+def _cells(rows: Sequence[SetRow], spec: MetricRecord) -> list[list[str]]:
     """Return the rows in their order, each with its rank or the reason why it has none; equal scores share a rank."""
 
-    def order(row: _Row) -> tuple[bool, bool, float, str]:
+    def order(row: SetRow) -> tuple[bool, bool, float, str]:
         loss = cost_of(row.score.value, spec.better)
         return bool(row.unranked_because), loss is None, loss or 0.0, row.standing.label
 
