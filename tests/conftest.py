@@ -22,6 +22,7 @@ CHECKED = [
     "vpbench_annotators",
     "vpbench_sadm",
     "vpbench_simvp",
+    "vpbench_svg",
     "vpbench.toolkit.warp",
 ]
 USERS_WEIGHTS = os.environ.get("VPBENCH_WEIGHTS", "")
