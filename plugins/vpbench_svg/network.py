@@ -72,6 +72,7 @@ class Network(nn.Module):
         layers: Layers of LSTM_theta.
         prior: ``learned``: SVG-LP. ``fixed``: N(0, I), SVG-FP. ``none``: no latent variables.
         last_frame_skip: Take s from x_t-1 also after the context.
+        initial_std: Standard deviation of the first weights of convolutions and linear layers.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Network(nn.Module):
         layers: int,
         prior: Prior,
         last_frame_skip: bool,
+        initial_std: float = 0.02,
     ) -> None:
         super().__init__()
         stages = stage_count(size)
@@ -100,7 +102,8 @@ class Network(nn.Module):
         self.predictor = FramePredictor(features + self.latent, features, hidden, layers)
         self.posterior = GaussianLSTM(features, latent, hidden) if self.latent else None
         self.prior = GaussianLSTM(features, latent, hidden) if prior == "learned" else None
-        self.apply(_initialise)
+        for module in self.modules():
+            _initialise(module, initial_std)
 
     def start(self, batch: Tensor) -> State:
         """Return states of zeros."""
@@ -178,10 +181,10 @@ def _stacked(distributions: Sequence[Normal | None]) -> Normal | None:
     return Normal(*(torch.stack(values, dim=1) for values in zip(*normals, strict=True))) if normals else None
 
 
-def _initialise(module: nn.Module) -> None:
-    """Draw weights as the authors' code does. The weights of LSTM cells are torch's."""
+def _initialise(module: nn.Module, std: float) -> None:
+    """Draw weights as the authors' code does, with its ``std`` of 0.02. The weights of LSTM cells are torch's."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
+        nn.init.normal_(module.weight, 0.0, std)
         assert module.bias is not None
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d):

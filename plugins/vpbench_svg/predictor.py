@@ -11,6 +11,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
@@ -42,6 +43,7 @@ class Options(BaseModel):
     last_frame_skip: bool = Field(
         default=False, description="skip connections from the frame before, not from the last context frame"
     )
+    initial_std: float = Field(default=0.02, gt=0, description="standard deviation of the first weights")
     beta: float = Field(default=1e-4, ge=0, description="weight of the divergence of the posterior from the prior")
     recipe: Recipe = Recipe(epochs=300, batch_size=100, learning_rate=2e-3, epoch_clips=60_000, clip_frames=12)
 
@@ -64,8 +66,9 @@ _TINY: Final[Mapping[str, Any]] = {
     "features": 64,
     "latent": 8,
     "hidden": 64,
+    "initial_std": 0.1,
     "beta": 1e-5,
-    "recipe": {"steps": 700, "batch_size": 8, "learning_rate": 2e-3, "clip": 1.0},
+    "recipe": {"steps": 1200, "batch_size": 4, "learning_rate": 2e-3, "clip": 1.0},
 }
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "tiny": _TINY,
@@ -89,7 +92,7 @@ class SVG(nn.Module):
 
     Options: ClassVar[type[Options]] = Options
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    training_only: Final = ("beta", "recipe")
+    training_only: Final = ("initial_std", "beta", "recipe")
     name: ClassVar = "svg"
     info = PredictorInfo(
         paper="Denton and Fergus: Stochastic Video Generation with a Learned Prior, ICML 2018, arXiv:1802.07687"
@@ -110,6 +113,7 @@ class SVG(nn.Module):
             layers=options.layers,
             prior=options.prior,
             last_frame_skip=options.last_frame_skip,
+            initial_std=options.initial_std,
         )
 
     @classmethod
@@ -126,7 +130,7 @@ class SVG(nn.Module):
         """Draw one future of each clip. Memory beyond the predicted frames does not grow with the horizon.
 
         Raises:
-            PredictorError: The model reads grey frames, and a clip has colour.
+            PredictorError: The weights do not fit the frames' size or colours.
         """
         past = self.images(context.frames, context.clips)
         tell_padding(self.name, context.frames, self.network.stride)
@@ -141,8 +145,14 @@ class SVG(nn.Module):
         """Return frames with the network's channels, padded to its stride.
 
         Raises:
-            PredictorError: The model reads grey frames, and a clip has colour.
+            PredictorError: The weights do not fit the frames' size or colours.
         """
+        size, (height, width) = self.options.size, frames.shape[-2:]
+        if (height, width) != size:
+            raise PredictorError(
+                f"{self.name}: the weights fit frames of {size[0]}x{size[1]}, and these are {height}x{width}: "
+                "set the option size"
+            )
         return padded(to_channels(frames, self.options.channels, self.name, clips), self.network.stride)
 
     def noise(self, generators: Sequence[torch.Generator], device: torch.device) -> Noise:

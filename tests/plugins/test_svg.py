@@ -242,6 +242,20 @@ class TestRollOut:
         assert not prior.log_variance.any()
 
 
+@pytest.mark.parametrize("std", [0.02, 0.1])
+def test_first_weights_are_drawn_as_in_the_authors_code(std):
+    torch.manual_seed(0)
+    model = SVG(Options(size=(16, 16), width=16, features=32, hidden=32, initial_std=std))
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear):
+            assert module.weight.std().item() == pytest.approx(std, rel=0.15), name
+            assert not module.bias.any()
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.weight.mean().item() == pytest.approx(1.0, abs=0.02), name
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.5), name
+    assert Options().initial_std == 0.02
+
+
 @BACKBONES
 @PRIORS
 class TestPromises:
@@ -306,6 +320,8 @@ class TestFrames:
         info = small_model(size=(16, 24)).info
         assert info.misfit(2, (16, 16)) == "it takes frames of 16x24, not 16x16"
         assert not info.misfit(1, (16, 24))
+        with pytest.raises(PredictorError, match="fit frames of 16x24, and these are 16x16: set the option size"):
+            predict(small_model(size=(16, 24)), noise(1, 2, 3, 16, 16), 1)
 
     def test_sides_are_padded_to_whole_grids_and_reported(self):
         frames = noise(1, 2, 3, 17, 22)

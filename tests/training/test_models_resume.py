@@ -23,7 +23,8 @@ def protocol(tmp_path, cache):
     """Small scenes, which have every modality that a model may learn from."""
     path = tmp_path / "small.toml"
     path.write_text(
-        'schema = 1\nname = "small"\nversion = 1\nmetrics = ["mse"]\n[dataset]\nname = "scenes"\n'
+        'schema = 1\nname = "small"\nversion = 1\nmetrics = ["mse"]\n'
+        'pixels = [{ op = "resize", size = [32, 48] }]\n[dataset]\nname = "scenes"\n'
         "options = { size = [32, 48], length = 7, train = 4, val = 1, test = 1 }\n[sampling]\n"
         'kind = "first"\ncontext = 4\nhorizon = 3\n[training]\nclips = 4\nvalidation_clips = 1\n'
     )
