@@ -83,6 +83,33 @@ def test_a_deterministic_predictor_with_two_seeds_is_ranked_once(add, tmp_path):
     assert str(folder) in str(caught.value) and str(caught.value).count("results/toy/last/") == 2
 
 
+def trained(seed, steps=90, configuration="1"):
+    training = {"configuration": configuration * 64, "seed": seed, "steps": steps}
+    return {"clips": "disjoint", "seen": 0, "sha256": f"{seed}", "training": training}
+
+
+def test_trainings_of_one_configuration_are_one_row_with_mean_and_spread_over_their_seeds(add, tmp_path):
+    add("net", {"mse": [0.3]}, fingerprint="a" * 64, weights=trained(1))
+    add("net", {"mse": [0.1]}, fingerprint="b" * 64, weights=trained(0))
+    add("net", {"mse": [0.15]}, fingerprint="c" * 64, weights=trained(0, 400, "2"))
+    text = page(tmp_path)
+    assert table(text) == [["1", "net (steps=400)"], ["2", "net (steps=90) (mean of 2 seeds)"]]
+    assert cells(text, "t+1")[1] == "0.2000<br><sub>± 0.1414</sub>"
+    assert "| net (steps=90) (mean of 2 seeds) |" in text.partition("## mse")[0]
+
+
+def test_two_trainings_of_one_seed_stay_apart_and_are_told_apart_by_their_content(add, tmp_path):
+    add("net", {"mse": [0.1]}, fingerprint="a" * 64, weights=trained(0))
+    add("net", {"mse": [0.3]}, fingerprint="b" * 64, weights=trained(0))
+    assert table(page(tmp_path)) == [["1", "net (content=aaaaaaaa)"], ["2", "net (content=bbbbbbbb)"]]
+
+
+def test_settings_tell_rows_apart_before_digests_do(add, tmp_path):
+    add("net", {"mse": [0.1]}, fingerprint="a" * 64, options={"width": 3})
+    add("net", {"mse": [0.2]}, fingerprint="b" * 64, options={"width": 4})
+    assert table(page(tmp_path)) == [["1", "net (width=3)"], ["2", "net (width=4)"]]
+
+
 def test_remarks_name_the_result_that_they_mean(add, tmp_path):
     add("noisy", {"mse": [0.1]}, stochastic=True, seed=0)
     add("noisy", {"mse": [0.2]}, stochastic=True, seed=3, clamped=True)

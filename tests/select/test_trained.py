@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from vpbench.errors import Remedy
 from vpbench.plugin.loader import load_plugins
 from vpbench.select.component import choose_predictor
 from vpbench.select.trained import open_trained, save_trained, sequence_keys
-from vpbench.select.weights_record import WeightsRecord, WeightsUse
+from vpbench.select.weights_record import KeptRecord, StageRecord, WeightsRecord, WeightsUse
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -196,6 +197,29 @@ def test_overlap_with_the_training_sequences_is_found(plugins, weights, tmp_path
     save_file(load_file(weights), tmp_path / "foreign.safetensors")
     foreign = load(plugins, tmp_path / "foreign.safetensors", text="learner:wide")
     assert foreign.trained.use("toy", ["test/a"]).clips == "unknown"
+
+
+def test_a_training_is_known_by_its_settings_and_not_by_its_seed_or_outcome(weights):
+    trained = open_trained(weights)
+    assert trained.use("toy", []).training is None, "a record without stages says nothing"
+    stage = StageRecord(name="Fit", recipe={"clip": 1.0}, steps=40, kept=KeptRecord(by="last", epoch=1, scores={}))
+    record = trained.record.model_copy(update={"stages": (stage, stage), "seed": 3})
+    use = replace(trained, record=record).use("toy", []).training
+    assert use == record.training_use() and (use.seed, use.steps) == (3, 80)
+    kept = stage.kept.model_copy(update={"scores": {"mse": (0.5,)}})
+    outcome = {"seed": 9, "git": "b", "stages": (stage.model_copy(update={"kept": kept}), stage)}
+    assert record.model_copy(update=outcome).training_use() == use.model_copy(update={"seed": 9})
+    others = [
+        {"options": {**record.options, "width": 99}},
+        {"protocol_hash": "p"},
+        {"annotators": {"flow": "noise"}},
+        {"clips": record.clips.model_copy(update={"hash": "h"})},
+        {"started_from": "s"},
+        {"stages": (stage, stage.model_copy(update={"steps": 1}))},
+        {"stages": (stage, stage.model_copy(update={"recipe": {}}))},
+    ]
+    settings = {record.model_copy(update=other).training_use().configuration for other in others}
+    assert len(settings | {use.configuration}) == len(others) + 1
 
 
 def foreign(tensors, path):

@@ -112,26 +112,41 @@ def table_text(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def line_name(line: Line, lines: Sequence[Line]) -> str:
     """Return a row's name, linked to the paper: the label, what distinguishes it from other rows, the seeds."""
-    text, paper = result_name(line.result, [row.result for row in lines], seed=False), line.result.run.paper
-    seeds = f" (mean of {len(line.candidates)} seeds)" if len(line.candidates) > 1 else ""
-    return link(text, paper) + seeds
+    name = result_name(line.result, [row.result for row in lines], seed=False)
+    return link(name, line.result.run.paper) + mean_of(len(line.candidates))
+
+
+def mean_of(seeds: int) -> str:
+    """Return the remark that a row's scores are means over seeds; "" for one seed."""
+    return f" (mean of {seeds} seeds)" if seeds > 1 else ""
 
 
 def result_name(result: Result, among: Sequence[Result], *, seed: bool) -> str:
-    """Return a result's label, with the settings that distinguish it from others of the same label."""
+    """Return a result's label, with the settings that distinguish it from others of the same label.
+
+    Digests appear where a namesake has the same settings, because they tell a reader nothing.
+    """
     namesakes = [rival for rival in among if rival.label == result.label and rival is not result]
-    alternatives = [_settings(rival, seed=seed) for rival in namesakes]
+    settings, rivals = _settings(result, seed=seed), [_settings(rival, seed=seed) for rival in namesakes]
+    if settings in rivals:
+        settings |= _digests(result)
+        rivals = [rival | _digests(namesake) for rival, namesake in zip(rivals, namesakes, strict=True)]
     differing = [
-        f"{key}={value}"
-        for key, value in _settings(result, seed=seed).items()
-        if any(settings.get(key) != value for settings in alternatives)
+        f"{key}={value}" for key, value in settings.items() if any(rival.get(key) != value for rival in rivals)
     ]
     return f"{result.label} ({', '.join(differing)})" if differing else result.label
 
 
 def _settings(result: Result, *, seed: bool) -> dict[str, Any]:
     identity = result.run.identity
+    training = result.run.weights.training if result.run.weights else None
     annotators = {f"annotate {kind}": value for kind, value in identity.annotators.items()}
+    lengths = {"steps": training.steps} if training else {}
+    seeds = {"seed": identity.seed} | ({"training seed": training.seed} if training else {})
+    return {**identity.options, **annotators, **lengths, "samples": identity.samples, **(seeds if seed else {})}
+
+
+def _digests(result: Result) -> dict[str, str]:
+    identity = result.run.identity
     digests = {"content": identity.fingerprint, "data": identity.data, "run": identity.unproven}
-    fixed = {"samples": identity.samples} | {word: digest[:8] for word, digest in digests.items()}
-    return {**identity.options, **annotators, **fixed, **({"seed": identity.seed} if seed else {})}
+    return {word: digest[:8] for word, digest in digests.items()}

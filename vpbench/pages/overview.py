@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vpbench.output import link, markdown
-from vpbench.pages.boards import Board, result_name, table_text
+from vpbench.pages.boards import Board, mean_of, result_name, table_text
 from vpbench.pages.numbers import count_samples, number
 from vpbench.pages.set_tables import SetRow, SetTable, best_rows
-from vpbench.pages.standings import Line, Standing
+from vpbench.pages.standings import Line, Standing, seeds_of
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better
 from vpbench.results.compare import compare_means
@@ -72,6 +72,7 @@ def standing_name(standing: Standing, standings: Sequence[Standing]) -> str:
     """Return a predictor's name as a cell: linked to its paper, with the reason if it has no rank."""
     result = standing.results[0]
     name = link(result_name(result, [row.results[0] for row in standings], seed=False), result.run.paper)
+    name += mean_of(len({seeds_of(seed) for seed in standing.results}))
     return f"{name}<br><sub>{standing.unranked_because}</sub>" if standing.unranked_because else name
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vpbench.output import link, markdown
-from vpbench.pages.boards import result_name, score_cell, table_text
+from vpbench.pages.boards import mean_of, result_name, score_cell, table_text
 from vpbench.pages.numbers import count_clips, count_samples
-from vpbench.pages.standings import Candidate, Score, Standing, cost_of, equal
+from vpbench.pages.standings import Candidate, Score, Standing, cost_of, equal, one_per_seed
 from vpbench.plugin.metric import better_text
 from vpbench.results.records import MetricRecord
 from vpbench.results.scores import SetScore
@@ -89,14 +89,14 @@ def best_rows(rows: Sequence[SetRow]) -> list[SetRow]:
 
 
 def _rows(standing: Standing) -> list[SetRow]:
-    candidates: dict[SetTable, dict[int, Candidate]] = defaultdict(dict)
+    candidates: dict[SetTable, list[Candidate]] = defaultdict(list)
     for candidate in standing.candidates:
         run = candidate.result.run
         for metric, score in candidate.result.summary.sets.items():
             code, revision = candidate.result.metric_code(metric), run.metrics[metric].revision
             table = SetTable(metric, score.samples, revision, code, score.data)
-            candidates[table].setdefault(run.identity.seed if run.stochastic else 0, candidate)
-    return [SetRow(standing, table, [seeds[seed] for seed in sorted(seeds)]) for table, seeds in candidates.items()]
+            candidates[table].append(candidate)
+    return [SetRow(standing, table, one_per_seed(rows)) for table, rows in candidates.items()]
 
 
 def _section(table: SetTable, rows: Sequence[SetRow], siblings: Sequence[SetTable]) -> str:
@@ -137,8 +137,7 @@ def _cells(rows: Sequence[SetRow], spec: MetricRecord) -> list[list[str]]:
         rank = rank if equal(value, last) and rank.isdecimal() else str(place)
         last = value
         rank_text = row.unranked_because or (rank if value is not None else "—")
-        seeds = f" (mean of {len(row.candidates)} seeds)" if len(row.candidates) > 1 else ""
-        name = link(result_name(result, results, seed=False), result.run.paper) + seeds
+        name = link(result_name(result, results, seed=False), result.run.paper) + mean_of(len(row.candidates))
         score = score_cell(row.score, spec.decimals, bold=rank_text == "1")
         details = [score_cell(Score(row.scores[0].details.get(d)), spec.decimals, bold=False) for d in _details(rows)]
         cells.append([rank_text, name, score, *details])

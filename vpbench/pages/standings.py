@@ -1,6 +1,7 @@
 """Decide which results share a table, which share a row, and which rank each row gets.
 
-A row is one configuration of a predictor. Its results differ in their seed, or in the metrics that they measured. A
+A row is one configuration of a predictor. Its results differ in the seed of their training, in the seed of their
+samples, or in the metrics that they measured. A
 table holds rows of one metric revision, one code of the metric (unless its plugin is released), and one set of data.
 """
 
@@ -13,7 +14,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -209,7 +210,34 @@ def group_standings(candidates: Iterable[Candidate]) -> list[Standing]:
     for group in groups.values():
         for first, second in combinations(group, 2):
             _check_agreement(first.result, second.result)
-    return [Standing(tuple(group)) for group in groups.values()]
+    return [Standing(tuple(group)) for group in _join_trainings(list(groups.values()))]
+
+
+def _join_trainings(groups: Sequence[list[Candidate]]) -> list[list[Candidate]]:
+    """Join groups of one configuration whose weights differ in the seed of their training alone.
+
+    Two weights of one seed stay apart: other code trained them.
+    """
+    joined: dict[str, list[list[Candidate]]] = defaultdict(list)
+    for group in groups:
+        run = group[0].result.run
+        training = run.weights.training if run.weights else None
+        free = {"seed", "metrics", "metric_code"} | ({"fingerprint"} if training else set())
+        fixed = [run.label, run.identity.model_dump(exclude=free), training and training.configuration]
+        joined[canonical([*fixed, group[0].result.summary.partial_reason])].append(group)
+    rows: list[list[Candidate]] = []
+    for trainings in joined.values():
+        ordered = sorted(trainings, key=lambda group: seeds_of(group[0].result))
+        seeds = {seeds_of(group[0].result)[0] for group in trainings}
+        rows += [[*chain(*ordered)]] if len(seeds) == len(trainings) else trainings
+    return rows
+
+
+def seeds_of(result: Result) -> tuple[int, int]:
+    """Return the seed of the training and the seed of the samples; 0 where there is none."""
+    run = result.run
+    training = run.weights.training if run.weights else None
+    return training.seed if training else 0, run.identity.seed if run.stochastic else 0
 
 
 def _order(candidate: Candidate) -> tuple[str, str, int, str]:
@@ -218,8 +246,8 @@ def _order(candidate: Candidate) -> tuple[str, str, int, str]:
 
 
 def _check_agreement(first: Result, second: Result) -> None:
-    """Check that two results of one predictor agree where the seed must not matter."""
-    if first.run.stochastic and first.run.identity.seed != second.run.identity.seed:
+    """Check that two results of one predictor with one file of weights agree where the seed must not matter."""
+    if seeds_of(first) != seeds_of(second):
         return
     for metric in first.summary.scores.keys() & second.summary.scores.keys():
         if table_of(first, metric) != table_of(second, metric):
@@ -252,15 +280,14 @@ def make_tables(metric: str, standings: Sequence[Standing]) -> dict[Table, list[
             if metric in candidate.result.summary.scores:
                 measured[table_of(candidate.result, metric)].append(candidate)
         for table, candidates in measured.items():
-            tables[table].append(Line(standing, metric, _one_per_seed(candidates)))
+            tables[table].append(Line(standing, metric, one_per_seed(candidates)))
     return dict(sorted(tables.items(), key=lambda item: (-item[0].revision, -len(item[1]), item[0])))
 
 
-def _one_per_seed(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    if not candidates[0].result.run.stochastic:
-        return (candidates[0],)
-    seeds = {candidate.result.run.identity.seed: candidate for candidate in reversed(candidates)}
-    return tuple(seeds[seed] for seed in sorted(seeds))
+def one_per_seed(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the first result of each pair of seeds, in the order of the seeds."""
+    seeds = {seeds_of(candidate.result): candidate for candidate in reversed(candidates)}
+    return tuple(seeds[pair] for pair in sorted(seeds))
 
 
 def ranks(lines: Sequence[Line], better: Better) -> list[tuple[str, Line]]:

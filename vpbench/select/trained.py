@@ -49,7 +49,13 @@ class Trained:
         state: Literal["unknown", "disjoint", "overlap"]
         state = "unknown" if trained_on is None else "overlap" if shared else "disjoint"
         protocol = self.record.protocol if self.record else None
-        return WeightsUse(sha256=self.sha256, protocol=protocol.name if protocol else "", clips=state, seen=shared)
+        return WeightsUse(
+            sha256=self.sha256,
+            protocol=protocol.name if protocol else "",
+            clips=state,
+            seen=shared,
+            training=self.record.training_use() if self.record and self.record.stages else None,
+        )
 
 
 def sequence_keys(dataset: str, sequences: Iterable[str]) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from vpbench.files import canonical
 from vpbench.protocol.protocol import Frame
 from vpbench.validation import Record, Text
 
@@ -15,6 +17,17 @@ SCHEMA = 1
 _OptionName = Annotated[str, Field(pattern=r"^\w[\w.+=@-]*$", max_length=100)]
 _SequenceKey = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 _Scores = Annotated[tuple[float | None, ...], Field(strict=False)]
+
+
+class TrainingUse(Record):
+    """The training that made the weights of a run."""
+
+    configuration: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """sha256 of the settings of the training, without its seed: trainings with equal ones differ by chance alone."""
+    seed: int
+    """Seed of the training."""
+    steps: Frame
+    """Optimiser steps, over all stages."""
 
 
 class WeightsUse(Record):
@@ -28,6 +41,8 @@ class WeightsUse(Record):
     """Whether training saw clips of this run; ``none``: the predictor was never trained."""
     seen: Frame
     """How many of this run's sequences the training saw."""
+    training: TrainingUse | None = None
+    """The training that made them; null if vpbench did not train them, or before it recorded this."""
 
 
 class EpochRecord(Record):
@@ -118,3 +133,14 @@ class WeightsRecord(Record):
     """Versions of the libraries that decide numbers."""
     git: Text = ""
     """Commit of the checkout that vpbench was imported from."""
+
+    def training_use(self) -> TrainingUse:
+        """Return the training's settings, as a hash, its seed and its length."""
+        fields = self.model_dump(mode="json", include={"predictor", "options", "protocol_hash", "annotators"})
+        stages = [[stage.name, stage.recipe, stage.steps, stage.kept.by] for stage in self.stages]
+        settings = [fields, self.clips.hash, self.clips.per_epoch, stages, self.started_from]
+        return TrainingUse(
+            configuration=hashlib.sha256(canonical(settings).encode()).hexdigest(),
+            seed=self.seed,
+            steps=sum(stage.steps for stage in self.stages),
+        )
