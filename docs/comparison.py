@@ -38,11 +38,15 @@ Each table has models that trained with one budget. A model that has not trained
 - Seconds per frame are those of the evaluation: the predictor's time for a predicted frame.
 - Minutes are the clips times the processor time of a clip, forward and backward, on one thread.
 
+All models learn from the squared error of the frames that they predict. ConvLSTM is trained with
+`-o 'convlstm.hidden=[129]' -o convlstm.l1=0 -o convlstm.ssim=0 -o convlstm.l2=10`, to have
+CDNet's size and this loss.
+
 Train and evaluate a model with several seeds, and add it:
 
 ```sh
-vpbench train -p scenes-static -m convlstm:tiny --max-steps 1240 --device cpu --workers 0 --keep last --seed 0
-vpbench run -p scenes-static -m convlstm --weights convlstm=WEIGHTS.safetensors --out RESULTS
+vpbench train -p scenes-static -m predrnn:tiny --max-steps 2640 --device cpu --workers 0 --keep last --seed 0
+vpbench run -p scenes-static -m predrnn --weights predrnn=WEIGHTS.safetensors --out RESULTS
 python leaderboards/archive.py --add RESULTS
 PYTHONPATH=plugins:datasets python benchmarks/costs.py --weights WEIGHTS.safetensors \\
     --budget time --save leaderboards/costs.json
@@ -77,22 +81,26 @@ def comparison(results: Sequence[Result], costs: Mapping[str, Mapping[str, Any]]
     Raises:
         ResultError: two results on one protocol have the same weights, or results of one table are not comparable.
     """
+    sections = [_section(protocol, group, costs) for (protocol, *_), group in grouped(results).items()]
+    text = "\n".join(filter(None, sections)) or "No training with one of the budgets has a committed result yet.\n"
+    return f"{INTRODUCTION}\n{text}"
+
+
+def grouped(results: Sequence[Result]) -> dict[tuple[str, str, str], list[Result]]:
+    """Group results by the name and the hash of their protocol and by their clips."""
     groups: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
     for result in sorted(results, key=lambda result: (result.label, result.run.identity_hash)):
         identity = result.run.identity
         groups[result.run.protocol.name, identity.protocol, identity.manifest].append(result)
-    sections = [_section(key[0], groups[key], costs) for key in sorted(groups)]
-    text = "\n".join(filter(None, sections)) or "No training with one of the budgets has a committed result yet.\n"
-    return f"{INTRODUCTION}\n{text}"
+    return dict(sorted(groups.items()))
 
 
 def _section(protocol: str, results: Sequence[Result], costs: Mapping[str, Mapping[str, Any]]) -> str:
     parts = []
     for budget, title in BUDGETS.items():
-        trained = [result for result in results if budget in _costs(result, costs).get("budgets", ())]
-        if trained:
+        if trained := trained_rows(results, costs, budget):
             references = [Row((result,), ()) for result in results if result.run.weights is None]
-            parts.append(f"### {title}\n\n{_table([*_rows(trained, costs), *references])}\n")
+            parts.append(f"### {title}\n\n{_table([*trained, *references])}\n")
     return "\n".join([f"## {protocol}\n", *parts]) if parts else ""
 
 
@@ -100,10 +108,16 @@ def _costs(result: Result, costs: Mapping[str, Mapping[str, Any]]) -> Mapping[st
     return costs.get(result.run.weights.sha256, {}) if result.run.weights else {}
 
 
-def _rows(results: Sequence[Result], costs: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """Group results that differ in their training's seed only."""
+def trained_rows(results: Sequence[Result], costs: Mapping[str, Mapping[str, Any]], budget: str) -> list[Row]:
+    """Group the results of trainings with a budget if they differ in their training's seed only.
+
+    Raises:
+        ResultError: two have the same weights.
+    """
     groups: dict[str, dict[str, Result]] = defaultdict(dict)
     for result in results:
+        if budget not in _costs(result, costs).get("budgets", ()):
+            continue
         assert result.run.weights is not None
         digest = result.run.weights.sha256
         training = costs[digest]
@@ -169,6 +183,11 @@ def _cost_cells(row: Row) -> list[str]:
 
 
 def page(root: Path = ROOT) -> str:
-    """Return the page of a folder of leaderboards: its ``results`` and its ``costs.json``, if there is one."""
+    """Return the page of a folder of leaderboards."""
+    return comparison(*read(root))
+
+
+def read(root: Path) -> tuple[list[Result], dict[str, dict[str, Any]]]:
+    """Return the ``results`` and the ``costs.json``, if there is one, of a folder of leaderboards."""
     costs = json.loads(path.read_text()) if (path := root / "costs.json").exists() else {}
-    return comparison([load(folder) for folder in find_results(root / "results")], costs)
+    return [load(folder) for folder in find_results(root / "results")], costs

@@ -1,7 +1,8 @@
 """Write pages: docs/commands.md from the command line, and the README's table from the leaderboard of ``scenes``.
 
-docs/models/comparison.md follows from the committed results, see ``comparison.py``. Run ``python docs/generate.py``, or
-``make readme`` to update the leaderboards first; tests compare all three.
+docs/models/comparison.md and the results on the pages of the models follow from the committed results, see
+``comparison.py`` and ``model_results.py``. Run ``python docs/generate.py``, or ``make readme`` to update the
+leaderboards first; tests compare all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import click
 import comparison
+import model_results
 
 from vpbench.cli.main import State, cli
 
@@ -100,3 +102,5 @@ if __name__ == "__main__":
     PAGE.write_text(page())
     README.write_text(readme())
     comparison.PAGE.write_text(comparison.page())
+    for path, text in model_results.pages().items():
+        path.write_text(text)

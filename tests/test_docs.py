@@ -152,6 +152,13 @@ def test_the_comparison_shows_the_committed_results(generator):
     assert generator.comparison.PAGE.read_text() == page, "run `python docs/generate.py`"
 
 
+def test_the_pages_of_the_models_show_the_committed_results(generator):
+    pages = generator.model_results.pages()
+    assert {path.stem for path in pages} >= {"convlstm", "predrnn", "mim", "phydnet", "simvp", "tau", "cdnet"}
+    stale = [path.name for path, text in pages.items() if path.read_text() != text]
+    assert not stale, f"run `python docs/generate.py`: {stale}"
+
+
 def test_every_environment_variable_is_documented(generator):
     sources = [p for root in ("vpbench", "plugins", "datasets") for p in (ROOT / root).rglob("*.py")]
     read = {name for path in sources for name in re.findall(r'"(VPBENCH_[A-Z]+)"', path.read_text())}

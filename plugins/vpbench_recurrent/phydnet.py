@@ -196,11 +196,10 @@ class PhyDNet(RecurrentPredictor):
             "hidden": (64,),
             "clamp": True,
             "residual": True,
-            "l1": 1.0,
-            "l2": 0.0,
-            "ssim": 0.3,
+            "l2": 10.0,
             "supervise": "future",
             "scheduled_sampling": 0.0,
+            "schedule": "cosine",
             "recipe": {"steps": 540, "batch_size": 4, "learning_rate": 2e-3, "clip": 1.0},
         },
     }

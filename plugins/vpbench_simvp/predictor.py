@@ -68,9 +68,7 @@ _TINY: Final[Mapping[str, Any]] = {
     "mlp_ratio": 4.0,
     "drop_path": 0.0,
     "residual": True,
-    "l1": 1.0,
-    "l2": 0.0,
-    "ssim": 0.3,
+    "l2": 10.0,
     "recipe": {"steps": 700, "batch_size": 4, "learning_rate": 2e-3, "clip": 1.0},
 }
 _GREY: Final[Mapping[str, Any]] = {

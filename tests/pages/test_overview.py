@@ -84,7 +84,7 @@ def test_seeds_tie_if_any_two_of_them_do(add, tmp_path):
     add("last", {"mse": [0.1]})
     for seed, spread in enumerate((0.01, 0.03)):
         add("noisy", {"mse": [0.1005]}, stochastic=True, seed=seed, spread=spread)
-    assert overview(build(tmp_path)["toy.md"])["noisy"]["mse ↓"] == "0.1005 ≈"
+    assert overview(build(tmp_path)["toy.md"])["noisy (mean of 2 seeds)"]["mse ↓"] == "0.1005 ≈"
 
 
 def test_without_means_the_last_step_is_shown(add, tmp_path):
