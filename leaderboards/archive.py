@@ -17,7 +17,7 @@ from pathlib import Path
 
 from vpbench.errors import ResultError, VpbenchError
 from vpbench.files import UNIT, write_atomic
-from vpbench.results.reading import read_text
+from vpbench.results.reading import read_bytes, read_text
 from vpbench.results.result import Result, find_results, load
 
 ARCHIVE = Path(__file__).with_name("results")
@@ -65,6 +65,8 @@ def copy_result(result: Result, archive: Path) -> Path:
     for number in store.published():
         rows = read_text(store.unit_path(number), UNIT).encode()
         write_atomic(folder / "units" / f"{number:06d}.jsonl.gz", gzip.compress(rows, mtime=0))
+        if (features := store.features_path(number)).exists():
+            write_atomic(folder / "features" / features.name, read_bytes(features, UNIT))
     attempts = [attempt for attempt in store.attempts() if attempt.units]
     for number, attempt in enumerate(attempts):
         public = attempt.model_copy(update={"host": "", "pid": 0, "command": ()})

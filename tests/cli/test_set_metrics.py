@@ -32,7 +32,8 @@ def evaluate(folder, predictor, **settings):
 
 
 def contents(folder):
-    return {p.name: p.read_bytes() for p in [folder / "summary.json", *sorted((folder / "units").glob("*"))]}
+    files = [path for name in ("units", "features") for path in sorted((folder / name).glob("*"))]
+    return {path.name: path.read_bytes() for path in [folder / "summary.json", *files]}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,33 @@ def test_verify_computes_a_set_score_again(vpbench, result):
         edit_score(result, **changes)
         message = vpbench("verify", "--plugin", TOYS, result).error
         assert "does not follow from the rows (mean-colour)" in message
+
+
+def test_verify_finds_changed_missing_and_further_features(vpbench, result):
+    path = result / "features" / "000001.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-4] + b"\0\0\0\0")
+    message = vpbench("verify", "--plugin", TOYS, result).error
+    assert "000001.safetensors: the features of mean-colour and clip" in message
+    assert "are not those that its rows name" in message
+    for command in (["merge", "--plugin", TOYS, result], ["leaderboard", "--plugin", TOYS, result.parent]):
+        assert "are not those that its rows name" in vpbench(*command).error
+    path.unlink()
+    assert "000001.safetensors cannot be read" in vpbench("verify", "--plugin", TOYS, result).error
+    path.write_bytes(data)
+    (result / "features" / "000002.safetensors").write_bytes(data)
+    assert "belongs to none of the 2 units" in vpbench("verify", "--plugin", TOYS, result).error
+
+
+@pytest.mark.slow
+def test_a_run_repairs_a_unit_that_was_removed_with_its_features(result, tmp_path):
+    evaluate(tmp_path, "noisy", samples=2)
+    (folder,) = find_results(tmp_path / "r")
+    for name in ("summary.json", "units/000000.jsonl"):
+        (folder / name).unlink()
+    (folder / "features" / "000000.safetensors").write_bytes(b"cut off")
+    evaluate(tmp_path, "noisy", samples=2)
+    assert contents(folder) == contents(result)
 
 
 def test_without_its_plugin_a_set_score_has_no_rank(result):

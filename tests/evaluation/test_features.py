@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load
 
 import vpbench
 from vpbench.clips.batch import Batch
@@ -15,7 +16,7 @@ from vpbench.evaluation.returned import Checked
 from vpbench.plugin.clip import Context, Future, Prediction
 from vpbench.protocol.sampling import ClipRef
 from vpbench.results.estimates import finalise_set
-from vpbench.results.features import decode, feature_set
+from vpbench.results.features import UnitFeatures, digest
 
 CLIPS, STEPS = 3, 2
 
@@ -43,23 +44,27 @@ def batch():
     return Batch(refs, Context(context, clips), Future(future, (1, 2), clips, context[:, -1]), STEPS, digests)
 
 
-def rows(metric, sample=None, loaded=None):
-    loaded = loaded or batch()
+def rows(metric, sample=None, loaded=None, unit=None):
+    loaded, unit = loaded or batch(), unit or UnitFeatures()
     prediction = Prediction(frames=loaded.future.frames * 0.5)
     checked = Checked(prediction, prediction, None)
+    context = ("frames",)
     return measure_features(
-        "model", checked, loaded, {"colours": metric}, quantise=False, sample=sample, context=("frames",)
+        "model", checked, loaded, {"colours": metric}, quantise=False, sample=sample, context=context, unit=unit
     )
 
 
-def test_a_row_holds_the_features_of_its_clip_and_sample():
-    loaded = batch()
-    first, second = rows(Colours(), 0, loaded), rows(Colours(), 1, loaded)
+def test_a_row_names_the_features_of_its_clip_and_sample():
+    loaded, unit = batch(), UnitFeatures()
+    first, second = (rows(Colours(), sample, loaded, unit) for sample in (0, 1))
+    arrays = load(unit.to_bytes())
     assert [row["clip"] for row in first] == [ref.id for ref in loaded.refs]
     true = loaded.future.frames.mean(dim=(1, 3, 4)).numpy()
     for i, row in enumerate(first):
-        np.testing.assert_array_equal(decode(row["true_features"]), true[i])
-        np.testing.assert_allclose(decode(row["features"]), true[i] / 2, rtol=1e-6)
+        assert row["true_features"] == digest(true[i])
+        assert row["features"] == digest(arrays["predicted/colours"][2 * i])
+        np.testing.assert_array_equal(arrays["true/colours"][i], true[i])
+        np.testing.assert_allclose(arrays["predicted/colours"][2 * i], true[i] / 2, rtol=1e-6)
     assert [row["sample"] for row in second] == [1, 1, 1]
     assert all("true_features" not in row for row in second)
     assert all("sample" not in row and "true_features" in row for row in rows(Colours()))
@@ -107,6 +112,6 @@ def test_features_of_another_form_are_refused(features, message):
 
 @pytest.mark.parametrize("score", [lambda features: 1 / 0, lambda features: "much", lambda features: {"fid": 1.0}])
 def test_a_score_that_is_no_number_names_the_metric(score):
-    vector = np.ones(3, np.float32)
+    features = vpbench.FeatureSet(np.ones((1, 1, 3), np.float32), np.ones((1, 3), np.float32))
     with pytest.raises(MetricError, match="metric 'colours' makes no score of its features"):
-        finalise_set(Colours(score=score), feature_set("colours", {("a", 0): vector}, {"a": vector}))
+        finalise_set(Colours(score=score), features)

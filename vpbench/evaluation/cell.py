@@ -39,6 +39,7 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.sample_metric import AnyMetric, SampleMetric, frame_metrics, sample_metrics, set_metrics
 from vpbench.plugin.set_metric import SetMetric
 from vpbench.protocol.protocol import Anchored, Protocol
+from vpbench.results.features import UnitFeatures
 from vpbench.results.provenance import describe_process, peak_memory
 from vpbench.results.records import Identity, RunRecord, label
 from vpbench.results.rows import Row
@@ -75,6 +76,8 @@ class Cell:
     """True once a check has shown that its metrics return tables of [clip][step]."""
     rows: list[Row] = field(default_factory=list)
     """Rows of the current unit."""
+    features: UnitFeatures = field(default_factory=UnitFeatures)
+    """Vectors of the current unit."""
     worked: bool = False
     started: float = 0.0
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -148,7 +151,7 @@ class Cell:
         """Publish the rows of the current unit, computed from data with that stamp."""
         self.worked = True
         with self.clock("publish"):
-            self.store.publish(number, self.rows, self.attempt, stamp)
+            self.store.publish(number, self.rows, self.attempt, stamp, self.features.to_bytes())
 
     def close(self) -> None:
         """Record the times, if this process did anything for the result; otherwise leave no empty result."""

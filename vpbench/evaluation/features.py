@@ -18,7 +18,7 @@ from vpbench.plugin.clip import Comparison, Modality
 from vpbench.plugin.guard import plugin_errors
 from vpbench.plugin.process_state import process_state
 from vpbench.plugin.set_metric import SetMetric
-from vpbench.results.features import encode
+from vpbench.results.features import UnitFeatures
 from vpbench.results.rows import ALL_STEPS, Row
 
 
@@ -31,10 +31,11 @@ def measure_features(
     quantise: bool,
     sample: int | None,
     context: Collection[Modality],
+    unit: UnitFeatures,
 ) -> list[Row]:
-    """Compute the features of a batch and return their rows, one per clip and metric.
+    """Compute the features of a batch, add them to ``unit``, and return their rows, one per clip and metric.
 
-    Takes the arguments of :func:`vpbench.evaluation.measure.measure`.
+    Takes the other arguments of :func:`vpbench.evaluation.measure.measure`.
 
     Raises:
         MetricError: a metric failed, or returned something else than two tables of finite numbers.
@@ -52,12 +53,12 @@ def measure_features(
             raise SpoiledError(f"metric {metric_name!r} changes what it measures in place: clone what it writes to")
         for i, ref in enumerate(batch.refs):
             row: dict[str, Any] = {"clip": ref.id, "step": ALL_STEPS, "metric": metric_name, "status": "ok"}
-            row |= {"value": None, "features": encode(predicted[i])}
+            row |= {"value": None, "features": unit.add_predicted(metric_name, ref.id, sample or 0, predicted[i])}
             row |= data_fields(batch.digests[i], metric, context)
             if sample is not None:
                 row["sample"] = sample
             if not sample:
-                row["true_features"] = encode(true[i])
+                row["true_features"] = unit.add_true(metric_name, ref.id, true[i])
             rows.append(cast("Row", row))
     return rows
 

@@ -133,6 +133,7 @@ class Loop:
                     cell.publish(task.unit.number, self.run.probe.stamp(task.unit, self.run.manifest))
         for cell in task.cells:
             cell.rows.clear()
+            cell.features.clear()
         return problem
 
     def _load(self, arrays: Iterator[object], source: ClipSource, cells: Sequence[Cell]) -> list[Batch] | VpbenchError:
@@ -185,7 +186,7 @@ class Loop:
             cell.axes_checked = True
         number, context = sample if cell.info.stochastic else None, cell.context_modalities
         frames = partial(measure, cell.label, checked, batch, cell.frame_metrics)
-        features = partial(measure_features, cell.label, checked, batch, cell.set_metrics)
+        features = partial(measure_features, cell.label, checked, batch, cell.set_metrics, unit=cell.features)
         return [row for rows in (frames, features) for row in rows(quantise=quantise, sample=number, context=context)]
 
 

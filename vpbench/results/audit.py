@@ -77,13 +77,15 @@ def _manifest_problem(manifest: Sequence[ManifestEntry], protocol: Protocol) -> 
 
 
 def check_files(store: Store) -> None:
-    """Check that ``units/`` and ``attempts/`` hold no file of another result.
+    """Check that ``units/``, ``features/`` and ``attempts/`` hold no file of another result.
 
     Raises:
         ResultError: names the first file that does not belong.
     """
     expected = {store.unit_path(number).name for number in range(store.units)}
-    for path in sorted((store.folder / "units").glob("*")):
+    if any(metric.kind == "set" for metric in store.run.metrics.values()):
+        expected |= {store.features_path(number).name for number in range(store.units)}
+    for path in sorted(path for folder in ("units", "features") for path in (store.folder / folder).glob("*")):
         if path.name not in expected and not _LEFTOVER.fullmatch(path.name):
             raise ResultError(f"{path} belongs to none of the {store.units} units of this result; remove it")
     for attempt in store.attempts():

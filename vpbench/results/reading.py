@@ -62,14 +62,14 @@ def read_training(path: Path) -> TrainingRecord:
 def has_text(path: Path, text: str) -> bool:
     """Return whether a file can be read and its text is this one."""
     try:
-        return _bytes(path, files.RECORD) == text.encode()
+        return read_bytes(path, files.RECORD) == text.encode()
     except ResultError:
         return False
 
 
 def read_digest(path: Path) -> str:
     """Return the sha256 of the content of a ``run.json`` or a unit (raises as :func:`read_run`)."""
-    return hashlib.sha256(_bytes(path, files.UNIT)).hexdigest()
+    return hashlib.sha256(read_bytes(path, files.UNIT)).hexdigest()
 
 
 def read_json(path: Path, limit: int = files.RECORD, schema: int = SCHEMA) -> dict[str, Any]:
@@ -101,12 +101,13 @@ def read_json(path: Path, limit: int = files.RECORD, schema: int = SCHEMA) -> di
 def read_text(path: Path, limit: int) -> str:
     """Read a text file of at most ``limit`` bytes (raises as :func:`read_run`)."""
     try:
-        return _bytes(path, limit).decode()
+        return read_bytes(path, limit).decode()
     except UnicodeDecodeError as error:
         raise ResultError(f"{path} cannot be read: it is not UTF-8 (byte {error.start}); {_REMEDY}") from error
 
 
-def _bytes(path: Path, limit: int) -> bytes:
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a file of at most ``limit`` bytes, unzipped if it is a gzip file (raises as :func:`read_run`)."""
     try:
         data = files.read_bytes(path, limit)
         return files.unzip(data, limit) if path.suffix == ".gz" else data

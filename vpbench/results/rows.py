@@ -11,7 +11,6 @@ from typing_extensions import TypedDict
 from vpbench import files
 from vpbench.errors import ResultError
 from vpbench.output import line
-from vpbench.results.features import decode
 from vpbench.results.reading import read_text
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -43,10 +42,10 @@ class Row(TypedDict):
     """Why the value is undefined."""
     note: NotRequired[_Text]
     """Something to count, such as ``floored``: the MSE under a PSNR was under 1e-10 and the PSNR is 100 dB."""
-    features: NotRequired[_Text]
-    """Features of the predicted clip, for a set metric: base64 of little-endian float32."""
-    true_features: NotRequired[_Text]
-    """Features of the true clip, in the row of the first sample."""
+    features: NotRequired[_Digest]
+    """Digest of the features of the predicted clip, for a set metric; the unit's file in ``features/`` holds them."""
+    true_features: NotRequired[_Digest]
+    """Digest of the features of the true clip, in the row of the first sample."""
     clamped: NotRequired[Literal[True]]
     """The predicted frame left [0,1], by at most 1e-4, and was clamped."""
 
@@ -93,18 +92,12 @@ def _contradiction(row: Row) -> str:
 
 
 def _features_problem(row: Row) -> str:
-    """Return the field of a set metric that the row lacks, should not have, or whose content is no vector."""
+    """Return the field of a set metric that the row lacks, or should not have; "" if there is none."""
     features = "features" in row
     if features != (row["step"] == ALL_STEPS) or (features and row["status"] != "ok"):
         return "features"
     if ("true_features" in row) != (features and not row.get("sample", 0)):
         return "true_features"
-    for field in ("features", "true_features"):
-        try:
-            if field in row:
-                decode(row[field])
-        except ValueError as error:
-            return f"{field} ({error})"
     return ""
 
 

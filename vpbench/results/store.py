@@ -4,6 +4,7 @@
 
     run.json              what this is a result of; written first
     units/000017.jsonl    the rows of 16 clips; the file existing means the unit is complete; in an archive, .jsonl.gz
+    features/000017.safetensors   vectors of set metrics, which the rows name by digest
     attempts/*.json       one per process: host, versions, the sha256 of each unit it published, the stamp of its data
     summary.json          written by whoever finds every unit there
     set-aside/            units of data that have changed since
@@ -24,7 +25,9 @@ from typing import Any
 
 from vpbench.errors import ResultError
 from vpbench.files import UNIT, canonical, write_atomic, write_errors, write_exclusive
-from vpbench.protocol.units import UNIT_CLIPS
+from vpbench.plugin.set_metric import FeatureSet
+from vpbench.protocol.units import UNIT_CLIPS, ManifestEntry
+from vpbench.results.features import read_features
 from vpbench.results.reading import read_attempt, read_digest, read_run, read_text
 from vpbench.results.records import AttemptRecord, RunRecord
 from vpbench.results.rows import ALL_STEPS, Row, read_rows
@@ -83,8 +86,12 @@ class Store:
         """Return the numbers of the units that are there, ascending."""
         return [number for number in range(self.units) if os.path.lexists(self.unit_path(number))]
 
-    def publish(self, number: int, rows: Sequence[Row], attempt: Attempt, stamp: str) -> None:
-        """Publish the rows of a unit: one atomic rename; the claim in ``attempts/`` comes first.
+    def features_path(self, number: int) -> Path:
+        """Return the file of a unit's features."""
+        return self.folder / "features" / f"{number:06d}.safetensors"
+
+    def publish(self, number: int, rows: Sequence[Row], attempt: Attempt, stamp: str, features: bytes = b"") -> None:
+        """Publish the rows of a unit: one atomic rename; the claim in ``attempts/`` and the features come first.
 
         ``stamp`` is that of the data, which :meth:`stamps` returns to later processes.
 
@@ -97,6 +104,8 @@ class Store:
         if not os.path.lexists(self.folder / "run.json"):  # a process that failed took it for empty
             Store.create(self.folder, self.run)
         attempt.claim(number, hashlib.sha256(text.encode()).hexdigest(), stamp)
+        if features and not os.path.lexists(path):
+            write_atomic(self.features_path(number), features)
         if write_exclusive(path, text):
             return
         if (published := read_text(path, UNIT)) != text:
@@ -128,7 +137,7 @@ class Store:
         aside = self.folder / "set-aside"
         with write_errors(aside):
             aside.mkdir(exist_ok=True)
-            for path in (self.folder / "summary.json", self.unit_path(number)):
+            for path in (self.folder / "summary.json", self.unit_path(number), self.features_path(number)):
                 with suppress(FileNotFoundError):  # another process was faster
                     path.replace(aside / f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
 
@@ -155,8 +164,7 @@ class Store:
         Raises:
             ResultError: it is cut off, edited, or of another result.
         """
-        path = self.unit_path(number)
-        clips = self.run.manifest[number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
+        path, clips = self.unit_path(number), self._clips(number)
         samples, kinds = self.run.identity.samples, Counter(metric.kind for metric in self.run.metrics.values())
         steps = sum(len(entry.steps) for entry in clips)
         count = (steps * kinds["frame"] + len(clips) * kinds["set"]) * samples + steps * kinds["samples"]
@@ -173,6 +181,23 @@ class Store:
             missing = f"{len(expected - keys)} of the {len(expected)} rows of its clips"
             raise ResultError(f"{path} lacks {missing}; remove the file and run again")
         return rows
+
+    def feature_set(self, metric: str, predicted: Mapping[tuple[str, int], str], true: Mapping[str, str]) -> FeatureSet:
+        """Return the features of a set metric whose digests the rows name.
+
+        Args:
+            metric: its name.
+            predicted: digests by (clip, sample).
+            true: digests by clip.
+
+        Raises:
+            ResultError: a file is missing, or is not what was published.
+        """
+        units = ((self.features_path(n), [entry.clip for entry in self._clips(n)]) for n in self.published())
+        return read_features(metric, units, predicted, true)
+
+    def _clips(self, number: int) -> Sequence[ManifestEntry]:
+        return self.run.manifest[number * UNIT_CLIPS : (number + 1) * UNIT_CLIPS]
 
     def attempts(self) -> list[AttemptRecord]:
         """Return the records of all processes that worked on this result."""

@@ -44,7 +44,8 @@ def summary_of(
     reasons = [run.partial] if run.partial else []
     if len(published) < store.units:
         reasons.append(f"{len(published)} of {store.units} units")
-    return summarise(tally, metrics, run, partial="; ".join(reasons), intervals=intervals)
+    text = "; ".join(reasons)
+    return summarise(tally, metrics, run, partial=text, load_features=store.feature_set, intervals=intervals)
 
 
 def summary_text(summary: Summary) -> str:

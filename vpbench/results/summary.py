@@ -8,14 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vpbench.plugin.metric import Statistic, StepMetric
 from vpbench.plugin.sample_metric import AnyMetric
 from vpbench.plugin.set_metric import SetMetric
 from vpbench.results.estimates import finalise, finalise_set, group_frames, interval
-from vpbench.results.features import decode, feature_set
+from vpbench.results.features import LoadFeatures
 from vpbench.results.records import RunRecord
 from vpbench.results.rows import Row
 from vpbench.results.samples import score_samples
@@ -34,10 +31,10 @@ class MetricTally:
     notes: Counter[str] = field(default_factory=Counter)
     data: dict[str, str] = field(default_factory=dict)
     """Digest of what was scored, by clip."""
-    features: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict)
-    """Features of a set metric by (clip, sample)."""
-    true_features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Features of the truth by clip."""
+    features: dict[tuple[str, int], str] = field(default_factory=dict)
+    """Digests of the features of a set metric by (clip, sample)."""
+    true_features: dict[str, str] = field(default_factory=dict)
+    """Digests of the features of the truth by clip."""
 
     @property
     def clips(self) -> set[str]:
@@ -78,9 +75,9 @@ class Tally:
         if "clamped" in row:
             self.clamped.add((clip, sample, row["step"]))
         if "features" in row:
-            metric.features[clip, sample] = decode(row["features"])
+            metric.features[clip, sample] = row["features"]
             if "true_features" in row:
-                metric.true_features[clip] = decode(row["true_features"])
+                metric.true_features[clip] = row["true_features"]
             return
         value = row["value"]
         if value is None:
@@ -97,15 +94,17 @@ def summarise(
     run: RunRecord,
     *,
     partial: str,
+    load_features: LoadFeatures | None = None,
     intervals: bool = True,
 ) -> Summary:
     """Compute the summary of a result from all its rows: natural values, in full precision.
 
     Without its metric (None), rows are only counted, and a set metric has no score. Without ``intervals``, which take
-    most of the time, ``ci95`` is empty. ``partial`` says why this is not the whole protocol.
+    most of the time, ``ci95`` is empty. ``partial`` says why this is not the whole protocol. Rows of a
+    set metric need ``load_features``.
 
     Raises:
-        MetricError: a metric makes no score of its statistics.
+        MetricError: a metric makes no score of its statistics. ResultError: features are not what was published.
     """
     names = {f"class {i}": name for i, name in enumerate(run.classes)}
     steps, recordings = run.protocol.steps, run.recordings
@@ -115,7 +114,8 @@ def summarise(
     for name, metric in metrics.items():
         rows = tally.metrics[name]
         if rows.features:
-            sets[name] = score_set(name, metric if isinstance(metric, SetMetric) else None, rows, recordings)
+            assert metric is None or isinstance(metric, SetMetric)  # its rows have features
+            sets[name] = score_set(name, metric, rows, recordings, load_features)
         elif rows.only_reason:
             unmeasured[name] = rows.only_reason
         else:
@@ -142,18 +142,24 @@ def summarise(
     )
 
 
-def score_set(name: str, metric: SetMetric | None, rows: MetricTally, recordings: Mapping[str, str]) -> SetScore:
+def score_set(
+    name: str,
+    metric: SetMetric | None,
+    rows: MetricTally,
+    recordings: Mapping[str, str],
+    load_features: LoadFeatures | None,
+) -> SetScore:
     """Return the score of a set metric; without the metric, only the counts.
 
     Raises:
-        ResultError: vectors of several lengths. MetricError: the metric fails on the features.
+        ResultError: features are not what was published. MetricError: the metric fails on them.
     """
-    features = feature_set(name, rows.features, rows.true_features)
-    clips, samples = features.predicted.shape[:2]
+    clips, samples = len(rows.true_features), 1 + max(sample for _, sample in rows.features)
     values = {"score": math.nan}
     text = ""
     if metric is not None:
-        values = finalise_set(metric, features)
+        assert load_features is not None  # rows of a set metric come from a folder
+        values = finalise_set(metric, load_features(name, rows.features, rows.true_features))
         text = caution(metric, clips, samples)
     return SetScore(
         score=_plain(values.pop("score")),
