@@ -168,19 +168,22 @@ class Training:
     """Operations for a predicted frame."""
 
 
-def measure(path: Path, row: Row, budgets: Sequence[str], rounds: int, plugins: Plugins) -> tuple[str, Training]:
-    """Return the sha256 of a file of weights, and the costs of its training.
+def measure(path: Path, budgets: Sequence[str], rounds: int, plugins: Plugins) -> tuple[str, Training]:
+    """Return the sha256 of a file of weights, and the costs of its training on the clips of its protocol.
 
     Raises:
         VpbenchError: vpbench did not write the file, or the predictor has no count.
     """
     trained = open_trained(path)
-    if trained.record is None or len(trained.record.stages) != 1:
+    if trained.record is None or trained.record.protocol is None or len(trained.record.stages) != 1:
         raise UsageError(f"{path} was not trained by vpbench in one stage: name the weights of such a training")
     record, stage = trained.record, trained.record.stages[0]
     recipe = Recipe(**stage.recipe)
     label = f"{record.predictor}:{record.preset}" if record.preset else record.predictor
-    row = replace(row, predictor=record.predictor, options={"weights": path})
+    protocol = Protocol.parse(trained.record.protocol.to_json(), str(path))
+    if protocol.size is None:
+        raise UsageError(f"{path}: its protocol {protocol.name} does not fix the size of frames")
+    row = Row(record.predictor, protocol.size, protocol.sampling.context, protocol.steps[-1], {"weights": path})
     clips = stage.steps * recipe.batch_size * recipe.accumulate
     minutes = clips * seconds_per_clip(_trained_row(row, recipe), recipe.batch_size, rounds, plugins) / 60
     operations = count(row, 1, plugins).predict // row.horizon
@@ -232,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     row = Row("", tuple(args.size), *args.clip)
     if args.weights:
         torch.set_num_threads(1)
-        save(args.save, dict(measure(path, row, args.budget, args.rounds, plugins) for path in args.weights))
+        save(args.save, dict(measure(path, args.budget, args.rounds, plugins) for path in args.weights))
         return
     options = parse_assignments(args.options, "-o")
     rows = [replace(row, predictor=text, options=options.get(text.partition(":")[0], {})) for text in args.predictors]

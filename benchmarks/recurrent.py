@@ -28,7 +28,8 @@ from vpbench_recurrent.cell import Cell
 from vpbench_recurrent.convlstm import ConvLSTM
 from vpbench_recurrent.crevnet import CrevNet, PredictiveModule
 from vpbench_recurrent.mim import MIM, MIMLayer
-from vpbench_recurrent.motionrnn import MotionRNN
+from vpbench_recurrent.motionrnn import MotionGRU, MotionRNN
+from vpbench_recurrent.phydnet import SIDE, PhyCell, PhyDNet
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.predrnn import PredRNN, PredRNNV2
 
@@ -39,7 +40,7 @@ SHAPES = {
 }
 """Channels, kernel, then the grid: height and width, for CrevNet also time."""
 STEPS = 4
-MODELS: Sequence[type[RecurrentPredictor]] = (ConvLSTM, PredRNN, PredRNNV2, MIM, MotionRNN, CrevNet)
+MODELS: Sequence[type[RecurrentPredictor]] = (ConvLSTM, PredRNN, PredRNNV2, MIM, MotionRNN, PhyDNet, CrevNet)
 
 
 def per_gate(
@@ -128,6 +129,31 @@ def crevnet_textbook(layer: PredictiveModule, x: Tensor, state: tuple[Tensor, ST
     return (1 - gate) * x2 + gate * hidden, STState(hidden, cell, memory)
 
 
+def phycell_textbook(layer: PhyCell, x: Tensor, state: Tensor) -> Tensor:
+    """Run PhyCell with a convolution for each derivative, and a convolution of a concatenation for the gate."""
+    derivatives = [
+        conv2d(state, weight[None], bias[None], padding=SIDE // 2)
+        for weight, bias in zip(layer.derivatives.weight, layer.derivatives.bias, strict=True)
+    ]
+    predicted = state + layer.combine(layer.norm(torch.cat(derivatives, dim=1)))
+    gain = layer.gate(torch.cat([x, state], dim=1)).sigmoid()
+    return predicted + gain * (x - predicted)
+
+
+def motion_textbook(layer: MotionGRU, x: Tensor, state: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Run MotionRNN's unit with a convolution of a concatenation per gate."""
+    _, offsets, trend = state
+    encoded, d = layer.encode(x), offsets.shape[1]
+    update, reset = per_gate((encoded, offsets), (layer.of_input, layer.of_offsets), [(0, 0), (1, 1)], d)
+    read = (encoded, reset.sigmoid() * offsets)
+    (candidate,) = per_gate(read, (layer.of_input, layer.of_reset), [(2, 0)], d)
+    variation = torch.lerp(offsets, candidate.tanh(), update.sigmoid())
+    trend = torch.lerp(trend, offsets, 0.5)
+    moved = layer.decode(layer.warp(encoded, variation + trend))
+    gate = layer.blend(torch.cat([moved, x], dim=1)).sigmoid()
+    return torch.lerp(x, moved, gate), variation + trend, trend
+
+
 Step = Callable[[nn.Module, Tensor, object], object]
 
 
@@ -138,10 +164,18 @@ def cells(d: int, kernel: int, zeros: Tensor) -> dict[str, tuple[nn.Module, obje
         module = PredictiveModule(d, (1,), residual=False)
         return {"CrevNet": (module, (zeros, triple), lambda layer, x, state: layer(x, *state), crevnet_textbook)}
     mim = MIMLayer(d, kernel, norm=None, grid=None)
+    still = zeros.new_zeros(len(zeros), 18, *(side // 2 for side in zeros.shape[-2:]))
     return {
         "ConvLSTM": (Cell(d, d, kernel), pair, lambda layer, x, state: layer(x, state), convlstm_textbook),
         "ST-LSTM": (STLSTM(d, d, kernel), triple, lambda layer, x, state: layer(x, state), st_lstm_textbook),
         "MIM": (mim, (triple, zeros, pair), mim_cell, mim_textbook),
+        "PhyCell": (PhyCell(d), zeros, lambda layer, x, state: layer(x, state), phycell_textbook),
+        "MotionGRU": (
+            MotionGRU(d, kernel),
+            (zeros, still, still),
+            lambda layer, x, state: layer(x, *state[1:]),
+            motion_textbook,
+        ),
     }
 
 
@@ -150,7 +184,9 @@ def run(layer: nn.Module, step: Step, state: object, inputs: Tensor) -> Tensor:
     layer.zero_grad()
     for x in inputs.unbind(1):
         state = step(layer, x, state)
-    hidden = state[0] if isinstance(state[0], Tensor) else state[0][0]
+    hidden = state
+    while not isinstance(hidden, Tensor):
+        hidden = hidden[0]
     hidden.square().sum().backward()
     return hidden.detach()
 
@@ -198,7 +234,9 @@ def measure_models(clips: int, rounds: int, only: str = "") -> dict[str, dict[st
         def train(predictor: RecurrentPredictor = predictor, frames: Tensor = frames) -> None:
             clips = tuple(f"clip{i}@0" for i in range(len(frames)))
             steps = list(predictor.roll_out(Context(frames=frames[:, :4], clips=clips), 4, frames[:, 4:]))
-            torch.stack([frame for frame, _ in steps]).square().mean().backward()
+            loss = torch.stack([frame for frame, _ in steps]).square().mean()
+            penalty = predictor.network.penalty(steps[-1][1])
+            (loss if penalty is None else loss + penalty).backward()
 
         with FlopCounterMode(display=False) as counter:
             train()

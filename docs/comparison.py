@@ -126,6 +126,10 @@ def trained_rows(results: Sequence[Result], costs: Mapping[str, Mapping[str, Any
             raise ResultError(
                 f"{group[digest].path} and {result.path} are results of the same weights: remove the older one"
             )
+        if twin := next((other for other in group if costs[other]["seed"] == training["seed"]), None):
+            raise ResultError(
+                f"{group[twin].path} and {result.path} are of two trainings with one seed: remove the older one"
+            )
         group[digest] = result
     return [Row(tuple(group.values()), tuple(costs[digest] for digest in group)) for group in groups.values()]
 

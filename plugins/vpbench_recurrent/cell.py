@@ -63,7 +63,10 @@ class Cell(nn.Module):
                 biases.zero_()[hidden : 2 * hidden] = 1.0
 
     def forward(self, x: Float[Tensor, "b c h w"] | None, state: State | None) -> State:
-        """Return the state after reading ``x``; None is no input. The first of both may be None, or the second."""
+        """Return the state after reading ``x``.
+
+        ``x`` is None for a layer without input, ``state`` is None before the first step. One of them is a tensor.
+        """
         gates = 0.0 if x is None else self.norm_input(self.of_input(x))
         if state is not None:
             gates = gates + self.norm_hidden(self.of_hidden(state[0]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench_recurrent import openstl
 from vpbench_recurrent.cell import Cell, State
-from vpbench_recurrent.options import FamilyOptions, Kernel
+from vpbench_recurrent.options import OPENSTL, OPENSTL_GREY, FamilyOptions, Kernel
 from vpbench_recurrent.patches import Order
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Image, Recurrence
@@ -116,6 +116,10 @@ class Options(FamilyOptions):
     bias: bool = Field(default=True, description="give the gates and the last layer biases")
     own_forecaster: bool = Field(default=False, description="forecast with a second stack, as the paper does")
     residual: bool = Field(default=False, description="add the last context frame to each prediction")
+    clamp: bool = Field(default=True, description="limit predictions to [0,1] before they are read again")
+    supervise: Literal["future", "all"] = Field(
+        default="future", description="steps in the loss; all: also the predictions of context frames"
+    )
 
     @model_validator(mode="after")
     def _fit(self) -> Options:
@@ -134,7 +138,7 @@ _OPENSTL: Final = {
     "patch_order": "pixel",
     "clamp": False,
     "supervise": "all",
-    "recipe": {"epochs": 200, "batch_size": 16, "learning_rate": 5e-4},
+    "recipe": OPENSTL["recipe"],
 }
 
 
@@ -161,7 +165,7 @@ class ConvLSTM(RecurrentPredictor):
         "base": {},
         "paper": {"hidden": (128, 64, 64), "peepholes": True, "own_forecaster": True, "scheduled_sampling": 0.0},
         "openstl": _OPENSTL,
-        "openstl-grey": {**_OPENSTL, "channels": 1},
+        "openstl-grey": {**_OPENSTL, "channels": 1, "recipe": OPENSTL_GREY["recipe"]},
         "scenes": {"weights": str(Path(__file__).with_name("weights") / "convlstm-scenes.safetensors")},
     }
     shipped: Final = {"scenes": "scenes", "scenes-1k": "scenes"}

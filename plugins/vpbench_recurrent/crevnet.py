@@ -18,7 +18,7 @@ from vpbench.plugin.training import Recipe
 from vpbench.toolkit.convolution import Conv
 from vpbench.toolkit.reversible import Autoencoder
 from vpbench.toolkit.st_lstm import STState, lstm
-from vpbench_recurrent.options import TRAINING_ONLY, FamilyOptions, Kernel
+from vpbench_recurrent.options import TRAINING_ONLY, FamilyOptions, Kernel, SamplingShare
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Image, Recurrence
 
@@ -149,16 +149,7 @@ class Options(FamilyOptions):
         default=True, description="save memory in training: compute the autoencoder's activations again"
     )
     patch: Literal[1] = Field(default=1, description="side of the patches that become channels; frames stay whole")
-    clamp: bool = Field(default=False, description="limit predictions to [0,1] before they are read again")
-    supervise: Literal["future", "all"] = Field(
-        default="all", description="steps in the loss; all: also the predictions of context frames"
-    )
-    scheduled_sampling: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="share of the training in which true frames are read, ever fewer; None: always, in all steps",
-    )
+    scheduled_sampling: SamplingShare = "always"
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="learning rate; cosine: rises over a twentieth of the steps, then falls to 0"
     )

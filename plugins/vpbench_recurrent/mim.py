@@ -19,7 +19,7 @@ from vpbench.toolkit.st_lstm import STLSTM, STState, lstm, same_conv2d
 from vpbench_recurrent import openstl
 from vpbench_recurrent.cell import Cell, State
 from vpbench_recurrent.head import Head
-from vpbench_recurrent.options import OPENSTL, TINY, Size, StackOptions
+from vpbench_recurrent.options import OPENSTL, OPENSTL_GREY, TINY, Size, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Image, Recurrence
 
@@ -28,7 +28,7 @@ Norm = Callable[[int], nn.Module] | None
 
 
 class MIMLayer(nn.Module):
-    """Run one layer above the first for one step (equations 3 to 5).
+    """Run one layer above the first for one step (equations 3 to 5, as the official code has them).
 
     ::
 
@@ -139,7 +139,7 @@ class MIM(RecurrentPredictor):
     presets: Final[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "openstl": {**OPENSTL, "size": (256, 256)},
-        "openstl-grey": {**OPENSTL, "size": (64, 64), "channels": 1},
+        "openstl-grey": {**OPENSTL_GREY, "size": (64, 64)},
         "tiny": {**TINY, "hidden": 24},
     }
     info = PredictorInfo(paper="Wang et al.: Memory In Memory, CVPR 2019, arXiv:1811.07490")

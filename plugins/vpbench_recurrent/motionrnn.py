@@ -58,8 +58,8 @@ def sample(x: Float[Tensor, "b c i j"], offsets: Float[Tensor, "b 2 n i j"]) -> 
     near = torch.arange(-1, 2, device=x.device, dtype=x.dtype)
     rows = near.repeat_interleave(_SIDE)[:, None, None] + torch.arange(height, device=x.device)[:, None]
     columns = near.repeat(_SIDE)[:, None, None] + torch.arange(width, device=x.device)
-    y, x_at = rows + offsets[:, 0], columns + offsets[:, 1]
-    places = torch.stack([(2 * x_at + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    row, column = rows + offsets[:, 0], columns + offsets[:, 1]
+    places = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], dim=-1)
     samples = functional.grid_sample(x, places.flatten(1, 2), align_corners=False)
     return samples.unflatten(2, (_PLACES, height))
 
@@ -179,4 +179,6 @@ class MotionRNN(RecurrentPredictor):
     info = PredictorInfo(paper="Wu et al.: MotionRNN, CVPR 2021, arXiv:2103.02243")
 
     def __init__(self, options: Options) -> None:
-        super().__init__(options, Network(self.image_channels(options), options), options.size)
+        super().__init__(
+            options, Network(self.image_channels(options), options), options.size if options.layer_norm else None
+        )

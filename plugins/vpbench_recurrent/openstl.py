@@ -13,6 +13,7 @@ from vpbench.toolkit.key_map import KeyRule
 
 _ST_LSTM: Final = {"x": "features", "h": "hidden", "m": "memory", "o": "states"}
 """The inputs of an ST-LSTM's convolutions, by their letter."""
+_NORM: Final = ("weight", "bias")
 _LAYERS: Final = 16
 """The layers of MIM that have rules."""
 
@@ -22,9 +23,10 @@ def _gates(*order: int) -> Callable[[Tensor], Tensor]:
     return lambda weight: torch.cat([weight.chunk(4)[index] for index in order])
 
 
-_IFGO: Final = _gates(0, 1, 3, 2)
-_IGFO: Final = _gates(0, 2, 3, 1)
-"""From the named order of OpenSTL to i f o g."""
+_CONVLSTM_GATES: Final = _gates(0, 1, 3, 2)
+"""From OpenSTL's i f g o to i f o g."""
+_MIM_GATES: Final = _gates(0, 2, 3, 1)
+"""From OpenSTL's i g f o to i f o g."""
 
 
 def _st_lstm(old: str, new: str) -> list[KeyRule]:
@@ -35,13 +37,12 @@ def _st_lstm(old: str, new: str) -> list[KeyRule]:
     return rules
 
 
-_NORM: Final = ("weight", "bias")
 _HEAD: Final = KeyRule(r"conv_last\.weight", "network.head.weight")
 
 CONVLSTM: Final = (
     _HEAD,
-    KeyRule(r"cell_list\.(\d+)\.conv_x\.0\.weight", r"network.encoder.cells.\1.of_input.weight", _IFGO),
-    KeyRule(r"cell_list\.(\d+)\.conv_h\.0\.weight", r"network.encoder.cells.\1.of_hidden.weight", _IFGO),
+    KeyRule(r"cell_list\.(\d+)\.conv_x\.0\.weight", r"network.encoder.cells.\1.of_input.weight", _CONVLSTM_GATES),
+    KeyRule(r"cell_list\.(\d+)\.conv_h\.0\.weight", r"network.encoder.cells.\1.of_hidden.weight", _CONVLSTM_GATES),
     KeyRule(r"cell_list\.\d+\.conv_(o\.\d|last)\..+", ""),
 )
 
@@ -59,9 +60,10 @@ def _memory_cell(old: str, new: str) -> list[KeyRule]:
         KeyRule(rf"{old}oc_weight", f"{new}.peepholes", lambda weight: weight[None]),
     ]
     for letter, source in (("x", "input"), ("h", "hidden")):
-        rules += [KeyRule(rf"{old}conv_{letter}_concat\.0\.weight", f"{new}.of_{source}.weight", _IGFO)]
+        rules += [KeyRule(rf"{old}conv_{letter}_concat\.0\.weight", f"{new}.of_{source}.weight", _MIM_GATES)]
         rules += [
-            KeyRule(rf"{old}conv_{letter}_concat\.1\.{part}", f"{new}.norm_{source}.{part}", _IGFO) for part in _NORM
+            KeyRule(rf"{old}conv_{letter}_concat\.1\.{part}", f"{new}.norm_{source}.{part}", _MIM_GATES)
+            for part in _NORM
         ]
     return rules
 
@@ -86,10 +88,10 @@ MIM: Final = (
 _MODULES: Final = {
     "encoder_E": "encoder",
     "encoder_Ep": "encode_physical",
-    "encoder_Er": "encode_residual",
+    "encoder_Er": "encode_unknown",
     "decoder_D": "decoder",
     "decoder_Dp": "decode_physical",
-    "decoder_Dr": "decode_residual",
+    "decoder_Dr": "decode_unknown",
 }
 _PHYCELL: Final = {"F.conv1": "derivatives", "F.bn1": "norm", "F.conv2": "combine", "convgate": "gate"}
 _LSTM: Final = r"encoder\.convcell\.cell_list\.(\d+)\.conv\."

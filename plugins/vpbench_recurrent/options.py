@@ -22,6 +22,11 @@ Kernel = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 """The side of a kernel that keeps the size."""
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 """Height and width."""
+SamplingShare = Annotated[
+    Annotated[float, Field(ge=0, le=1)] | Literal["always"],
+    Field(description="share of the training in which true frames are read, ever fewer; always: in all steps"),
+]
+"""How long training reads true frames."""
 
 
 class FamilyOptions(BaseModel):
@@ -34,20 +39,15 @@ class FamilyOptions(BaseModel):
     patch_order: Order = Field(
         default="pixel", description="slower index of a patch's channels; pixel: as the official codes and OpenSTL"
     )
-    clamp: bool = Field(default=True, description="limit predictions to [0,1] before they are read again")
+    clamp: bool = Field(default=False, description="limit predictions to [0,1] before they are read again")
     residual: bool = Field(default=False, description="predict the change of a frame; untrained, the last is repeated")
     l1: float = Field(default=0.0, ge=0, description="weight of the mean absolute error in the loss")
     l2: float = Field(default=1.0, ge=0, description="weight of the mean squared error")
     ssim: float = Field(default=0.0, ge=0, description="weight of 1 - SSIM")
     supervise: Literal["future", "all"] = Field(
-        default="future", description="steps in the loss; all: also the predictions of context frames"
+        default="all", description="steps in the loss; all: also the predictions of context frames"
     )
-    scheduled_sampling: float | None = Field(
-        default=0.4,
-        ge=0,
-        le=1,
-        description="share of the training in which true frames are read, ever fewer; None: always, in all steps",
-    )
+    scheduled_sampling: SamplingShare = 0.4
     sampling_decay: float = Field(
         default=1.0, gt=0, le=1, description="factor of the probability of true frames after every sampling_epochs"
     )
@@ -68,7 +68,7 @@ class FamilyOptions(BaseModel):
 
     @model_validator(mode="after")
     def _reverse_sampling_ends(self) -> FamilyOptions:
-        if self.reverse_sampling and self.scheduled_sampling is None:
+        if self.reverse_sampling and self.scheduled_sampling == "always":
             raise ValueError("reverse_sampling ends: set scheduled_sampling to a share of the training")
         return self
 
@@ -103,16 +103,7 @@ class StackOptions(FamilyOptions):
     size: Size | None = Field(
         default=None, description="height and width of the only frames that weights per place fit; None: any frames"
     )
-    clamp: bool = Field(default=False, description="limit predictions to [0,1] before they are read again")
-    supervise: Literal["future", "all"] = Field(
-        default="all", description="steps in the loss; all: also the predictions of context frames"
-    )
-    scheduled_sampling: float | None = Field(
-        default=0.625,
-        ge=0,
-        le=1,
-        description="share of the training in which true frames are read, ever fewer; None: always, in all steps",
-    )
+    scheduled_sampling: SamplingShare = 0.625
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="learning rate; cosine: rises over a twentieth of the steps, then falls to 0"
     )
@@ -141,9 +132,16 @@ OPENSTL: Final[Mapping[str, Any]] = {
     "hidden": 128,
     "scheduled_sampling": 0.4,
     "schedule": "cosine",
+    "recipe": {"epochs": 50, "batch_size": 16, "learning_rate": 1e-4},
+}
+"""OpenSTL's setting on Human3.6M."""
+
+OPENSTL_GREY: Final[Mapping[str, Any]] = {
+    **OPENSTL,
+    "channels": 1,
     "recipe": {"epochs": 200, "batch_size": 16, "learning_rate": 5e-4},
 }
-"""The widths of OpenSTL's tables."""
+"""OpenSTL's setting on Moving MNIST."""
 
 TINY: Final[Mapping[str, Any]] = {
     "layers": 2,

@@ -19,7 +19,7 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
 from vpbench_recurrent import openstl
 from vpbench_recurrent.cell import Cell, State
-from vpbench_recurrent.options import TRAINING_ONLY, FamilyOptions
+from vpbench_recurrent.options import OPENSTL, TRAINING_ONLY, FamilyOptions, SamplingShare
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Image, Recurrence
 
@@ -38,7 +38,7 @@ def moments(side: int) -> Float[Tensor, "s s"]:
 
 
 class PhyCell(nn.Module):
-    """Predict by a partial differential equation, and correct by the input (equations 5 to 7).
+    """Predict by a partial differential equation, and correct by the input (equations 5 to 7, with the code's gate).
 
     ::
 
@@ -82,7 +82,7 @@ class PhyState(NamedTuple):
     """The state of PhyCell, and those of the ConvLSTMs."""
 
     physical: Hidden
-    residual: tuple[State | None, ...]
+    unknown: tuple[State | None, ...]
 
 
 class Network(Recurrence):
@@ -101,15 +101,15 @@ class Network(Recurrence):
     def __init__(self, options: Options) -> None:
         super().__init__()
         base, width, half = options.base, 2 * options.base, options.stride // 2
-        self.stride, self.residual, self.width, self.weight = options.stride, options.residual, width, options.moment
+        self.stride, self.residual, self.width, self.moment = options.stride, options.residual, width, options.moment
         self.encoder = nn.Sequential(_down(options.channels, base, 2), _down(base, base, 1), _down(base, width, half))
-        self.encode_physical, self.encode_residual = (
+        self.encode_physical, self.encode_unknown = (
             nn.Sequential(_down(width, width, 1), _down(width, width, 1)) for _ in range(2)
         )
         self.physical = PhyCell(width)
         sizes = (width, *options.hidden, width)
         self.unknown = nn.ModuleList(Cell(n, m, 3) for n, m in pairwise(sizes))
-        self.decode_physical, self.decode_residual = (
+        self.decode_physical, self.decode_unknown = (
             nn.Sequential(_up(width, width, 1), _up(width, width, 1)) for _ in range(2)
         )
         self.decoder = nn.Sequential(_up(width, base, 2), _up(base, base, 1), _transposed(base, options.channels, half))
@@ -127,17 +127,17 @@ class Network(Recurrence):
         """Return the next image and the state."""
         encoded = self.encoder(image)
         physical = self.physical(self.encode_physical(encoded), state.physical)
-        x, residual = self.encode_residual(encoded), []
-        for cell, past in zip(self.unknown, state.residual, strict=True):
-            residual.append(cell(x, past))
-            x = residual[-1][0]
-        decoded = self.decoder(self.decode_physical(physical) + self.decode_residual(x))
+        x, unknown = self.encode_unknown(encoded), []
+        for cell, past in zip(self.unknown, state.unknown, strict=True):
+            unknown.append(cell(x, past))
+            x = unknown[-1][0]
+        decoded = self.decoder(self.decode_physical(physical) + self.decode_unknown(x))
         predicted = image + decoded if self.residual else decoded.sigmoid()
-        return predicted, PhyState(physical, tuple(residual))
+        return predicted, PhyState(physical, tuple(unknown))
 
     def penalty(self, state: PhyState) -> Tensor | None:
         """Return the weighted moment loss; None without it."""
-        return self.weight * self.physical.moment_loss() if self.weight else None
+        return self.moment * self.physical.moment_loss() if self.moment else None
 
 
 def _down(inner: int, outer: int, stride: int) -> nn.Sequential:
@@ -167,16 +167,7 @@ class Options(FamilyOptions):
     stride: Literal[2, 4] = Field(default=4, description="factor by which the encoder reduces height and width")
     moment: float = Field(default=1.0, ge=0, description="weight of the moment loss")
     patch: Literal[1] = Field(default=1, description="side of the patches that become channels; frames stay whole")
-    clamp: bool = Field(default=False, description="limit predictions to [0,1] before they are read again")
-    supervise: Literal["future", "all"] = Field(
-        default="all", description="steps in the loss; all: also the predictions of context frames"
-    )
-    scheduled_sampling: float | None = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="share of the training in which true frames are read, ever fewer; None: always, in all steps",
-    )
+    scheduled_sampling: SamplingShare = 1.0
     recipe: Recipe = Recipe(epochs=200, batch_size=16, learning_rate=1e-3)
 
 
@@ -189,7 +180,7 @@ class PhyDNet(RecurrentPredictor):
     training_only = (*TRAINING_ONLY, "moment")
     presets: Final[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "openstl": {},
+        "openstl": {"recipe": OPENSTL["recipe"]},
         "openstl-grey": {"channels": 1},
         "tiny": {
             "base": 16,

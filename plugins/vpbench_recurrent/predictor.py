@@ -16,6 +16,7 @@ from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.channels import to_channels, to_rgb
 from vpbench.toolkit.key_map import KeyRule, apply_rules
+from vpbench.toolkit.padding import tell_padding
 from vpbench_recurrent.options import TRAINING_ONLY, FamilyOptions, Size
 from vpbench_recurrent.patches import from_patches, to_patches
 from vpbench_recurrent.rollout import Recurrence, roll_out
@@ -85,6 +86,7 @@ class RecurrentPredictor(nn.Module):
             PredictorError: The weights do not fit the frames' colours or size.
         """
         past = context.frames
+        tell_padding(self.name, past, self.options.patch * self.network.stride)
         frames = past.new_empty(past.shape[0], horizon, *past.shape[2:])
         for k, (frame, _) in enumerate(islice(self.roll_out(context, horizon), past.shape[1] - 1, None)):
             frames[:, k] = frame.clamp(0.0, 1.0)
@@ -106,7 +108,7 @@ class RecurrentPredictor(nn.Module):
         if self.size is not None and size != self.size:
             raise PredictorError(
                 f"{self.name}: the weights fit frames of {self.size[0]}x{self.size[1]}, and these are "
-                f"{size[0]}x{size[1]}: set the option size"
+                f"{size[0]}x{size[1]}: choose a protocol of that size, or train with another one"
             )
         past = self._images(context.frames, context.clips)
         true = None if future is None else self._images(future, context.clips)

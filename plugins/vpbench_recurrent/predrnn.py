@@ -21,7 +21,7 @@ from vpbench.plugin.training import Recipe
 from vpbench.toolkit.st_lstm import STLSTM, STState
 from vpbench_recurrent import openstl
 from vpbench_recurrent.head import Head
-from vpbench_recurrent.options import OPENSTL, TINY, StackOptions
+from vpbench_recurrent.options import OPENSTL, OPENSTL_GREY, TINY, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Image, Recurrence
 
@@ -81,7 +81,7 @@ class Network(Recurrence):
 _PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "paper": {},
     "openstl": OPENSTL,
-    "openstl-grey": {**OPENSTL, "channels": 1},
+    "openstl-grey": OPENSTL_GREY,
     "tiny": TINY,
 }
 
@@ -96,7 +96,9 @@ class PredRNN(RecurrentPredictor):
     info = PredictorInfo(paper="Wang et al.: PredRNN, NeurIPS 2017")
 
     def __init__(self, options: StackOptions) -> None:
-        super().__init__(options, Network(self.image_channels(options), options), options.size)
+        super().__init__(
+            options, Network(self.image_channels(options), options), options.size if options.layer_norm else None
+        )
 
 
 class DecoupledOptions(StackOptions):
@@ -120,4 +122,4 @@ class PredRNNV2(RecurrentPredictor):
 
     def __init__(self, options: DecoupledOptions) -> None:
         network = Network(self.image_channels(options), options, options.decoupling)
-        super().__init__(options, network, options.size)
+        super().__init__(options, network, options.size if options.layer_norm else None)

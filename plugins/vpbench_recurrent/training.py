@@ -54,13 +54,12 @@ class Forecasting(LightningModule):
         progress = batch.step / (self.recipe.steps * self.recipe.accumulate)
         steps = future.shape[1] - 1
         if options.reverse_sampling:
-            assert options.scheduled_sampling is not None
+            assert options.scheduled_sampling != "always"  # the options are checked
             in_context, in_future = reverse_sampling(progress, options.scheduled_sampling)
             probabilities = [in_context] * (batch.context.frames.shape[1] - 1) + [in_future] * steps
         else:
-            sampling = ScheduledSampling(
-                decay=options.sampling_decay, epochs=options.sampling_epochs, end=options.scheduled_sampling
-            )
+            end = None if options.scheduled_sampling == "always" else options.scheduled_sampling
+            sampling = ScheduledSampling(decay=options.sampling_decay, epochs=options.sampling_epochs, end=end)
             probabilities = [sampling.probability(progress, self.current_epoch)] * steps
         return draw_truth(batch.generators, probabilities).to(future.device)
 

@@ -29,11 +29,11 @@ class Layer(nn.Module):
     ``down`` halves height and width with a stride. ``up`` doubles them with a pixel shuffle before the normalisation.
     """
 
-    def __init__(self, channels: int, width: int, kernel: int, *, down: bool = False, up: bool = False) -> None:
+    def __init__(self, channels: int, width: int, *, down: bool = False, up: bool = False) -> None:
         super().__init__()
         self.up = up
         stride = 2 if down else 1
-        self.conv = nn.Conv2d(channels, 4 * width if up else width, kernel, stride=stride, padding=kernel // 2)
+        self.conv = nn.Conv2d(channels, 4 * width if up else width, 3, stride=stride, padding=1)
         self.norm = nn.GroupNorm(2, width)
         nn.init.trunc_normal_(self.conv.weight, std=0.02)
         _zero_bias(self.conv)
@@ -161,7 +161,6 @@ class Network(nn.Module):
         temporal_layers: Blocks of the translator.
         mlp_ratio: Width of the feed-forward networks relative to their block.
         drop_path: Probability to skip the last block; it grows linearly from the first.
-        kernel: Side of the kernels of encoder and decoder.
         residual: Add the last frame of the context to each prediction. Untrained, the network repeats that frame.
     """
 
@@ -177,7 +176,6 @@ class Network(nn.Module):
         temporal_layers: int,
         mlp_ratio: float,
         drop_path: float = 0.0,
-        kernel: int = 3,
         residual: bool = False,
     ) -> None:
         super().__init__()
@@ -185,8 +183,8 @@ class Network(nn.Module):
         changes = [bool(i % 2) for i in range(spatial_layers)]
         self.stride = 2 ** sum(changes)
         inputs = [channels, *[spatial] * (spatial_layers - 1)]
-        self.encoder = nn.ModuleList(Layer(n, spatial, kernel, down=s) for n, s in zip(inputs, changes, strict=True))
-        self.decoder = nn.ModuleList(Layer(spatial, spatial, kernel, up=s) for s in reversed(changes))
+        self.encoder = nn.ModuleList(Layer(n, spatial, down=s) for n, s in zip(inputs, changes, strict=True))
+        self.decoder = nn.ModuleList(Layer(spatial, spatial, up=s) for s in reversed(changes))
         self.readout = nn.Conv2d(spatial, channels, 1)
         widths = [context * spatial, *[temporal] * (temporal_layers - 1), context * spatial]
         rates = [drop_path * i / (temporal_layers - 1) for i in range(temporal_layers)]

@@ -123,10 +123,10 @@ class TestScheduledSampling:
         assert all(torch.equal(g.get_state(), s) for g, s in zip(batch.generators, before, strict=True))
 
     def test_true_frames_may_be_read_to_the_end(self):
-        stage = small_stage(steps=100, scheduled_sampling=None)
+        stage = small_stage(steps=100, scheduled_sampling="always")
         assert stage.draw_truth(batch_of(noise(2, 12, 3, 2, 2), step=99)).all()
         with pytest.raises(ValueError, match="reverse_sampling ends: set scheduled_sampling to a share"):
-            Options(scheduled_sampling=None, reverse_sampling=True)
+            Options(scheduled_sampling="always", reverse_sampling=True)
 
     def test_in_the_first_step_every_image_follows_true_ones(self):
         stage, frames = small_stage(scheduled_sampling=1.0, residual=False), noise(2, 6, 3, 8, 8)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
-from vpbench.errors import PredictorError
+from vpbench.errors import PredictorError, VpbenchWarning
 from vpbench.toolkit.channels import to_channels, to_rgb
 
 
@@ -31,6 +33,19 @@ def test_colour_is_refused_with_the_clip_and_both_sides():
     frames[1, 2, 0, 3, 4] += 0.5
     with pytest.raises(PredictorError, match=r"toy: .*channels 1.*clip b has colour \(channels 3\)"):
         to_channels(frames, 1, "toy", ("a", "b"))
+
+
+def test_a_colour_model_warns_of_grey_clips_with_both_sides():
+    frames = grey_clips()
+    with pytest.warns(
+        VpbenchWarning, match=r"toy: the model reads colour \(channels 3\), and the clips are grey.*such as a"
+    ):
+        assert to_channels(frames, 3, "toy", ("a", "b")) is frames
+    frames[1, 2, 0, 3, 4] += 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        to_channels(frames, 3, "toy", ("a", "b"))
+        to_channels(frames.to("meta"), 3, "toy", ("a", "b"))
 
 
 def test_nan_is_no_colour():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from vpbench.errors import PredictorError
+from vpbench.errors import PredictorError, VpbenchWarning
 
 
 def to_channels(
@@ -21,12 +22,21 @@ def to_channels(
         name: The predictor's name, for the message.
         clips: The clips' ids, for the message.
 
+    Warns if the model reads colour and all clips are grey: its predictions may have colour.
+
     Raises:
         PredictorError: The model reads one channel, and a clip has colour.
     """
-    if channels == 3:
-        return frames
     grey = frames[:, :, :1]
+    if channels == 3:
+        if not frames.is_meta and bool((frames == grey).all()):  # meta tensors have no values
+            warnings.warn(
+                f"{name}: the model reads colour (channels 3), and the clips are grey (three equal channels), such as "
+                f"{clips[0]}: its predictions may have colour; a model with channels 1 reads grey frames",
+                VpbenchWarning,
+                stacklevel=3,
+            )
+        return frames
     coloured = (frames != grey).flatten(1).any(dim=1) & ~frames.isnan().flatten(1).any(dim=1)
     if coloured.any():
         clip = clips[int(coloured.int().argmax())]
