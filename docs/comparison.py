@@ -29,20 +29,20 @@ METRICS = ("mse", "ssim", "lpips")
 BUDGETS = {"time": "Equal time of one core", "clips": "Equal number of clips"}
 INTRODUCTION = """# Comparison of the small models
 
-`python docs/generate.py` writes this page from `leaderboards/results` and `leaderboards/costs.json`.
-
 Each table has models that trained with one budget. A model that has not trained with it is not in the table.
 
 - Scores are means over all steps and over the seeds, with the standard deviation over the seeds below.
 - GFLOP per frame are the operations of convolutions and products for a predicted frame. A multiply-add counts as two.
 - Seconds per frame are those of the evaluation: the predictor's time for a predicted frame.
 - Minutes are the clips times the processor time of a clip, forward and backward, on one thread.
+- Both times come from a shared machine. Equal trainings differed by up to 12 % in them.
 
 All models learn from the squared error of the frames that they predict. ConvLSTM is trained with
-`-o 'convlstm.hidden=[129]' -o convlstm.l1=0 -o convlstm.ssim=0 -o convlstm.l2=10`, to have
-CDNet's size and this loss.
+`-o 'convlstm.hidden=[129]' -o convlstm.l1=0 -o convlstm.ssim=0 -o convlstm.l2=10`, to
+have CDNet's size and this loss.
 
-Train and evaluate a model with several seeds, and add it:
+`python docs/generate.py` writes this page from `leaderboards/results` and `leaderboards/costs.json`. Train and
+evaluate a model with several seeds, and add it:
 
 ```sh
 vpbench train -p scenes-static -m predrnn:tiny --max-steps 2640 --device cpu --workers 0 --keep last --seed 0

@@ -100,6 +100,16 @@ def test_two_results_of_the_same_weights_are_refused(comparison, add, tmp_path):
         comparison.page(tmp_path)
 
 
+def test_two_trainings_with_one_seed_are_refused(comparison, add, tmp_path):
+    add("net", {"mse": [0.1]}, "time")
+    costs = json.loads((tmp_path / "costs.json").read_text())
+    add("net", {"mse": [0.3]}, "time", seed=1)
+    costs |= {key: value | {"seed": 0} for key, value in json.loads((tmp_path / "costs.json").read_text()).items()}
+    (tmp_path / "costs.json").write_text(json.dumps(costs))
+    with pytest.raises(ResultError, match="are of two trainings with one seed: remove the older one"):
+        comparison.page(tmp_path)
+
+
 def test_results_that_are_not_comparable_are_refused(comparison, add, tmp_path):
     add("net", {"mse": [0.1]}, "time")
     add("other", {"mse": [0.2]}, "time", metrics={"mse": {"revision": 2}})

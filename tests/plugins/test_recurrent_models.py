@@ -195,7 +195,11 @@ class TestStacks:
         predictor = small(model, layer_norm=True, size=(8, 10))
         assert predict(predictor, noise(1, 2, 3, 8, 10), 1).shape == (1, 1, 3, 8, 10)
         assert predictor.info.misfit(2, (8, 8)) == "it takes frames of 8x10, not 8x8"
-        with pytest.raises(PredictorError, match="weights fit frames of 8x10, and these are 8x8: set the option size"):
+        with pytest.raises(PredictorError, match="weights fit frames of 8x10, and these are 8x8: choose a protocol"):
             predict(predictor, noise(1, 2, 3, 8, 8), 1)
         with pytest.raises(ValueError, match="layer_norm has a weight per place: set size"):
             model.Options(layer_norm=True)
+
+    def test_a_size_without_weights_per_place_fits_any_frames(self, model):
+        sized = small(model, size=(8, 10))
+        assert (sized.size is None) == (model is not MIM), "MIM's peepholes have a weight per place"

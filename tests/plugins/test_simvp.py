@@ -66,7 +66,7 @@ def large_kernel(values, x):
 class TestParts:
     @pytest.mark.parametrize("change", ["none", "down", "up"])
     def test_a_layer_is_convolution_normalisation_silu(self, change):
-        layer = randomised(Layer(3, 4, 3, down=change == "down", up=change == "up"))
+        layer = randomised(Layer(3, 4, down=change == "down", up=change == "up"))
         x, values = noise(2, 3, 6, 8), layer.state_dict()
         y = conv(values, "conv", x, padding=1, stride=2 if change == "down" else 1)
         y = functional.pixel_shuffle(y, 2) if change == "up" else y
