@@ -102,9 +102,9 @@ def test_two_results_of_the_same_weights_are_refused(comparison, add, tmp_path):
 
 def test_two_trainings_with_one_seed_are_refused(comparison, add, tmp_path):
     add("net", {"mse": [0.1]}, "time")
-    costs = json.loads((tmp_path / "costs.json").read_text())
     add("net", {"mse": [0.3]}, "time", seed=1)
-    costs |= {key: value | {"seed": 0} for key, value in json.loads((tmp_path / "costs.json").read_text()).items()}
+    costs = json.loads((tmp_path / "costs.json").read_text())
+    costs = {digest: training | {"seed": 0} for digest, training in costs.items()}
     (tmp_path / "costs.json").write_text(json.dumps(costs))
     with pytest.raises(ResultError, match="are of two trainings with one seed: remove the older one"):
         comparison.page(tmp_path)
