@@ -105,6 +105,25 @@ def kitti_drive(
     return folder
 
 
+def caltech_video(path: Path, frames: NDArray[np.uint8], *, claimed: int | None = None, gap: int = 16) -> Path:
+    """A ``.seq`` file of JPEG pictures; ``gap`` bytes, a time and empty ones, follow each picture."""
+    header = bytearray(1024)
+    header[:28] = struct.pack("<I24s", 0xFEED, "Norpix seq".encode("utf-16-le"))
+    height, width = frames.shape[1:3]
+    count = len(frames) if claimed is None else claimed
+    struct.pack_into("<iI", header, 28, 3, len(header))
+    struct.pack_into("<9Id", header, 548, width, height, 24, 8, width * height * 3, 102, count, 0, 0, 30.0)
+    body = b""
+    for number, frame in enumerate(frames):
+        data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+        body += (
+            struct.pack("<I", len(data) + 4) + data + struct.pack("<IH", 1_200_000_000 + number, 33).ljust(gap, b"\0")
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(header) + body)
+    return path
+
+
 def kitti_scenes(root: Path, folder: str, scenes: Iterable[int], size: Size | None = None) -> None:
     """Scenes of the multi-view extension of KITTI scene flow 2015, 21 frames each."""
     for scene in scenes:

@@ -7,18 +7,23 @@ from vpbench.plugin.hookspecs import Register, hookimpl
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Register the readers of the two official trees."""
+    """Register the readers of the two official trees, and of KITTI with Caltech Pedestrian."""
     register("kitti-raw", "vpbench_kitti.raw:KittiRaw", summary="KITTI raw: synced drives at 10 Hz, about 1242x375")
     register(
         "kitti-flow",
         "vpbench_kitti.flow:KittiFlow",
         summary="KITTI scene flow 2015, multi-view: 400 scenes x 21 frames",
     )
+    register(
+        "kitti-caltech",
+        "vpbench_kitti.caltech:KittiCaltech",
+        summary="KITTI raw to train, test videos of Caltech Pedestrian to score, 10 Hz",
+    )
 
 
 @hookimpl
 def register_protocols(register: Register) -> None:
-    """Register SADM's two settings, next-frame prediction without padded context, and STDiff's setting."""
+    """Register SADM's two settings, next-frame prediction without padded context, STDiff's and OpenSTL's."""
     register(
         "kitti-raw",
         "vpbench_kitti:protocols/kitti-raw.toml",
@@ -38,4 +43,9 @@ def register_protocols(register: Register) -> None:
         "kitti-128-4to5",
         "vpbench_kitti:protocols/kitti-128-4to5.toml",
         summary="KITTI raw, 128x128, 4 -> 5 frames, 4 drives, clips side by side (STDiff)",
+    )
+    register(
+        "kitti-caltech-10to1",
+        "vpbench_kitti:protocols/kitti-caltech-10to1.toml",
+        summary="Caltech Pedestrian, 128x160, 10 -> 1 frame, trained on KITTI (OpenSTL, PredNet)",
     )

@@ -15,29 +15,22 @@ from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.toolkit.folders import data_file, evenly, list_folder
 from vpbench.toolkit.media import file_stamp, read_image, stack
+from vpbench_kitti.categories import CITY, drives
 
 Camera = Literal["image_02", "image_03"]
 
 
-def _drives(date: str, ids: str) -> tuple[str, ...]:
-    return tuple(f"{date}/{date}_drive_{number}_sync" for number in ids.split())
-
-
-TEST = _drives("2011_09_26", "0060 0084 0093 0096")
+TEST = drives("2011_09_26", "0060 0084 0093 0096")
 """The test drives of FVS (``doc/TestSetting.md``) and DMVFN: 78 + 383 + 433 + 475 frames."""
-STDIFF_TEST = _drives("2011_09_26", "0051 0056 0057 0059")
+STDIFF_TEST = drives("2011_09_26", "0051 0056 0057 0059")
 """The test drives of STDiff: numbers 10 to 13 of the 28 drives of the category City, sorted by name."""
-FVS24 = (
-    *_drives("2011_09_26", "0001 0002 0005 0009 0011 0013 0014 0017 0018 0048"),
-    *_drives("2011_09_26", "0051 0056 0057 0059 0091 0095 0104 0106 0113 0117"),
-    *_drives("2011_09_28", "0001 0002"),
-    *_drives("2011_09_29", "0026 0071"),
-)
-"""The training drives of FVS and DMVFN. With ``TEST``, they are the 28 drives of the category City."""
+FVS24 = tuple(drive for drive in CITY if drive not in TEST)
+"""The training drives of FVS and DMVFN."""
 
 _TEST_FRAMES = 1369
 _DATE = re.compile(r"\d{4}_\d\d_\d\d")
-_NAME = re.compile(r"(?P<date>\d{4}_\d\d_\d\d)/(?P=date)_drive_\d{4}_sync/image_0[23]")
+DRIVE_CAMERA = re.compile(r"(?P<date>\d{4}_\d\d_\d\d)/(?P=date)_drive_\d{4}_sync/image_0[23]")
+"""The name of a sequence: one camera of a drive."""
 _FRAME = re.compile(r"(\d{10})\.png")
 
 INFO = DatasetInfo(
@@ -109,10 +102,10 @@ class KittiRaw:
         if split == "test":
             drives, cameras = self._test, ["image_02"]
         else:
-            candidates = {"fvs24": FVS24, "city-minus-4": FVS24 + TEST, "all-minus-4": tuple(present)}
+            candidates = {"fvs24": FVS24, "city-minus-4": CITY, "all-minus-4": tuple(present)}
             drives = tuple(d for d in candidates[self._options.train_drives] if d not in self._test)
             cameras = sorted(set(self._options.train_cameras))
-        return [self._describe(f"{drive}/{camera}") for drive in sorted(drives) for camera in cameras]
+        return [describe_camera(self._root, f"{drive}/{camera}") for drive in sorted(drives) for camera in cameras]
 
     def read(self, sequence: str, frames: Sequence[int], modality: Modality) -> NDArray[Any]:
         """Read frames as uint8 RGB [N,H,W,3], 375x1242 or a few pixels less.
@@ -123,11 +116,9 @@ class KittiRaw:
         """
         if modality != "frames":
             raise DataError(f"kitti-raw has no {modality}, only frames")
-        if not _NAME.fullmatch(sequence):
+        if not DRIVE_CAMERA.fullmatch(sequence):
             raise DataError(f"{sequence!r} is not the name of a drive's camera, <date>/<date>_drive_<id>_sync/image_02")
-        paths = [self._root / sequence / "data" / f"{number:010d}.png" for number in frames]
-        advice = "get the drive's [synced+rectified data] again"
-        return stack([read_image(data_file(path, self._root, advice)) for path in paths], sequence)
+        return read_camera(self._root, sequence, frames)
 
     def check(self) -> Sequence[Finding]:
         """Compare the frames of FVS's four test drives with their number. That of STDiff's drives is not published."""
@@ -145,18 +136,6 @@ class KittiRaw:
         drive = re.compile(rf"{date}_drive_\d{{4}}_sync")
         return filter(drive.fullmatch, list_folder(self._root / date, self._root).folders)
 
-    def _describe(self, name: str) -> SequenceInfo:
-        folder, drive = self._root / name / "data", name.rpartition("/")[0]
-        try:
-            matches = map(_FRAME.fullmatch, list_folder(folder, self._root).files)
-        except DataError as error:
-            return SequenceInfo(name, range(0), str(error), source=drive)
-        numbers = [int(match[1]) for match in matches if match is not None]
-        if not numbers:
-            problem = f"{folder}: holds no frame; get this drive's [synced+rectified data] from {self.info.homepage}"
-            return SequenceInfo(name, range(0), problem, source=drive)
-        return SequenceInfo(name, evenly(numbers), stamp=file_stamp(folder), source=drive)
-
     def _nothing_found(self) -> str:
         if _DATE.fullmatch(self._root.name):
             return (
@@ -166,3 +145,28 @@ class KittiRaw:
             f"{self._root}: holds no drive of KITTI raw, ROOT/<date>/<date>_drive_<id>_sync/; symbolic links to "
             f"folders are not followed. {self.info.obtain}"
         )
+
+
+def read_camera(root: Path, sequence: str, frames: Sequence[int]) -> NDArray[Any]:
+    """Read frames of one camera of a drive below ``root``, uint8 RGB [N,H,W,3].
+
+    Raises:
+        DataError: a frame that is missing or does not decode, or frames of several sizes.
+    """
+    paths = [root / sequence / "data" / f"{number:010d}.png" for number in frames]
+    advice = "get the drive's [synced+rectified data] again"
+    return stack([read_image(data_file(path, root, advice)) for path in paths], sequence)
+
+
+def describe_camera(root: Path, name: str) -> SequenceInfo:
+    """Return the frames of one camera of a drive below ``root``, with a ``problem`` if there is none."""
+    folder, drive = root / name / "data", name.rpartition("/")[0]
+    try:
+        matches = map(_FRAME.fullmatch, list_folder(folder, root).files)
+    except DataError as error:
+        return SequenceInfo(name, range(0), str(error), source=drive)
+    numbers = [int(match[1]) for match in matches if match is not None]
+    if not numbers:
+        problem = f"{folder}: holds no frame; get this drive's [synced+rectified data] from {INFO.homepage}"
+        return SequenceInfo(name, range(0), problem, source=drive)
+    return SequenceInfo(name, evenly(numbers), stamp=file_stamp(folder), source=drive)

@@ -11,6 +11,7 @@ import torch
 from tiny_video import known_frames, write_video
 from twins import (
     bair_file,
+    caltech_video,
     cityscapes_snippet,
     human36m_images,
     kitti_drive,
@@ -43,6 +44,7 @@ def roots(tmp_path) -> list[str]:
         human36m_images(root / "human36m", name, range(1, 122, 5), SIZE)
     for drive in ("0051", "0060"):
         kitti_drive(root / "kitti-raw", drive, range(10), SIZE)
+    caltech_video(root / "kitti-caltech" / "set06" / "V000.seq", known_frames(33, 32, 48))
     kitti_scenes(root / "kitti-flow", "testing", [0], SIZE)
     cityscapes_snippet(root / "cityscapes", "val", "lindau_000000", 0, SIZE)
     cityscapes_snippet(root / "cityscapes", "test", "berlin_000000", 0, SIZE)

@@ -16,6 +16,7 @@ import pytest
 from tiny_video import known_frames, write_picture, write_video
 from twins import (
     bair_file,
+    caltech_video,
     cityscapes_snippet,
     human36m_images,
     kitti_drive,
@@ -78,6 +79,9 @@ TREES = {
     "kitti-raw": Tree(
         lambda root: kitti_drive(root, "0060", range(12), SIZE), DRIVE, 3, f"{DRIVE}/data/0000000003.png",
         {"train_drives": "all-minus-4"},
+    ),
+    "kitti-caltech": Tree(
+        lambda root: caltech_video(root / "set06/V000.seq", known_frames(12)), "set06/V000", 3, "set06/V000.seq", {},
     ),
     "kitti-flow": Tree(
         lambda root: kitti_scenes(root, "testing", [0], SIZE), "testing/000000", 3, "testing/image_2/000000_03.png", {}
@@ -187,7 +191,7 @@ def test_links_out_of_the_root_are_not_followed(opened, name, root: Path, tmp_pa
 def test_the_stamp_changes_with_the_files(opened, name, root: Path):
     data, tree = opened(name)
     (before,) = [s.stamp for s in data.sequences(tree.split) if s.name == tree.sequence]
-    if tree.file.endswith((".avi", ".npy", ".tfrecords")):
+    if tree.file.endswith((".avi", ".npy", ".seq", ".tfrecords")):
         os.utime(root / tree.file, ns=(0, 0))
     else:
         (root / tree.file).with_name("new").touch()
@@ -219,7 +223,7 @@ def test_plugin_modules_are_light():
 
 def test_protocols_have_their_name_a_reference_and_options_of_their_dataset(plugins):
     names = [entry.name for entry in plugins.of("protocol")]
-    assert len(names) == 26
+    assert len(names) == 27
     for name in names:
         protocol = Protocol.read(plugins.load("protocol", name))
         kind = plugins.load("dataset", protocol.dataset.name)
