@@ -1,4 +1,4 @@
-"""Human3.6M (Ionescu et al. 2014): people acting in a studio, seen by four cameras, and CDNet's protocols on it."""
+"""Human3.6M (Ionescu et al. 2014): people in a studio, seen by four cameras, with protocols of CDNet and OpenSTL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_protocols(register: Register) -> None:
-    """Register the settings of CDNet's Tables 1, 2 and 4, and of its Figure 8."""
+    """Register the settings of CDNet's Tables 1, 2 and 4, of its Figure 8, and OpenSTL's."""
     register(
         "human36m",
         "vpbench_human36m:protocols/human36m.toml",
@@ -27,4 +27,9 @@ def register_protocols(register: Register) -> None:
         "human36m-4to8",
         "vpbench_human36m:protocols/human36m-4to8.toml",
         summary="the same, 4 -> 8 frames (CDNet Figure 8)",
+    )
+    register(
+        "human36m-256-4to4",
+        "vpbench_human36m:protocols/human36m-256-4to4.toml",
+        summary="Human3.6M, 256x256, 4 -> 4 frames at 10 Hz (OpenSTL); leaks: all test videos are training videos",
     )

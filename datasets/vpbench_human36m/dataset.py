@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,6 +17,7 @@ from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, Finding, SequenceInfo
 from vpbench.toolkit.folders import data_file, evenly, walk_folders
 from vpbench.toolkit.media import VideoReader, file_stamp, probe_video, read_image, stack
+from vpbench_human36m.strpm import WINDOWS, listed_frames
 
 RATE = 50
 """Frames per second of the original videos."""
@@ -46,7 +47,7 @@ ROOT/                                     either form, images in any folders, li
     licence="Human3.6M licence: academic use, no redistribution",
     known_leaks=(
         Finding(
-            "lists of other suites (not used here): target frames in train",
+            "lists of other suites (human36m-256-4to4 only): target frames in train",
             "22983 of 34328 (67.0 %)",
             "some, by design",
             None,
@@ -91,6 +92,11 @@ class Human36M:
         )
         train: tuple[str, ...] = Field(default=("S1", "S5", "S6", "S7", "S8"), description="Subjects to train on.")
         test: tuple[str, ...] = Field(default=("S9", "S11"), min_length=1, description="Subjects to test on.")
+        windows: Literal["all", "strpm"] = Field(
+            default="all",
+            description="strpm: only the frames of STRPM's lists of windows, of all scenarios and seven subjects. The "
+            "lists leak: every test video is a training video. The other options do not apply then.",
+        )
 
         @model_validator(mode="after")
         def _check_subjects(self) -> Human36M.Options:
@@ -98,11 +104,15 @@ class Human36M:
                 raise ValueError(f"subject {min(shared)} stands in train and in test")
             return self
 
-    info: ClassVar[DatasetInfo] = INFO
+    info: DatasetInfo = INFO
 
     def __init__(self, root: Path, options: Human36M.Options | None = None) -> None:
         self._root = Path(root).resolve()
         self._options = options or self.Options()
+        if self._options.windows == "strpm":
+            self.info = replace(
+                INFO, shared_recordings="STRPM's lists divide windows, so that both sides have every video"
+            )
         self._reader: VideoReader | None = None
         self._stamps: dict[Path, str] = {}
 
@@ -124,6 +134,8 @@ class Human36M:
             )
         videos = []
         self._stamps = {}
+        if self._options.windows == "strpm":
+            return [self._describe_listed(name, frames) for name, frames in sorted(listed_frames(split).items())]
         for subject in self._options.train if split == "train" else self._options.test:
             for scenario in self._options.scenarios:
                 names = self._of(subject, scenario)
@@ -157,6 +169,8 @@ class Human36M:
 
     def check(self) -> Sequence[Finding]:
         """Compare the numbers of videos of each split with two trials by four cameras per subject, for Walking."""
+        if self._options.windows == "strpm":
+            return [self._check_listed(split) for split in WINDOWS]
         findings = []
         for split, subjects in (("train", self._options.train), ("test", self._options.test)):
             for scenario, videos in _VIDEOS_EACH.items():
@@ -203,6 +217,19 @@ class Human36M:
             return SequenceInfo(name, range(0), problem, source=act, rate=facts.rate)
         numbers = range(1, facts.frames + 1, STEP)
         return SequenceInfo(name, numbers, stamp=file_stamp(source.path), source=act, rate=facts.rate)
+
+    def _describe_listed(self, name: str, frames: Sequence[int]) -> SequenceInfo:
+        """Return a video with the frames of its listed windows, a leak to the other split under its own name."""
+        if name not in self._sources:
+            return SequenceInfo(name, range(0), f"{self._root}: there is no video {name} of STRPM's lists", source=name)
+        video = self._describe(name)
+        present = set(video.frames)
+        return replace(video, frames=tuple(number for number in frames if number in present), source=name)
+
+    def _check_listed(self, split: str) -> Finding:
+        frames = listed_frames(split)
+        count = sum(name in self._sources for name in frames)
+        return Finding(f"{split}: videos of STRPM's list", str(count), str(len(frames)), count == len(frames))
 
     def _stamp(self, folder: Path) -> str:
         """Return the stamp of a folder of images, which may hold those of many videos."""

@@ -289,7 +289,7 @@ def test_the_lists_that_other_suites_ship_for_human36m(check, tmp_path):
         0,
         [("0 of 48", "0", True), ("0 of 16", "0", True), ("0 of 48 (train has 120)", "0", True)],
     )
-    finding = findings["lists of other suites (not used here): target frames in train"]
+    finding = findings["lists of other suites (human36m-256-4to4 only): target frames in train"]
     assert finding == ("22983 of 34328 (67.0 %)", "some, by design", None)
     assert (8582 * 4, round(100 * 22983 / (8582 * 4), 1)) == (34328, 67.0)
     assert "8582 test windows" in read()
@@ -324,3 +324,15 @@ def test_usage(vpbench, tmp_path, args, words):
     outcome = vpbench("data", "check", "--plugin", TOYS, *(str(video) if arg == "VIDEO" else arg for arg in args))
     assert outcome.code == 2
     assert words in outcome.error
+
+
+def test_the_lists_of_openstl_leak(check, tmp_path):
+    """Two windows of one video: the one at 201 is in the test list, and shares frames with training windows."""
+    human36m_images(tmp_path, "S1_Directions.54138969", range(1, 261, 5), SIZE)
+    code, findings, read = check("human36m-256-4to4", tmp_path, "--leaks", data_root="human36m")
+    assert code == 1
+    by_name, videos, by_pixels = leaks(findings)
+    assert by_name[2] is False and int(by_name[0].split()[0]) > 0
+    assert videos == ("838 of 838", "some, by design", None)
+    assert by_pixels[0].split()[0] == by_name[0].split()[0]
+    assert "STRPM's lists divide windows" in read()

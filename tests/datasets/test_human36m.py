@@ -22,6 +22,7 @@ from vpbench.protocol.sampling import sample
 from vpbench.protocol.transforms import transform
 from vpbench.protocol.units import build_manifest
 from vpbench_human36m.dataset import Human36M
+from vpbench_human36m.strpm import WINDOWS, listed_frames
 
 TRAIN, TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 NAME = "S11_Walking_1.54138969"
@@ -246,3 +247,53 @@ class TestFrameRate:
             (sequence,) = [s for s in data.sequences("test") if not s.problem]
             assert sequence.frames == range(1, 80, 5)
             assert len(data.read(NAME, [1, 11], "frames")) == 2
+
+
+@pytest.fixture(scope="module")
+def windows(plugins) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
+    """The windows of both lists, as the protocol cuts them from the covered frames."""
+    sampling = Protocol.read(plugins.load("protocol", "human36m-256-4to4")).sampling
+    videos = {split: [SequenceInfo(n, tuple(f)) for n, f in listed_frames(split).items()] for split in WINDOWS}
+    return {split: [(c.sequence, c.frames) for c in sample(sampling, videos[split]).clips] for split in WINDOWS}
+
+
+class TestListedWindows:
+    """STRPM's lists, which OpenSTL ships. Its test list begins with the windows at 26, 176 and 1276 of this video."""
+
+    VIDEO = "S1_Directions.54138969"
+
+    @pytest.mark.slow
+    def test_the_published_counts(self, windows) -> None:
+        assert {split: len(clips) for split, clips in windows.items()} == WINDOWS == {"train": 73404, "test": 8582}
+        starts = [frames[0] for video, frames in windows["test"] if video == self.VIDEO]
+        assert {26, 176, 1276} <= set(starts)
+        assert (self.VIDEO, tuple(range(1276, 1316, 5))) in windows["test"]
+        trained = {frames[0] for video, frames in windows["train"] if video == self.VIDEO}
+        assert {226, 501, 826} <= trained
+        assert not trained & set(starts)
+
+    @pytest.mark.slow
+    def test_the_published_leak(self, windows) -> None:
+        """Counted in the lists themselves: 838 of 838 videos, and 22,983 of 34,328 frames to predict."""
+        train, test = listed_frames("train"), listed_frames("test")
+        assert len(test) == len(train.keys() & test.keys()) == 838
+        covered = {video: set(frames) for video, frames in train.items()}
+        targets = [(video, frame) for video, frames in windows["test"] for frame in frames[4:]]
+        assert (len(targets), sum(frame in covered[video] for video, frame in targets)) == (34328, 22983)
+
+    def test_sequences(self, plugins, tmp_path: Path) -> None:
+        protocol = Protocol.read(plugins.load("protocol", "human36m-256-4to4"))
+        human36m_images(tmp_path, self.VIDEO, range(1, 231, 5), (8, 8))
+        data = Human36M(tmp_path, options=Human36M.Options(**protocol.dataset.options))
+        videos = data.sequences("test")
+        assert len(videos) == 838
+        assert f"{tmp_path}: there is no video S11_Directions.55011271 of STRPM's lists" == videos[0].problem
+        (video,) = [v for v in videos if not v.problem]
+        assert (video.name, video.source) == (self.VIDEO, self.VIDEO)
+        assert {26, 61, 176, 211} <= set(video.frames) <= set(range(1, 231, 5))
+        manifest = build_manifest(protocol, data, allow_partial=True)
+        assert manifest.partial.endswith(f"; {len(manifest.clips)} of 8582 clips")
+        assert {"@26", "@176"} <= {clip.id.removeprefix(self.VIDEO) for clip in manifest.clips}
+        assert data.read(self.VIDEO, [26], "frames").shape == (1, 8, 8, 3)
+        assert protocol.size == (256, 256)
+        assert [(f.found, f.expected, f.holds) for f in data.check()] == [("1", "838", False)] * 2

@@ -206,10 +206,10 @@ def test_a_training_is_known_by_its_settings_and_not_by_its_seed_or_outcome(weig
     record = trained.record.model_copy(update={"stages": (stage, stage), "seed": 3})
     use = replace(trained, record=record).use("toy", []).training
     assert use == record.training_use() and (use.seed, use.steps) == (3, 80)
-    kept = stage.kept.model_copy(update={"scores": {"mse": (0.5,)}})
-    outcome = {"seed": 9, "git": "b", "stages": (stage.model_copy(update={"kept": kept}), stage)}
+    best = stage.kept.model_copy(update={"scores": {"mse": (0.5,)}})
+    outcome = {"seed": 9, "git": "b", "stages": (stage.model_copy(update={"kept": best}), stage)}
     assert record.model_copy(update=outcome).training_use() == use.model_copy(update={"seed": 9})
-    others = [
+    changes = [
         {"options": {**record.options, "width": 99}},
         {"protocol_hash": "p"},
         {"annotators": {"flow": "noise"}},
@@ -218,8 +218,8 @@ def test_a_training_is_known_by_its_settings_and_not_by_its_seed_or_outcome(weig
         {"stages": (stage, stage.model_copy(update={"steps": 1}))},
         {"stages": (stage, stage.model_copy(update={"recipe": {}}))},
     ]
-    settings = {record.model_copy(update=other).training_use().configuration for other in others}
-    assert len(settings | {use.configuration}) == len(others) + 1
+    settings = {record.model_copy(update=change).training_use().configuration for change in changes}
+    assert len(settings | {use.configuration}) == len(changes) + 1
 
 
 def foreign(tensors, path):
