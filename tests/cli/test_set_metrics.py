@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +15,8 @@ from vpbench.pages.leaderboard import build_pages, collect
 from vpbench.plugin.loader import load_plugins
 from vpbench.results.result import find_results, load
 
-TOYS = str(Path(__file__).parents[1] / "toys.py")
+ROOT = Path(__file__).parents[2]
+TOYS = str(ROOT / "tests" / "toys.py")
 PROTOCOL = """
 schema = 1
 name = "toy"
@@ -79,6 +81,15 @@ def test_shards_and_merge_give_the_same_bytes(vpbench, result, tmp_path):
     (merged / "summary.json").unlink()
     assert vpbench("merge", "--plugin", TOYS, merged).code == 0
     assert contents(merged) == contents(result)
+
+
+def test_an_archived_result_keeps_its_features(vpbench, result, tmp_path):
+    spec = importlib.util.spec_from_file_location("archive", ROOT / "leaderboards" / "archive.py")
+    archive = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(archive)
+    (copied,) = archive.archive_results([result], tmp_path / "archive")
+    assert vpbench("verify", "--plugin", TOYS, copied).code == 0
+    assert contents(copied)["000001.safetensors"] == contents(result)["000001.safetensors"]
 
 
 def edit_score(result, **changes):

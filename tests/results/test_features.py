@@ -17,6 +17,7 @@ from vpbench.results.rows import read_rows
 DIGEST = digest(np.array([0.5, -1.0], np.float32))
 ROW = {"clip": "a@0", "data": "0" * 16, "metric": "m", "status": "ok", "step": 0, "value": None}
 CLIPS, SAMPLES, LENGTH = ("c", "a", "b"), 2, 3
+ULP = np.float32(1e-6)
 
 
 class Unit:
@@ -70,7 +71,8 @@ def test_the_order_of_batches_does_not_change_the_file():
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda arrays: save({k: v + (k[0] == "t") * 1e-6 for k, v in arrays.items()}), "those that its rows name"),
+        (lambda arrays: save({k: v + (k[0] == "t") * ULP for k, v in arrays.items()}), "those that its rows name"),
+        (lambda arrays: save({k: v + (k[0] == "p") * ULP for k, v in arrays.items()}), "those that its rows name"),
         (lambda arrays: save({k: v[::-1].copy() for k, v in arrays.items()}), "those that its rows name"),
         (lambda arrays: save({k: v for k, v in arrays.items() if k[0] == "t"}), "it has no features of m/x"),
         (lambda arrays: save({k: v[:2].copy() for k, v in arrays.items()}), "another shape or type"),
