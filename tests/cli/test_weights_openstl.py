@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 
+import openstl_stacks
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from vpbench.plugin.clip import Context
+from vpbench_recurrent.predrnn import PredRNN
 from vpbench_simvp.predictor import TAU, SimVP
 
 CONTEXT, CHANNELS, SPATIAL, TEMPORAL, BLOCKS = 3, 1, 4, 8, 3
@@ -118,7 +120,11 @@ def openstl(kind):
 
 def checkpoint(file, model):
     """A checkpoint as OpenSTL's LightningModule saves it."""
-    state_dict = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    save(file, model.state_dict())
+
+
+def save(file, tensors):
+    state_dict = {f"model.{name}": tensor for name, tensor in tensors.items()}
     content = {
         "state_dict": state_dict,
         "pytorch-lightning_version": "2.0",
@@ -145,6 +151,22 @@ def test_a_converted_checkpoint_predicts_what_openstl_predicts(vpbench, tmp_path
         expected = torch.cat([first, reference(first)], dim=1)[:, :5].clamp(0, 1)
     predicted = predictor.predict(Context(frames.expand(-1, -1, 3, -1, -1), ("a", "b")), 5, []).frames
     torch.testing.assert_close(predicted[:, :, :1], expected, atol=1e-5, rtol=0)
+
+
+def test_a_converted_checkpoint_of_predrnn_predicts_what_openstl_predicts(vpbench, tmp_path):
+    weights = {name: tensor.float() for name, tensor in openstl_stacks.draw(openstl_stacks.shapes_of_predrnn()).items()}
+    save(tmp_path / "best.pth", weights)
+    options = {"layers": 3, "hidden": 4, "kernel": 3, "patch": 2}
+    flags = [flag for name, value in options.items() for flag in ("-o", f"predrnn.{name}={value}")]
+    outcome = vpbench("weights", "convert", tmp_path / "best.pth", "--for", "predrnn:openstl", *flags)
+    assert (outcome.code, outcome.err) == (0, "")
+    predictor = PredRNN(PredRNN.Options(**{**PredRNN.presets["openstl"], **options})).eval()
+    predictor.load_state_dict(load_file(tmp_path / "best.safetensors"))
+    frames = torch.rand(1, 2, 3, *openstl_stacks.SIZE, dtype=torch.float64)
+    weights = {name: tensor.double() for name, tensor in weights.items()}
+    expected = openstl_stacks.predict(openstl_stacks.predrnn, weights, frames, 3).clamp(0, 1)
+    predicted = predictor.double().predict(Context(frames, ("a@0",)), 3, []).frames
+    torch.testing.assert_close(predicted, expected, atol=1e-9, rtol=0)
 
 
 def test_a_checkpoint_of_another_width_is_refused_with_both_sides(vpbench, tmp_path):

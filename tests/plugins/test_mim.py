@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from recurrent_parts import noise, randomised
+from torch import nn
 from torch.nn import functional
 
 from vpbench.toolkit.st_lstm import STState
@@ -12,29 +13,34 @@ from vpbench_recurrent.mim import MIMLayer, Network, Options
 from vpbench_recurrent.rollout import roll_out
 
 
-def rows(bank, number, x):
-    """The convolution of one gate of two channels."""
-    return functional.conv2d(x, bank.weight[2 * number : 2 * number + 2], padding="same")
+def rows(layer, source, number, x):
+    """The channels of one gate, of two: the convolution of ``of_SOURCE``, then ``norm_SOURCE``."""
+    convolved = functional.conv2d(x, getattr(layer, f"of_{source}").weight, padding="same")
+    return getattr(layer, f"norm_{source}")(convolved)[:, 2 * number : 2 * number + 2]
+
+
+def layer_norm(channels):
+    return nn.LayerNorm([channels, 4, 5])
 
 
 def memory_cell(cell, x, hidden, past):
     """A module's equations: a ConvLSTM with peepholes, channels i f o and the candidate, and a forget bias of 1."""
-    parts = [rows(cell.of_hidden, gate, hidden) + rows(cell.of_input, gate, x) for gate in range(4)]
+    parts = [rows(cell, "hidden", gate, hidden) + rows(cell, "input", gate, x) for gate in range(4)]
     i = torch.sigmoid(parts[0] + cell.peepholes[0] * past)
     f = torch.sigmoid(parts[1] + cell.peepholes[1] * past + 1)
     after = f * past + i * torch.tanh(parts[3])
     return torch.sigmoid(parts[2] + cell.peepholes[2] * after) * torch.tanh(after), after
 
 
-@pytest.mark.parametrize("grid", [None, (4, 5)])
-def test_a_layer_is_the_papers_equations(grid):
-    layer = randomised(MIMLayer(2, 3, norm=None, grid=grid))
+@pytest.mark.parametrize(("grid", "norm"), [(None, None), ((4, 5), None), ((4, 5), layer_norm)])
+def test_a_layer_is_the_papers_equations(grid, norm):
+    layer = randomised(MIMLayer(2, 3, norm=norm, grid=grid))
     x, difference, hidden, c, m, s = (noise(2, 2, 4, 5, seed=seed) for seed in range(6))
     (h_after, c_after, m_after), s_after = layer(x, difference, STState(hidden, c, m), s)
     transient, expected_s = memory_cell(layer.stationary, difference, c, s)
-    i, g, f, o = (rows(layer.of_features, gate, x) for gate in range(4))
-    i_h, g_h, o_h = (rows(layer.of_hidden, gate, hidden) for gate in range(3))
-    i_m, g_m, f_m, o_m = (rows(layer.of_memory, gate, m) for gate in range(4))
+    i, g, f, o = (rows(layer, "features", gate, x) for gate in range(4))
+    i_h, g_h, o_h = (rows(layer, "hidden", gate, hidden) for gate in range(3))
+    i_m, g_m, f_m, o_m = (rows(layer, "memory", gate, m) for gate in range(4))
     expected_c = transient + torch.sigmoid(i + i_h) * torch.tanh(g + g_h)
     expected_m = torch.sigmoid(f + f_m + 1) * m + torch.sigmoid(i + i_m) * torch.tanh(g + g_m)
     merged = functional.conv2d(torch.cat([expected_c, expected_m], dim=1), layer.merge.weight)
@@ -66,3 +72,12 @@ def test_the_stack_reads_differences_of_neighbouring_states():
         expected.append(functional.conv2d(hidden[2], network.head.weight))
     for (value, _), reference in zip(roll_out(network, images, 1), expected, strict=True):
         torch.testing.assert_close(value, reference)
+
+
+def test_gradients_go_through_the_state_of_the_stationary_module():
+    network = randomised(Network(3, Options(layers=2, hidden=2, kernel=3)))
+    images = noise(2, 3, 3, 4, 5)
+    (_, before), (predicted, after) = list(roll_out(network, images[:, :2], 1))
+    for value in (predicted, after.stationary[0]):
+        (gradient,) = torch.autograd.grad(value.sum(), before.stationary, retain_graph=True)
+        assert gradient.any()

@@ -72,3 +72,14 @@ def test_the_highway_carries_h_past_the_motion_units():
         expected.append(functional.conv2d(x, network.head.weight))
     for (value, _), reference in zip(roll_out(network, images, 1), expected, strict=True):
         torch.testing.assert_close(value, reference, atol=1e-5, rtol=1e-4)
+
+
+def test_the_first_offsets_are_the_trend_and_the_first_gates_of_the_warp_are_equal():
+    torch.manual_seed(0)
+    unit = MotionGRU(8, 3)
+    assert [name for name, p in unit.named_parameters() if name.endswith("weight") and not p.any()] == [
+        "of_input.weight",
+        "of_offsets.weight",
+        "of_reset.weight",
+        "warp.gate.weight",
+    ]

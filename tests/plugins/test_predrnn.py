@@ -61,6 +61,14 @@ def test_the_penalty_is_the_mean_absolute_cosine_of_the_increments():
     torch.testing.assert_close(network.penalty(state), 0.3 * torch.stack(cosines).mean())
 
 
+def test_the_penalty_has_gradients_in_the_cells_and_the_adapter():
+    network = make(DecoupledOptions(**SMALL), decoupling=0.3).train()
+    *_, (_, state) = roll_out(network, noise(2, 3, 5, 4, 3), 1)
+    network.penalty(state).backward()
+    layers = [module for cell in network.cells for module in (cell.of_features, cell.of_hidden, cell.of_memory)]
+    assert all(layer.weight.grad.any() for layer in (*layers, network.adapter))
+
+
 @pytest.mark.parametrize("decoupling", [0.0, 0.3])
 def test_predictions_cost_no_penalty(decoupling):
     network = make(DecoupledOptions(**SMALL), decoupling)

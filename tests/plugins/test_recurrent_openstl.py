@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import openstl_stacks as openstl
 import pytest
 import torch
+from openstl_stacks import LAYERS, PATCH, SIZE, WIDTH, conv
 from torch import sigmoid, tanh
 from torch.nn import functional
 
@@ -13,154 +15,39 @@ from vpbench_recurrent.mim import MIM
 from vpbench_recurrent.phydnet import PhyDNet
 from vpbench_recurrent.predrnn import PredRNN, PredRNNV2
 
-LAYERS, WIDTH, IMAGE, GRID = 3, 4, 12, (4, 5)
 CONTEXT, HORIZON = 3, 3
-
-
-def conv(weights, name, x, **settings):
-    weight = weights[f"{name}.weight"]
-    return functional.conv2d(x, weight, weights.get(f"{name}.bias"), padding=weight.shape[-1] // 2, **settings)
-
-
-def zeros(count=1):
-    return [torch.zeros(1, WIDTH, *GRID) for _ in range(count)]
-
-
-def convlstm(weights, image, states):
-    states, x = states or [zeros(2) for _ in range(LAYERS)], image
-    for n, (h, c) in enumerate(states):
-        i, f, g, o = (conv(weights, f"cell_list.{n}.conv_x.0", x) + conv(weights, f"cell_list.{n}.conv_h.0", h)).chunk(
-            4, 1
-        )
-        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        x = sigmoid(o) * tanh(c)
-        states[n] = [x, c]
-    return conv(weights, "conv_last", x), states
-
-
-def st_lstm(weights, name, x, h, c, m):
-    x = conv(weights, f"{name}.conv_x.0", x).chunk(7, 1)
-    h = conv(weights, f"{name}.conv_h.0", h).chunk(4, 1)
-    of_m = conv(weights, f"{name}.conv_m.0", m).chunk(3, 1)
-    c = sigmoid(x[1] + h[1] + 1) * c + sigmoid(x[0] + h[0]) * tanh(x[2] + h[2])
-    m = sigmoid(x[4] + of_m[1] + 1) * m + sigmoid(x[3] + of_m[0]) * tanh(x[5] + of_m[2])
-    states = torch.cat([c, m], 1)
-    o = sigmoid(x[6] + h[3] + conv(weights, f"{name}.conv_o.0", states))
-    return o * tanh(conv(weights, f"{name}.conv_last", states)), c, m
-
-
-def predrnn(weights, image, states):
-    states, x = states or [*(zeros(2) for _ in range(LAYERS)), zeros()], image
-    m = states[LAYERS][0]
-    for n in range(LAYERS):
-        x, c, m = st_lstm(weights, f"cell_list.{n}", x, *states[n], m)
-        states[n] = [x, c]
-    states[LAYERS] = [m]
-    return conv(weights, "conv_last", x), states
-
-
-def memory_cell(weights, name, x, h, c):
-    i, g, f, o = (conv(weights, f"{name}.conv_x_concat.0", x) + conv(weights, f"{name}.conv_h_concat.0", h)).chunk(4, 1)
-    of_i, of_f = weights[f"{name}.ct_weight"].chunk(2)
-    c = sigmoid(f + of_f * c + 1) * c + sigmoid(i + of_i * c) * tanh(g)
-    return sigmoid(o + weights[f"{name}.oc_weight"] * c) * tanh(c), c
-
-
-def mim(weights, image, states):
-    first = states is None
-    states = states or {"layers": [zeros(2) for _ in range(LAYERS)], "m": zeros()[0]}
-    if first:
-        states |= {"diff": [zeros(2) for _ in range(LAYERS - 1)], "s": zeros(LAYERS - 1)}
-    before = states["layers"][0][0]
-    x, c, m = st_lstm(weights, "stlstm_layer.0", image, *states["layers"][0], states["m"])
-    states["layers"][0] = [x, c]
-    difference = x - before
-    for n in range(1, LAYERS):
-        name = f"stlstm_layer.{n}"
-        if not first:
-            states["diff"][n - 1] = list(
-                memory_cell(weights, f"stlstm_layer_diff.{n - 1}", difference, *states["diff"][n - 1])
-            )
-        difference = states["diff"][n - 1][0]
-        h, c = states["layers"][n]
-        i_x, g_x, f_x, o_x = conv(weights, f"{name}.conv_x_cc.0", x).chunk(4, 1)
-        i_t, g_t, o_t = conv(weights, f"{name}.conv_t_cc.0", h).chunk(3, 1)
-        i_s, g_s, f_s, o_s = conv(weights, f"{name}.conv_s_cc.0", m).chunk(4, 1)
-        m = sigmoid(f_x + f_s + 1) * m + sigmoid(i_x + i_s) * tanh(g_x + g_s)
-        t, states["s"][n - 1] = memory_cell(weights, name, difference, c, states["s"][n - 1])
-        c = t + sigmoid(i_x + i_t) * tanh(g_x + g_t)
-        x = sigmoid(o_x + o_t + o_s) * tanh(conv(weights, f"{name}.conv_last", torch.cat([c, m], 1)))
-        states["layers"][n] = [x, c]
-    states["m"] = m
-    return conv(weights, "conv_last", x), states
-
-
-def shapes_of_st_lstm(name, channels):
-    sizes = {"conv_x.0": (7, channels, 3), "conv_h.0": (4, WIDTH, 3), "conv_m.0": (3, WIDTH, 3)}
-    sizes |= {"conv_o.0": (1, 2 * WIDTH, 3), "conv_last": (1, 2 * WIDTH, 1)}
-    return {f"{name}.{part}.weight": (n * WIDTH, c, k, k) for part, (n, c, k) in sizes.items()}
-
-
-def shapes_of_memory_cell(name):
-    kernels = {f"{name}.conv_{part}_concat.0.weight": (4 * WIDTH, WIDTH, 3, 3) for part in "xh"}
-    return kernels | {f"{name}.ct_weight": (2 * WIDTH, *GRID), f"{name}.oc_weight": (WIDTH, *GRID)}
-
-
-HEAD = {"conv_last.weight": (IMAGE, WIDTH, 1, 1)}
-INPUTS = [IMAGE, *[WIDTH] * (LAYERS - 1)]
-
-
-def shapes_of_convlstm():
-    shapes = dict(HEAD)
-    for n, channels in enumerate(INPUTS):
-        shapes |= {f"cell_list.{n}.conv_x.0.weight": (4 * WIDTH, channels, 3, 3)}
-        shapes |= {f"cell_list.{n}.conv_h.0.weight": (4 * WIDTH, WIDTH, 3, 3)}
-        shapes |= {f"cell_list.{n}.conv_o.0.weight": (WIDTH, 2 * WIDTH, 3, 3)}  # OpenSTL never uses these two
-        shapes |= {f"cell_list.{n}.conv_last.weight": (WIDTH, 2 * WIDTH, 1, 1)}
-    return shapes
-
-
-def shapes_of_predrnn():
-    return HEAD | {k: v for n, c in enumerate(INPUTS) for k, v in shapes_of_st_lstm(f"cell_list.{n}", c).items()}
-
-
-def shapes_of_mim():
-    shapes = HEAD | shapes_of_st_lstm("stlstm_layer.0", IMAGE)
-    for n in range(1, LAYERS):
-        for part, gates in (("x", 4), ("t", 3), ("s", 4)):
-            shapes[f"stlstm_layer.{n}.conv_{part}_cc.0.weight"] = (gates * WIDTH, WIDTH, 3, 3)
-        for name in (f"stlstm_layer.{n}", f"stlstm_layer_diff.{n - 1}"):
-            shapes |= shapes_of_memory_cell(name) | {f"{name}.conv_last.weight": (WIDTH, 2 * WIDTH, 1, 1)}
-    return shapes
-
-
-STACK = {"layers": LAYERS, "hidden": WIDTH, "kernel": 3, "patch": 2, "residual": False, "clamp": False}
+STACK = {"layers": LAYERS, "hidden": WIDTH, "kernel": 3, "patch": PATCH}
+NORM = {"layer_norm": True, "size": SIZE}
+PREDRNN = openstl.shapes_of_predrnn()
+PREDRNN_V2 = PREDRNN | {"adapter.weight": (WIDTH, WIDTH, 1, 1)}
 
 
 @pytest.mark.parametrize(
     ("model", "reference", "shapes", "options"),
     [
-        (ConvLSTM, convlstm, shapes_of_convlstm(), {**STACK, "hidden": (WIDTH,) * LAYERS, "bias": False}),
-        (PredRNN, predrnn, shapes_of_predrnn(), STACK),
-        (PredRNNV2, predrnn, shapes_of_predrnn() | {"adapter.weight": (WIDTH, WIDTH, 1, 1)}, STACK),
-        (MIM, mim, shapes_of_mim(), {**STACK, "size": (8, 10)}),
+        pytest.param(
+            ConvLSTM,
+            openstl.convlstm,
+            openstl.shapes_of_convlstm(),
+            {"hidden": (WIDTH,) * LAYERS, "kernel": 3, "patch": PATCH},
+            id="convlstm",
+        ),
+        pytest.param(PredRNN, openstl.predrnn, PREDRNN, STACK, id="predrnn"),
+        pytest.param(PredRNN, openstl.predrnn, openstl.normalised(PREDRNN), STACK | NORM, id="predrnn, layer norm"),
+        pytest.param(PredRNNV2, openstl.predrnn, PREDRNN_V2, STACK, id="predrnn-v2"),
+        pytest.param(MIM, openstl.mim, openstl.shapes_of_mim(), {**STACK, "size": SIZE}, id="mim"),
+        pytest.param(MIM, openstl.mim, openstl.normalised(openstl.shapes_of_mim()), STACK | NORM, id="mim, layer norm"),
     ],
-    ids=["convlstm", "predrnn", "predrnn-v2", "mim"],
 )
 def test_stacks_predict_with_openstls_weights_what_openstl_predicts(model, reference, shapes, options):
-    torch.manual_seed(0)
-    weights = {name: 0.4 * torch.randn(shape) for name, shape in shapes.items()}
-    options = {name: value for name, value in options.items() if name in model.Options.model_fields}
-    predictor = model(model.Options(**options)).eval()
+    """The preset ``openstl`` at a small width, on colour frames of several patches."""
+    weights, frames = openstl.draw(shapes), torch.rand(2, CONTEXT, 3, *SIZE, dtype=torch.float64)
+    predictor = model(model.Options(**{**model.presets["openstl"], **options})).double().eval()
     predictor.load_state_dict(predictor.adapt_state_dict(weights))
-    context, states, expected = torch.rand(1, CONTEXT, IMAGE, *GRID), None, []
-    for t in range(CONTEXT + HORIZON - 1):
-        image, states = reference(weights, context[:, t] if t < CONTEXT else expected[-1], states)
-        expected.append(image)
-    network, state = predictor.network, predictor.network.start(context)
-    for t, image in enumerate(expected):
-        predicted, state = network.step(context[:, t] if t < CONTEXT else expected[t - 1], state)
-        torch.testing.assert_close(predicted, image, atol=1e-5, rtol=0)
+    expected = openstl.predict(reference, weights, frames, HORIZON)
+    assert (expected[:, :-1].min() < 0) & (expected[:, :-1].max() > 1)  # predictions that a clamp would change are read
+    predicted = predictor.predict(Context(frames=frames, clips=("a@0", "b@0")), HORIZON, []).frames
+    torch.testing.assert_close(predicted, expected.clamp(0, 1), atol=1e-9, rtol=0)
 
 
 def phydnet(weights, image, states):

@@ -122,6 +122,25 @@ class TestParts:
             / 0.75,
         )
 
+    @pytest.mark.parametrize("attention", ["gsta", "tau"])
+    def test_the_first_weights_of_a_block_are_openstls(self, attention):
+        """The variance is 2 / fan-out, for depthwise convolutions by channel; biases are 0 and both scales 0.01."""
+        torch.manual_seed(0)
+        block, variances = Block(attention, 32, 32, 2.0, 0.0), {}
+        for name, module in block.named_modules():
+            if isinstance(module, torch.nn.Conv2d):
+                assert not module.bias.any()
+                variances[name] = module.weight.var().item() * 32
+        mixed = 2 / 2 if attention == "gsta" else 2
+        depthwise = {"attention.local": 2 * 32 / 25, "attention.dilated": 2 * 32 / 49, "blend": 2 * 32 / 9}
+        expected = depthwise | {"inward": 2, "outward": 2, "attention.mix": mixed, "widen": 1, "narrow": 2}
+        assert variances == pytest.approx(expected, rel=0.2)
+        assert (block.scale1 == 0.01).all() and (block.scale2 == 0.01).all()
+
+    def test_the_probability_to_skip_grows_linearly_from_the_first_block(self):
+        network = Network("gsta", 1, 1, 4, 8, spatial_layers=2, temporal_layers=4, mlp_ratio=1.0, drop_path=0.3)
+        assert [block.drop_path for block in network.translator] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
     def test_the_network_is_encoder_translator_and_decoder_with_a_skip(self):
         network = randomised(Network("gsta", 3, 1, 4, 8, spatial_layers=4, temporal_layers=2, mlp_ratio=2.0), scale=0.2)
         frames = noise(2, 3, 1, 8, 12)

@@ -11,6 +11,7 @@ from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.training import TrainingBatch
 from vpbench.toolkit.losses import ssim
+from vpbench.toolkit.schedules import cosine_with_warm_up
 from vpbench_simvp.losses import divergence
 from vpbench_simvp.predictor import TAU, SimVP
 from vpbench_simvp.training import Forecasting, stages
@@ -105,3 +106,15 @@ def test_the_stage_holds_the_predictor_and_its_recipe():
     stage = Forecasting(predictor)
     assert stage.predictor is predictor
     assert stage.recipe == predictor.options.recipe
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine():
+    configured = small_stage(steps=40).configure_optimizers()
+    scheduler, rates = configured["lr_scheduler"]["scheduler"], []
+    for _ in range(40):
+        rates += scheduler.get_last_lr()
+        configured["optimizer"].step()
+        scheduler.step()
+    assert rates == pytest.approx(
+        [SimVP.Options().recipe.learning_rate * cosine_with_warm_up(t, 40) for t in range(40)]
+    )
