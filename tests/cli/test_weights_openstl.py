@@ -153,20 +153,72 @@ def test_a_converted_checkpoint_predicts_what_openstl_predicts(vpbench, tmp_path
     torch.testing.assert_close(predicted[:, :, :1], expected, atol=1e-5, rtol=0)
 
 
+STACK = {"layers": 3, "hidden": 4, "kernel": 3, "patch": 2}
+
+
+def stack_flags(name, **options):
+    return [flag for option, value in options.items() for flag in ("-o", f"{name}.{option}={value}")]
+
+
+def draw(shapes):
+    return {name: tensor.float() for name, tensor in openstl_stacks.draw(shapes).items()}
+
+
 def test_a_converted_checkpoint_of_predrnn_predicts_what_openstl_predicts(vpbench, tmp_path):
-    weights = {name: tensor.float() for name, tensor in openstl_stacks.draw(openstl_stacks.shapes_of_predrnn()).items()}
+    weights = draw(openstl_stacks.shapes_of_predrnn())
     save(tmp_path / "best.pth", weights)
-    options = {"layers": 3, "hidden": 4, "kernel": 3, "patch": 2}
-    flags = [flag for name, value in options.items() for flag in ("-o", f"predrnn.{name}={value}")]
+    flags = stack_flags("predrnn", **STACK)
     outcome = vpbench("weights", "convert", tmp_path / "best.pth", "--for", "predrnn:openstl", *flags)
     assert (outcome.code, outcome.err) == (0, "")
-    predictor = PredRNN(PredRNN.Options(**{**PredRNN.presets["openstl"], **options})).eval()
-    predictor.load_state_dict(load_file(tmp_path / "best.safetensors"))
+    converted = load_file(tmp_path / "best.safetensors")
+    listed = [line.split()[0] for line in outcome.out.splitlines() if line.startswith("  ")]
+    assert set(listed) == set(converted) and "never used" not in outcome.out
+    predictor = PredRNN(PredRNN.Options(**{**PredRNN.presets["openstl"], **STACK})).eval()
+    predictor.load_state_dict(converted)
     frames = torch.rand(1, 2, 3, *openstl_stacks.SIZE, dtype=torch.float64)
     weights = {name: tensor.double() for name, tensor in weights.items()}
     expected = openstl_stacks.predict(openstl_stacks.predrnn, weights, frames, 3).clamp(0, 1)
     predicted = predictor.double().predict(Context(frames, ("a@0",)), 3, []).frames
     torch.testing.assert_close(predicted, expected, atol=1e-9, rtol=0)
+
+
+def test_tensors_that_openstl_never_uses_are_named(vpbench, tmp_path):
+    save(tmp_path / "best.pth", draw(openstl_stacks.shapes_of_convlstm()))
+    flags = stack_flags("convlstm", hidden="[4,4,4]", kernel=3, patch=2)
+    outcome = vpbench("weights", "convert", tmp_path / "best.pth", "--for", "convlstm:openstl", *flags)
+    assert (outcome.code, outcome.err) == (0, "")
+    names = ", ".join(f"cell_list.{n}.{part}.weight" for n in range(3) for part in ("conv_o.0", "conv_last"))
+    assert f"never used: {names}\n" in outcome.out
+
+
+def test_a_prefix_of_the_other_programs_names_is_named(vpbench, tmp_path):
+    weights = {f"module.model.{name}": tensor for name, tensor in draw(openstl_stacks.shapes_of_predrnn()).items()}
+    torch.save(weights, tmp_path / "best.pth")
+    command = [
+        "weights",
+        "convert",
+        tmp_path / "best.pth",
+        "--for",
+        "predrnn:openstl",
+        *stack_flags("predrnn", **STACK),
+    ]
+    outcome = vpbench(*command)
+    assert outcome.code == 1
+    assert outcome.error.endswith("; the names differ by a prefix only: add --strip model.")
+    assert vpbench(*command, "--strip", "model.").code == 0
+
+
+def test_a_tensor_whose_layout_cannot_be_changed_is_named(vpbench, tmp_path):
+    weights = draw(openstl_stacks.shapes_of_mim())
+    save(tmp_path / "best.pth", weights | {"stlstm_layer.1.ct_weight": torch.zeros(7, 4, 5)})
+    flags = stack_flags("mim", **STACK, size="[8,10]")
+    outcome = vpbench("weights", "convert", tmp_path / "best.pth", "--for", "mim:openstl", *flags)
+    assert outcome.code == 1
+    assert outcome.error.endswith(
+        f"{tmp_path / 'best.pth'}: does not fit predictor 'mim' with these options: stlstm_layer.1.ct_weight is "
+        "[7, 4, 5] and stlstm_layer.1.oc_weight is [4, 4, 5], which cannot become network.layers.0.stationary.peepholes"
+    )
+    assert not (tmp_path / "best.safetensors").exists()
 
 
 def test_a_checkpoint_of_another_width_is_refused_with_both_sides(vpbench, tmp_path):

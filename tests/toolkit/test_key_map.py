@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from vpbench.errors import DataError
 from vpbench.toolkit.key_map import KeyRule, apply_rules
 
 
@@ -23,3 +25,17 @@ def test_parts_are_joined_in_the_order_of_the_rules():
     rules = [KeyRule("first", "both"), KeyRule("second", "both")]
     joined = apply_rules({"second": torch.ones(1), "first": torch.zeros(2)}, rules)
     assert joined["both"].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"w": (7, 2)}, "w is [7, 2], which cannot become new.w"),
+        ({"a": (2, 3), "b": (2, 4)}, "a is [2, 3] and b is [2, 4], which cannot become both"),
+    ],
+)
+def test_shapes_that_rules_do_not_fit_are_named(shapes, message):
+    rules = [KeyRule("w", "new.w", lambda w: w.unflatten(0, (2, -1))), KeyRule("a", "both"), KeyRule("b", "both")]
+    with pytest.raises(DataError) as caught:
+        apply_rules({name: torch.zeros(shape) for name, shape in shapes.items()}, rules)
+    assert str(caught.value) == message

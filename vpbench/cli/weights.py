@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import State, common_options, pairs
-from vpbench.errors import DataError, PluginError, UsageError
+from vpbench.errors import DataError, PluginError, Remedy, UsageError
 from vpbench.names import Selector
-from vpbench.output import say
+from vpbench.output import brief, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,11 +131,13 @@ def convert(
     network = find_network(content, file, take)
     network = replace(network, names=renamed(network.names, file, strip, renames, add))
     tensors = checked_tensors(network.tensors, file)
+    summary, unused = network.summary(), ()
     if predictor is not None:
-        tensors = _fitted(state.plugins, predictor, options, tensors, file)
+        tensors, unused = _fitted(state.plugins, predictor, options, tensors, file)
+        network = replace(network, values=tensors, names={name: name for name in tensors})
     data = encoded(tensors, file)
     write_atomic(out, data)
-    for line in _report(file, content, network):
+    for line in _report(file, content, summary, network, unused):
         say(line)
     if predictor is not None:
         flags = shlex.join(
@@ -147,8 +149,8 @@ def convert(
 
 def _fitted(
     plugins: Plugins, predictor: str, options: tuple[str, ...], tensors: Mapping[str, Tensor], file: Path
-) -> dict[str, Tensor]:
-    """Return tensors under a predictor's names, or list those that do not fit.
+) -> tuple[dict[str, Tensor], Sequence[str]]:
+    """Return tensors under a predictor's names, and the names of those that it never uses; or list those that misfit.
 
     Raises:
         DataError: some do not fit.
@@ -158,12 +160,16 @@ def _fitted(
     from vpbench.select.options import parse_assignments
     from vpbench.select.trained import misfit
 
-    adapted, differ = convert_for(plugins, predictor, parse_assignments(options, "-o"), tensors, file)
-    if differ:
-        for line in _shortened([f"  {text}" for text in differ]):
+    conversion = convert_for(plugins, predictor, parse_assignments(options, "-o"), tensors, file)
+    if conversion.differences:
+        for line in _shortened([f"  {text}" for text in conversion.differences]):
             say(line)
-        raise DataError(misfit(file, predictor, differ))
-    return checked_tensors(adapted, file)
+        flag = {Remedy.STRIP_PREFIX: "--strip", Remedy.ADD_PREFIX: "--add"}.get(conversion.remedy)
+        advice = (
+            f"; the names differ by a prefix only: add {flag} {shlex.quote(brief(conversion.prefix))}" if flag else ""
+        )
+        raise DataError(f"{misfit(file, predictor, conversion.differences)}{advice}")
+    return checked_tensors(conversion.tensors, file), conversion.unused
 
 
 def _check_flags(file: Path, out: Path, flags: dict[str, Sequence[str]]) -> None:
@@ -188,12 +194,13 @@ def _content(file: Path) -> Any:
     return read_safetensors(file)
 
 
-def _report(file: Path, content: Any, network: Network) -> list[str]:
+def _report(file: Path, content: Any, summary: str, written: Network, unused: Sequence[str]) -> list[str]:
     from vpbench.select.checkpoint_names import listed
 
-    lines = _shortened(list(network.listing()))
-    left_out = [f"left out: {listed(network.left_out)}"] if network.left_out else []
-    return [f"{file}: {listed(content)}", network.summary(), *lines, *left_out]
+    lines = _shortened(list(written.listing()))
+    left_out = [f"left out: {listed(written.left_out)}"] if written.left_out else []
+    never_used = [f"never used: {listed(unused)}"] if unused else []
+    return [f"{file}: {listed(content)}", summary, *lines, *left_out, *never_used]
 
 
 def _shortened(lines: list[str]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vpbench.errors import DataError, PluginError, Remedy, UsageError
+from vpbench.errors import DataError, PluginError, Remedy, UsageError, VpbenchError
 from vpbench.files import parse_json, write_atomic
 from vpbench.output import brief
 from vpbench.plugin.guard import failed_as, plugin_errors
@@ -164,12 +165,10 @@ def fit_weights(module: Any, trained: Trained, name: str) -> None:
     """
     if not isinstance(module, torch.nn.Module):
         raise UsageError(f"predictor {name!r} has no weights: {trained.path} cannot be given to it")
-    tensors = weights.read(trained.path)
-    if not trained.record:
-        tensors = adapt_weights(module, tensors, name)
-    expected = module.state_dict()
-    if differ := differences(expected, tensors):
-        remedy, prefix = (None, "") if trained.record else _prefix_remedy(expected, tensors)
+    saved = weights.read(trained.path)
+    tensors = saved if trained.record else adapt_weights(module, saved, name, trained.path)
+    if differ := differences(module.state_dict(), tensors):
+        remedy, prefix = (None, "") if trained.record else prefix_remedy(module, saved, tensors)
         advice = "; convert the file: its names differ by a prefix only" if remedy else ""
         raise DataError(f"{misfit(trained.path, name, differ)}{advice}", remedy, brief(prefix))
     module.load_state_dict(tensors)
@@ -181,14 +180,19 @@ def misfit(path: Path, name: str, differ: Sequence[str]) -> str:
     return f"{path}: does not fit predictor {name!r} with these options: {'; '.join(differ[:3])}{count}"
 
 
-def adapt_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+def adapt_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], name: str, path: Path) -> dict[str, Tensor]:
     """Return weights of another program as a predictor's ``adapt_state_dict`` names them.
 
     Raises:
-        PluginError: it fails, or returns anything else.
+        DataError: a tensor's shape does not fit. PluginError: it fails, or returns anything else.
     """
     subject = f"`adapt_state_dict` of predictor {name!r}"
-    with plugin_errors(failed_as(PluginError, f"{subject} failed", Remedy.DEBUG)):
+    failed = failed_as(PluginError, f"{subject} failed", Remedy.DEBUG)
+
+    def fail(error: BaseException) -> VpbenchError:
+        return DataError(misfit(path, name, [str(error)])) if isinstance(error, DataError) else failed(error)
+
+    with plugin_errors(fail):
         adapted = member(module, BasePredictor, "adapt_state_dict")(tensors)
     if not isinstance(adapted, Mapping) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in adapted.items()
@@ -205,14 +209,35 @@ def differences(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -
     return [f"{name} {text}" for name, text in sorted(texts.items()) if text]
 
 
-def _prefix_remedy(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tuple[Remedy | None, str]:
-    """Return how to change the prefix that all names lack or have too many, and the prefix; (None, "") if none is."""
+def prefix_remedy(
+    module: torch.nn.Module, saved: Mapping[str, Tensor], adapted: Mapping[str, Tensor]
+) -> tuple[Remedy | None, str]:
+    """Return how to change the prefix that all names lack or have too many, and the prefix; (None, "") if none is.
+
+    Args:
+        module: the predictor.
+        saved: tensors as the file names them. Names of another program may have a prefix that keeps them unknown.
+        adapted: the same tensors as the predictor names them.
+    """
+    expected = module.state_dict()
     for remedy, longer, shorter in (
-        (Remedy.STRIP_PREFIX, tensors, expected),
-        (Remedy.ADD_PREFIX, expected, tensors),
+        (Remedy.STRIP_PREFIX, adapted, expected),
+        (Remedy.ADD_PREFIX, expected, adapted),
     ):
         first, shortest = min(longer, default=""), min(shorter, default="")
         prefix = first.removesuffix(shortest)
         if prefix and prefix != first and {prefix + name for name in shorter} == set(longer):
             return remedy, prefix
+    for prefix in _shared_prefixes(saved):
+        stripped = {name.removeprefix(prefix): tensor for name, tensor in saved.items()}
+        with suppress(VpbenchError):
+            if adapt_weights(module, stripped, "", Path()).keys() == expected.keys():
+                return Remedy.STRIP_PREFIX, prefix
     return None, ""
+
+
+def _shared_prefixes(names: Collection[str]) -> list[str]:
+    """Return the modules that hold all tensors, such as ``["net.", "net.body."]``."""
+    *parts, _ = min(names, default="").split(".")
+    prefixes = [".".join(parts[: i + 1]) + "." for i in range(len(parts))]
+    return [prefix for prefix in prefixes if all(name.startswith(prefix) for name in names)]

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vpbench.errors import DataError
+from vpbench.output import brief
+
 
 @dataclass(frozen=True)
 class KeyRule:
@@ -28,6 +31,9 @@ def apply_rules(state_dict: Mapping[str, Tensor], rules: Sequence[KeyRule]) -> d
     Every rule that matches a name applies: two rules can split a tensor. Tensors that get the same name are
     concatenated along their first axis, in the order of the rules.
 
+    Raises:
+        DataError: A tensor's shape allows no change of its layout, or tensors cannot be concatenated.
+
     Example:
         >>> import torch
         >>> rules = [KeyRule(r"net\.(\d+)\.kernel", r"layers.\1.weight", lambda kernel: kernel.movedim(-1, 0))]
@@ -35,16 +41,30 @@ def apply_rules(state_dict: Mapping[str, Tensor], rules: Sequence[KeyRule]) -> d
         >>> {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         {'layers.0.weight': (8, 3, 3)}
     """
-    parts: dict[str, dict[int, Tensor]] = {}
-    for name, tensor in state_dict.items():
+    sources: dict[str, list[tuple[int, str]]] = {}
+    for name in state_dict:
         matches = [(i, rule, match) for i, rule in enumerate(rules) if (match := re.fullmatch(rule.pattern, name))]
         if not matches:
-            parts.setdefault(name, {})[-1] = tensor
+            sources.setdefault(name, []).append((-1, name))
         for i, rule, match in matches:
             if rule.name:
-                parts.setdefault(match.expand(rule.name), {})[i] = rule.change(tensor) if rule.change else tensor
-    return {name: _joined([tensor for _, tensor in sorted(part.items())]) for name, part in parts.items()}
+                sources.setdefault(match.expand(rule.name), []).append((i, name))
+    return {new: _layout(new, sorted(parts), state_dict, rules) for new, parts in sources.items()}
 
 
-def _joined(tensors: list[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+def _layout(
+    new: str, parts: Sequence[tuple[int, str]], state_dict: Mapping[str, Tensor], rules: Sequence[KeyRule]
+) -> Tensor:
+    """Return the tensor that is called ``new`` here, from numbers of rules (-1: none) and names in the other program.
+
+    Raises:
+        DataError: The shapes do not allow it.
+    """
+    changes = [rules[i].change if i >= 0 else None for i, _ in parts]
+    tensors = [state_dict[name] for _, name in parts]
+    try:
+        changed = [change(tensor) if change else tensor for change, tensor in zip(changes, tensors, strict=True)]
+        return changed[0] if len(changed) == 1 else torch.cat(changed)
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        shapes = " and ".join(f"{brief(name)} is {list(state_dict[name].shape)}" for _, name in parts)
+        raise DataError(f"{shapes}, which cannot become {brief(new)}") from error
