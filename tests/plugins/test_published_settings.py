@@ -36,7 +36,7 @@ FED_BACK = {"patch": 4, "patch_order": "pixel", "clamp": False, "supervise": "al
         # PhyDNet's paper: the moment loss has weight 1. Its code has whole frames, and reads predictions unclamped.
         (PhyDNet, "paper", FED_BACK | {"patch": 1, "moment": 1.0, "scheduled_sampling": 1.0}),
         # CrevNet's official code: the mean error over a window of one new and two known frames, here times 3.
-        (CrevNet, "paper", FED_BACK | {"patch": 1, "reconstruction": 2.0, "scheduled_sampling": None}),
+        (CrevNet, "paper", FED_BACK | {"patch": 1, "reconstruction": 2.0, "scheduled_sampling": "always"}),
         # TAU's paper: alpha and tau of the differential divergence regularisation.
         (TAU, "paper", {"divergence": 0.1, "temperature": 0.1}),
         # OpenSTL's settings of SimVP on Human3.6M and Moving MNIST: the drop path, and the squared error alone.
