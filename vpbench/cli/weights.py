@@ -131,7 +131,8 @@ def convert(
     network = find_network(content, file, take)
     network = replace(network, names=renamed(network.names, file, strip, renames, add))
     tensors = checked_tensors(network.tensors, file)
-    summary, unused = network.summary(), ()
+    summary = network.summary()
+    unused: Sequence[str] = ()
     if predictor is not None:
         tensors, unused = _fitted(state.plugins, predictor, options, tensors, file)
         network = replace(network, values=tensors, names={name: name for name in tensors})
@@ -150,7 +151,7 @@ def convert(
 def _fitted(
     plugins: Plugins, predictor: str, options: tuple[str, ...], tensors: Mapping[str, Tensor], file: Path
 ) -> tuple[dict[str, Tensor], Sequence[str]]:
-    """Return tensors under a predictor's names, and the names of those that it never uses; or list those that misfit.
+    """Return tensors under a predictor's names and the names of those that it never uses, or list those that misfit.
 
     Raises:
         DataError: some do not fit.
@@ -164,10 +165,10 @@ def _fitted(
     if conversion.differences:
         for line in _shortened([f"  {text}" for text in conversion.differences]):
             say(line)
-        flag = {Remedy.STRIP_PREFIX: "--strip", Remedy.ADD_PREFIX: "--add"}.get(conversion.remedy)
-        advice = (
-            f"; the names differ by a prefix only: add {flag} {shlex.quote(brief(conversion.prefix))}" if flag else ""
-        )
+        advice = ""
+        if conversion.remedy:
+            flag = {Remedy.STRIP_PREFIX: "--strip", Remedy.ADD_PREFIX: "--add"}[conversion.remedy]
+            advice = f"; the names differ by a prefix only: add {flag} {shlex.quote(brief(conversion.prefix))}"
         raise DataError(f"{misfit(file, predictor, conversion.differences)}{advice}")
     return checked_tensors(conversion.tensors, file), conversion.unused
 
