@@ -75,9 +75,9 @@ def test_the_stack_reads_differences_of_neighbouring_states():
 
 
 def test_gradients_go_through_the_state_of_the_stationary_module():
-    network = randomised(Network(3, Options(layers=2, hidden=2, kernel=3)))
-    images = noise(2, 3, 3, 4, 5)
-    (_, before), (predicted, after) = list(roll_out(network, images[:, :2], 1))
-    for value in (predicted, after.stationary[0]):
-        (gradient,) = torch.autograd.grad(value.sum(), before.stationary, retain_graph=True)
+    layer, stationary = randomised(MIMLayer(2, 3, norm=None, grid=None)), noise(2, 2, 4, 5).requires_grad_()
+    x, difference, *state = (noise(2, 2, 4, 5, seed=seed) for seed in range(1, 6))
+    (hidden, _, _), after = layer(x, difference, STState(*state), stationary)
+    for value in (hidden, after):
+        (gradient,) = torch.autograd.grad(value.sum(), stationary, retain_graph=True)
         assert gradient.any()
