@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from skimage import data
 
+import vpbench_metrics
 from vpbench.plugin.clip import Comparison, Future, LabelSpace, Prediction
 
 SPACE = LabelSpace("street", ("road", "sky", "person", "car", "bus"), ((0, 0, 0),) * 5)
@@ -155,3 +156,13 @@ MULTISCALE = {f"{name}, 161x161": case for name, case in pictures(161, 161).item
 PERCEPTUAL = {"astronaut, 64x64": shifted("astronaut", 64, 64), "coffee, 48x71": shifted("coffee", 48, 71)}
 WORLD = {"world": world()}
 WITHOUT_CAMERA = {"world without the camera's flow": replace(world(), camera_flow=None)}
+
+
+def frame_metrics() -> list[str]:
+    """Return the names of vpbench_metrics that compare single frames, without those of samples and of sets of clips."""
+    others = ("vpbench_metrics.fvd", "vpbench_metrics.probabilistic", "vpbench_metrics.diversity")
+    names: list[str] = []
+    vpbench_metrics.register_metrics(
+        lambda name, target, *, summary, default=False: target.startswith(others) or names.append(name)
+    )
+    return names

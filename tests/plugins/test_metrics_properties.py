@@ -8,20 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from golden.cases import SPACE, Case
+from golden.cases import SPACE, Case, frame_metrics
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-import vpbench_metrics
 from vpbench.errors import MetricError
 from vpbench.plugin.loader import load_plugins
 from vpbench.plugin.metric import PooledCounts, Undefined, Value, cost
 
 PERFECT = {"mse": 0, "mae": 0, "psnr": 100, "ssim": 1, "ms-ssim": 1, "lpips": 0}
-NAMES: list[str] = []
-vpbench_metrics.register_metrics(
-    lambda name, target, *, summary, default=False: "vpbench_metrics.fvd" in target or NAMES.append(name)
-)  # without those of sets of clips
+NAMES = frame_metrics()
 OF_FRAMES = [
     n for n in NAMES if n.partition("/")[0].partition("@")[0] in ("mse", "mae", "psnr", "ssim", "ms-ssim", "lpips")
 ]
