@@ -160,9 +160,9 @@ WITHOUT_CAMERA = {"world without the camera's flow": replace(world(), camera_flo
 
 def frame_metrics() -> list[str]:
     """Return the names of vpbench_metrics that compare single frames, without those of samples and of sets of clips."""
-    others = ("vpbench_metrics.fvd", "vpbench_metrics.probabilistic", "vpbench_metrics.diversity")
+    excluded = ("vpbench_metrics.fvd", "vpbench_metrics.probabilistic", "vpbench_metrics.diversity")
     names: list[str] = []
     vpbench_metrics.register_metrics(
-        lambda name, target, *, summary, default=False: target.startswith(others) or names.append(name)
+        lambda name, target, *, summary, default=False: target.startswith(excluded) or names.append(name)
     )
     return names
