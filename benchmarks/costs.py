@@ -47,7 +47,7 @@ from vpbench.select.component import Component, choose_predictor
 from vpbench.select.options import parse_assignments
 from vpbench.select.trained import open_trained
 
-BUDGETS = ("clips", "time")
+BUDGETS = ("clips", "time", "hour")
 ABLATIONS = (
     *("iterations-3", "iterations-4", "hidden-16", "hidden-64"),
     *("without-g", "without-mask", "l1-l2", "without-area-loss"),
@@ -225,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clip", type=int, nargs=2, default=(4, 4), metavar=("T", "K"))
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--weights", type=Path, nargs="+", default=[], metavar="FILE")
-    parser.add_argument("--budget", action="append", choices=BUDGETS, help="table of these weights; repeat for both")
+    parser.add_argument("--budget", action="append", choices=BUDGETS, help="table of these weights; repeat for several")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each training")
     parser.add_argument("--save", type=Path)
     args = parser.parse_args(arguments)

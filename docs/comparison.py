@@ -26,7 +26,7 @@ from vpbench.results.result import Result, find_results, load
 PAGE = Path(__file__).parent / "models" / "comparison.md"
 ROOT = Path(__file__).parents[1] / "leaderboards"
 METRICS = ("mse", "ssim", "lpips")
-BUDGETS = {"time": "Equal time of one core", "clips": "Equal number of clips"}
+BUDGETS = {"time": "Equal time of one core", "clips": "Equal number of clips", "hour": "An hour of one core"}
 INTRODUCTION = """# Comparison of the small models
 
 Each table has models that trained with one budget. A model that has not trained with it is not in the table.

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from vpbench.plugin.loader import load_plugins
+from vpbench.protocol.protocol import Protocol
 from vpbench.select.component import choose_predictor
 from vpbench.select.trained import save_trained
-from vpbench.select.weights_record import KeptRecord, StageRecord, WeightsRecord
+from vpbench.select.weights_record import KeptRecord, StageRecord, TrainedProtocol, WeightsRecord
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -48,10 +49,19 @@ def test_the_costs_of_cdnet_are_counted_with_and_without_recomputation():
 @pytest.mark.slow
 def test_the_costs_of_trained_weights_are_saved(tmp_path):
     options = {"convlstm": {"hidden": [4]}}
-    model = choose_predictor(load_plugins(), "convlstm:tiny", options)
+    plugins = load_plugins()
+    model = choose_predictor(plugins, "convlstm:tiny", options)
+    protocol = Protocol.read(plugins.load("protocol", "scenes-static")).model_dump(mode="json", by_alias=True)
     recipe = {"steps": 2, "batch_size": 3}
     stage = StageRecord(name="Forecasting", recipe=recipe, steps=2, kept=KeptRecord(by="last", epoch=1, scores={}))
-    record = WeightsRecord(predictor="convlstm", preset="tiny", options=model.options, stages=(stage,), seed=5)
+    record = WeightsRecord(
+        predictor="convlstm",
+        preset="tiny",
+        options=model.options,
+        protocol=TrainedProtocol.model_validate(protocol),
+        stages=(stage,),
+        seed=5,
+    )
     weights = tmp_path / "weights.safetensors"
     save_trained(weights, model.value, record)
     output("costs.py", "--weights", weights, "--budget", "time", "--rounds", "1", "--save", tmp_path / "costs.json")
@@ -70,6 +80,8 @@ def test_the_recurrent_cells_are_measured_next_to_their_textbook_forms():
         "ConvLSTM",
         "ST-LSTM",
         "MIM",
+        "PhyCell",
+        "MotionGRU",
         "CrevNet",
     }
     assert all(ratio > 0.8 for ratios in figures["cells"].values() for ratio in ratios.values())

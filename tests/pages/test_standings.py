@@ -104,6 +104,12 @@ def test_two_trainings_of_one_seed_stay_apart_and_are_told_apart_by_their_conten
     assert table(page(tmp_path)) == [["1", "net (content=aaaaaaaa)"], ["2", "net (content=bbbbbbbb)"]]
 
 
+def test_weights_of_unknown_training_are_named_by_content_next_to_trained_ones(add, tmp_path):
+    add("net", {"mse": [0.1]}, fingerprint="a" * 64, weights=trained(0))
+    add("net", {"mse": [0.2]}, fingerprint="b" * 64, weights={"clips": "unknown", "seen": 0, "sha256": "x"})
+    assert table(page(tmp_path)) == [["1", "net (steps=90)"], ["2", "net (content=bbbbbbbb)"]]
+
+
 def test_settings_tell_rows_apart_before_digests_do(add, tmp_path):
     add("net", {"mse": [0.1]}, fingerprint="a" * 64, options={"width": 3})
     add("net", {"mse": [0.2]}, fingerprint="b" * 64, options={"width": 4})

@@ -124,11 +124,11 @@ def mean_of(seeds: int) -> str:
 def result_name(result: Result, among: Sequence[Result], *, seed: bool) -> str:
     """Return a result's label, with the settings that distinguish it from others of the same label.
 
-    Digests appear where a namesake has the same settings, because they tell a reader nothing.
+    Digests tell a reader nothing, so they appear only if no setting distinguishes it.
     """
     namesakes = [rival for rival in among if rival.label == result.label and rival is not result]
     settings, rivals = _settings(result, seed=seed), [_settings(rival, seed=seed) for rival in namesakes]
-    if settings in rivals:
+    if any(settings.items() <= rival.items() for rival in rivals):
         settings |= _digests(result)
         rivals = [rival | _digests(namesake) for rival, namesake in zip(rivals, namesakes, strict=True)]
     differing = [
