@@ -151,7 +151,7 @@ class SVG(nn.Module):
         if (height, width) != size:
             raise PredictorError(
                 f"{self.name}: the weights fit frames of {size[0]}x{size[1]}, and these are {height}x{width}: "
-                "set the option size"
+                "choose a protocol of that size, or train with another one"
             )
         return padded(to_channels(frames, self.options.channels, self.name, clips), self.network.stride)
 

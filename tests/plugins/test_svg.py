@@ -320,7 +320,7 @@ class TestFrames:
         info = small_model(size=(16, 24)).info
         assert info.misfit(2, (16, 16)) == "it takes frames of 16x24, not 16x16"
         assert not info.misfit(1, (16, 24))
-        with pytest.raises(PredictorError, match="fit frames of 16x24, and these are 16x16: set the option size"):
+        with pytest.raises(PredictorError, match="fit frames of 16x24, and these are 16x16: choose a protocol"):
             predict(small_model(size=(16, 24)), noise(1, 2, 3, 16, 16), 1)
 
     def test_sides_are_padded_to_whole_grids_and_reported(self):

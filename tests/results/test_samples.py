@@ -1,4 +1,4 @@
-"""Scores of the best and the worst sample, and the spread, against values computed by hand."""
+"""The best sample, the worst sample and the spread have the values that the rows imply."""
 
 from __future__ import annotations
 
