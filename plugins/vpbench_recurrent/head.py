@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from vpbench_recurrent.rollout import Image
+from vpbench_recurrent.rollout import Hidden, Image
 
 
 class Head(nn.Conv2d):
@@ -23,7 +22,7 @@ class Head(nn.Conv2d):
         if residual:
             nn.init.zeros_(self.weight)
 
-    def predict(self, hidden: Float[Tensor, "b d h w"], image: Image) -> Image:
+    def predict(self, hidden: Hidden, image: Image) -> Image:
         """Return the next image, given the hidden state after reading ``image``."""
         predicted: Tensor = self(hidden)
         return predicted + image if self.residual else predicted

@@ -21,9 +21,8 @@ from vpbench_recurrent.cell import Cell, State
 from vpbench_recurrent.head import Head
 from vpbench_recurrent.options import OPENSTL, OPENSTL_GREY, TINY, Size, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
-from vpbench_recurrent.rollout import Image, Recurrence
+from vpbench_recurrent.rollout import Hidden, Image, Recurrence
 
-Hidden = Float[Tensor, "b d h w"]
 Norm = Callable[[int], nn.Module] | None
 
 

@@ -19,9 +19,8 @@ from vpbench.toolkit.st_lstm import STLSTM, STState
 from vpbench_recurrent.head import Head
 from vpbench_recurrent.options import TINY, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
-from vpbench_recurrent.rollout import Image, Recurrence
+from vpbench_recurrent.rollout import Hidden, Image, Recurrence
 
-Hidden = Float[Tensor, "b d h w"]
 Offsets = Float[Tensor, "b 18 i j"]
 """The transient variation F or the trend D: a row, then a column, for each place of a 3x3 kernel."""
 _SIDE = 3

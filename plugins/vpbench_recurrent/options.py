@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from torch import nn
 
 from vpbench.plugin.training import Recipe
+from vpbench.toolkit.options import LossWeights
 from vpbench_recurrent.patches import Order
 
 
@@ -29,7 +30,7 @@ SamplingShare = Annotated[
 """How long training reads true frames."""
 
 
-class FamilyOptions(BaseModel):
+class FamilyOptions(LossWeights):
     """Options of frames, loss and training. A model derives its ``Options`` from it and adds those of its network."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,9 +42,6 @@ class FamilyOptions(BaseModel):
     )
     clamp: bool = Field(default=False, description="limit predictions to [0,1] before they are read again")
     residual: bool = Field(default=False, description="predict the change of a frame; untrained, the last is repeated")
-    l1: float = Field(default=0.0, ge=0, description="weight of the mean absolute error in the loss")
-    l2: float = Field(default=1.0, ge=0, description="weight of the mean squared error")
-    ssim: float = Field(default=0.0, ge=0, description="weight of 1 - SSIM")
     supervise: Literal["future", "all"] = Field(
         default="all", description="steps in the loss; all: also the predictions of context frames"
     )
@@ -61,12 +59,6 @@ class FamilyOptions(BaseModel):
     recipe: Recipe = Recipe(epochs=200, batch_size=16, learning_rate=5e-4)
 
     @model_validator(mode="after")
-    def _has_a_loss(self) -> FamilyOptions:
-        if not self.l1 + self.l2 + self.ssim > 0:
-            raise ValueError("one of the loss's weights l1, l2 and ssim must be above 0")
-        return self
-
-    @model_validator(mode="after")
     def _reverse_sampling_ends(self) -> FamilyOptions:
         if self.reverse_sampling and self.scheduled_sampling == "always":
             raise ValueError("reverse_sampling ends: set scheduled_sampling to a share of the training")
@@ -74,9 +66,7 @@ class FamilyOptions(BaseModel):
 
 
 TRAINING_ONLY: Final = (
-    "l1",
-    "l2",
-    "ssim",
+    *LossWeights.model_fields,
     "supervise",
     "scheduled_sampling",
     "sampling_decay",

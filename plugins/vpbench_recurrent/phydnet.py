@@ -21,9 +21,8 @@ from vpbench_recurrent import openstl
 from vpbench_recurrent.cell import Cell, State
 from vpbench_recurrent.options import OPENSTL, TRAINING_ONLY, FamilyOptions, SamplingShare
 from vpbench_recurrent.predictor import RecurrentPredictor
-from vpbench_recurrent.rollout import Image, Recurrence
+from vpbench_recurrent.rollout import Hidden, Image, Recurrence
 
-Hidden = Float[Tensor, "b d h w"]
 SIDE: Final = 7
 """The side of the filters of PhyCell: there is one filter for each of their 49 moments."""
 

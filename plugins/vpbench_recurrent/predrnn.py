@@ -23,9 +23,7 @@ from vpbench_recurrent import openstl
 from vpbench_recurrent.head import Head
 from vpbench_recurrent.options import OPENSTL, OPENSTL_GREY, TINY, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
-from vpbench_recurrent.rollout import Image, Recurrence
-
-Hidden = Float[Tensor, "b d h w"]
+from vpbench_recurrent.rollout import Hidden, Image, Recurrence
 
 
 class ZigzagState(NamedTuple):

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 Image = Float[Tensor, "b c h w"]
+Hidden = Float[Tensor, "b d h w"]
 
 
 class Recurrence(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from vpbench.plugin.clip import Context, Prediction
@@ -15,12 +15,13 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
 from vpbench.toolkit.channels import to_channels, to_rgb
 from vpbench.toolkit.key_map import apply_rules
+from vpbench.toolkit.options import LossWeights
 from vpbench.toolkit.padding import padded, tell_padding
 from vpbench_simvp.network import Network
 from vpbench_simvp.openstl import RULES
 
 
-class Options(BaseModel):
+class Options(LossWeights):
     """Options of the network, its loss and its training. The defaults are the preset ``paper`` of SimVP."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,20 +37,11 @@ class Options(BaseModel):
     mlp_ratio: float = Field(default=8.0, ge=1, description="width of a block's feed-forward network relative to it")
     drop_path: float = Field(default=0.1, ge=0, lt=1, description="probability that training skips the last block")
     residual: bool = Field(default=False, description="add the last context frame to each prediction")
-    l1: float = Field(default=0.0, ge=0, description="weight of the mean absolute error in the loss")
-    l2: float = Field(default=1.0, ge=0, description="weight of the mean squared error")
-    ssim: float = Field(default=0.0, ge=0, description="weight of 1 - SSIM")
     divergence: float = Field(
         default=0.0, ge=0, description="alpha: weight of TAU's differential divergence regularisation"
     )
     temperature: float = Field(default=0.1, gt=0, description="tau of the differential divergence regularisation")
     recipe: Recipe = Recipe(epochs=50, batch_size=16, learning_rate=1e-3)
-
-    @model_validator(mode="after")
-    def _fit(self) -> Options:
-        if not self.l1 + self.l2 + self.ssim > 0:
-            raise ValueError("one of the loss's weights l1, l2 and ssim must be above 0")
-        return self
 
 
 class TAUOptions(Options):
@@ -97,7 +89,7 @@ class SimVP(nn.Module):
 
     Options: ClassVar[type[Options]] = Options
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    training_only: Final = ("drop_path", "l1", "l2", "ssim", "divergence", "temperature", "recipe")
+    training_only: Final = ("drop_path", *LossWeights.model_fields, "divergence", "temperature", "recipe")
     name: ClassVar = "simvp"
     attention: ClassVar = "gsta"
     info = PredictorInfo(paper="Gao et al.: SimVP, CVPR 2022, arXiv:2206.05099; Tan et al. (gSTA), arXiv:2211.12509")
