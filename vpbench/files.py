@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vpbench.errors import Remedy, ResultError, UsageError
 
@@ -235,9 +235,16 @@ def canonical(value: Any) -> str:
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write a file so that it exists whole or not at all: temporary file, fsync, rename, fsync of the folder.
+    """Write a file so that it exists whole or not at all (raises as :func:`atomic_file`)."""
+    with atomic_file(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
 
-    The folder is made where it does not exist.
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that exists whole after the block, or not at all: temporary file, fsync, rename, fsync of the folder.
+
+    The folder is made where it does not exist. An exception within the block leaves an earlier file as it was.
 
     Raises:
         ResultError: no space, no permission, or another error of the file system, named with the path.
@@ -248,7 +255,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

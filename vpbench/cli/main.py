@@ -25,6 +25,7 @@ _COMMANDS = {
     "compare": ("vpbench.cli.compare", "Say whether one result is better than another, step by step."),
     "best-of": ("vpbench.cli.best_of", "Print the best of n samples against n."),
     "train": ("vpbench.cli.train", "Train a predictor on a protocol's training clips."),
+    "export": ("vpbench.cli.export", "Export the rows of results as CSV or Parquet."),
     "leaderboard": ("vpbench.cli.leaderboard", "Turn results into pages."),
     "data": ("vpbench.cli.data", "Check a dataset, or prepare a protocol's clips."),
     "list": ("vpbench.cli.listing", "List predictors, datasets, metrics, protocols and annotators."),
