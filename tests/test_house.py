@@ -45,6 +45,7 @@ FLOORS = {
     "evaluation": 8,
     "training": 9,
     "pages": 10,
+    "submission": 10,
     "cli": 11,
     "__main__": 12,
 }

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import stat
+import struct
 import tomllib
 import zlib
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,8 @@ RUN = 128 * _MIB
 """The largest ``run.json``, which lists every clip."""
 UNIT = 256 * _MIB
 """The largest unit of rows."""
+GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03"
+"""Header of the gzip files that vpbench writes: neither a name nor a time."""
 _DEPTH = 32
 """The deepest nesting of lists and tables."""
 _DIGITS = 19
@@ -84,6 +87,13 @@ def unzip(data: bytes, limit: int) -> bytes:
     if not reader.eof or reader.unused_data:
         raise ValueError("it is not one whole gzip file")
     return content
+
+
+def zip_bytes(data: bytes) -> bytes:
+    """Return a gzip file of some content; its header is the same with every version of Python."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = packer.compress(data) + packer.flush()
+    return GZIP_HEADER + packed + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
 
 
 def kind_of(mode: int) -> str:

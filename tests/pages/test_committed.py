@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 from pathlib import Path
 
@@ -15,16 +14,14 @@ from vpbench.errors import ResultError
 from vpbench.pages.leaderboard import build_pages, collect
 from vpbench.results.result import load
 from vpbench.results.verify import verify
+from vpbench.submission.bundle import archive_results
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def archive():
-    spec = importlib.util.spec_from_file_location("archive", ROOT / "leaderboards" / "archive.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.archive_results
+    return archive_results
 
 
 def build(*roots):

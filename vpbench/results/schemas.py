@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from vpbench.output import say
+from vpbench.results.card import Card
 from vpbench.results.records import AttemptRecord, RunRecord, TrainingRecord
 from vpbench.results.rows import Row
 from vpbench.results.scores import Summary
@@ -19,6 +20,7 @@ from vpbench.select.weights_record import WeightsRecord
 FOLDER = Path("docs/schemas")
 _FILES = {
     "attempt": AttemptRecord,
+    "card": Card,
     "row": Row,
     "run": RunRecord,
     "summary": Summary,
