@@ -22,6 +22,7 @@ class Remedy(Enum):
     ANNOTATE = auto()
     DATA_ROOT = auto()
     DEBUG = auto()
+    LOAD_PLUGIN = auto()
     MERGE_PARTIAL = auto()
     OUTPUT_FOLDER = auto()
     TAKE_MODULE = auto()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +16,21 @@ from vpbench.output import say
 from vpbench.plugin.loader import KINDS
 
 if TYPE_CHECKING:
-    from vpbench.plugin.loader import Entry, Plugins
+    from vpbench.plugin.loader import Plugins
 
 
 @click.command("show")
-@click.argument("name", metavar="[KIND/]NAME[:PRESET]|RESULT")
+@click.argument("name", metavar="[KIND/]NAME[:PRESET]|RESULT|FILE.safetensors")
 @click.option("-p", "--protocol", metavar="NAME|FILE", help="Protocol that the options of a predictor follow.")
 @json_option
 @common_options
 @click.pass_obj
 def command(state: State, name: str, protocol: str | None, as_json: bool) -> None:
-    """Show a predictor, dataset, metric, protocol or annotator, or a result folder."""
+    """Show a predictor, dataset, metric, protocol or annotator, a result folder, or a file of weights."""
     if os.path.lexists(Path(name) / "run.json"):
         value = _result(Path(name))
+    elif name.endswith(".safetensors"):
+        value = _weights(Path(name))
     else:
         value = _registered(state.plugins, name, protocol)
     if as_json:
@@ -41,6 +41,9 @@ def command(state: State, name: str, protocol: str | None, as_json: bool) -> Non
 
 
 def _registered(plugins: Plugins, name: str, protocol: str | None) -> dict[str, Any]:
+    from vpbench.select.data import open_protocol
+    from vpbench.select.description import describe_entry
+
     selector = Selector.parse(name)
     try:
         entry = plugins.find(selector.name)
@@ -50,80 +53,13 @@ def _registered(plugins: Plugins, name: str, protocol: str | None) -> dict[str, 
         if os.sep in name and name.partition("/")[0] not in KINDS:
             raise UsageError(f"{name}: there is no such folder") from None
         raise
-    value = {"kind": entry.kind, "name": entry.name, "summary": entry.summary, "plugin": entry.plugin}
-    if entry.kind == "predictor":
-        return value | _predictor(plugins, entry, selector.argument, protocol)
-    return value | _DESCRIBE[entry.kind](plugins, entry)
+    return describe_entry(plugins, entry, selector.argument, open_protocol(plugins, protocol) if protocol else None)
 
 
-def _predictor(plugins: Plugins, entry: Entry, preset: str, protocol: str | None) -> dict[str, Any]:
-    from vpbench.plugin.members import members_of
-    from vpbench.select.component import choose_predictor
-    from vpbench.select.data import open_protocol
-    from vpbench.select.parameters import count_parameters
+def _weights(path: Path) -> dict[str, Any]:
+    from vpbench.select.description import describe_weights
 
-    target = entry.load()
-    members = members_of(target, f"predictor {entry.name!r}")
-    presets = {key: dict(options) for key, options in members.presets.items()}
-    if members.argument and not preset:  # it is built from its argument only
-        content: dict[str, Any] = {"argument": members.argument}
-    else:
-        followed = open_protocol(plugins, protocol) if protocol else None
-        chosen = choose_predictor(plugins, str(Selector(entry.name, preset)), {}, followed)
-        counts = count_parameters(chosen.value)
-        content = {
-            "preset": chosen.preset,
-            "parameters": sum(counts.values()),
-            "parts": counts,
-            "options": {k: {"value": v, "source": chosen.sources[k]} for k, v in chosen.options.items()},
-            "info": asdict(chosen.info),
-        }
-    return content | {"presets": presets, "doc": _doc(target)}
-
-
-def _dataset(plugins: Plugins, entry: Entry) -> dict[str, Any]:
-    target = entry.load()
-    info = asdict(target.info)
-    space = info.pop("label_space")
-    from vpbench.plugin.dataset import BaseDataset
-    from vpbench.plugin.members import member
-
-    options = member(target, BaseDataset, "Options")
-    fields = {} if options is None else {k: str(f.description or f.annotation) for k, f in options.model_fields.items()}
-    return {"info": info, "label_space": space and space["names"], "options": fields, "doc": _doc(target)}
-
-
-def _metric(plugins: Plugins, entry: Entry) -> dict[str, Any]:
-    from vpbench.select.metrics import engines_of
-
-    target = entry.load()
-    return {"info": asdict(target("cpu").info), "engines": list(engines_of(target)), "doc": _doc(target)}
-
-
-def _protocol(plugins: Plugins, entry: Entry) -> dict[str, Any]:
-    from vpbench.select.data import open_protocol
-
-    protocol = open_protocol(plugins, entry.name)
-    return {"hash": protocol.hash, "protocol": protocol.model_dump(mode="json", by_alias=True)}
-
-
-def _annotator(plugins: Plugins, entry: Entry) -> dict[str, Any]:
-    target = entry.load()
-    return {"info": asdict(target.info), "doc": _doc(target)}
-
-
-def _network(plugins: Plugins, entry: Entry) -> dict[str, Any]:
-    network = entry.load()
-    return {"file": network.file, "sources": [source.name for source in network.sources]}
-
-
-_DESCRIBE = {
-    "dataset": _dataset,
-    "metric": _metric,
-    "protocol": _protocol,
-    "annotator": _annotator,
-    "network": _network,
-}
+    return describe_weights(path)
 
 
 def _result(path: Path) -> dict[str, Any]:
@@ -142,8 +78,12 @@ def _result(path: Path) -> dict[str, Any]:
     }
 
 
-def _doc(target: Any) -> str:
-    return inspect.getdoc(target) or ""
+def _option(name: str, option: Mapping[str, Any], pad: str) -> list[str]:
+    """Return the lines of an option: its value and where it comes from, its type, its description."""
+    value = option.get("value", "" if option["required"] else option["default"])
+    source = option.get("source", "required" if option["required"] else "default")
+    description = f": {option['description']}" if option["description"] else ""
+    return [f"{pad}{name}: {value}  ({source})".replace(":   (", ": ("), f"{pad}  {option['type']}{description}"]
 
 
 def _lines(value: Any, indent: int = 0, empty: bool = False) -> list[str]:
@@ -152,10 +92,13 @@ def _lines(value: Any, indent: int = 0, empty: bool = False) -> list[str]:
     lines: list[str] = []
     for key, item in value.items():
         if isinstance(item, Mapping) and item:
-            if set(item) == {"value", "source"}:
-                lines.append(f"{pad}{key}: {item['value']}  ({item['source']})")
+            if "type" in item and "description" in item:
+                lines += _option(key, item, pad)
             else:
                 lines += [f"{pad}{key}:", *_lines(item, indent + 1, empty or key == "presets")]
+        elif isinstance(item, list) and item and all(isinstance(entry, Mapping) for entry in item):
+            for entry in item:
+                lines += [f"{pad}{key}:", *_lines(entry, indent + 1, empty)]
         elif isinstance(item, str) and "\n" in item:
             lines += [f"{pad}{key}:", *(f"{pad}  {line}".rstrip() for line in item.splitlines())]
         elif empty or item not in ("", None, [], (), {}):

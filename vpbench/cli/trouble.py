@@ -27,6 +27,7 @@ _FLAGS = {
     Remedy.ANNOTATE: "--annotate MODALITY=NAME",
     Remedy.DATA_ROOT: "--data-root {}=DIR",
     Remedy.DEBUG: "--debug shows where",
+    Remedy.LOAD_PLUGIN: "a plugin that is not installed: --plugin FILE.py",
     Remedy.MERGE_PARTIAL: "vpbench merge --allow-partial",
     Remedy.OUTPUT_FOLDER: "--out DIR",
     Remedy.TAKE_MODULE: "--take NAME",

@@ -112,7 +112,7 @@ class Plugins:
             return self.entries[kind, name]
         except KeyError:
             hint = did_you_mean(name, (e.name for e in self.of(kind)), f"`vpbench list {kind}s`")
-            raise UsageError(f"there is no {kind} {name!r}{hint}{self._broken()}") from None
+            raise UsageError(f"there is no {kind} {name!r}{hint}{self._broken()}", Remedy.LOAD_PLUGIN) from None
 
     def load(self, kind: str, name: str) -> Any:
         """Return the object behind a name (raises as :meth:`entry` and :meth:`Entry.load`)."""
@@ -138,7 +138,7 @@ class Plugins:
             raise UsageError(f"{text!r} names several things; say {names}")
         if not entries:
             hint = did_you_mean(text, (e.name for e in self.entries.values()), "`vpbench list`")
-            raise UsageError(f"nothing is named {text!r}{hint}{self._broken()}")
+            raise UsageError(f"nothing is named {text!r}{hint}{self._broken()}", Remedy.LOAD_PLUGIN)
         return entries[0]
 
     def _broken(self) -> str:
