@@ -33,6 +33,7 @@ _COMMANDS = {
     "plugins": ("vpbench.cli.plugins", "Show where each plugin comes from and what broke."),
     "merge": ("vpbench.cli.merge", "Check that a result is complete and write its summary."),
     "weights": ("vpbench.cli.weights", "Convert files of weights."),
+    "reproduce": ("vpbench.cli.reproduce", "Run clips of a result again, and compare their rows."),
     "submit": ("vpbench.cli.submit", "Pack a result for the leaderboards, or check what others packed."),
     "verify": ("vpbench.cli.verify", "Check a result against its own record."),
 }
