@@ -19,7 +19,7 @@ _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKUP = re.compile(r"[\\`*\[\]|~$&<>]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _START = re.compile(r"[#+=-]|\d+(?=[.)])")
 """Matches a character that begins a heading or an item of a list at the start of a line."""
-_ADDRESS = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9._~:/?#@!$&'*+,;=%()-]{0,500}")
+ADDRESS = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9._~:/?#@!$&'*+,;=%()-]{0,500}")
 
 
 def line(text: str, longest: int = _LONGEST) -> str:
@@ -51,7 +51,7 @@ def markdown(text: str) -> str:
 
 def link(text: str, address: str) -> str:
     """Return a link in markdown; the text alone, unless the address is one of http or https without markup."""
-    if not _ADDRESS.fullmatch(address):
+    if not ADDRESS.fullmatch(address):
         return markdown(text)
     return f"[{markdown(text)}]({address.replace('(', '%28').replace(')', '%29')})"
 

@@ -27,6 +27,7 @@ _COMMANDS = {
     "train": ("vpbench.cli.train", "Train a predictor on a protocol's training clips."),
     "export": ("vpbench.cli.export", "Export the rows of results as CSV or Parquet."),
     "leaderboard": ("vpbench.cli.leaderboard", "Turn results into pages."),
+    "report": ("vpbench.cli.report", "Turn results into a site with charts."),
     "data": ("vpbench.cli.data", "Check a dataset, or prepare a protocol's clips."),
     "list": ("vpbench.cli.listing", "List predictors, datasets, metrics, protocols and annotators."),
     "show": ("vpbench.cli.show", "Show one of them, or a result."),

@@ -1,7 +1,8 @@
 """Line charts as SVG: the same values give the same bytes.
 
-Each curve has its own colour and its own marker, so that neither a colour-blind reader nor a grey print loses one. The
-colours are those of Okabe and Ito. A panel behind the chart follows the reader's light or dark setting.
+Each curve has its own colour and its own marker, so that neither a colour-blind reader nor a grey print loses one. Its
+name stands where it ends. The colours are those of Okabe and Ito. A file has a panel behind the chart that follows the
+reader's light or dark setting; a chart inside a page takes its colours from the page.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from vpbench.output import line
 _T = TypeVar("_T")
 MAX_CURVES = 8
 """Curves that a reader can still distinguish."""
-_WIDTH, _HEIGHT = 760, 330
 _LEFT, _TOP, _BOTTOM = 66, 42, 46
-_ROW, _LETTER, _LONGEST = 22, 6.6, 30
+_EMBEDDED_TOP = 14
+_ROW, _LETTER, _LONGEST = 18, 6.6, 30
 _TICKS = 5
 _SLACK = 1e-9  # a value this near to a tick lies on it
-_COLOURS = {
+COLOURS = {
     "#0072b2": "#58a6ff",
     "#d55e00": "#ff8c42",
     "#009e73": "#2ec4a0",
@@ -33,7 +34,7 @@ _COLOURS = {
     "#7f7f7f": "#9aa4ad",
 }
 """By colour on a light panel, the colour on a dark one."""
-_MARKERS = (
+MARKERS = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
     "M-3.5 -3.5h7v7h-7z",
     "M0 -4.8L4.6 3.6H-4.6z",
@@ -55,27 +56,57 @@ class Curve:
     dashed: bool = False
 
 
-def line_chart(title: str, steps: Sequence[int], curves: Sequence[Curve]) -> str:
+@dataclass(frozen=True)
+class Layout:
+    """Size of a chart in units of its view box, and what stands around the curves."""
+
+    width: int = 760
+    height: int = 330
+    embedded: bool = False
+    """Whether it stands inside a page, which has its own heading and style."""
+    named: bool = True
+    """Whether the curves have their names next to them."""
+
+
+def line_chart(
+    title: str,
+    steps: Sequence[int],
+    curves: Sequence[Curve],
+    layout: Layout = Layout(),
+    ticks: Sequence[float] = (),
+) -> str:
     """Return a chart of at most ``MAX_CURVES`` curves, with the 95 % intervals as bands.
 
     Args:
         title: metric, unit and direction.
         steps: the predicted steps.
         curves: scores, in the order of their colours.
+        layout: size and surroundings.
+        ticks: of the vertical axis; by default those of the curves.
     """
-    legend = 46 + _LETTER * max(len(_short(curve.label)) for curve in curves)
-    plot = _Plot(steps, _ticks(curves), _WIDTH - _LEFT - legend)
-    heads = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" '
-        f'height="{_HEIGHT}" role="img" font-family="system-ui, DejaVu Sans, sans-serif" font-size="12">',
-        f"<title>{_text(title)}</title>",
-        f"<style>{_style()}</style>",
-        f'<rect class="panel" width="{_WIDTH}" height="{_HEIGHT}" rx="6"/>',
-        f'<text class="ink" x="16" y="24" font-size="14" font-weight="600">{_text(title)}</text>',
-    ]
+    longest = max((len(short(curve.label)) for curve in curves), default=0)
+    margin = 46 + _LETTER * longest if layout.named else 12
+    top = _EMBEDDED_TOP if layout.embedded else _TOP
+    plot = _Plot(steps, ticks or round_ticks(curves), layout.width - _LEFT - margin, layout.height - _BOTTOM, top)
     bands = [element for i, curve in enumerate(curves) for element in plot.bands(curve, i)]
     lines = [element for i, curve in enumerate(curves) for element in plot.curve(curve, i)]
-    return "\n".join([*heads, *plot.axes(), *bands, *lines, *plot.legend(curves), "</svg>"]) + "\n"
+    names = plot.names(curves) if layout.named else ()
+    return "\n".join([*_heads(title, layout), *plot.axes(), *bands, *lines, *names, "</svg>"]) + "\n"
+
+
+def _heads(title: str, layout: Layout) -> list[str]:
+    box = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {layout.width} {layout.height}"'
+    text = f"<title>{svg_text(title)}</title>"
+    if layout.embedded:
+        return [f'{box} role="img" class="chart">', text]
+    return [
+        f'{box} width="{layout.width}" height="{layout.height}" role="img" '
+        f'font-family="system-ui, DejaVu Sans, sans-serif" font-size="12">',
+        text,
+        f"<style>{_style()}</style>",
+        f'<rect class="panel" width="{layout.width}" height="{layout.height}" rx="6"/>',
+        f'<text class="ink" x="16" y="24" font-size="14" font-weight="600">{svg_text(title)}</text>',
+    ]
 
 
 def _style() -> str:
@@ -83,13 +114,13 @@ def _style() -> str:
         curves = (f".c{i}{{stroke:{colour};fill:{colour}}}" for i, colour in enumerate(colours))
         return f".panel{{fill:{panel}}}.ink{{fill:{ink}}}.rule{{stroke:{rule}}}{''.join(curves)}"
 
-    light = rules("#ffffff", "#1f2328", "#d8dee4", [*_COLOURS])
-    dark = rules("#0d1117", "#e6edf3", "#30363d", [*_COLOURS.values()])
-    shapes = ".line{fill:none;stroke-width:2}.band{stroke:none;fill-opacity:.15}"
+    light = rules("#ffffff", "#1f2328", "#d8dee4", [*COLOURS])
+    dark = rules("#0d1117", "#e6edf3", "#30363d", [*COLOURS.values()])
+    shapes = ".line{fill:none;stroke-width:2}.band{stroke:none;fill-opacity:.15}.lead{fill:none;stroke-opacity:.5}"
     return f"{light}{shapes}@media(prefers-color-scheme:dark){{{dark}{shapes}}}"
 
 
-def _ticks(curves: Sequence[Curve]) -> list[float]:
+def round_ticks(curves: Sequence[Curve]) -> list[float]:
     """Return round numbers, evenly spaced, that enclose every value and interval."""
     values = [value for curve in curves for value in curve.values if value is not None]
     values += [end for curve in curves for ends in curve.intervals if ends for end in ends]
@@ -103,6 +134,14 @@ def _ticks(curves: Sequence[Curve]) -> list[float]:
     return [step * i for i in range(first, max(math.ceil(high / step - _SLACK), first + 1) + 1)]
 
 
+def tick_texts(ticks: Sequence[float]) -> list[str]:
+    """Return evenly spaced ticks with as many decimals as they need."""
+    digits = max(0, 1 - math.floor(math.log10(ticks[1] - ticks[0]) + _SLACK))
+    if all(f"{tick:.{digits}f}".endswith("0") for tick in ticks):
+        digits = max(0, digits - 1)
+    return [f"{tick + 0.0:.{digits}f}" for tick in ticks]
+
+
 @dataclass(frozen=True)
 class _Plot:
     """Where steps and scores lie in the picture."""
@@ -110,6 +149,8 @@ class _Plot:
     steps: Sequence[int]
     ticks: Sequence[float]
     width: float
+    base: float
+    top: float
 
     def x(self, step: int) -> float:
         first, last = self.steps[0], self.steps[-1]
@@ -117,20 +158,16 @@ class _Plot:
 
     def y(self, value: float) -> float:
         low, high = self.ticks[0], self.ticks[-1]
-        return _HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * (value - low) / (high - low)
+        return self.base - (self.base - self.top) * (value - low) / (high - low)
 
     def axes(self) -> Iterator[str]:
         """Draw a line and a number per tick, and a name per step."""
-        right, base = _LEFT + self.width, _HEIGHT - _BOTTOM
-        digits = max(0, 1 - math.floor(math.log10(self.ticks[1] - self.ticks[0]) + _SLACK))
-        if all(f"{tick:.{digits}f}".endswith("0") for tick in self.ticks):
-            digits = max(0, digits - 1)
-        for tick in self.ticks:
+        right, base = _LEFT + self.width, self.base
+        for tick, number in zip(self.ticks, tick_texts(self.ticks), strict=True):
             y = self.y(tick)
             yield f'<path class="rule" d="M{_LEFT} {y:.1f}H{right:.1f}"/>'
-            number = f"{tick + 0.0:.{digits}f}"
             yield f'<text class="ink" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number}</text>'
-        stride = -(-len(self.steps) // 12)
+        stride = -(-len(self.steps) // max(2, min(12, int(self.width // 34))))
         for step in self.steps[::stride]:
             yield f'<text class="ink" x="{self.x(step):.1f}" y="{base + 18}" text-anchor="middle">t+{step}</text>'
         middle = _LEFT + self.width / 2
@@ -150,21 +187,41 @@ class _Plot:
             points = [(self.x(self.steps[i]), self.y(value)) for i, value in run]
             yield f'<path class="c{number} line"{dash} d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in points)}"/>'
             for x, y in points:
-                yield f'<path class="c{number}" transform="translate({x:.1f} {y:.1f})" d="{_MARKERS[number]}"/>'
+                yield f'<path class="c{number}" transform="translate({x:.1f} {y:.1f})" d="{MARKERS[number]}"/>'
 
-    def legend(self, curves: Sequence[Curve]) -> Iterator[str]:
-        """Draw a row per curve, in the order in which the curves end, the uppermost first."""
-
-        def end(number: int) -> float:
-            return next((-value for value in reversed(curves[number].values) if value is not None), math.inf)
-
+    def names(self, curves: Sequence[Curve]) -> Iterator[str]:
+        """Write each curve's name at the height where it ends, moved as far as the names need."""
+        ends = [self._end(curve) for curve in curves]
+        order = sorted(range(len(curves)), key=lambda number: ends[number][1])
+        heights = spread_rows([ends[number][1] for number in order], self.top, self.base)
         x = _LEFT + self.width + 14
-        for row, number in enumerate(sorted(range(len(curves)), key=end)):
-            label, y = curves[number].label, _TOP + 8 + _ROW * row
+        for number, y in zip(order, heights, strict=True):
             dash = ' stroke-dasharray="6 4"' if curves[number].dashed else ""
-            yield f'<path class="c{number} line"{dash} d="M{x:.1f} {y}h22"/>'
-            yield f'<path class="c{number}" transform="translate({x + 11:.1f} {y})" d="{_MARKERS[number]}"/>'
-            yield f'<text class="ink" x="{x + 28:.1f}" y="{y + 4}">{_text(_short(label))}</text>'
+            if curves[number].values:
+                start = f"M{ends[number][0] + 5:.1f} {ends[number][1]:.1f}"
+                yield f'<path class="c{number} lead" d="{start}L{x:.1f} {y:.1f}"/>'
+            yield f'<path class="c{number} line"{dash} d="M{x:.1f} {y:.1f}h22"/>'
+            yield f'<path class="c{number}" transform="translate({x + 11:.1f} {y:.1f})" d="{MARKERS[number]}"/>'
+            yield f'<text class="ink" x="{x + 28:.1f}" y="{y + 4:.1f}">{svg_text(short(curves[number].label))}</text>'
+
+    def _end(self, curve: Curve) -> tuple[float, float]:
+        """Return the place of a curve's last defined score; the lower corner if it has none."""
+        for step, value in zip(reversed(self.steps[: len(curve.values)]), reversed(curve.values), strict=True):
+            if value is not None:
+                return self.x(step), self.y(value)
+        return _LEFT + self.width, self.base
+
+
+def spread_rows(heights: Sequence[float], top: float, base: float) -> list[float]:
+    """Move ascending heights so far that neighbours are a row away from each other, and none lies below the base."""
+    places: list[float] = []
+    for height in heights:
+        places.append(max(height, places[-1] + _ROW if places else top))
+    limit = base
+    for number in reversed(range(len(places))):
+        places[number] = min(places[number], limit)
+        limit = places[number] - _ROW
+    return places
 
 
 def _runs(values: Sequence[_T | None]) -> list[list[tuple[int, _T]]]:
@@ -178,9 +235,11 @@ def _runs(values: Sequence[_T | None]) -> list[list[tuple[int, _T]]]:
     return [run for run in runs if run]
 
 
-def _short(label: str) -> str:
+def short(label: str) -> str:
+    """Return a name that fits next to a curve."""
     return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
 
 
-def _text(text: str) -> str:
+def svg_text(text: str) -> str:
+    """Return a text as one line that SVG and HTML show as it is."""
     return escape(line(text, 100))

@@ -16,11 +16,7 @@ Several samples lie in folders ``sample0/``, ``sample1/``, ..., but share the st
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +26,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from vpbench.errors import ResultError
 from vpbench.evaluation.continuation import Continuation
-from vpbench.files import RECORD, parse_json, read_text, write_errors
+from vpbench.pages.replacing import check_replaceable, replaced
 from vpbench.pages.strips import Row, column_heads, flow_row, frames_row, labels_row, mask_row, strip
 from vpbench.plugin.clip import Context, Prediction
 
@@ -50,21 +45,9 @@ def check_out(out: Path) -> None:
     """Check that predictions may go to a folder: it is missing, empty, or holds only an earlier prediction.
 
     Raises:
-        ResultError: it is a file, holds anything else, or cannot be written; nothing of it was touched.
+        ResultError: as :func:`check_replaceable`.
     """
-    with write_errors(out):
-        folder = out.expanduser().resolve()
-        place = next(path for path in (*folder.parents, folder) if path.exists())
-        for path in (folder, place):
-            if path.exists() and not path.is_dir():
-                raise ResultError(f"{path} is a file: choose another output folder")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise ResultError(f"{place} may not be written: choose another output folder")
-        written = _written(folder)
-        for path in folder.rglob("*"):
-            name = path.relative_to(folder).as_posix()
-            if name not in written and (path.is_symlink() or not path.is_dir()):
-                raise ResultError(f"{out} holds {name}, which `vpbench predict` did not write: choose another folder")
+    check_replaceable(out, _MARK, "vpbench predict")
 
 
 def write_continuation(continuation: Continuation, out: Path) -> dict[str, Any]:
@@ -77,39 +60,11 @@ def write_continuation(continuation: Continuation, out: Path) -> dict[str, Any]:
         ResultError: as :func:`check_out`, or the folder cannot be written.
     """
     check_out(out)
-    with write_errors(out), _staged(out.expanduser().resolve()) as folder:
+    with replaced(out) as folder:
         names = _write_files(continuation, folder)
         document = _describe(continuation) | {"files": sorted([*names, _MARK])}
         (folder / _MARK).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return document
-
-
-def _written(out: Path) -> set[str]:
-    """Return the names of the files that an earlier prediction says it wrote."""
-    try:
-        document = parse_json(read_text(out / _MARK, RECORD))
-        return {str(name) for name in document["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-
-
-@contextmanager
-def _staged(out: Path) -> Iterator[Path]:
-    """Yield a new folder next to ``out`` that takes its place at the end, and is removed on any error."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(3)
-    new, old = (out.with_name(f".{out.name}.{token}.{suffix}") for suffix in ("new", "old"))
-    new.mkdir()
-    try:
-        yield new
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _describe(continuation: Continuation) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from vpbench.pages.standings import Line, Standing, seeds_of
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better
 from vpbench.results.compare import compare_means
-from vpbench.results.records import AttemptRecord
+from vpbench.results.records import AttemptRecord, RunRecord
 from vpbench.results.result import Result
 from vpbench.results.summary import Tally
 
@@ -52,7 +52,7 @@ def overview(boards: Sequence[Board], sets: Sets, plugins: Plugins) -> str:
     """
     standings = order_standings(boards, sets)
     tallies: dict[Path, Tally] = {}
-    ties = [_ties(board, tallies, plugins) for board in boards]
+    ties = [tied_lines(board, tallies, plugins) for board in boards]
     rows = []
     for standing in standings:
         scores = [_score(board, standing, tied) for board, tied in zip(boards, ties, strict=True)]
@@ -101,7 +101,7 @@ def _set_score(rows: Sequence[SetRow], standing: Standing) -> str:
     return f"**{text}**" if row in best_rows(rows) else text
 
 
-def _ties(board: Board, tallies: dict[Path, Tally], plugins: Plugins) -> list[Line]:
+def tied_lines(board: Board, tallies: dict[Path, Tally], plugins: Plugins) -> list[Line]:
     """Return the rows whose difference from the best one may be chance.
 
     Of several seeds, each is compared with each: one interval that covers zero makes a tie.
@@ -128,14 +128,18 @@ def _costs(standing: Standing) -> list[str]:
     """Return what a predictor needs: parameters, seconds per predicted frame, training data."""
     run = standing.results[0].run
     seconds = seconds_per_frame(standing.results)
-    data = "—"
-    if run.weights:
-        data = "not trained" if run.weights.clips == "none" else run.weights.protocol or "unknown"
     return [
         f"{run.parameters:,}" if run.parameters else "—",
         "—" if seconds is None else f"{seconds:.2g}",
-        markdown(data),
+        markdown(training_data(run) or "—"),
     ]
+
+
+def training_data(run: RunRecord) -> str:
+    """Return the protocol that a predictor was trained on, or what is known instead; "" if it never learns."""
+    if not run.weights:
+        return ""
+    return "not trained" if run.weights.clips == "none" else run.weights.protocol or "unknown"
 
 
 def seconds_per_frame(results: Iterable[Result]) -> float | None:
@@ -162,11 +166,26 @@ def _origins(standings: Sequence[Standing]) -> str:
     """Return which version of vpbench evaluated each predictor, and on which machine."""
     names: dict[str, list[str]] = defaultdict(list)
     for standing in standings:
-        for origin in dict.fromkeys(map(_origin, _attempts(standing.results))):
+        for origin in map(markdown, origins_of(standing.results)):
             names[origin].append(standing_name(standing, standings).partition("<br>")[0])
     if len(names) == 1:
         return f"Evaluated with {next(iter(names))}."
     return "\n".join(f"- {', '.join(labels)}: evaluated with {origin}." for origin, labels in names.items())
+
+
+def origins_of(results: Iterable[Result]) -> list[str]:
+    """Return the versions of vpbench and torch that evaluated results, each with its machine."""
+    return list(dict.fromkeys(map(_origin, _attempts(results))))
+
+
+def machines_of(results: Iterable[Result]) -> set[str]:
+    """Return the processors that predicted: times compare only within one of them."""
+    return {machine_of(attempt) for attempt in _attempts(results) if attempt.predicted_frames}
+
+
+def machine_of(attempt: AttemptRecord) -> str:
+    """Return the processor of an attempt."""
+    return attempt.cpu if attempt.device == "cpu" else attempt.device
 
 
 def _origin(attempt: AttemptRecord) -> str:
@@ -175,5 +194,5 @@ def _origin(attempt: AttemptRecord) -> str:
     versions += [f"torch {attempt.versions['torch']}"] if attempt.versions.get("torch") else []
     version = attempt.versions.get("vpbench") or "of an unknown version"
     text = f"vpbench {version} ({', '.join(versions)})" if versions else f"vpbench {version}"
-    machine = attempt.cpu if attempt.device == "cpu" else attempt.device
-    return markdown(f"{text} on {machine}" if machine else text)
+    machine = machine_of(attempt)
+    return f"{text} on {machine}" if machine else text

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -30,18 +31,17 @@ def protocols(tables: Sequence[PrintedTable]) -> set[str]:
 
 def count(protocol: str, tables: Sequence[PrintedTable]) -> int:
     """Return how many rows of papers' tables have a score on the protocol; a row printed twice counts once."""
-    return len({(score.source, score.method) for score in _scores(protocol, tables)})
+    return len({(score.source, score.method) for score in scores_on(protocol, tables)})
 
 
 def section(protocol: str, tables: Sequence[PrintedTable]) -> str:
     """Return the section of a protocol's page, or "" where no paper reports on it."""
-    scores = _scores(protocol, tables)
+    scores = scores_on(protocol, tables)
     if not scores:
         return ""
-    marks = _marks(scores)
+    marks = footnotes(scores)
     sections = [f"## Reported by papers\n\n{_INTRO}"]
-    for metric in dict.fromkeys(score.column.metric for score in scores):
-        sections.append(_metric(metric, [s for s in scores if s.column.metric == metric], marks))
+    sections += [_metric(metric, marks) for metric in printed_metrics(scores)]
     sources = {(score.source, score.table) for score in scores}
     cited = [table for table in tables if (table.source, table.table) in sources]
     lines = [f"- <sup>{mark}</sup> {markdown(reason)}" for reason, mark in marks.items()]
@@ -52,39 +52,72 @@ def section(protocol: str, tables: Sequence[PrintedTable]) -> str:
     return "\n".join([*sections, "\n".join(lines) + "\n"])
 
 
-def _scores(protocol: str, tables: Sequence[PrintedTable]) -> list[Score]:
+def scores_on(protocol: str, tables: Sequence[PrintedTable]) -> list[Score]:
+    """Return every score that tables have on a protocol."""
     return [score for table in tables for score in table.scores() if score.column.protocol == protocol]
 
 
-def _marks(scores: Sequence[Score]) -> dict[str, str]:
+def footnotes(scores: Sequence[Score]) -> dict[str, str]:
     """Return the footnote mark of each reason, numbered in order; "?" marks a reason to doubt a number."""
     doubts = {reason for score in scores for reason in score.suspect}
     reasons = dict.fromkeys(reason for score in scores for reason in (*score.suspect, *score.remarks))
     return {reason: f"{'?' if reason in doubts else ''}{i}" for i, reason in enumerate(reasons, 1)}
 
 
-def _metric(metric: str, scores: Sequence[Score], marks: dict[str, str]) -> str:
+@dataclass(frozen=True)
+class PrintedRow:
+    """One row of papers' tables; a row that a paper prints in several tables is shown once."""
+
+    method: str
+    source: str
+    """The paper and the numbers of its tables."""
+    scores: Sequence[Score | None]
+    """By horizon."""
+
+
+@dataclass(frozen=True)
+class PrintedMetric:
+    """The rows of papers for one metric."""
+
+    metric: str
+    better: str
+    """Direction and units, in words."""
+    horizons: Sequence[str]
+    rows: Sequence[PrintedRow]
+
+
+def printed_metrics(scores: Sequence[Score]) -> list[PrintedMetric]:
+    """Group scores by metric, in the order of the papers' rows."""
+    metrics = dict.fromkeys(score.column.metric for score in scores)
+    return [_printed(metric, [score for score in scores if score.column.metric == metric]) for metric in metrics]
+
+
+def _printed(metric: str, scores: Sequence[Score]) -> PrintedMetric:
     horizons = sorted({score.column.horizon for score in scores}, key=_horizon)
-    printed: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
+    by_table: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
-        printed[score.source, score.method, score.table][score.column.horizon] = score
-    rows: dict[tuple[str, str, tuple[str, ...]], list[str]] = defaultdict(list)
-    for (source, method, table), cells in printed.items():
-        texts = tuple(_cell(cells[h], marks) if h in cells else "—" for h in horizons)
-        rows[source, method, texts].append(table)  # a row that a paper prints in two tables is shown once
+        by_table[score.source, score.method, score.table][score.column.horizon] = score
+    rows: dict[tuple[object, ...], PrintedRow] = {}
+    tables: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    for (source, method, table), cells in by_table.items():
+        values = tuple(cells.get(horizon) for horizon in horizons)
+        contents = tuple(v and (v.printed, v.natural, v.factor, v.suspect, v.remarks) for v in values)
+        key = (source, method, contents)
+        tables[key].append(table)
+        numbers = tables[key]
+        rows[key] = PrintedRow(method, f"{source}, Table{'s' * (len(numbers) > 1)} {', '.join(numbers)}", values)
+    heads = [_STEPS[kind].format(k) for k, kind in map(_horizon, horizons)]
+    better = f"{better_text(scores[0].column.better)}{units_text(scores)}"
+    return PrintedMetric(metric, better, heads, list(rows.values()))
+
+
+def _metric(metric: PrintedMetric, marks: dict[str, str]) -> str:
     lines = [
-        [
-            "*reported*",
-            markdown(method),
-            markdown(f"{source}, Table{'s' * (len(numbers) > 1)} {', '.join(numbers)}"),
-            *texts,
-        ]
-        for (source, method, texts), numbers in rows.items()
+        ["*reported*", markdown(row.method), markdown(row.source), *(_cell(score, marks) for score in row.scores)]
+        for row in metric.rows
     ]
-    heads = ["", "method", "source", *(_STEPS[kind].format(k) for k, kind in map(_horizon, horizons))]
-    table = tabulate(lines, heads, tablefmt="github", disable_numparse=True)
-    arrow = better_text(scores[0].column.better)
-    return f"### {markdown(metric)}, reported\n\n{arrow}{_units(scores)}\n\n{table}\n"
+    table = tabulate(lines, ["", "method", "source", *metric.horizons], tablefmt="github", disable_numparse=True)
+    return f"### {markdown(metric.metric)}, reported\n\n{markdown(metric.better)}\n\n{table}\n"
 
 
 def _horizon(text: str) -> tuple[int, str]:
@@ -93,7 +126,7 @@ def _horizon(text: str) -> tuple[int, str]:
     return int(match[2]), match[1]
 
 
-def _units(scores: Sequence[Score]) -> str:
+def units_text(scores: Sequence[Score]) -> str:
     """Return how the papers scale the numbers, for all the factors that occur."""
     factors: dict[str, list[str]] = defaultdict(list)
     for score in scores:
@@ -101,18 +134,31 @@ def _units(scores: Sequence[Score]) -> str:
         if score.factor != 1 and text not in factors[score.column.unit]:
             factors[score.column.unit].append(text)
     texts = [f"{unit} (natural value times {' or '.join(values)})" for unit, values in factors.items() if values]
-    return f"; printed: {markdown(' or '.join(texts))}" if texts else ""
+    return f"; printed: {' or '.join(texts)}" if texts else ""
 
 
-def _cell(score: Score, marks: dict[str, str]) -> str:
+def _cell(score: Score | None, marks: dict[str, str]) -> str:
     """Return the natural value in the printed precision, what is printed, and the marks of its footnotes."""
-    mark = ",".join(mark for reason, mark in marks.items() if reason in (*score.suspect, *score.remarks))
+    if score is None:
+        return "—"
+    mark = marks_of(score, marks)
     note = f" <sup>{mark}</sup>" if mark else ""
+    printed = f"<br><sub>printed {score.printed}</sub>" if score.factor != 1 else ""
+    return f"{natural_text(score)}{note}{printed}"
+
+
+def marks_of(score: Score, marks: dict[str, str]) -> str:
+    """Return the marks of a number's footnotes."""
+    return ",".join(mark for reason, mark in marks.items() if reason in (*score.suspect, *score.remarks))
+
+
+def natural_text(score: Score) -> str:
+    """Return the natural value in the printed precision."""
     if score.factor == 1:
-        return score.printed + note
+        return score.printed
     if score.column.offset:
         digits = len(score.printed.partition(".")[2])
-        return f"{score.natural:.{digits}f}{note}<br><sub>printed {score.printed}</sub>"
+        return f"{score.natural:.{digits}f}"
     digits = len(score.printed.replace(".", "").lstrip("-0"))
     digits += not math.log10(score.factor).is_integer()  # one more where the digits themselves change
-    return f"{score.natural:#.{digits}g}{note}<br><sub>printed {score.printed}</sub>"
+    return f"{score.natural:#.{digits}g}"

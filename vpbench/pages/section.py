@@ -9,9 +9,10 @@ from typing import TypeAlias
 from vpbench.names import slug
 from vpbench.output import markdown
 from vpbench.pages.boards import Board, line_name, make_boards, result_name, score_cell, table_text
-from vpbench.pages.chart import MAX_CURVES, Curve, line_chart
+from vpbench.pages.chart import line_chart
+from vpbench.pages.curves import board_curves, chart_title
 from vpbench.pages.numbers import count_clips
-from vpbench.pages.overview import arrow, order_standings, overview
+from vpbench.pages.overview import overview
 from vpbench.pages.samples import detail_section, sample_section
 from vpbench.pages.set_tables import make_set_tables, set_sections
 from vpbench.pages.standings import Candidate, Line, Score, Standing
@@ -50,8 +51,8 @@ def make_section(standings: Sequence[Standing], plugins: Plugins, charts: str) -
     skipped = sorted({item for result in results for item in result.summary.skipped.items()})
     if texts := [markdown(f"{metric} ({reason})") for metric, reason in skipped if metric not in metrics]:
         paragraphs.append(f"Not measured: {'; '.join(texts)}.\n")
-    if remarks := list(dict.fromkeys(_remarks([c for standing in standings for c in standing.candidates]))):
-        paragraphs.append("Remarks: " + "; ".join(map(markdown, remarks)) + ".\n")
+    if texts := list(dict.fromkeys(remarks([c for standing in standings for c in standing.candidates]))):
+        paragraphs.append("Remarks: " + "; ".join(map(markdown, texts)) + ".\n")
     return "\n".join(paragraphs), dict(pictures.values())
 
 
@@ -74,36 +75,15 @@ def _introduction(result: Result) -> str:
 
 
 def _charts(boards: Sequence[Board], prefix: str) -> dict[str, tuple[str, str]]:
-    """Return the file name and the content of the chart of each board with several steps, by the board's title.
-
-    All charts show the same predictors in the same colours: the first ones of the overview, and the reference.
-    """
-    standings = order_standings(boards, {})
-    if len(standings) > MAX_CURVES:
-        reference = boards[0].run.protocol.reference
-        first, last = standings[:MAX_CURVES], standings[MAX_CURVES:]
-        standings = [*first[:-1], next((standing for standing in last if standing.label == reference), first[-1])]
-    results = [standing.results[0] for standing in standings]
-    names = [result_name(result, results, seed=False) for result in results]
+    """Return the file name and the content of the chart of each board with several steps, by the board's title."""
     charts: dict[str, tuple[str, str]] = {}
-    for board in boards:
+    for board, curves in board_curves(boards):
+        name = f"{CHARTS}/{prefix}-{slug(board.title)}.svg"
+        if name in (path for path, _ in charts.values()):  # of metrics such as a/b and a-b
+            name = f"{CHARTS}/{prefix}-{slug(board.title)}-{len(charts)}.svg"
         steps = board.lines[0].result.summary.steps
-        lines = [next((line for line in board.lines if line.standing is standing), None) for standing in standings]
-        curves = [_curve(name, line, steps) for name, line in zip(names, lines, strict=True)]
-        if len(steps) > 1 and any(curve.values for curve in curves):
-            unit = f" ({board.spec.unit})" if board.spec.unit else ""
-            title = f"{board.title}{unit}: {better_text(board.better)} {arrow(board.better)}"
-            name = f"{CHARTS}/{prefix}-{slug(board.title)}.svg"
-            if name in (path for path, _ in charts.values()):  # of metrics such as a/b and a-b
-                name = f"{CHARTS}/{prefix}-{slug(board.title)}-{len(charts)}.svg"
-            charts[board.title] = name, MARK + line_chart(title, steps, curves)
+        charts[board.title] = name, MARK + line_chart(chart_title(board), steps, curves)
     return charts
-
-
-def _curve(name: str, line: Line | None, steps: Sequence[int]) -> Curve:
-    scores = [line.at(step) for step in steps] if line else []
-    dashed = bool(line and line.unranked_because)
-    return Curve(name, [score.value for score in scores], [score.interval for score in scores], dashed)
 
 
 def _metric(board: Board, chart: str) -> str:
@@ -116,43 +96,45 @@ def _metric(board: Board, chart: str) -> str:
 
 def _table(board: Board) -> str:
     protocol, spec, better = board.run.protocol, board.spec, board.better
-    columns = _columns(board.metric, protocol.report or board.lines[0].result.summary.steps, board.run)
+    step_columns = columns(board.metric, protocol.report or board.lines[0].result.summary.steps, board.run)
     reference = next((line for _, line in board.ranked if line.standing.label == protocol.reference), None)
     rows = []
     for rank, line in board.ranked:
         cells = [rank, line_name(line, board.lines)]
         if spec.kind == "samples":
             cells.append(str(line.result.run.identity.samples))
-        for _, score, factor in columns:
+        for _, score, factor in step_columns:
             cells.append(score_cell(score(line), spec.decimals, bold=board.is_best(line, score), factor=factor))
         if reference is not None:
-            cells.append(_skill(line.overall, reference.overall, better))
+            cells.append(skill(line.overall, reference.overall, better))
         rows.append(cells)
     counts = ["samples"] if spec.kind == "samples" else []
-    heads = ["", "predictor", *counts, *(head for head, _, _ in columns)]
+    heads = ["", "predictor", *counts, *(head for head, _, _ in step_columns)]
     heads += [markdown(f"against {protocol.reference}")] if reference is not None else []
     return table_text(heads, rows)
 
 
-def _columns(metric: str, steps: Sequence[int], run: RunRecord) -> list[Column]:
+def columns(metric: str, steps: Sequence[int], run: RunRecord) -> list[Column]:
+    """Return the columns of a metric's table: each step, and the means over the steps where they are defined."""
     protocol = run.protocol
-    columns: list[Column] = [(f"t+{k}", partial(Line.at, step=k), 1.0) for k in steps]
+    heads: list[Column] = [(f"t+{k}", partial(Line.at, step=k), 1.0) for k in steps]
     if run.cumulative:
         last = max(steps)
         steps_to = [k for k in [*protocol.report] or [last] if k > 1]
-        columns += [(f"mean 1-{k}", partial(Line.mean_to, step=k), 1.0) for k in steps_to]
+        heads += [(f"mean 1-{k}", partial(Line.mean_to, step=k), 1.0) for k in steps_to]
         if factor := protocol.display.get(metric):
-            columns.append((f"mean 1-{last} as printed (x {factor:g})", partial(Line.mean_to, step=last), factor))
-    return columns
+            heads.append((f"mean 1-{last} as printed (x {factor:g})", partial(Line.mean_to, step=last), factor))
+    return heads
 
 
-def _skill(overall: float | None, reference: float | None, better: Better) -> str:
+def skill(overall: float | None, reference: float | None, better: Better) -> str:
+    """Return by how much a score's cost is below the reference's, in per cent."""
     if overall is None or reference is None or not (before := cost(reference, better)):
         return "—"
     return f"{100 * (before - cost(overall, better)) / abs(before) + 0.0:+.1f} %"  # + 0.0: never -0.0
 
 
-def _remarks(candidates: Sequence[Candidate]) -> Iterable[str]:
+def remarks(candidates: Sequence[Candidate]) -> Iterable[str]:
     """Yield remarks on single results; each names its result so that no other one of the page can be meant."""
     results = [candidate.result for candidate in candidates]
     names = [result_name(result, results, seed=True) for result in results]

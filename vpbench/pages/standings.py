@@ -22,6 +22,8 @@ from vpbench.errors import ResultError, VpbenchError, VpbenchWarning
 from vpbench.files import canonical
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better, cost
+from vpbench.plugin.sample_metric import step_metrics
+from vpbench.results.clip_arrays import ClipArrays, clip_arrays
 from vpbench.results.reading import read_digest
 from vpbench.results.result import Result, find_results, load
 from vpbench.results.verify import check_result
@@ -33,10 +35,13 @@ _EQUAL = 1e-12  # relative: means over seeds that differ by their rounding alone
 
 @dataclass(frozen=True)
 class Candidate:
-    """A result that passed every check; ``doubts`` says, by metric, why scores could not be computed again."""
+    """A result that passed every check."""
 
     result: Result
     doubts: Mapping[str, str]
+    """Why scores could not be computed again, by metric."""
+    clips: ClipArrays
+    """Scores of single clips, by each metric that is not in doubt."""
 
     @property
     def complete(self) -> bool:
@@ -167,7 +172,9 @@ def collect(roots: Sequence[Path], plugins: Plugins) -> list[Candidate]:
 def _check(path: Path, plugins: Plugins) -> Candidate:
     try:
         result = load(path)
-        return Candidate(result, check_result(result, plugins))
+        check = check_result(result, plugins)
+        metrics = step_metrics({name: metric for name, metric in check.metrics.items() if metric is not None})
+        return Candidate(result, check.doubts, clip_arrays(check.tally, metrics, result.run))
     except VpbenchError as error:
         raise ResultError(
             f"{error} (no page was written: nothing is ranked next to a result that cannot be trusted; correct it, or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,19 @@ def verify(store: Store, plugins: Plugins) -> str:
     return f"{checked}; the summary follows from them"
 
 
-def check_result(result: Result, plugins: Plugins) -> dict[str, str]:
-    """Check a result before it is ranked or compared: as :func:`verify`, but intervals are not computed again.
+@dataclass(frozen=True)
+class Check:
+    """A result that passed its checks, with what was read for them."""
 
-    Returns:
-        Why scores could not be computed again, by metric: they must be shown without a rank.
+    doubts: dict[str, str]
+    """Why scores could not be computed again, by metric: they must be shown without a rank."""
+    tally: Tally
+    metrics: dict[str, AnyMetric | None]
+    """The metrics that compute the stored scores of the rows; None for a doubtful one."""
+
+
+def check_result(result: Result, plugins: Plugins) -> Check:
+    """Check a result before it is ranked or compared: as :func:`verify`, but intervals are not computed again.
 
     Raises:
         ResultError: names the first file that contradicts the others.
@@ -74,7 +83,7 @@ def check_result(result: Result, plugins: Plugins) -> dict[str, str]:
             metrics[name], doubts[name] = None, doubt
     unscored = [name for name, metric in metrics.items() if metric is None]
     _check_scores(result, summary_of(store, tally, metrics, intervals=False), unscored)
-    return doubts
+    return Check(doubts, tally, metrics)
 
 
 def _check_records(store: Store, plugins: Plugins) -> None:

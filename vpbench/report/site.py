@@ -1,0 +1,131 @@
+"""Write the site: the first page, a page per protocol, metric and predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vpbench.pages.published import protocols
+from vpbench.pages.replacing import check_replaceable, replaced
+from vpbench.pages.reported import PrintedTable
+from vpbench.pages.standings import Candidate
+from vpbench.plugin.loader import Plugins
+from vpbench.report import charts, predictor, protocol, tables
+from vpbench.report.costs import cost_figures
+from vpbench.report.pages import MARK, Pages
+from vpbench.report.section import Results, Section, make_results
+
+INDEX = "index.html"
+
+
+def check_site(out: Path) -> None:
+    """Check that a report may go to a folder: it is missing, empty, or holds only an earlier report.
+
+    Raises:
+        ResultError: it is a file, holds anything else, or cannot be written; nothing of it was touched.
+    """
+    check_replaceable(out, MARK, "vpbench report")
+
+
+def write_site(candidates: Sequence[Candidate], plugins: Plugins, reported: Sequence[PrintedTable], out: Path) -> int:
+    """Write the report in place of an earlier one; the folder appears whole or not at all.
+
+    Neither the places of the results nor their order change a byte.
+
+    Returns:
+        The number of pages.
+
+    Raises:
+        ResultError: as :func:`check_site`, or two results that must agree do not.
+        VpbenchError: rows cannot be read again, or a metric fails on them.
+    """
+    check_site(out)
+    results = make_results(candidates, plugins)
+    with replaced(out) as folder:
+        pages = Pages(folder)
+        names = [*results, *sorted(protocols(reported) - results.keys())]
+        for name in names:
+            _protocol(pages, name, results.get(name), reported, plugins)
+        rows = [protocol.summary_of(name, results.get(name), reported) for name in names]
+        pages.page(INDEX, "index.html.j2", rows=rows)
+        pages.finish()
+    return sum(name.endswith(".html") for name in pages.names)
+
+
+def _protocol(
+    pages: Pages, name: str, results: Results | None, reported: Sequence[PrintedTable], plugins: Plugins
+) -> None:
+    """Write all pages of one protocol; papers and partial results stand on the page of the newest version."""
+    sections = results.sections if results else ()
+    printed = protocol.reported_by_papers(name, reported)
+    partial = protocol.partial_rows(results.partial) if results else []
+    if not sections:
+        about = results.summary if results else ""
+        pages.page(f"{name}/index.html", "unmeasured.html.j2", name=name, about=about, printed=printed, partial=partial)
+    for place, section in enumerate(sections):
+        earlier = [(older.page, older.run.protocol.version) for older in sections if not place]
+        _section(pages, section, printed if not place else None, partial if not place else [], earlier[1:])
+        _metrics(pages, section)
+        _predictors(pages, section, plugins)
+
+
+def _section(
+    pages: Pages,
+    section: Section,
+    printed: protocol.Reported | None,
+    partial: Sequence[protocol.PartialRow],
+    earlier: Sequence[tuple[str, int]],
+) -> None:
+    rows = tables.overview_rows(section)
+    pages.page(
+        section.page,
+        "protocol.html.j2",
+        section=section,
+        about=section.run.protocol.summary,
+        facts=protocol.facts(section),
+        heads=tables.overview_heads(section),
+        rows=rows,
+        choices=tables.choices(rows),
+        legend=protocol.legend(section),
+        figures=charts.step_figures(section),
+        costs=cost_figures(section),
+        multiples=[*charts.region_multiples(section), *charts.class_multiples(section)],
+        printed=printed,
+        partial=partial,
+        earlier=earlier,
+        unmeasured=protocol.unmeasured(section),
+        remarks=protocol.section_remarks(section),
+        origins=protocol.origins(section),
+    )
+
+
+def _metrics(pages: Pages, section: Section) -> None:
+    for board, page in zip(section.boards, section.metric_pages, strict=True):
+        pages.page(
+            page,
+            "metric.html.j2",
+            section=section,
+            board=board,
+            figure=charts.board_figure(section, board),
+            heads=tables.step_heads(board),
+            rows=tables.step_rows(section, board),
+        )
+
+
+def _predictors(pages: Pages, section: Section, plugins: Plugins) -> None:
+    rows = tables.overview_rows(section)
+    heads = tables.overview_heads(section)
+    for place, standing in enumerate(section.standings):
+        pages.page(
+            section.predictor_pages[place],
+            "predictor.html.j2",
+            section=section,
+            name=section.names[place],
+            paper=protocol.paper_address(section, place),
+            facts=predictor.facts(standing, plugins),
+            options=predictor.options(standing),
+            scores=list(zip(heads, rows[place].cells, strict=False)),
+            figures=charts.predictor_figures(section, standing),
+            clips=predictor.clip_tables(section, standing),
+            remarks=predictor.predictor_remarks(standing),
+        )
