@@ -82,7 +82,7 @@ def test_other_inputs_than_frames_are_mentioned(vpbench, results, tmp_path):
     words = "needs-flow alone was shown more than frames (labels, flow)"
     assert words in vpbench("compare", results["flow"], results["last"]).out.splitlines()
     assert vpbench("compare", results["last"], results["flow"], "--json").json["inputs"] == words
-    assert vpbench("compare", results["flow"], results["flow"], "--json").json["inputs"] == ""
+    assert vpbench("compare", results["last"], results["labels"], "--json").json["inputs"] == ""
     first, second = (
         folders.make_result(tmp_path, name, {"mse": [0.1]}, context=name, recordings=lambda i: f"video{i // 5}")
         for name in ("a", "b")
@@ -109,7 +109,7 @@ def test_partial_results_are_compared_and_said_to_be_partial(vpbench, results):
         (("last", "other"), ["share no metric"]),
         (("flow", "last", "--metric", "psnr"), ["has no psnr", "known: mae, mse"]),
         (("flow", "last", "--metric", "msee"), ["has no msee", "did you mean 'mse'?"]),
-        (("labels", "labels", "--metric", "miou"), ["has no miou: the predictor gives no semantics"]),
+        (("labels", "last", "--metric", "miou"), ["has no miou: the predictor gives no semantics"]),
     ],
 )
 def test_what_cannot_be_compared(vpbench, results, args, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from scored_rows import Mean, OneEach, Ratio, row, summarised, table, undefined
 from vpbench.errors import ResultError
 from vpbench.plugin.metric import MetricInfo
 from vpbench.results import compare
-from vpbench.results.estimates import EXCHANGES, exchanges
+from vpbench.results.multiplicity import LeadFrom, holm
+from vpbench.results.paired import EXCHANGES, exchanges
 from vpbench.results.summary import Tally
 
 
@@ -110,7 +112,7 @@ def test_exchanges_are_all_where_few_and_else_fair_and_the_same_for_any_block(mo
     assert whole.shape == (EXCHANGES, 20)
     assert set(np.unique(whole)) == {0, 1}
     assert scipy.stats.binomtest(int(whole.sum()), whole.size).pvalue > 1e-3
-    monkeypatch.setattr("vpbench.results.estimates._BLOCK", 20 * 999)
+    monkeypatch.setattr("vpbench.results.paired._BLOCK", 20 * 999)
     blocks = list(exchanges(20))
     assert len(blocks) > 1
     assert np.array_equal(np.concatenate(blocks), whole)
@@ -150,7 +152,9 @@ def test_the_mean_over_the_steps_is_resampled_as_one_score():
     assert out.mean.ci95 == pytest.approx((-0.5, -0.5)), "one draw of recordings for all steps"
     assert all(high - low > 0.1 for low, high in out.ci95)
     tallies = Tally(table(first.tolist())), Tally(table(second.tolist()))
-    assert compare.compare_means(tallies, Mean(), (1, 2), OneEach(())) == out.mean
+    assert compare.compare_means(tallies, Mean(), (1, 2), OneEach(())) == replace(
+        out.mean, p=None, p_holm=None, lead=""
+    )
 
 
 def test_the_mean_is_of_clips_with_a_value_at_every_step():
@@ -202,3 +206,56 @@ def test_the_order_of_the_two_turns_signs_and_the_order_of_rows_nothing(pairs, r
     assert back.ci95[0] == pytest.approx((-forth.ci95[0][1], -forth.ci95[0][0]), abs=1e-9)
     assert back.p == forth.p
     assert not {w.clip for w in forth.worst} & {w.clip for w in back.worst}
+
+
+def test_each_pair_of_several_is_the_comparison_of_the_two_with_p_values_of_one_family():
+    values = [draw((12, 3), seed) + shift for seed, shift in enumerate([0.0, 0.2, 1.5])]
+    tables = [table(v.tolist()) for v in values]
+    several = compare.compare_all([Tally(rows) for rows in tables], Mean(), (1, 2, 3), OneEach(()))
+    assert list(several) == [(0, 1), (0, 2), (1, 2)]
+    for (i, j), pair in several.items():
+        alone = compare_rows(tables[i], tables[j], Mean(), (1, 2, 3))
+        uncorrected = {"p_holm": None, "leads": (), "lead_from": None, "family": 0}
+        means = [replace(c.mean, p_holm=None, lead="") for c in (pair, alone)]
+        assert replace(pair, mean=means[0], **uncorrected) == replace(alone, mean=means[1], **uncorrected)
+        assert (pair.family, alone.family) == (9, 3)
+        assert alone.p_holm == tuple(holm(alone.p))
+        assert alone.mean.p_holm == alone.mean.p
+    assert [p for c in several.values() for p in c.p_holm] == holm([p for c in several.values() for p in c.p])
+    assert [c.mean.p_holm for c in several.values()] == holm([c.mean.p for c in several.values()])
+
+
+def test_a_lead_is_named_with_the_step_from_which_it_lasts():
+    noise = draw((30, 4), 1)
+    gap = np.array([0.0, 0.0, 3.0, 5.0])
+    first, second = table((noise + gap).tolist()), table(draw((30, 4), 2).tolist())
+    out = compare_rows(first, second, Mean(), (1, 2, 3, 4))
+    assert out.leads == ("", "", "second", "second")
+    assert out.lead_from == LeadFrom("second", 3)
+    assert out.mean.lead == "second"
+    back = compare_rows(second, first, Mean(), (1, 2, 3, 4))
+    assert (back.leads, back.lead_from) == (("", "", "first", "first"), LeadFrom("first", 3))
+
+
+def test_the_better_direction_decides_who_leads():
+    counts = [[[[9, 10]]] * 20, [[[2, 10]]] * 20]
+    higher = compare_rows(table(counts[0], "hits"), table(counts[1], "hits"), Ratio(), (1,))
+    assert (higher.leads, higher.mean.lead, higher.win_rate) == (("first",), "first", 1.0)
+    towards = compare_rows(table([[1.2]] * 20), table([[0.1]] * 20), Gain(), (1,))
+    assert (towards.leads, towards.win_rate) == (("first",), 1.0), "1.2 is closer to 1"
+    equal = compare_rows(table([[0.5]] * 20), table([[1.5]] * 20), Gain(), (1,))
+    assert (equal.leads, equal.p, equal.ci95) == (("",), (1.0,), ((-1.0, -1.0),)), "both are equally far from 1"
+
+
+def test_pairs_leave_out_what_one_of_the_two_lacks_and_keep_the_rest_for_other_pairs():
+    full, gappy = table([[1.0], [2.0], [6.0]]), [row("c000", 1, 1.0), undefined("c001", 1, "flat"), row("c002", 1, 6.0)]
+    several = compare.compare_all([Tally(rows) for rows in (full, full, gappy)], Mean(), (1,), OneEach(()))
+    assert several[0, 1].first == (3.0,)
+    assert several[0, 2].first == several[1, 2].second == (3.5,)
+    assert [c.clips for c in several.values()] == [3, 2, 2]
+
+
+def test_a_family_counts_the_tests_that_could_be_made():
+    undefined_step = [undefined(c, 1, "flat") for c in "ab"] + [row("a", 2, 1.0), row("b", 2, 2.0)]
+    out = compare_rows(undefined_step, [row(c, k, 1.0) for c in "ab" for k in (1, 2)], Mean(), (1, 2))
+    assert (out.family, out.p_holm) == (1, (None, 1.0))

@@ -12,7 +12,8 @@ from scored_rows import Mean, row, summarised, undefined
 
 from vpbench.errors import MetricError
 from vpbench.results.compare import compare_rows
-from vpbench.results.estimates import draw_recordings, group_frames, interval, p_value
+from vpbench.results.estimates import draw_recordings, group_frames, interval
+from vpbench.results.paired import Pairing, p_values
 from vpbench.results.summary import Tally
 
 WINDOWS = [37, 37, 37, 37]  # windows of each of four videos, as a sliding protocol cuts them
@@ -110,7 +111,8 @@ def test_p_values_are_uniform_where_there_is_no_difference():
     for _ in range(400):
         level = rng.normal(0, 1, 9)
         first = [[float(shift + rng.normal(0, 0.1)) for _ in range(5)] for shift in level]
-        below += p_value(metric, first, [[0.0] * 5 for _ in level]) <= 0.05
+        (p,) = p_values(metric, [Pairing([first], [[[0.0] * 5 for _ in level]])])
+        below += p <= 0.05
     assert scipy.stats.binomtest(below, 400, 0.05).pvalue > 0.01
 
 

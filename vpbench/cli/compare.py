@@ -30,7 +30,8 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
     a permutation test, and the clips where the first is worst compared with the second.
     """
     from vpbench.plugin.sample_metric import set_metrics, step_metrics
-    from vpbench.results.compare import check_comparable, check_data, compare_rows, compare_sets, shared_metrics
+    from vpbench.results.comparable import check_comparable, check_data, shared_metrics
+    from vpbench.results.compare import compare_rows, compare_sets
     from vpbench.results.result import load
     from vpbench.results.summarise import metrics_of
     from vpbench.results.summary import Tally
@@ -39,13 +40,13 @@ def command(state: State, first: Path, second: Path, metric: str | None, as_json
     results = load(first), load(second)
     run = results[0].run
     with busy("comparing"):
-        partial = check_comparable(*results)
-        names = shared_metrics(*results, metric)
+        partial = check_comparable(results)
+        names = shared_metrics(results, metric)
         metrics = metrics_of(results[0].store, state.plugins)
         for result in results:
             check_result(result, state.plugins)
         tallies = Tally(results[0].rows()), Tally(results[1].rows())
-        inputs = check_data(*results, tallies, names)
+        inputs = check_data(results, tallies, names)
         steps, recordings = results[0].summary.steps, run.recordings
         by_step, sets = step_metrics(metrics), set_metrics(metrics)
         compared = [compare_rows(tallies, by_step[name], steps, recordings) for name in names if name in by_step]

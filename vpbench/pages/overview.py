@@ -12,12 +12,13 @@ from vpbench.output import link, markdown
 from vpbench.pages.boards import Board, mean_of, result_name, table_text
 from vpbench.pages.numbers import count_samples, number
 from vpbench.pages.set_tables import SetRow, SetTable, best_rows
-from vpbench.pages.standings import Line, Standing, seeds_of
+from vpbench.pages.standings import Line, Standing
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better
 from vpbench.results.compare import compare_means
 from vpbench.results.records import AttemptRecord, RunRecord
 from vpbench.results.result import Result
+from vpbench.results.seeds import seeds_of
 from vpbench.results.summary import Tally
 
 Sets: TypeAlias = Mapping[SetTable, Sequence[SetRow]]

@@ -26,6 +26,7 @@ from vpbench.plugin.sample_metric import step_metrics
 from vpbench.results.clip_arrays import ClipArrays, clip_arrays
 from vpbench.results.reading import read_digest
 from vpbench.results.result import Result, find_results, load
+from vpbench.results.seeds import seeds_of
 from vpbench.results.verify import check_result
 
 _CLOSE = 1e-6
@@ -238,13 +239,6 @@ def _join_trainings(groups: Sequence[list[Candidate]]) -> list[list[Candidate]]:
         seeds = {seeds_of(group[0].result)[0] for group in trainings}
         rows += [[*chain(*ordered)]] if len(seeds) == len(trainings) else trainings
     return rows
-
-
-def seeds_of(result: Result) -> tuple[int, int]:
-    """Return the seed of the training and the seed of the samples; 0 where there is none."""
-    run = result.run
-    training = run.weights.training if run.weights else None
-    return training.seed if training else 0, run.identity.seed if run.stochastic else 0
 
 
 def _order(candidate: Candidate) -> tuple[str, str, int, str]:

@@ -1,4 +1,4 @@
-"""Two results on the same clips: paired differences per step, with intervals and p-values.
+"""Results on the same clips, each with each: paired differences per step, with intervals and corrected p-values.
 
 The difficulty of a recording decides most of its score. So differences are paired by recording. The interval resamples
 the recordings; the test exchanges the two results' predictions of a recording.
@@ -10,31 +10,20 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from itertools import combinations
 
-from vpbench.errors import ResultError, did_you_mean
-from vpbench.plugin.metric import Better, Statistic, StepMetric, cost
+from vpbench.errors import ResultError
+from vpbench.plugin.metric import Better, StepMetric
 from vpbench.plugin.set_metric import SetMetric
-from vpbench.results.estimates import Recordings, difference_interval, finalise, group_frames, p_value
+from vpbench.results.clip_scores import ClipDifference, ClipScores, clip_scores, compare_clips
+from vpbench.results.estimates import Recordings, finalise, group_frames
+from vpbench.results.multiplicity import Lead, LeadFrom, holm, lead_from, lead_of
+from vpbench.results.paired import Pairing, difference_intervals, p_values
 from vpbench.results.result import Result
 from vpbench.results.summary import MetricTally, Tally
 
-Frames: TypeAlias = dict[tuple[str, int], Statistic]
-"""Defined statistics of one step by (clip, sample)."""
-
-
-@dataclass(frozen=True)
-class ClipDifference:
-    """One clip's scores, each the mean over its steps."""
-
-    clip: str
-    first: float
-    second: float
-
-    @property
-    def difference(self) -> float:
-        """The first less the second."""
-        return self.first - self.second
+Ends = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -47,6 +36,12 @@ class MeanDifference:
     """The first less the second; None where one is undefined."""
     ci95: tuple[float, float] | None
     """95 % percentile interval of the difference, as that of a step."""
+    p: float | None = None
+    """Two-sided, as that of a step; a recording's predictions of all steps are exchanged together."""
+    p_holm: float | None = None
+    """Corrected over the means of all pairs."""
+    lead: Lead = ""
+    """Which result is significantly better."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +58,26 @@ class Comparison:
     """95 % percentile interval of the difference over resamples of recordings, drawn for both alike."""
     p: tuple[float | None, ...]
     """Two-sided: how often the difference is as large when a recording's two predictions are exchanged at random."""
+    p_holm: tuple[float | None, ...]
+    """Corrected by Holm's method over all pairs and steps of this metric."""
+    family: int
+    """The number of these tests."""
+    leads: tuple[Lead, ...]
+    """Which result is significantly better at each step."""
+    lead_from: LeadFrom | None
+    """The result that is significantly better at some step and at every later one."""
     mean: MeanDifference
     clips: int
     recordings: int
     """Independent recordings that the clips were cut from: what the interval and the test resample."""
     undefined: Mapping[str, int]
     """Frames that either has no value for, by reason. A clip without any in one is left out of both at that step."""
+    win_rate: float | None
+    """Share of the clips where the first is better, by the means over the steps; a tie counts half."""
+    step_win_rates: tuple[float | None, ...]
+    """The same at each step."""
+    effect: float | None
+    """Cohen's d_z over the clips: mean of their gains by its standard deviation; positive if the first is better."""
     worst: tuple[ClipDifference, ...]
     """The clips where the first is worst compared with the second, worst first."""
 
@@ -89,7 +98,7 @@ class SetDifference:
 
 
 def compare_sets(first: Result, second: Result, metric: SetMetric) -> SetDifference:
-    """Compare a set score of two results that passed :func:`check_comparable`."""
+    """Compare a set score of two results that passed :func:`vpbench.results.comparable.check_comparable`."""
     name = metric.info.name
     scores = first.summary.sets[name], second.summary.sets[name]
     return SetDifference(
@@ -103,75 +112,43 @@ def compare_sets(first: Result, second: Result, metric: SetMetric) -> SetDiffere
     )
 
 
-def check_comparable(first: Result, second: Result) -> str:
-    """Check that two results are of the same protocol and clips; return why they are partial ("" if they are not).
+def compare_all(
+    tallies: Sequence[Tally],
+    metric: StepMetric,
+    steps: Sequence[int],
+    recordings: Mapping[str, str],
+    worst: int = 5,
+) -> dict[tuple[int, int], Comparison]:
+    """Compare the rows of several results, of the same clips, by one metric, each with each.
+
+    Args:
+        tallies: the rows of each result.
+        metric: the metric, which all of them measured.
+        steps: the steps to compare, ascending.
+        recordings: the recording of each clip.
+        worst: the number of clips to name.
+
+    Returns:
+        The comparison of each pair by the places of its results, (i, j) with i < j. P-values are corrected over all
+        pairs and steps, those of the means over all pairs.
 
     Raises:
-        ResultError: they are not.
+        ResultError: the rows are not of the same clips.
+        MetricError: the metric makes no score of its statistics.
     """
-    identities = first.run.identity, second.run.identity
-    protocols = [f"{result.run.protocol.name} v{result.run.protocol.version}" for result in (first, second)]
-    problem = ""
-    if identities[0].protocol != identities[1].protocol:
-        problem = " and ".join(protocols)
-    elif identities[0].manifest != identities[1].manifest:
-        problem = "the same protocol, but of other clips"
-    if problem:
-        raise ResultError(
-            f"{first.path} and {second.path} cannot be compared: they are of {problem}; run both on the same clips"
-        )
-    return "; ".join(dict.fromkeys(r.summary.partial_reason for r in (first, second) if r.summary.partial))
-
-
-def shared_metrics(first: Result, second: Result, metric: str | None) -> list[str]:
-    """Return the metrics to compare: ``metric``, else every metric that both results have scores of.
-
-    Raises:
-        ResultError: one of them lacks it, they measured it with different revisions or code, or they share none.
-    """
-    for result in (first, second) if metric else ():
-        if metric and metric not in result.summary.measured:
-            reason = result.summary.skipped.get(metric)
-            hint = f": {reason}" if reason else did_you_mean(metric, result.summary.measured)
-            raise ResultError(f"{result.path} has no {metric}{hint}")
-    names = [metric] if metric else [n for n in first.summary.measured if n in second.summary.measured]
-    if not names:
-        raise ResultError(f"{first.path} and {second.path} share no metric")
-    for name in names:
-        revisions = [result.run.metrics[name].revision for result in (first, second)]
-        if revisions[0] != revisions[1]:
-            raise ResultError(
-                f"{first.path} and {second.path}: {name} was measured with revisions {revisions[0]} and "
-                f"{revisions[1]}; run the older one again"
-            )
-        if first.metric_code(name) != second.metric_code(name):
-            raise ResultError(
-                f"{first.path} and {second.path}: {name} was measured with different code under one revision; run "
-                f"both again with the same plugin"
-            )
-    return names
-
-
-def check_data(first: Result, second: Result, tallies: tuple[Tally, Tally], metrics: Sequence[str]) -> str:
-    """Check that both results scored the same data; return how the predictors' other inputs differ ("" if they do not).
-
-    Raises:
-        ResultError: the digest of what was scored differs for a clip; names the metric and the clip.
-    """
-    for metric in metrics:
-        data = [tally.metrics[metric].data for tally in tallies]
-        if clips := sorted(clip for clip in data[0].keys() & data[1].keys() if data[0][clip] != data[1][clip]):
-            raise ResultError(
-                f"{first.path} and {second.path} cannot be compared: {metric} scored other data, for example other "
-                f"frames of clip {clips[0]!r}; run both on the same data root with the same decoder"
-            )
-    contexts = [tally.context for tally in tallies]
-    if contexts[0] == contexts[1]:
-        return ""
-    if all(contexts):
-        return "the predictors were shown different inputs besides frames (labels, flow)"
-    informed = first if contexts[0] else second
-    return f"{informed.label} alone was shown more than frames (labels, flow)"
+    rows = [tally.metrics[metric.info.name] for tally in tallies]
+    for second in rows[1:]:
+        _check_clips(rows[0], second)
+    sides = [_Side(metric, side, recordings, steps) for side in rows]
+    pairs = {(i, j): _Pair(metric, sides[i], sides[j]) for i, j in combinations(range(len(sides)), 2)}
+    step_tests = _test(metric, [pairing for pair in pairs.values() for pairing in pair.steps])
+    mean_tests = _test(metric, [pair.mean for pair in pairs.values()])
+    family = sum(test.p is not None for test in step_tests)
+    count = len(steps)
+    return {
+        places: _comparison(pair, step_tests[k * count : (k + 1) * count], mean_tests[k], family, worst)
+        for k, (places, pair) in enumerate(pairs.items())
+    }
 
 
 def compare_rows(
@@ -181,112 +158,144 @@ def compare_rows(
     recordings: Mapping[str, str],
     worst: int = 5,
 ) -> Comparison:
-    """Compare the rows of two results, of the same clips, by one metric; name the ``worst`` clips.
-
-    Raises:
-        ResultError: the rows are not of the same clips.
-        MetricError: the metric makes no score of its statistics.
-    """
-    name = metric.info.name
-    rows = tallies[0].metrics[name], tallies[1].metrics[name]
-    pairs = _pairs(rows, steps)
-    groups = [(group_frames(first, recordings), group_frames(second, recordings)) for first, second in pairs]
-    first, second = ([_score(metric, group[side]) for group in groups] for side in (0, 1))
-    clips = {clip for frames, _ in pairs for clip, _ in frames}
-    return Comparison(
-        metric=name,
-        better=metric.info.better,
-        steps=tuple(steps),
-        first=tuple(first),
-        second=tuple(second),
-        difference=tuple(map(_difference, first, second)),
-        ci95=tuple(difference_interval(metric, [a], [b]) for a, b in groups),
-        p=tuple(p_value(metric, *group) for group in groups),
-        mean=_compare_means(metric, pairs, recordings),
-        clips=len(clips),
-        recordings=len({recordings[clip] for clip in clips}),
-        undefined=dict(sorted(Counter((rows[1].undefined | rows[0].undefined).values()).items())),
-        worst=_worst(metric, pairs)[:worst],
-    )
+    """Compare the rows of two results, of the same clips, by one metric (as :func:`compare_all`)."""
+    return compare_all(tallies, metric, steps, recordings, worst)[0, 1]
 
 
 def compare_means(
     tallies: tuple[Tally, Tally], metric: StepMetric, steps: Sequence[int], recordings: Mapping[str, str]
 ) -> MeanDifference:
-    """Compare the means over some steps of two results (raises as :func:`compare_rows`)."""
+    """Compare the means over some steps of two results, without a test (raises as :func:`compare_rows`)."""
     rows = tallies[0].metrics[metric.info.name], tallies[1].metrics[metric.info.name]
-    return _compare_means(metric, _pairs(rows, steps), recordings)
+    _check_clips(*rows)
+    pair = _Pair(metric, *(_Side(metric, side, recordings, steps) for side in rows))
+    first, second = pair.means
+    (ends,) = difference_intervals(metric, [pair.mean])
+    return MeanDifference(first, second, _difference(first, second), ends)
 
 
-def _compare_means(
-    metric: StepMetric, pairs: Sequence[tuple[Frames, Frames]], recordings: Mapping[str, str]
-) -> MeanDifference:
-    clips = set.intersection(*({clip for clip, _ in frames} for frames, _ in pairs))
-    sides = [[group_frames(_of_clips(pair[side], clips), recordings) for pair in pairs] for side in (0, 1)]
-    first, second = (_mean([_score(metric, groups) for groups in side]) for side in sides)
-    return MeanDifference(first, second, _difference(first, second), difference_interval(metric, *sides))
+class _Side:
+    """The rows of one result, grouped by recording once for all partners that have values for the same clips."""
+
+    def __init__(
+        self, metric: StepMetric, rows: MetricTally, recordings: Mapping[str, str], steps: Sequence[int]
+    ) -> None:
+        self.rows = rows
+        self.steps = tuple(steps)
+        self.recordings = recordings
+        self.clips = [frozenset(clip for clip, _ in rows.steps.get(step, {})) for step in steps]
+        self._metric = metric
+        self._groups: dict[tuple[int, frozenset[str]], Recordings] = {}
+
+    @cached_property
+    def scores(self) -> ClipScores:
+        """The scores of each clip at each step."""
+        return clip_scores(self._metric, self.rows, self.steps)
+
+    def groups(self, place: int, clips: frozenset[str]) -> Recordings:
+        """Return the recordings of some clips at the step of that place."""
+        if (place, clips) not in self._groups:
+            frames = self.rows.steps.get(self.steps[place], {})
+            chosen = {key: value for key, value in frames.items() if key[0] in clips}
+            self._groups[place, clips] = group_frames(chosen, self.recordings)
+        return self._groups[place, clips]
 
 
-def _pairs(rows: tuple[MetricTally, MetricTally], steps: Sequence[int]) -> list[tuple[Frames, Frames]]:
-    """Return, per step, the frames of the clips that both results have a value for.
+class _Pair:
+    """Two results at each step, on the clips that both have a value for."""
 
-    Raises:
-        ResultError: the rows are not of the same clips.
-    """
-    if unpaired := sorted(rows[0].data.keys() ^ rows[1].data.keys()):
+    def __init__(self, metric: StepMetric, first: _Side, second: _Side) -> None:
+        self.metric = metric
+        self.sides = first, second
+        clips = [a & b for a, b in zip(first.clips, second.clips, strict=True)]
+        self.clips = frozenset().union(*clips)
+        self.steps = [self._pairing([place], step_clips) for place, step_clips in enumerate(clips)]
+        self.mean = self._pairing(range(len(clips)), frozenset.intersection(*clips))
+
+    def _pairing(self, places: Iterable[int], clips: frozenset[str]) -> Pairing:
+        return Pairing(*([side.groups(place, clips) for place in places] for side in self.sides))
+
+    @property
+    def means(self) -> tuple[float | None, float | None]:
+        """The means over the steps of both."""
+        return self._mean(self.mean.first), self._mean(self.mean.second)
+
+    def scores(self, second: bool) -> tuple[float | None, ...]:
+        """Return the scores of one side at each step."""
+        return tuple(self._mean(pairing.second if second else pairing.first) for pairing in self.steps)
+
+    def _mean(self, steps: Sequence[Recordings]) -> float | None:
+        scores = [_score(self.metric, recordings) for recordings in steps]
+        values = [score for score in scores if score is not None]
+        return math.fsum(values) / len(values) if len(values) == len(scores) else None
+
+
+@dataclass(frozen=True)
+class _Test:
+    """What resampling says of one pairing."""
+
+    ci95: Ends
+    p: float | None
+    p_holm: float | None
+    lead: Lead
+
+
+def _test(metric: StepMetric, pairings: Sequence[Pairing]) -> list[_Test]:
+    """Test the pairings of one family."""
+    better = metric.info.better
+    p = p_values(metric, pairings)
+    corrected = holm(p)
+    intervals = difference_intervals(metric, pairings)
+    costs = intervals if isinstance(better, str) else difference_intervals(metric, pairings, costs=True)
+    sign = 1.0 if better == "higher" else -1.0
+    advantages = [None if ends is None else (sign * ends[0], sign * ends[1]) for ends in costs]
+    return [
+        _Test(ends, raw, holm_p, lead_of(holm_p, advantage and (min(advantage), max(advantage))))
+        for ends, raw, holm_p, advantage in zip(intervals, p, corrected, advantages, strict=True)
+    ]
+
+
+def _comparison(pair: _Pair, steps: Sequence[_Test], mean: _Test, family: int, worst: int) -> Comparison:
+    metric, (first, second) = pair.metric, pair.sides
+    scores = pair.scores(second=False), pair.scores(second=True)
+    means = pair.means
+    leads = tuple(test.lead for test in steps)
+    contest = compare_clips(first.scores, second.scores, metric.info.better, worst)
+    undefined = Counter((second.rows.undefined | first.rows.undefined).values())
+    return Comparison(
+        metric=metric.info.name,
+        better=metric.info.better,
+        steps=first.steps,
+        first=scores[0],
+        second=scores[1],
+        difference=tuple(map(_difference, *scores)),
+        ci95=tuple(test.ci95 for test in steps),
+        p=tuple(test.p for test in steps),
+        p_holm=tuple(test.p_holm for test in steps),
+        family=family,
+        leads=leads,
+        lead_from=lead_from(first.steps, leads),
+        mean=MeanDifference(*means, _difference(*means), mean.ci95, mean.p, mean.p_holm, mean.lead),
+        clips=len(pair.clips),
+        recordings=len({first.recordings[clip] for clip in pair.clips}),
+        undefined=dict(sorted(undefined.items())),
+        win_rate=contest.win_rate,
+        step_win_rates=contest.step_win_rates,
+        effect=contest.effect,
+        worst=contest.worst,
+    )
+
+
+def _check_clips(first: MetricTally, second: MetricTally) -> None:
+    if unpaired := sorted(first.data.keys() ^ second.data.keys()):
         raise ResultError(f"the results are not of the same clips: only one of them has {unpaired[0]}, for example")
-    pairs = []
-    for step in steps:
-        first, second = (side.steps.get(step, {}) for side in rows)
-        clips = {clip for clip, _ in first} & {clip for clip, _ in second}
-        pairs.append((_of_clips(first, clips), _of_clips(second, clips)))
-    return pairs
-
-
-def _of_clips(frames: Frames, clips: set[str]) -> Frames:
-    return {key: value for key, value in frames.items() if key[0] in clips}
 
 
 def _difference(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first - second
 
 
-def _mean(scores: Sequence[float | None]) -> float | None:
-    values = [score for score in scores if score is not None]
-    return math.fsum(values) / len(values) if len(values) == len(scores) else None
-
-
 def _score(metric: StepMetric, recordings: Recordings) -> float | None:
     """Return a score of all frames; None where it is undefined."""
     score = finalise(metric, [statistic for frames in recordings for statistic in frames])["score"]
     return score if math.isfinite(score) else None
-
-
-def _worst(metric: StepMetric, pairs: Iterable[tuple[Frames, Frames]]) -> tuple[ClipDifference, ...]:
-    """Return the clips where the first is worse, worst first: by the mean over steps of each clip's own scores."""
-    scores: dict[str, list[tuple[float, float]]] = {}
-    for first, second in pairs:
-        statistics_of = _by_clip(second)
-        for clip, statistics in _by_clip(first).items():
-            a, b = _score(metric, [statistics]), _score(metric, [statistics_of[clip]])
-            if a is not None and b is not None:
-                scores.setdefault(clip, []).append((a, b))
-    differences = [
-        ClipDifference(
-            clip, math.fsum(a for a, _ in values) / len(values), math.fsum(b for _, b in values) / len(values)
-        )
-        for clip, values in scores.items()
-    ]
-
-    def loss(clip: ClipDifference) -> float:
-        return cost(clip.first, metric.info.better) - cost(clip.second, metric.info.better)
-
-    worse = [clip for clip in differences if loss(clip) > 0]
-    return tuple(sorted(worse, key=lambda clip: (-loss(clip), clip.clip)))
-
-
-def _by_clip(frames: Frames) -> dict[str, list[Statistic]]:
-    clips: dict[str, list[Statistic]] = {}
-    for clip, sample in sorted(frames):
-        clips.setdefault(clip, []).append(frames[clip, sample])
-    return clips
