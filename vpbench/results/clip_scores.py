@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from vpbench.plugin.metric import Better, Statistic, StepMetric, cost
-from vpbench.results.estimates import finalise
+from vpbench.results.estimates import finalise_each
 from vpbench.results.summary import MetricTally
 
 ClipScores: TypeAlias = Mapping[int, Mapping[str, float]]
@@ -60,8 +60,8 @@ def clip_scores(metric: StepMetric, rows: MetricTally, steps: Sequence[int]) -> 
         frames: dict[str, list[Statistic]] = {}
         for (clip, _), statistic in sorted(rows.steps.get(step, {}).items(), key=lambda item: item[0]):
             frames.setdefault(clip, []).append(statistic)
-        values = {clip: finalise(metric, clip_frames)["score"] for clip, clip_frames in frames.items()}
-        scores[step] = {clip: value for clip, value in values.items() if math.isfinite(value)}
+        values = finalise_each(metric, frames.values())
+        scores[step] = {clip: value for clip, value in zip(frames, values, strict=True) if math.isfinite(value)}
     return scores
 
 

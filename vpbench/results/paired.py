@@ -148,7 +148,7 @@ class _Resampled:
 
 
 class _Means:
-    """Score resamples of pairings of a mean: equal to :class:`_Resampled`, in a hundredth of the time.
+    """Score resamples of pairings of a mean: equal to :class:`_Resampled`, in a twentieth of the time.
 
     ``python benchmarks/comparisons.py`` measures both.
     """
