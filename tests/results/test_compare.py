@@ -214,13 +214,13 @@ def test_each_pair_of_several_is_the_comparison_of_the_two_with_p_values_of_one_
     several = compare.compare_all([Tally(rows) for rows in tables], Mean(), (1, 2, 3), OneEach(()))
     assert list(several) == [(0, 1), (0, 2), (1, 2)]
     for (i, j), pair in several.items():
-        alone = compare_rows(tables[i], tables[j], Mean(), (1, 2, 3))
+        single = compare_rows(tables[i], tables[j], Mean(), (1, 2, 3))
         uncorrected = {"p_holm": None, "leads": (), "lead_from": None, "family": 0}
-        means = [replace(c.mean, p_holm=None, lead="") for c in (pair, alone)]
-        assert replace(pair, mean=means[0], **uncorrected) == replace(alone, mean=means[1], **uncorrected)
-        assert (pair.family, alone.family) == (9, 3)
-        assert alone.p_holm == tuple(holm(alone.p))
-        assert alone.mean.p_holm == alone.mean.p
+        means = [replace(c.mean, p_holm=None, lead="") for c in (pair, single)]
+        assert replace(pair, mean=means[0], **uncorrected) == replace(single, mean=means[1], **uncorrected)
+        assert (pair.family, single.family) == (9, 3)
+        assert single.p_holm == tuple(holm(single.p))
+        assert single.mean.p_holm == single.mean.p
     assert [p for c in several.values() for p in c.p_holm] == holm([p for c in several.values() for p in c.p])
     assert [c.mean.p_holm for c in several.values()] == holm([c.mean.p for c in several.values()])
 

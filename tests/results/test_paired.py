@@ -61,8 +61,8 @@ def test_costs_of_a_higher_metric_turn_the_interval():
 
 
 def test_pairings_of_other_numbers_of_recordings_keep_their_places():
-    few, many, one = pairings(5, 1, seed=1)[0], pairings(30, 1, seed=2)[0], pairings(1, 1)[0]
-    mixed = [many, one, few, many]
+    few, many, lonely = pairings(5, 1, seed=1)[0], pairings(30, 1, seed=2)[0], pairings(1, 1)[0]
+    mixed = [many, lonely, few, many]
     assert p_values(Mean(), mixed) == [*p_values(Mean(), [many]), None, *p_values(Mean(), [few, many])]
     intervals = difference_intervals(Mean(), mixed)
     assert intervals[1] is None

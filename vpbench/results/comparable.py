@@ -52,13 +52,13 @@ def shared_metrics(results: Sequence[Result], metric: str | None) -> list[str]:
             reason = result.summary.skipped.get(metric)
             hint = f": {reason}" if reason else did_you_mean(metric, result.summary.measured)
             raise ResultError(f"{result.path} has no {metric}{hint}")
-    first, *rest = results
-    measured = [name for name in first.summary.measured if all(name in result.summary.measured for result in rest)]
+    first, *rivals = results
+    measured = [name for name in first.summary.measured if all(name in result.summary.measured for result in rivals)]
     names = [metric] if metric else measured
     if not names:
         raise ResultError(f"{' and '.join(str(result.path) for result in results)} share no metric")
     for name in names:
-        for second in rest:
+        for second in rivals:
             _check_metric(first, second, name)
     return names
 

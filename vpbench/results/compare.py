@@ -232,7 +232,7 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Test:
-    """What resampling says of one pairing."""
+    """The interval and the p-values of one pairing."""
 
     ci95: Ends
     p: float | None

@@ -108,7 +108,7 @@ def score_seeds(
         by_step = [groups(place, chosen) for place in places]
         return _score(metric, [list(seed) for seed in zip(*by_step, strict=True)], seeds)
 
-    every = set[str].union(*clips)
+    scored_clips = set[str].union(*clips)
     return SeedScores(
         metric=metric.info.name,
         better=metric.info.better,
@@ -116,8 +116,8 @@ def score_seeds(
         seeds=tuple(seeds),
         per_step=tuple(score([place], chosen) for place, chosen in enumerate(clips)),
         mean=score(range(len(steps)), set[str].intersection(*clips)),
-        clips=len(every),
-        recordings=len({recordings[clip] for clip in every}),
+        clips=len(scored_clips),
+        recordings=len({recordings[clip] for clip in scored_clips}),
     )
 
 
