@@ -12,9 +12,10 @@ from vpbench.names import slug
 from vpbench.pages.boards import Board, make_boards, mean_of, result_name
 from vpbench.pages.overview import Sets, order_standings, tied_lines
 from vpbench.pages.set_tables import make_set_tables
-from vpbench.pages.standings import Candidate, Line, Standing, group_standings, seeds_of
+from vpbench.pages.standings import Candidate, Line, Standing, group_standings
 from vpbench.plugin.loader import Plugins
 from vpbench.results.records import RunRecord
+from vpbench.results.seeds import seeds_of
 from vpbench.results.summary import Tally
 
 
