@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vpbench.errors import DataError, PredictorError
+from vpbench.errors import DataError, PredictorError, UsageError
+from vpbench.files import read_toml
 from vpbench.plugin.clip import Context, Modality, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.toolkit.file_names import file_stem
@@ -38,8 +39,24 @@ _OUTPUTS: tuple[Modality, ...] = ("frames", "semantics", "flow", "disocclusion")
 _EXPECTED = "DIR/<clip id>.npy ([K,H,W,3], uint8 or float in [0,1]) or DIR/<clip id>/ with a PNG per step"
 _SAMPLE = re.compile(r"\.sample(\d+)(?=(\.\w+)?\.npy$)", re.IGNORECASE)
 _TOLERANCE = 1e-4
+_CARD = "card.toml"
 _Arrays: TypeAlias = dict[tuple[str, Modality, int], Path]
 """Files by clip, modality and sample."""
+
+
+class Card(BaseModel):
+    """``card.toml``: the model that made the predictions of a folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = ""
+    """Name of the model: it labels the result."""
+    paper: str = ""
+    """Address or citation of the paper."""
+    licence: str = ""
+    """Licence of the predictions."""
+    trained_on: list[str] = []
+    """Names of the data that the model was trained on."""
 
 
 class Saved:
@@ -59,9 +76,12 @@ class Saved:
     ``a/b@0.sample1.flow.npy``) is the second sample, and so on. Hidden files are ignored. Suffixes may have any case.
     A very long id is cut as in saved predictions (:func:`vpbench.toolkit.file_names.file_stem`).
 
+    ``card.toml`` in the folder may name the model, its ``paper``, its ``licence``, and what it was ``trained_on``. The
+    option ``name`` overrides the card's ``name``. Neither is part of a result's identity.
+
     Raises:
         PredictorError: The folder does not exist, holds no predictions, holds two files for one clip and modality, or
-            other samples for one clip than for another.
+            other samples for one clip than for another. UsageError: The card cannot be read or has a wrong field.
     """
 
     class Options(BaseModel):
@@ -70,6 +90,7 @@ class Saved:
         model_config = ConfigDict(frozen=True, extra="forbid")
 
         dir: Path = Field(exclude=True, description="the folder of predictions")
+        name: str = Field(default="", exclude=True, description="name of the result (default: the card's)")
 
     argument = "dir"
 
@@ -77,6 +98,7 @@ class Saved:
         self.folder = options.dir.expanduser()
         if not self.folder.is_dir():
             raise PredictorError(f"saved: there is no folder {self.folder}; name one that holds {_EXPECTED}")
+        self.card, self._name = _read_card(self.folder / _CARD), options.name
         self._files = list_files(self.folder, (".npy", ".png"))
         self._arrays, self._pictures = _group(self._files)
         self.samples = _count_samples(self._arrays, self._pictures)
@@ -84,11 +106,21 @@ class Saved:
         if not modalities:
             raise PredictorError(f"saved: {self.folder} holds no predictions; expected {_EXPECTED}")
         outputs = tuple(modality for modality in _OUTPUTS if modality in modalities)
-        self.info = PredictorInfo(outputs=outputs, stochastic=self.samples > 1)
+        self.info = PredictorInfo(
+            outputs=outputs,
+            stochastic=self.samples > 1,
+            paper=self.card.paper,
+            licence=self.card.licence,
+            trained_on=tuple(self.card.trained_on),
+        )
 
     def fingerprint(self) -> str:
         """Return the sha256 of the files' relative paths and the sha256 of their contents, sorted by path."""
         return hash_files(self._files)
+
+    def result_name(self) -> str:
+        """Return the name of results: the option's, else the card's."""
+        return self._name or self.card.name
 
     def predict(self, context: Context, horizon: int, generators: Sequence[torch.Generator]) -> Prediction:
         """Read all steps of each clip.
@@ -131,6 +163,22 @@ class Saved:
             path = self.folder / f"{stem}{number}{_LAYOUTS[modality].suffix}"
             raise PredictorError(f"saved: clip {clip}: there is no {path}{choice}")
         return _checked(array, modality, horizon, size, path)
+
+
+def _read_card(path: Path) -> Card:
+    """Return the card of a folder; an empty one if there is none.
+
+    Raises:
+        UsageError: it cannot be read, or has a wrong field.
+    """
+    if not path.exists():
+        return Card()
+    try:
+        return Card.model_validate(read_toml(path, "card"))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        fields = ", ".join(Card.model_fields)
+        raise UsageError(f"card {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; known: {fields}") from error
 
 
 def _group(files: dict[str, Path]) -> tuple[_Arrays, dict[str, list[str]]]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from vpbench.errors import PredictorError
+from vpbench.errors import PredictorError, UsageError
 from vpbench.plugin.clip import Context
 from vpbench_baselines.saved import Saved
 
@@ -224,3 +224,29 @@ def test_pictures_of_two_series(tmp_path):
         cv2.imwrite(str(tmp_path / f"a@0/{name}.png"), np.zeros((H, W, 3), np.uint8))
     with pytest.raises(PredictorError, match=r"pred_0\.png and true_0\.png are not of one series"):
         predict(tmp_path, K, ("a@0",))
+
+
+def test_a_card_names_and_describes_the_model(folder):
+    (folder / "card.toml").write_text('name = "mine"\npaper = "p"\nlicence = "MIT"\ntrained_on = ["kth"]\n')
+    saved = Saved(Saved.Options(dir=folder))
+    assert (saved.info.paper, saved.info.licence, saved.info.trained_on) == ("p", "MIT", ("kth",))
+    assert saved.result_name() == "mine"
+    assert Saved(Saved.Options(dir=folder, name="other")).result_name() == "other"
+    fingerprint = saved.fingerprint()
+    (folder / "card.toml").unlink()
+    plain = Saved(Saved.Options(dir=folder))
+    assert (plain.result_name(), plain.info.trained_on, plain.fingerprint()) == ("", (), fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ('authors = "x"', r"card .*card\.toml: authors: Extra inputs are not permitted; known: name, paper"),
+        ("name = 3", r"card .*card\.toml: name: Input should be a valid string"),
+        ("name =", r"card .*card\.toml cannot be read"),
+    ],
+)
+def test_a_wrong_card_is_refused(folder, card, message):
+    (folder / "card.toml").write_text(card)
+    with pytest.raises(UsageError, match=message):
+        Saved(Saved.Options(dir=folder))

@@ -18,6 +18,7 @@ from vpbench.cli.common import (
     print_json,
     roots,
 )
+from vpbench.cli.data_export import command as export
 from vpbench.cli.trouble import message
 from vpbench.names import Selector
 from vpbench.output import progress_bar, say, say_block, say_table
@@ -36,7 +37,10 @@ _NAMED = 3  # offenders that are named
 @click.group("data")
 @common_options
 def command() -> None:
-    """Check a dataset, or prepare a protocol's clips."""
+    """Check a dataset, or prepare or export a protocol's clips."""
+
+
+command.add_command(export)
 
 
 @command.command("check")

@@ -28,7 +28,7 @@ _COMMANDS = {
     "export": ("vpbench.cli.export", "Export the rows of results as CSV or Parquet."),
     "leaderboard": ("vpbench.cli.leaderboard", "Turn results into pages."),
     "report": ("vpbench.cli.report", "Turn results into a site with charts."),
-    "data": ("vpbench.cli.data", "Check a dataset, or prepare a protocol's clips."),
+    "data": ("vpbench.cli.data", "Check a dataset, or prepare or export a protocol's clips."),
     "list": ("vpbench.cli.listing", "List predictors, datasets, metrics, protocols and annotators."),
     "show": ("vpbench.cli.show", "Show one of them, or a result."),
     "plugins": ("vpbench.cli.plugins", "Show where each plugin comes from and what broke."),

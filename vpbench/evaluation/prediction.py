@@ -93,11 +93,13 @@ class Caller:
 
 def generators(clips: Sequence[str], seed: int, sample: int) -> list[torch.Generator]:
     """Return one CPU generator per clip, seeded from (run seed, clip id, sample) and nothing else."""
-    noise = []
-    for clip in clips:
-        digest = hashlib.sha256(f"{seed}/{sample}/{clip}".encode()).digest()
-        noise.append(torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1))
-    return noise
+    return [torch.Generator().manual_seed(clip_seed(clip, seed, sample)) for clip in clips]
+
+
+def clip_seed(clip: str, seed: int, sample: int) -> int:
+    """Return the seed of a clip's noise, 63 bits, for the seed of a run and the number of a sample."""
+    digest = hashlib.sha256(f"{seed}/{sample}/{clip}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def no_memory(error: BaseException) -> bool:

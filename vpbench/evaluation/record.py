@@ -76,5 +76,7 @@ def _weights(chosen: Component, protocol: Protocol, manifest: Manifest) -> Weigh
         return chosen.trained.use(protocol.dataset.name, (ref.sequence for ref in manifest.clips))
     if chosen.trainable:
         return WeightsUse(clips="none", seen=0)
+    if chosen.info.trained_on:
+        return WeightsUse(clips="unknown", seen=0)
     has_weights = isinstance(chosen.value, torch.nn.Module) and any(True for _ in chosen.value.parameters())
     return WeightsUse(clips="unknown", seen=0) if has_weights else None

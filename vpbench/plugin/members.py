@@ -36,6 +36,10 @@ class Configurable:
         """
         return None
 
+    def result_name(self) -> str:
+        """Return the name that labels results of an object built with an argument; "" for a label from the argument."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Members:

@@ -21,7 +21,7 @@ from vpbench.plugin.annotator import FLOW_STEPS, AnnotatorInfo
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.members import Members, member, members_of
+from vpbench.plugin.members import Configurable, Members, member, members_of
 from vpbench.plugin.predictor import BasePredictor, PredictorInfo
 from vpbench.plugin.process_state import process_state
 from vpbench.protocol.protocol import Protocol
@@ -176,6 +176,8 @@ def _build(
         if trained is not None:
             fit_weights(value, trained, selector.name)
         digest = fingerprint(value)
+        if selector.argument and selector.argument not in members.presets:
+            preset = _result_name(value) or preset
     plain = {} if validated is None else json.loads(validated.model_dump_json())
     sources = {key: sources.get(key, "default") for key in plain}
     return Component(
@@ -314,6 +316,12 @@ def _check_namesake(plugins: Plugins, kind: str, name: str, options: Mapping[str
         raise UsageError(
             f"{kind} {name!r} has no option {strangers[0]!r}, the {namesake} {name!r} has it: use them in separate runs"
         )
+
+
+def _result_name(value: Any) -> str:
+    """Return the name that an object gives its results, as it labels them; "" for none."""
+    name = str(member(value, Configurable, "result_name")())
+    return slug(name) if name else ""
 
 
 def _argument_label(text: str) -> str:
