@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -143,28 +144,14 @@ class FVD(I3DMetric):
 class ContextFVD(FVD):
     """Frechet video distance of context and future frames together; lower than ``fvd``, as the context is true."""
 
-    info = MetricInfo(
-        name="fvd@context",
-        revision=1,
-        better="lower",
-        decimals=1,
-        summary="Frechet video distance of context and future frames (MCVD)",
-        source=_FVD,
-    )
+    info = replace(FVD.info, name="fvd@context", summary="Frechet video distance of context and future frames (MCVD)")
     with_context = True
 
 
 class First16FVD(FVD):
     """Frechet video distance of the first 16 future frames."""
 
-    info = MetricInfo(
-        name="fvd@first16",
-        revision=1,
-        better="lower",
-        decimals=1,
-        summary="Frechet video distance of the first 16 future frames",
-        source=_FVD,
-    )
+    info = replace(FVD.info, name="fvd@first16", summary="Frechet video distance of the first 16 future frames")
     frames = 16
     first = 16
 

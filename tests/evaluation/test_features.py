@@ -5,20 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from clip_batches import CLIPS, batch
 from safetensors.numpy import load
 
 import vpbench
-from vpbench.clips.batch import Batch
 from vpbench.errors import MetricError
 from vpbench.evaluation.features import measure_features
 from vpbench.evaluation.measure import SpoiledError
 from vpbench.evaluation.returned import Checked
-from vpbench.plugin.clip import Context, Future, Prediction
-from vpbench.protocol.sampling import ClipRef
+from vpbench.plugin.clip import Prediction
 from vpbench.results.estimates import finalise_set
 from vpbench.results.features import UnitFeatures, digest
-
-CLIPS, STEPS = 3, 2
 
 
 class Colours(vpbench.SetMetric):
@@ -33,15 +30,6 @@ class Colours(vpbench.SetMetric):
 
     def score(self, features):
         return self._score(features)
-
-
-def batch():
-    frames = torch.rand(CLIPS, 3 + STEPS, 3, 4, 6, generator=torch.Generator().manual_seed(0))
-    refs = tuple(ClipRef(f"s{i}", (0, 1, 2, 3, 4), 3, (1, 2)) for i in range(CLIPS))
-    clips = tuple(ref.id for ref in refs)
-    context, future = frames[:, :3], frames[:, 3:]
-    digests = tuple({"context frames": f"c{i}", "future frames": f"f{i}"} for i in range(CLIPS))
-    return Batch(refs, Context(context, clips), Future(future, (1, 2), clips, context[:, -1]), STEPS, digests)
 
 
 def rows(metric, sample=None, loaded=None, unit=None):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from clip_batches import CLIPS, STEPS, batch
 
 import vpbench
-from vpbench.clips.batch import Batch
 from vpbench.errors import MetricError, PredictorError
 from vpbench.evaluation.samples import measure_samples
-from vpbench.plugin.clip import Context, Future, Prediction
-from vpbench.protocol.sampling import ClipRef
-
-CLIPS, STEPS = 3, 2
+from vpbench.plugin.clip import Prediction
 
 
 class Spread(vpbench.SampleMean):
@@ -26,15 +23,6 @@ class Spread(vpbench.SampleMean):
         if self._measure:
             return self._measure(samples, true)
         return (samples.amax(dim=0) - samples.amin(dim=0)).mean(dim=(1, 2, 3)).tolist()
-
-
-def batch():
-    frames = torch.rand(CLIPS, 3 + STEPS, 3, 4, 6, generator=torch.Generator().manual_seed(0))
-    refs = tuple(ClipRef(f"s{i}", (0, 1, 2, 3, 4), 3, (1, 2)) for i in range(CLIPS))
-    clips = tuple(ref.id for ref in refs)
-    context, future = frames[:, :3], frames[:, 3:]
-    digests = tuple({"context frames": f"c{i}", "future frames": f"f{i}"} for i in range(CLIPS))
-    return Batch(refs, Context(context, clips), Future(future, (1, 2), clips, context[:, -1]), STEPS, digests)
 
 
 def rows(*metrics, predictions=None):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from model_inputs import noise, randomised
 from pydantic import ValidationError
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,22 +21,6 @@ from vpbench_simvp.predictor import TAU, SimVP
 
 SMALL = {"context": 3, "spatial": 4, "temporal": 8, "temporal_layers": 3, "mlp_ratio": 2.0}
 MODELS = pytest.mark.parametrize("model_class", [SimVP, TAU])
-
-
-def noise(*shape, seed=0):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def randomised(module, seed=0, scale=0.3):
-    """A module in eval mode whose parameters and running statistics are large enough to show every mistake."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += scale * torch.randn_like(parameter)
-        for name, buffer in module.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                buffer += torch.rand_like(buffer)
-    return module.eval()
 
 
 def small_model(model_class, **options):

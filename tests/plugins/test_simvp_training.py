@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from model_inputs import noise, training_batch
 
 from vpbench.errors import PredictorError
-from vpbench.plugin.clip import Context, Future
-from vpbench.plugin.training import TrainingBatch
 from vpbench.toolkit.losses import ssim
 from vpbench.toolkit.schedules import cosine_with_warm_up
 from vpbench_simvp.losses import divergence
@@ -17,22 +16,6 @@ from vpbench_simvp.predictor import TAU, SimVP
 from vpbench_simvp.training import Forecasting, stages
 
 SMALL = {"context": 3, "spatial": 4, "temporal": 8, "temporal_layers": 2, "mlp_ratio": 2.0, "drop_path": 0.0}
-
-
-def noise(*shape, seed=0):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def batch_of(frames):
-    """The clips [B,T,3,H,W] as a batch: the first three frames are the context."""
-    clips = tuple(f"clip{i}@0" for i in range(len(frames)))
-    context, future = frames[:, :3], frames[:, 3:]
-    return TrainingBatch(
-        context=Context(frames=context, clips=clips),
-        future=Future(frames=future, steps=tuple(range(1, future.shape[1] + 1)), clips=clips, last=context[:, -1]),
-        generators=tuple(torch.Generator() for _ in clips),
-        step=0,
-    )
 
 
 def small_stage(model_class=SimVP, steps=100, **options):
@@ -71,7 +54,7 @@ class TestLoss:
         expected = 0.5 * (last - future).abs().mean() + 2 * (last - future).square().mean()
         expected = expected + 0.25 * divergence(last, future, 0.2) + 0.1 * (1 - ssim(last, future))
         stage = small_stage(residual=True, l1=0.5, l2=2.0, ssim=0.1, divergence=0.25, temperature=0.2)
-        assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected.item(), abs=1e-6)
+        assert stage.training_step(training_batch(frames, 3), 0).item() == pytest.approx(expected.item(), abs=1e-6)
 
     def test_tau_alone_has_the_divergence_by_default(self):
         assert SimVP.Options().divergence == 0.0
@@ -79,9 +62,9 @@ class TestLoss:
 
     def test_grey_models_learn_from_grey_frames_only(self):
         stage = small_stage(channels=1)
-        assert stage.training_step(batch_of(noise(1, 6, 1, 8, 8).expand(-1, -1, 3, -1, -1)), 0).isfinite()
+        assert stage.training_step(training_batch(noise(1, 6, 1, 8, 8).expand(-1, -1, 3, -1, -1), 3), 0).isfinite()
         with pytest.raises(PredictorError, match=r"clip0@0 has colour"):
-            stage.training_step(batch_of(noise(1, 6, 3, 8, 8)), 0)
+            stage.training_step(training_batch(noise(1, 6, 3, 8, 8), 3), 0)
 
 
 @pytest.mark.slow
@@ -90,7 +73,10 @@ def test_a_moving_square_is_learned_by_heart(model_class):
     frames = torch.full((1, 6, 3, 16, 16), 0.2)
     for t in range(6):
         frames[:, t, :, 5:10, 2 * t : 2 * t + 5] = 0.9
-    batch, stage = batch_of(frames.expand(2, -1, -1, -1, -1)), small_stage(model_class, residual=True, steps=200)
+    batch, stage = (
+        training_batch(frames.expand(2, -1, -1, -1, -1), 3),
+        small_stage(model_class, residual=True, steps=200),
+    )
     stage.recipe = replace(stage.recipe, learning_rate=1e-2)
     optimizer, losses = stage.configure_optimizers()["optimizer"], []
     for _ in range(200):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from model_inputs import noise, randomised
 from pydantic import ValidationError
 from torch.nn import functional
 
@@ -20,22 +21,6 @@ from vpbench_svg.predictor import SVG, Options
 SMALL = {"size": (16, 16), "width": 4, "features": 6, "latent": 3, "hidden": 5}
 BACKBONES = pytest.mark.parametrize("backbone", ["dcgan", "vgg"])
 PRIORS = pytest.mark.parametrize("prior", ["learned", "fixed", "none"])
-
-
-def noise(*shape, seed=0):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def randomised(module, seed=0, scale=0.3):
-    """A module in eval mode whose parameters and running statistics are large enough to show every mistake."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += scale * torch.randn_like(parameter)
-        for name, buffer in module.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                buffer += torch.rand_like(buffer)
-    return module.eval()
 
 
 def small_model(**options):

@@ -6,33 +6,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from model_inputs import noise, training_batch
 from torch.distributions import Normal as Reference
 from torch.distributions import kl_divergence
 
 from vpbench.errors import PredictorError
-from vpbench.plugin.clip import Context, Future
-from vpbench.plugin.training import TrainingBatch
+from vpbench.plugin.clip import Context
 from vpbench_svg.losses import divergence
 from vpbench_svg.lstm import Normal
 from vpbench_svg.predictor import SVG, Options
 from vpbench_svg.training import Inference, stages
 
 SMALL = {"backbone": "dcgan", "size": (16, 16), "width": 4, "features": 6, "latent": 3, "hidden": 5}
-
-
-def noise(*shape, seed=0):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def batch_of(frames, seeds=None, context=2):
-    clips = tuple(f"clip{i}@0" for i in range(len(frames)))
-    past, future = frames[:, :context], frames[:, context:]
-    return TrainingBatch(
-        context=Context(frames=past, clips=clips),
-        future=Future(frames=future, steps=tuple(range(1, future.shape[1] + 1)), clips=clips, last=past[:, -1]),
-        generators=tuple(torch.Generator().manual_seed(seed) for seed in seeds or range(len(frames))),
-        step=0,
-    )
 
 
 def small_stage(steps=100, **options):
@@ -47,7 +32,7 @@ def fit(stage, frames, steps, rate=1e-2):
     stage.recipe = replace(stage.recipe, steps=steps, learning_rate=rate)
     optimizer = stage.configure_optimizers()
     for step in range(steps):
-        loss = stage.training_step(batch_of(frames, [1000 * step + i for i in range(len(frames))]), step)
+        loss = stage.training_step(training_batch(frames, 2, [1000 * step + i for i in range(len(frames))]), step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -85,13 +70,13 @@ class TestLoss:
                 error = predicted[b, t, :, : size[0], : size[1]] - frames[b, t + 1]
                 q, p = (Normal(*(value[b, t] for value in n)) for n in (posterior, distribution))
                 expected += (error.square().mean() + 0.3 * divergence(q, p).sum()).item() / 2
-        assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected, rel=1e-5)
+        assert stage.training_step(training_batch(frames, 2), 0).item() == pytest.approx(expected, rel=1e-5)
 
     def test_without_latent_variables_is_the_error(self):
         stage, frames = small_stage(prior="none", beta=5.0), noise(2, 4, 3, 16, 16)
         predicted = stage.predictor.eval().network.reconstruct(frames, 2, list).frames
         expected = sum((predicted[:, t] - frames[:, t + 1]).square().mean().item() for t in range(3))
-        assert stage.training_step(batch_of(frames), 0).item() == pytest.approx(expected, rel=1e-5)
+        assert stage.training_step(training_batch(frames, 2), 0).item() == pytest.approx(expected, rel=1e-5)
 
     def test_noise_follows_each_clips_own_generator(self):
         stage, frames = small_stage(), noise(2, 4, 3, 16, 16)
@@ -99,16 +84,16 @@ class TestLoss:
         with torch.no_grad():
             for parameter in stage.parameters():
                 parameter += 0.3 * torch.randn_like(parameter)
-        usual = stage.training_step(batch_of(frames, [5, 6]), 0)
+        usual = stage.training_step(training_batch(frames, 2, [5, 6]), 0)
         torch.manual_seed(99)  # torch's own generator plays no part
-        torch.testing.assert_close(stage.training_step(batch_of(frames.flip(0), [6, 5]), 0), usual)
-        assert stage.training_step(batch_of(frames, [6, 5]), 0) != usual
+        torch.testing.assert_close(stage.training_step(training_batch(frames.flip(0), 2, [6, 5]), 0), usual)
+        assert stage.training_step(training_batch(frames, 2, [6, 5]), 0) != usual
 
     def test_grey_models_learn_from_grey_frames_only(self):
         stage = small_stage(channels=1)
-        assert stage.training_step(batch_of(noise(1, 4, 1, 16, 16).expand(-1, -1, 3, -1, -1)), 0).isfinite()
+        assert stage.training_step(training_batch(noise(1, 4, 1, 16, 16).expand(-1, -1, 3, -1, -1), 2), 0).isfinite()
         with pytest.raises(PredictorError, match=r"clip0@0 has colour"):
-            stage.training_step(batch_of(noise(1, 4, 3, 16, 16)), 0)
+            stage.training_step(training_batch(noise(1, 4, 3, 16, 16), 2), 0)
 
 
 def branching(count=5):
