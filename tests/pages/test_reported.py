@@ -13,8 +13,9 @@ from vpbench.cli.main import _run
 from vpbench.errors import DataError
 from vpbench.output import markdown
 from vpbench.pages.leaderboard import build_pages
-from vpbench.pages.reported import HORIZON, load_reported, parse_table
+from vpbench.pages.reported import CLIPS, HORIZON, load_reported, parse_table
 from vpbench.plugin.loader import load_plugins
+from vpbench.plugin.set_metric import SetMetric
 from vpbench.protocol.protocol import Protocol
 
 TOYS = Path(__file__).parents[1] / "toys.py"
@@ -196,14 +197,46 @@ def test_far_and_predrnn_are_as_their_readmes_print_them(published, scores):
     for _, heads, cells in published:
         if cells[0] == "FAR-B":
             table = f"Short-video prediction, {cells[2].split()[0]}"
-            for metric, value in zip(("psnr", "ssim", "lpips@predrnn"), cells[3:6], strict=True):
+            for metric, value in zip(("psnr", "ssim", "lpips@predrnn", "fvd@context"), cells[3:7], strict=True):
                 assert printed(scores, "FAR", table, "FAR-B", metric) == [value]
                 numbers += 1
         if "KTH LPIPS" in heads:
             for data, value in zip(("Moving MNIST", "KTH"), cells[1:], strict=True):
                 assert printed(scores, "PredRNN", f"LPIPS, {data}", cells[0], "lpips@predrnn") == [value]
                 numbers += 1
-    assert numbers == sum(score.source in ("FAR", "PredRNN") for score in scores) == 10
+    assert numbers == sum(score.source in ("FAR", "PredRNN") for score in scores) == 12
+
+
+def test_iam4vp_s_epochs_are_as_its_readme_prints_them(published, scores):
+    cells = [cells for _, _, cells in published if cells[0] == "Moving MNIST"]
+    cells.insert(0, ["Moving MNIST", "100", "31.04"])  # the list has no heads
+    rows = {f"IAM4VP, {epochs} epochs": mse.split(" ")[0] for _, epochs, mse in cells}
+    assert {s.method: s.printed for s in scores if s.source == "IAM4VP"} == rows
+    assert len(rows) == 11
+
+
+def test_semantic_forecasts_are_as_their_readmes_print_them(published, scores):
+    """Short term is the first step of three frames, mid term the third."""
+    sources = {"S2S, AR": "S2S", "S2S-dil, AR, fine-tune": "S2S", "F2F": "F2F", "Terwilliger et al.": "Terwilliger"}
+    numbers = 0
+    for _, heads, (system, *cells) in published:
+        if "short term mIoU" in heads and (method := system.partition(" (")[0]) in sources:
+            terms = {s.column.horizon: s.printed for s in scores if (s.source, s.method) == (sources[method], method)}
+            assert terms == {"at(1)": cells[0].split(" ")[0], "at(3)": cells[1].split(" ")[0]}
+            numbers += 2
+    assert numbers == sum(score.source in sources.values() for score in scores) == 8
+
+
+def test_numbers_of_threads_are_as_cited_and_all_in_doubt(published, scores):
+    """Every number of a row about WALDO, SVG, SRVP or MCVD stands in its cells, some without the leading 0."""
+    threads = [score for score in scores if score.source.endswith(", threads")]
+    cited = {cells[0].split()[0]: " ".join(cells) for _, heads, cells in published if "rerun" in heads}
+    cited["WALDO"] = " ".join(" ".join(c) for _, h, c in published if "rerun" in h and c[0].startswith("WALDO"))
+    assert len(threads) == 9 + 3 + 8
+    for score in threads:
+        name = score.method.partition(",")[0]
+        assert score.printed.removeprefix("0") in cited[name], score
+        assert score.suspect, score
 
 
 def test_what_the_transcription_flags_is_suspect_for_that_reason(transcribed, scores):
@@ -278,8 +311,11 @@ def test_columns_fit_the_metrics_and_protocols_that_are_installed(tables):
     assert len(checked) >= 10
     for column in checked:
         protocol = protocols[column.protocol]
-        assert int(HORIZON.fullmatch(column.horizon)[2]) in protocol.steps, column
-        assert column.factor in (protocol.display.get(column.metric, 1), 1) or column.offset, column
+        whole_clips = issubclass(plugins.load("metric", column.metric), SetMetric)
+        assert (column.horizon == CLIPS) == whole_clips, column
+        assert whole_clips or int(HORIZON.fullmatch(column.horizon)[2]) in protocol.steps, column
+        metric = column.metric.partition("@")[0]
+        assert column.factor in (protocol.display.get(metric, 1), 1) or column.offset, column
 
 
 # --- bad files ---
@@ -296,6 +332,7 @@ def test_columns_fit_the_metrics_and_protocols_that_are_installed(tables):
         ('horizon = "at(1)"', 'horizon = "mean_to(2)"', r"columns\.mse-1 is a duplicate of columns\.mse"),
         ('horizon = "at(1)"', 'horizon = "t+1"', r"columns\.mse-1\.horizon: "),
         ('horizon = "at(1)"', 'horizon = "at(0)"', r"columns\.mse-1\.horizon: "),
+        ('horizon = "at(1)"', 'horizon = "clips(1)"', r"columns\.mse-1\.horizon: "),
         ('horizon = "at(1)"\n', "", r"columns\.mse-1: tables of scores, .* a protocol and a horizon"),
         ('kind = "scores"', 'kind = "parameters"', r"columns\.mse: tables of scores, and they alone"),
         ('suspect = ["blot"]', 'suspect = ["stain"]', r"rows\.Ours\.mse: there is no reasons\.stain"),
@@ -366,6 +403,14 @@ def test_a_reported_section_shows_natural_and_printed_values_by_horizon(page):
     assert "- ABC, Table 1: How many clips is not said." in page
 
 
+def test_a_score_of_whole_clips_has_a_column_without_a_step():
+    """A set metric such as FVD has no step; with other columns, it is the first."""
+    page = build([parse_table(TABLE.replace('horizon = "at(1)"', 'horizon = "clips"'), "abc.toml")])["toy.md"]
+    heads, _, first, _ = lines(page)
+    assert heads == ["", "method", "source", "all clips", "mean 1-2"]
+    assert first[3].startswith("0.040<br>")
+
+
 def test_a_number_that_is_printed_in_natural_units_stands_there_once_with_its_digits(tables):
     rows = [cells for cells in lines(build(tables)["kitti-flow.md"]) if cells[1] == "Repeat"]
     assert [cells[3] for cells in rows] == [
@@ -385,6 +430,7 @@ def test_reported_rows_have_no_rank_no_bold_and_the_order_of_the_paper(tables):
 
 
 def test_a_row_that_a_paper_prints_twice_is_shown_once(tables):
+    tables = [table for table in tables if table.source == "SADM"]
     rows = [cells for cells in lines(build(tables)["cityscapes-video.md"]) if cells[0] == "*reported*"]
     assert [cells[2] for cells in rows if cells[1] == "FVS"] == ["SADM, Tables 1, 5"] * 2
     assert len(rows) == 2 * 9

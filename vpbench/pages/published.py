@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from vpbench.output import markdown
-from vpbench.pages.reported import HORIZON, PrintedTable, Score
+from vpbench.pages.reported import CLIPS, HORIZON, PrintedTable, Score
 from vpbench.plugin.metric import better_text
 
 _INTRO = (
@@ -21,7 +21,7 @@ _INTRO = (
     " is measured above. Natural values, and below each what is printed. `?` marks a number in doubt, or not to be"
     " compared with its neighbours; the reasons stand below.\n"
 )
-_STEPS = {"at": "t+{0}", "mean_to": "mean 1-{0}", "at_or_mean_to": "t+{0} or mean 1-{0}"}
+_STEPS = {"at": "t+{0}", "mean_to": "mean 1-{0}", "at_or_mean_to": "t+{0} or mean 1-{0}", CLIPS: "all clips"}
 
 
 def protocols(tables: Sequence[PrintedTable]) -> set[str]:
@@ -121,6 +121,9 @@ def _metric(metric: PrintedMetric, marks: dict[str, str]) -> str:
 
 
 def _horizon(text: str) -> tuple[int, str]:
+    """Return the last step, 0 for a score of whole clips, and the kind of horizon."""
+    if text == CLIPS:
+        return 0, CLIPS
     match = HORIZON.fullmatch(text)
     assert match is not None  # the schema says so
     return int(match[2]), match[1]

@@ -22,6 +22,8 @@ from vpbench.validation import Strict, parse_document
 
 HORIZON = re.compile(r"(at|mean_to|at_or_mean_to)\(([1-9][0-9]*)\)")
 """Steps that a number covers: step k, the mean over steps 1 to k, or either if the paper does not say which."""
+CLIPS = "clips"
+"""Horizon of a set metric, such as FVD: one score of all clips as wholes, without a step."""
 ROUNDING = 1e-6  # relative: natural values are written with seven digits
 
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\n]*$")]
@@ -34,7 +36,7 @@ class Column(Strict):
     metric: Text
     protocol: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", max_length=100)
     """Name of the protocol; "" in a table of parameters."""
-    horizon: str = Field(default="", pattern=rf"^({HORIZON.pattern})?$")
+    horizon: str = Field(default="", pattern=rf"^({HORIZON.pattern}|{CLIPS})?$")
     better: Better
     unit: str
     """How the paper scales the number, in words; "" where it prints natural values."""
