@@ -12,6 +12,7 @@ import pytest
 import vpbench as api
 from vpbench.errors import VpbenchWarning
 from vpbench.pages.leaderboard import build_pages, collect
+from vpbench.pages.paper import Choice, make_paper_table
 from vpbench.plugin.loader import load_plugins
 from vpbench.results.result import find_results, load
 
@@ -212,3 +213,18 @@ def test_the_terminal_shows_clips_and_samples(vpbench, toy, tmp_path):
 def test_a_run_that_cannot_be_scored_is_refused(vpbench, toy, tmp_path, sampling, clips, message):
     args = ["run", *toy(sampling=sampling, sequences=clips, size=(4, 6)), "-m", "last", "--metric", "mean-colour"]
     assert message in vpbench(*args, "--out", tmp_path / "r").error
+
+
+def test_a_table_for_a_paper_has_a_column_per_size_of_the_set(results):
+    plugins = load_plugins([TOYS])
+    paper = make_paper_table(collect([results], plugins), plugins, Choice(["mean-colour"], (2,), mean=True))
+    assert [(column.title, column.head) for column in paper.columns] == [
+        ("mean-colour", "1 sample per clip"),
+        ("mean-colour", "2 samples per clip"),
+    ]
+    scores = {load(path).label: load(path).summary.sets["mean-colour"].score for path in find_results(results)}
+    assert [[cell.score.value for cell in column.cells] for column in paper.columns] == [
+        [scores["last"], None],
+        [None, scores["noisy"]],
+    ]
+    assert [[cell.mark for cell in column.cells] for column in paper.columns] == [["best", ""], ["", "best"]]

@@ -26,6 +26,7 @@ _COMMANDS = {
     "best-of": ("vpbench.cli.best_of", "Print the best of n samples against n."),
     "train": ("vpbench.cli.train", "Train a predictor on a protocol's training clips."),
     "export": ("vpbench.cli.export", "Export the rows of results as CSV or Parquet."),
+    "table": ("vpbench.cli.table", "Print results as a table for a paper."),
     "leaderboard": ("vpbench.cli.leaderboard", "Turn results into pages."),
     "report": ("vpbench.cli.report", "Turn results into a site with charts."),
     "data": ("vpbench.cli.data", "Check a dataset, or prepare or export a protocol's clips."),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product, starmap
-from pathlib import Path
 from typing import TypeAlias
 
 from vpbench.output import link, markdown
@@ -13,13 +11,12 @@ from vpbench.pages.boards import Board, mean_of, result_name, table_text
 from vpbench.pages.numbers import count_samples, number
 from vpbench.pages.set_tables import SetRow, SetTable, best_rows
 from vpbench.pages.standings import Line, Standing
+from vpbench.pages.ties import Ties
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better
-from vpbench.results.compare import compare_means
 from vpbench.results.records import AttemptRecord, RunRecord
 from vpbench.results.result import Result
 from vpbench.results.seeds import seeds_of
-from vpbench.results.summary import Tally
 
 Sets: TypeAlias = Mapping[SetTable, Sequence[SetRow]]
 """The tables of set metrics."""
@@ -52,8 +49,8 @@ def overview(boards: Sequence[Board], sets: Sets, plugins: Plugins) -> str:
         VpbenchError: rows cannot be read again, or a metric fails on them.
     """
     standings = order_standings(boards, sets)
-    tallies: dict[Path, Tally] = {}
-    ties = [tied_lines(board, tallies, plugins) for board in boards]
+    by_chance = Ties(plugins)
+    ties = [by_chance.lines(board, Line.overall_score, board.steps) for board in boards]
     rows = []
     for standing in standings:
         scores = [_score(board, standing, tied) for board, tied in zip(boards, ties, strict=True)]
@@ -100,29 +97,6 @@ def _set_score(rows: Sequence[SetRow], standing: Standing) -> str:
         return "—"
     text = number(row.score.value, row.spec.decimals)
     return f"**{text}**" if row in best_rows(rows) else text
-
-
-def tied_lines(board: Board, tallies: dict[Path, Tally], plugins: Plugins) -> list[Line]:
-    """Return the rows whose difference from the best one may be chance.
-
-    Of several seeds, each is compared with each: one interval that covers zero makes a tie.
-    """
-    if len(board.contenders) < 2:
-        return []
-    best, *rivals = board.contenders
-    metric = plugins.load("metric", board.metric)("cpu")
-
-    def tally(result: Result) -> Tally:
-        if result.path not in tallies:
-            tallies[result.path] = Tally(result.rows())
-        return tallies[result.path]
-
-    def tied(first: Result, second: Result) -> bool:
-        pair = tally(first), tally(second)
-        interval = compare_means(pair, metric, board.steps, board.run.recordings).ci95
-        return interval is not None and interval[0] <= 0 <= interval[1]
-
-    return [line for line in rivals if any(starmap(tied, product(best.results, line.results)))]
 
 
 def _costs(standing: Standing) -> list[str]:

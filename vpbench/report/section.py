@@ -6,17 +6,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from vpbench.names import slug
 from vpbench.pages.boards import Board, make_boards, mean_of, result_name
-from vpbench.pages.overview import Sets, order_standings, tied_lines
+from vpbench.pages.overview import Sets, order_standings
 from vpbench.pages.set_tables import make_set_tables
 from vpbench.pages.standings import Candidate, Line, Standing, group_standings
+from vpbench.pages.ties import Ties
 from vpbench.plugin.loader import Plugins
 from vpbench.results.records import RunRecord
 from vpbench.results.seeds import seeds_of
-from vpbench.results.summary import Tally
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ def _results(name: str, standings: Sequence[Standing], plugins: Plugins) -> Resu
 
 def _section(folder: str, standings: Sequence[Standing], plugins: Plugins) -> Section:
     boards, sets = make_boards(standings), make_set_tables(standings)
-    tallies: dict[Path, Tally] = {}
-    ties = {board.title: tied_lines(board, tallies, plugins) for board in boards}
+    by_chance = Ties(plugins)
+    ties = {board.title: by_chance.lines(board, Line.overall_score, board.steps) for board in boards}
     ordered = order_standings(boards, sets)
     ordered += [standing for standing in standings if standing not in ordered]
     return Section(folder, ordered, boards, sets, ties)
