@@ -74,6 +74,12 @@ class PSNR(_Errors):
         decimals=2,
     )
 
+    derived_from = "mse"
+
+    def derive(self, value: float) -> float:
+        """Return the decibels of an MSE."""
+        return _to_decibels(value)
+
     def _value(self, error: float) -> float | Value:
         return decibels(error)
 

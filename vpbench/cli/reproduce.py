@@ -51,7 +51,8 @@ def command(
     libraries. The exit code is 1 if a row differs by more than the tolerance.
     """
     from vpbench.evaluation.plan import Settings
-    from vpbench.evaluation.reproduce import TOLERANCE, reproduce
+    from vpbench.evaluation.reproduce import reproduce
+    from vpbench.results.agreement import TOLERANCE
     from vpbench.results.result import load
 
     original = load(result)

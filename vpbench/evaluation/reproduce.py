@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +17,8 @@ from vpbench.evaluation.plan import Run, Settings, open_run
 from vpbench.evaluation.prediction import evaluation_mode
 from vpbench.evaluation.recorded import recorded_annotators, recorded_predictor
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.metric import Statistic
 from vpbench.protocol.units import UNIT_CLIPS
+from vpbench.results.agreement import TOLERANCE, difference, scale
 from vpbench.results.records import RunRecord
 from vpbench.results.result import Result
 from vpbench.results.rows import Row
@@ -28,8 +27,6 @@ from vpbench.results.summarise import other_code
 from vpbench.select.component import Component
 from vpbench.select.data import open_protocol_dataset
 
-TOLERANCE = 1e-6
-"""How far a row may differ on another machine: absolute for values up to 1, relative above."""
 RowKey: TypeAlias = tuple[str, int, int, str]
 """Clip, sample, step, metric."""
 
@@ -206,7 +203,7 @@ def _compare(
 ) -> MetricDifference:
     keys = [key for key in first if key[3] == name]
     pairs = {key: (first[key]["value"], second[key]["value"]) for key in keys}
-    differences = {key: _difference(*pair) for key, pair in pairs.items()}
+    differences = {key: difference(*pair) for key, pair in pairs.items()}
     worst = max(keys, key=lambda key: differences[key])
     return MetricDifference(
         metric=name,
@@ -214,26 +211,8 @@ def _compare(
         equal=sum(before == after for before, after in pairs.values()),
         largest=differences[worst],
         worst=worst[0],
-        beyond=sum(differences[key] > tolerance * _scale(pairs[key][0]) for key in keys),
+        beyond=sum(differences[key] > tolerance * scale(pairs[key][0]) for key in keys),
     )
-
-
-def _difference(before: Statistic | None, after: Statistic | None) -> float:
-    """Return the largest absolute difference of two statistics; infinite if only one of them is defined."""
-    if before is None or after is None:
-        return 0.0 if before is after else math.inf
-    first, second = _values(before), _values(after)
-    if len(first) != len(second):
-        return math.inf
-    return max((abs(a - b) for a, b in zip(first, second, strict=True)), default=0.0)
-
-
-def _scale(value: Statistic | None) -> float:
-    return max(1.0, *map(abs, _values(value))) if value is not None else 1.0
-
-
-def _values(value: Statistic) -> list[float]:
-    return [value] if isinstance(value, int | float) else list(value)
 
 
 def _remarks(run: RunRecord, component: Component) -> Iterable[str]:

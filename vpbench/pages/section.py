@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from vpbench.names import slug
 from vpbench.output import markdown
+from vpbench.pages.alerts import find_alerts
 from vpbench.pages.boards import Board, line_name, make_boards, result_name, score_cell, table_text
 from vpbench.pages.chart import line_chart
 from vpbench.pages.curves import board_curves, chart_title
@@ -51,6 +52,9 @@ def make_section(standings: Sequence[Standing], plugins: Plugins, charts: str) -
     skipped = sorted({item for result in results for item in result.summary.skipped.items()})
     if texts := [markdown(f"{metric} ({reason})") for metric, reason in skipped if metric not in metrics]:
         paragraphs.append(f"Not measured: {'; '.join(texts)}.\n")
+    if alerts := find_alerts(c for standing in standings for c in standing.candidates):
+        lines = [f"- `{alert.kind}`: {markdown(f'{alert.name}: {alert.text}')}" for alert in alerts]
+        paragraphs.append("## Warnings\n\n" + "\n".join(lines) + "\n")
     if texts := list(dict.fromkeys(remarks([c for standing in standings for c in standing.candidates]))):
         paragraphs.append("Remarks: " + "; ".join(map(markdown, texts)) + ".\n")
     return "\n".join(paragraphs), dict(pictures.values())
@@ -142,9 +146,6 @@ def remarks(candidates: Sequence[Candidate]) -> Iterable[str]:
     for name, result in named:
         if mixed := result.mixed():
             yield f"{name}: mixes {'; '.join(mixed)}"
-    for name, result in named:
-        if result.training == "unknown":
-            yield f"{name}: nothing is known of the clips that it was trained on"
     for name, result in named:
         if frames := result.summary.clamped_frames:
             yield f"{name}: {frames} frames clamped to [0,1]"

@@ -13,7 +13,7 @@ import statistics
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -23,10 +23,12 @@ from vpbench.files import canonical
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better, cost
 from vpbench.plugin.sample_metric import step_metrics
+from vpbench.results.agreement import contradictions, same_rows
 from vpbench.results.clip_arrays import ClipArrays, clip_arrays
 from vpbench.results.reading import read_digest
 from vpbench.results.result import Result, find_results, load
 from vpbench.results.seeds import seeds_of
+from vpbench.results.store import Store
 from vpbench.results.verify import check_result
 
 _CLOSE = 1e-6
@@ -43,6 +45,10 @@ class Candidate:
     """Why scores could not be computed again, by metric."""
     clips: ClipArrays
     """Scores of single clips, by each metric that is not in doubt."""
+    contradictions: tuple[str, ...] = ()
+    """Metrics with values that do not follow from those of another metric of the same frames."""
+    rivals: tuple[Result, ...] = ()
+    """Results of the same identity with other rows."""
 
     @property
     def complete(self) -> bool:
@@ -91,6 +97,8 @@ class Standing:
         """Why it stands among the others without a rank; "" where it has one."""
         if any(result.run.sees_truth for result in self.results):
             return "ceiling"
+        if any(candidate.rivals for candidate in self.candidates):
+            return "runs disagree"
         words = {"overlap": "trained on these clips", "none": "not trained"}
         return next((words[result.training] for result in self.results if result.training in words), "")
 
@@ -151,7 +159,7 @@ def collect(roots: Sequence[Path], plugins: Plugins) -> list[Candidate]:
     """Open and check every summarised result below the roots; copies of one result count once.
 
     Raises:
-        ResultError: a root holds none, one cannot be read or contradicts itself, or two of one identity differ.
+        ResultError: a root holds none, or one cannot be read or contradicts itself.
     """
     folders: dict[Path, Path] = {}
     for root in roots:
@@ -175,7 +183,8 @@ def _check(path: Path, plugins: Plugins) -> Candidate:
         result = load(path)
         check = check_result(result, plugins)
         metrics = step_metrics({name: metric for name, metric in check.metrics.items() if metric is not None})
-        return Candidate(result, check.doubts, clip_arrays(check.tally, metrics, result.run))
+        clips = clip_arrays(check.tally, metrics, result.run)
+        return Candidate(result, check.doubts, clips, tuple(contradictions(check.tally, check.metrics)))
     except VpbenchError as error:
         raise ResultError(
             f"{error} (no page was written: nothing is ranked next to a result that cannot be trusted; correct it, or "
@@ -184,25 +193,30 @@ def _check(path: Path, plugins: Plugins) -> Candidate:
 
 
 def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Keep one candidate per identity: one with the most units.
-
-    Raises:
-        ResultError: two of one identity have other rows; names both.
-    """
-    by_identity: dict[str, list[tuple[dict[int, str], Candidate]]] = defaultdict(list)
+    """Keep one candidate per identity: one with the most units. It names its rivals, which have other rows."""
+    by_identity: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
-        store = candidate.result.store
-        units = {number: read_digest(store.unit_path(number)) for number in store.published()}
-        by_identity[candidate.result.run.identity_hash].append((units, candidate))
-    for copies in by_identity.values():
-        for (units, first), (twin, second) in combinations(copies, 2):
-            differing = [number for number in units.keys() & twin.keys() if units[number] != twin[number]]
-            if differing:
-                raise ResultError(
-                    f"{first.result.path} and {second.result.path} are results of one identity with other rows (unit "
-                    f"{min(differing)}): find out which of the two is wrong, and remove it"
-                )
-    return [max(copies, key=lambda copy: (len(copy[0]), sorted(copy[0])))[1] for copies in by_identity.values()]
+        by_identity[candidate.result.run.identity_hash].append(candidate)
+    return [_first_of(copies) for copies in by_identity.values()]
+
+
+def _first_of(copies: Sequence[Candidate]) -> Candidate:
+    digests = [_unit_digests(copy.result.store) for copy in copies]
+    order = sorted(range(len(copies)), key=lambda i: (-len(digests[i]), sorted(digests[i].items())))
+    first, *copied = order
+    rivals = [copies[i].result for i in copied if not _same_units(copies, digests, first, i)]
+    return replace(copies[first], rivals=tuple(rivals))
+
+
+def _unit_digests(store: Store) -> dict[int, str]:
+    return {number: read_digest(store.unit_path(number)) for number in store.published()}
+
+
+def _same_units(copies: Sequence[Candidate], digests: Sequence[Mapping[int, str]], first: int, second: int) -> bool:
+    """Return whether two copies agree in the units that both have, up to the rounding of another machine."""
+    shared = digests[first].keys() & digests[second].keys()
+    stores = copies[first].result.store, copies[second].result.store
+    return all(digests[first][unit] == digests[second][unit] or same_rows(*stores, unit) for unit in shared)
 
 
 def group_standings(candidates: Iterable[Candidate]) -> list[Standing]:

@@ -170,8 +170,16 @@ class MetricMembers(ABC):
     engines: ClassVar[tuple[str, ...]] = ()
     """Ways to compute the statistics, the default first; the class is also built as ``Class(device, engine=NAME)``."""
 
+    derived_from: ClassVar[str] = ""
+    """Name of the metric that decides the value of each frame by :meth:`derive`, as MSE decides PSNR; "" if none does.
+    Pages warn of results that contradict it."""
+
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
+
+    def derive(self, value: float) -> float:
+        """Return the value of a frame that follows from the frame's value of the metric ``derived_from``."""
+        raise NotImplementedError
 
     def why_not(self, setting: Setting) -> str:
         """Return what prediction or truth lacks of ``info.needs`` and ``info.truth``."""

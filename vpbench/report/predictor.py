@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vpbench.files import canonical
+from vpbench.pages.alerts import find_alerts
 from vpbench.pages.boards import Board
 from vpbench.pages.numbers import number
 from vpbench.pages.overview import origins_of, seconds_per_frame, training_data
@@ -101,9 +102,11 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else canonical(value)
 
 
-def predictor_remarks(standing: Standing) -> list[str]:
-    """Return the remarks on the results of a predictor."""
-    return list(dict.fromkeys(remarks(standing.candidates)))
+def predictor_remarks(section: Section, standing: Standing) -> list[str]:
+    """Return the warnings of the results of a predictor, and the remarks on them."""
+    alerts = find_alerts(candidate for row in section.standings for candidate in row.candidates)
+    lines = [str(alert) for alert in alerts if alert.result in standing.results]
+    return list(dict.fromkeys([*lines, *remarks(standing.candidates)]))
 
 
 def clip_tables(section: Section, standing: Standing) -> list[ClipTable]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vpbench.output import ADDRESS
+from vpbench.pages.alerts import find_alerts
 from vpbench.pages.numbers import count_clips, number
 from vpbench.pages.overview import origins_of
 from vpbench.pages.published import (
@@ -142,9 +143,9 @@ def legend(section: Section) -> list[str]:
 
 
 def section_remarks(section: Section) -> list[str]:
-    """Return the remarks on all results of a section."""
+    """Return the warnings of all results of a section, and the remarks on them."""
     candidates = [candidate for standing in section.standings for candidate in standing.candidates]
-    return list(dict.fromkeys(remarks(candidates)))
+    return list(dict.fromkeys([*map(str, find_alerts(candidates)), *remarks(candidates)]))
 
 
 def unmeasured(section: Section) -> list[str]:

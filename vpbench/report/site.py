@@ -127,5 +127,5 @@ def _predictors(pages: Pages, section: Section, plugins: Plugins) -> None:
             scores=list(zip(heads, rows[place].cells, strict=False)),
             figures=charts.predictor_figures(section, standing),
             clips=predictor.clip_tables(section, standing),
-            remarks=predictor.predictor_remarks(standing),
+            remarks=predictor.predictor_remarks(section, standing),
         )

@@ -11,6 +11,7 @@ from vpbench.errors import VpbenchError
 from vpbench.files import RECORD
 from vpbench.output import brief
 from vpbench.plugin.loader import Plugins
+from vpbench.results.agreement import contradictions
 from vpbench.results.card import CARD, Card, make_card, read_card
 from vpbench.results.reading import read_text
 from vpbench.results.records import RunRecord
@@ -91,11 +92,11 @@ def _row_findings(result: Result, plugins: Plugins) -> tuple[list[str], list[str
             return [f"{result.path} is partial ({reason}): run it on all clips"], []
         if not foreign:
             verify(result.store, plugins)
-            return [], []
-        check_result(result, plugins)
+        check = check_result(result, plugins)
     except VpbenchError as error:
         return [str(error)], []
-    return [], [f"{name}: this metric is not installed here; its scores are shown without a rank" for name in foreign]
+    notes = [f"{name}: this metric is not installed here; its scores are shown without a rank" for name in foreign]
+    return contradictions(check.tally, check.metrics), notes
 
 
 def _rank_faults(run: RunRecord) -> Iterator[str]:
