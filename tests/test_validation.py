@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field, ValidationError, field_validator
 
 from vpbench.errors import UsageError
-from vpbench.validation import Strict, checked_arguments, validation_line
+from vpbench.validation import Strict, checked_arguments, parse_document, validation_line
 
 
 @checked_arguments
@@ -89,3 +89,15 @@ def test_the_first_problem_of_several_is_one_line():
     with pytest.raises(ValidationError) as caught:
         Speeds(slow=-1.0, fast=0.0)
     assert validation_line(caught.value) == "slow: must be above 0 (and 1 more)"
+
+
+def test_a_document_with_several_faults_names_all_of_them_the_unknown_first():
+    class Speeds(Strict):
+        slow: float
+        fast: float
+
+    with pytest.raises(UsageError) as caught:
+        parse_document(Speeds, {"slow": "x", "fsat": 1.0}, "file speeds.toml", UsageError)
+    unknown, *problems = str(caught.value).removeprefix("file speeds.toml: ").split("; ")
+    assert unknown == "fsat: is unknown"
+    assert [problem.partition(":")[0] for problem in problems] == ["slow", "fast"]

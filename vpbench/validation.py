@@ -64,6 +64,9 @@ class Record(Strict):
         return self.model_dump(mode="json", by_alias=True)
 
 
+_UNKNOWN = "extra_forbidden"
+_LONGEST = 1000
+"""Characters of a message about a document."""
 _WORDS = {Any: "anything", object: "anything", Callable: "a function", NoneType: "None", float: "a finite number"}
 """Types whose names say less than these words."""
 _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -165,20 +168,30 @@ def parse_document(model: type[M], value: Mapping[str, Any], source: str, kind: 
     """Validate a TOML value of schema 1 as a model.
 
     Raises:
-        VpbenchError: it is invalid, or of a newer schema. An error of this kind, in one line that names the field.
+        VpbenchError: it is invalid, or of a newer schema. One line of this kind names every wrong field.
     """
     if isinstance(schema := value.get("schema"), int) and schema > 1:
         raise kind(f"{source}: schema {schema} is newer than this vpbench reads (schema 1); upgrade vpbench")
     try:
         return model.model_validate(dict(value))
     except ValidationError as error:
-        raise kind(f"{source}: {validation_line(error)}") from error
+        raise kind(f"{source}: {line(_all_problems(error), _LONGEST)}") from error
+
+
+def _all_problems(error: ValidationError) -> str:
+    """Return every problem of a document; unknown fields first: a misspelt name leaves another field missing, too."""
+    problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != _UNKNOWN)
+    return "; ".join(dict.fromkeys(_problem(problem["loc"], problem["type"], problem["msg"]) for problem in problems))
+
+
+def _problem(place: Sequence[str | int], kind: str, message: str) -> str:
+    path = ".".join(map(str, place))
+    text = "is unknown" if kind == _UNKNOWN else message.removeprefix("Value error, ")
+    return f"{path}: {text}" if path else text
 
 
 def validation_line(error: ValidationError) -> str:
     """Return the first problem of a pydantic error as ``field.path: what is wrong``."""
     first = error.errors(include_url=False)[0]
-    path = ".".join(str(key) for key in first["loc"])
     count = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    problem = first["msg"].removeprefix("Value error, ")
-    return f"{path}: {problem}{count}" if path else f"{problem}{count}"
+    return f"{_problem(first['loc'], first['type'], first['msg'])}{count}"

@@ -115,7 +115,7 @@ def test_a_label_tells_entries_apart(tmp_path):
         (suite("protocols = []"), "protocols: "),
         ('schema = 1\nname = "t"\nprotocols = ["a"]\n', "predictors: Field required"),
         (suite("", 'nmae = "x"'), "predictors.0.name: Field required"),
-        (suite("", 'name = "x"\nseed = 1'), "predictors.0.seed: Extra inputs are not permitted"),
+        (suite("", 'name = "x"\nseed = 1'), "predictors.0.seed: is unknown"),
         (suite("", 'name = "x"\nseeds = [-1]'), "predictors.0.seeds.0: "),
         (suite("", 'name = "x"\nseeds = ["0"]'), "predictors.0.seeds.0: "),
         (suite("", 'name = "x"\nsamples = 0'), "predictors.0.samples: "),

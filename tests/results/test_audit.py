@@ -206,7 +206,7 @@ def test_a_summary_that_does_not_follow_from_the_rows_is_refused(folder, name):
 def test_a_summary_of_other_types_is_refused(folder):
     """The reader refuses it before a ranking; ``verify`` compares the text and reads nothing of it."""
     folders.edit_summary(folder, lambda summary: summary.update(trust=1))
-    with pytest.raises(ResultError, match=r"summary\.json: trust: Extra.*`vpbench merge"):
+    with pytest.raises(ResultError, match=r"summary\.json: trust: is unknown.*`vpbench merge"):
         collect([folder], folders.plugins())
     with pytest.raises(ResultError, match=r"summary\.json does not follow from the rows.*`vpbench merge"):
         verify(Store.open(folder), folders.plugins())
