@@ -28,6 +28,7 @@ class Remedy(Enum):
     TAKE_MODULE = auto()
     STRIP_PREFIX = auto()
     ADD_PREFIX = auto()
+    WEIGHTS = auto()
 
 
 class VpbenchError(Exception):

@@ -103,7 +103,7 @@ def test_long_names_are_saved_and_read_back(evaluate, cases, tmp_path):
     score = summary(outcome)["scores"]["mse"]["mean"]
     (predictions,) = (tmp_path / "out").rglob("predictions")
     assert len(list(predictions.iterdir())) == 3
-    assert len(list((tmp_path / "out").rglob("samples/*.png"))) == 1
+    assert len(list((tmp_path / "out").rglob("pictures/*/clip.json"))) == 1
     repeated = summary(evaluate(cases / "N_long", predictor=f"saved:{predictions}"))
     assert repeated["scores"]["mse"]["mean"] == pytest.approx(score, rel=1e-6)
 

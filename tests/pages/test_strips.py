@@ -1,15 +1,14 @@
-"""Strips: every picture in its column, labels in their palette, and the same clips whatever the shards."""
+"""Strips: every picture in its column, labels in their palette."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from toys import SPACE
 
-from vpbench.cli.main import _run
-from vpbench.pages.strips import Row, frames_row, labels_row, strip
+from vpbench.pages.films import Film
+from vpbench.pages.strips import Row, films_strip, frames_row, labels_row, strip
 
 
 def at(image: Image.Image, column: int, row: int, columns: int, rows: int, size: tuple[int, int]) -> tuple[int, ...]:
@@ -40,22 +39,10 @@ def test_labels_have_their_spaces_colours_and_ignored_pixels_are_black():
     assert picture.tolist() == [[[255, 0, 0], [128, 128, 128]], [[0, 0, 0], [0, 0, 0]]]
 
 
-@pytest.mark.slow
-def test_pictures_are_of_the_same_clips_for_any_shards_and_come_later_if_asked_later(tmp_path):
-    from toys import __file__ as toys
+def test_a_strip_has_a_row_per_film_and_a_column_per_step():
+    def film(level, *steps):
+        return Film(np.full((len(steps), 64, 64, 3), level, np.uint8), steps)
 
-    protocol = tmp_path / "p.toml"
-    protocol.write_text(
-        'schema = 1\nname = "p"\nversion = 1\n[dataset]\nname = "toy"\noptions = { sequences = 40 }\n'
-        '[sampling]\nkind = "first"\ncontext = 3\nhorizon = 4\n'
-    )
-    args = ["run", "--plugin", toys, "-p", str(protocol), "-m", "needs-flow", "--metric", "mse"]
-    for shard in ("0/2", "1/2"):
-        assert _run([*args, "--out", str(tmp_path / "a"), "--shard", shard, "--pictures", "4"]) == 0
-    assert _run([*args, "--out", str(tmp_path / "b")]) == 0
-    assert not list((tmp_path / "b").rglob("*.png"))
-    assert _run([*args, "--out", str(tmp_path / "b"), "--pictures", "4"]) == 0
-    a = {p.name: p.read_bytes() for p in (tmp_path / "a").rglob("samples/**/*.png")}
-    b = {p.name: p.read_bytes() for p in (tmp_path / "b").rglob("samples/**/*.png")}
-    assert sorted(a) == ["seq000@0.png", "seq010@0.png", "seq020@0.png", "seq030@0.png"]
-    assert a == b
+    image = films_strip({"context": film(10, -1, 0), "truth": film(20, 2), "prediction": film(30, 1, 2)})
+    colours = [[at(image, column, row, 4, 2, (64, 64))[0] for column in range(4)] for row in range(2)]
+    assert colours == [[10, 10, 255, 20], [255, 255, 30, 30]]

@@ -29,6 +29,7 @@ _COMMANDS = {
     "table": ("vpbench.cli.table", "Print results as a table for a paper."),
     "leaderboard": ("vpbench.cli.leaderboard", "Turn results into pages."),
     "report": ("vpbench.cli.report", "Turn results into a site with charts."),
+    "pictures": ("vpbench.cli.pictures", "Keep pictures of chosen clips of results."),
     "data": ("vpbench.cli.data", "Check a dataset, or prepare or export a protocol's clips."),
     "list": ("vpbench.cli.listing", "List predictors, datasets, metrics, protocols and annotators."),
     "show": ("vpbench.cli.show", "Show one of them, or a result."),

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 @click.option("--shard", metavar="I/N", help="Evaluate every N-th unit, starting with unit I (from 0).")
 @click.option("--allow-partial", is_flag=True, help="Evaluate incomplete data; the result is never ranked.")
 @click.option(
-    "--pictures", type=click.IntRange(min=1), metavar="N", help="Keep strips of N clips in the result folder."
+    "--pictures", type=click.IntRange(min=1), metavar="N", help="Keep pictures of N clips in the result folder."
 )
 @click.option("--save-predictions", is_flag=True, help="Keep the predicted frames in the result folder.")
 @json_option
@@ -160,7 +160,7 @@ def _run_group(group: Group, outcomes: dict[Job, Outcome], errors: Errors, *, st
     run, cells = group.run, group.cells
     keepers: list[Keeper] = []
     if run.settings.pictures:
-        from vpbench.pages.strips import PictureKeeper
+        from vpbench.pages.sheets import PictureKeeper
 
         keepers.append(PictureKeeper(run.manifest, run.settings.pictures))
     try:

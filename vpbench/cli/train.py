@@ -218,14 +218,14 @@ def _train_in_child(number: int, job: Job) -> None:
 def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
     """Carry out a plan; exit as shells expect where a signal stops it."""
     from vpbench.evaluation.launch import is_first_process
-    from vpbench.pages.strips import PictureKeeper
+    from vpbench.pages.strips import StripKeeper
     from vpbench.training.train import Stopped, train_plan
 
     main = is_first_process()
     if main:
         _announce(plan)
     try:
-        train_plan(plan, say, (lambda manifest: PictureKeeper(manifest, pictures)) if pictures else None)
+        train_plan(plan, say, (lambda manifest: StripKeeper(manifest, pictures)) if pictures else None)
     except Stopped as stopped:
         state = "saved: " if stopped.saved else "what was saved before stays: "
         name = signal.Signals(stopped.number).name

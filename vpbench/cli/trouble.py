@@ -33,6 +33,7 @@ _FLAGS = {
     Remedy.TAKE_MODULE: "--take NAME",
     Remedy.STRIP_PREFIX: "vpbench weights convert FILE --strip {} --out NEW.safetensors",
     Remedy.ADD_PREFIX: "vpbench weights convert FILE --add {} --out NEW.safetensors",
+    Remedy.WEIGHTS: "--weights {}=FILE",
 }
 _MEMORY = ("can't allocate memory", "out of memory")
 """Words of the RuntimeError that torch's allocators raise."""

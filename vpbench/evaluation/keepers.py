@@ -42,7 +42,7 @@ class PredictionKeeper:
 
     def complete(self, result: Path, unit: Unit, samples: int) -> bool:
         """Return whether the predicted frames of every clip of a unit exist."""
-        return all(_path(result, ref.id, s, "frames").is_file() for ref in unit.clips for s in range(samples))
+        return all(saved_path(result, ref.id, s, "frames").is_file() for ref in unit.clips for s in range(samples))
 
     def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
         """Write the predictions of a batch, each file atomically; a clip's frames last, since they make it complete."""
@@ -52,10 +52,11 @@ class PredictionKeeper:
             for i, ref in enumerate(batch.refs):
                 buffer = io.BytesIO()
                 np.save(buffer, _array(modality, tensor[i].cpu()))
-                write_atomic(_path(result, ref.id, sample, modality), buffer.getvalue())
+                write_atomic(saved_path(result, ref.id, sample, modality), buffer.getvalue())
 
 
-def _path(result: Path, clip: str, sample: int, modality: str) -> Path:
+def saved_path(result: Path, clip: str, sample: int, modality: str) -> Path:
+    """Return the file of a modality of a clip's saved prediction."""
     suffix = f".sample{sample}" if sample else ""
     suffix += "" if modality == "frames" else f".{modality}"
     return result / "predictions" / f"{file_stem(clip)}{suffix}.npy"

@@ -7,7 +7,7 @@ direction, saturation is speed); masks white on black.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from torchvision.utils import flow_to_image
 
 from vpbench.clips.batch import Batch
 from vpbench.files import write_atomic
-from vpbench.plugin.clip import IGNORE, LabelSpace, Prediction
+from vpbench.pages.films import Film, clip_films, frame_pictures, label_pictures, mask_pictures
+from vpbench.plugin.clip import LabelSpace, Prediction
 from vpbench.protocol.units import Manifest, Unit
+from vpbench.results.pictures import Kind, spread
 from vpbench.toolkit.file_names import file_stem
 
 Picture = NDArray[np.uint8]
@@ -38,16 +40,12 @@ class Row:
 
 def frames_row(title: str, frames: Tensor, before: int = 0) -> Row:
     """Make a row of frames [T,3,H,W] in [0,1], after ``before`` empty columns."""
-    pictures = (frames.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return Row(title, [*[None] * before, *pictures])
+    return Row(title, [*[None] * before, *frame_pictures(frames, None)])
 
 
 def labels_row(title: str, labels: Tensor, space: LabelSpace, before: int = 0) -> Row:
     """Make a row of label ids [T,H,W] or scores [T,C,H,W] in the palette of their space; 255 is black."""
-    labels = labels.argmax(dim=1) if labels.ndim == 4 else labels
-    table = np.zeros((IGNORE + 1, 3), dtype=np.uint8)
-    table[: len(space)] = space.palette
-    return Row(title, [*[None] * before, *table[labels.cpu().numpy()]])
+    return Row(title, [*[None] * before, *label_pictures(labels, space, None)])
 
 
 def flow_row(title: str, flow: Tensor, before: int = 0, *, fastest: float = 0.0) -> Row:
@@ -60,7 +58,7 @@ def flow_row(title: str, flow: Tensor, before: int = 0, *, fastest: float = 0.0)
 
 def mask_row(title: str, mask: Tensor, before: int = 0) -> Row:
     """Make a row of masks [T,H,W]."""
-    return Row(title, [*[None] * before, *np.repeat(mask.byte().cpu().numpy()[..., None] * np.uint8(255), 3, axis=3)])
+    return Row(title, [*[None] * before, *mask_pictures(mask, None)])
 
 
 def strip(heads: Sequence[str], rows: Sequence[Row], *, least: int = 64) -> Image.Image:
@@ -92,50 +90,39 @@ def column_heads(context: int, horizon: int) -> list[str]:
     return [f"t{k:+d}" if k else "t" for k in range(1 - context, horizon + 1)]
 
 
-def clip_strip(batch: Batch, index: int, prediction: Prediction | None) -> Image.Image:
-    """Draw one clip of a batch: context, truth and prediction of every modality that it has."""
-    context, future = batch.context, batch.future
-    count = context.frames.shape[1]
-    heads = column_heads(count, batch.horizon)
-
-    def future_row(row: Row) -> Row:
-        pictures: list[Picture | None] = [None] * len(heads)
-        for step, picture in zip(future.steps, row.pictures, strict=True):
-            pictures[count + step - 1] = picture
-        return Row(row.title, pictures)
-
-    truth = future_row(frames_row("", future.frames[index]))
-    past = frames_row("", context.frames[index])
-    rows = [Row("frames", [*past.pictures, *truth.pictures[count:]])]
-    if prediction is not None and prediction.frames is not None:
-        rows.append(frames_row("predicted frames", prediction.frames[index], count))
-        error = (prediction.frames[index][[k - 1 for k in future.steps]] - future.frames[index]).abs()
-        rows.append(future_row(frames_row("error", error)))
-    if future.semantics is not None and future.label_space is not None:
-        rows.append(future_row(labels_row("labels", future.semantics[index], future.label_space)))
-    space = (prediction.label_space if prediction else None) or context.label_space
-    if prediction is not None and prediction.semantics is not None and space is not None:
-        rows.append(labels_row("predicted labels", prediction.semantics[index], space, count))
-    flows = [f[index] for f in (future.flow, prediction.flow if prediction else None) if f is not None]
-    fastest = max((float(torch.linalg.vector_norm(f, dim=1).max()) for f in flows), default=0.0)
-    if future.flow is not None:
-        rows.append(future_row(flow_row("flow", future.flow[index], fastest=fastest)))
-    if prediction is not None and prediction.flow is not None:
-        rows.append(flow_row("predicted flow", prediction.flow[index], count, fastest=fastest))
-    if future.disocclusion is not None:
-        rows.append(future_row(mask_row("dis-occluded", future.disocclusion[index])))
-    if prediction is not None and prediction.disocclusion is not None:
-        rows.append(mask_row("predicted new", prediction.disocclusion[index], count))
-    return strip(heads, rows)
+_TITLES: Mapping[Kind, str] = {
+    "truth": "frames",
+    "prediction": "predicted frames",
+    "error": "error",
+    "labels": "labels",
+    "predicted-labels": "predicted labels",
+    "flow": "flow",
+    "predicted-flow": "predicted flow",
+    "disocclusion": "dis-occluded",
+    "predicted-disocclusion": "predicted new",
+}
+"""Titles of the rows, in their order."""
 
 
-class PictureKeeper:
+def films_strip(films: Mapping[Kind, Film]) -> Image.Image:
+    """Draw the films of a clip: a row per modality, the context before the true frames."""
+    context, steps = films["context"], [step for film in films.values() for step in film.steps]
+    columns = range(min(steps), max(steps) + 1)
+    rows = []
+    for kind, title in _TITLES.items():
+        if kind in films:
+            pictures = dict(zip(films[kind].steps, films[kind].pictures, strict=True))
+            if kind == "truth":
+                pictures |= zip(context.steps, context.pictures, strict=True)
+            rows.append(Row(title, [pictures.get(step) for step in columns]))
+    return strip([f"t{step:+d}" if step else "t" for step in columns], rows)
+
+
+class StripKeeper:
     """Keeps a strip of the first sample of ``count`` clips, spread evenly, in ``samples/``."""
 
     def __init__(self, manifest: Manifest, count: int) -> None:
-        ids = [ref.id for ref in manifest.clips]
-        count = min(count, len(ids))
-        self.clips = frozenset(ids[i * len(ids) // count] for i in range(count))
+        self.clips = frozenset(spread([ref.id for ref in manifest.clips], count))
 
     def complete(self, result: Path, unit: Unit, samples: int) -> bool:
         """Return whether every chosen clip of a unit has its strip."""
@@ -146,7 +133,7 @@ class PictureKeeper:
         for i, ref in enumerate(batch.refs):
             if sample == 0 and ref.id in self.clips:
                 buffer = io.BytesIO()
-                clip_strip(batch, i, prediction).save(buffer, "PNG", optimize=True)
+                films_strip(clip_films(batch, i, prediction)).save(buffer, "PNG")
                 write_atomic(_path(result, ref.id), buffer.getvalue())
 
 

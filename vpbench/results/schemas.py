@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from vpbench.output import say
 from vpbench.results.card import Card
+from vpbench.results.pictures import ClipPictures
 from vpbench.results.records import AttemptRecord, RunRecord, TrainingRecord
 from vpbench.results.rows import Row
 from vpbench.results.scores import Summary
@@ -21,6 +22,7 @@ FOLDER = Path("docs/schemas")
 _FILES = {
     "attempt": AttemptRecord,
     "card": Card,
+    "pictures": ClipPictures,
     "row": Row,
     "run": RunRecord,
     "summary": Summary,
