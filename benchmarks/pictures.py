@@ -88,8 +88,8 @@ def main() -> None:
     for name, draw in draws.items():
         start, processor = time.perf_counter(), time.process_time()
         size = draw()
-        taken, worked = time.perf_counter() - start, time.process_time() - processor
-        print(f"{args.size}, {args.steps} steps: {name}: {taken:.2f} s ({worked:.2f} s of CPU), {size / 1e6:.2f} MB")
+        elapsed, worked = time.perf_counter() - start, time.process_time() - processor
+        print(f"{args.size}, {args.steps} steps: {name}: {elapsed:.2f} s ({worked:.2f} s of CPU), {size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def test_pictures_of_a_result_are_those_that_a_run_keeps(vpbench, make, tmp_path
     outcome = vpbench("pictures", folder, "--clips", 2, *plugin)
     assert outcome.code == 0 and "test/seq002@0" in outcome.out and "needs-flow" in outcome.out
     make.flags = ["--pictures", 2]
-    kept, _ = make("needs-flow", out="kept", sequences=5)
-    (first,), (second,) = folder.rglob("pictures"), kept.rglob("pictures")
+    run_folder, _ = make("needs-flow", out="run_folder", sequences=5)
+    (first,), (second,) = folder.rglob("pictures"), run_folder.rglob("pictures")
     assert files(first) == files(second)
     assert {name.rpartition("/")[2] for name in files(first)} == {
         "clip.json", "context.webp", "truth.webp", "prediction.webp", "error.webp", "labels.webp", "flow.webp",
@@ -81,8 +81,8 @@ def test_full_size_pictures_lose_nothing(vpbench, make):
     assert vpbench("pictures", folder, "--clips", 1, "--full-size", *plugin).code == 0
     full = files(next(folder.rglob("pictures")))
     last = [picture(pictures["test/seq000@0/context.webp"])[:, 360:] for pictures in (small, full)]
-    shown = [picture(pictures["test/seq000@0/prediction.webp"])[:, :180] for pictures in (small, full)]
-    assert np.array_equal(last[1], shown[1]) and not np.array_equal(shown[0], shown[1])
+    predicted = [picture(pictures["test/seq000@0/prediction.webp"])[:, :180] for pictures in (small, full)]
+    assert np.array_equal(last[1], predicted[1]) and not np.array_equal(predicted[0], predicted[1])
     assert json.loads(full["test/seq000@0/clip.json"])["full_size"] is True
 
 

@@ -81,13 +81,15 @@ def test_predicted_flow_has_the_scale_of_the_true_flow():
     true[:, :, 0], predicted[:, :, 0] = 4.0, 2.0
     faster = predicted.clone()
     faster[0, 0, 0, 0, 0] = 1000.0
-    films, others = (clip_films(batch(flow=true), 0, Prediction(flow=flow)) for flow in (predicted, faster))
+    films, with_fast_pixel = (clip_films(batch(flow=true), 0, Prediction(flow=flow)) for flow in (predicted, faster))
     assert films["flow"].limit == films["predicted-flow"].limit == pytest.approx(4.0)
     assert films["flow"].pictures[0, 5, 5].tolist() == films["flow"].pictures[2, 0, 0].tolist()
     half = films["predicted-flow"].pictures[0, 5, 5]
     assert half.tolist() != films["flow"].pictures[0, 5, 5].tolist()
-    assert half.tolist() == others["predicted-flow"].pictures[0, 5, 5].tolist(), "one fast pixel changes no other"
-    assert others["predicted-flow"].pictures[0, 0, 0].tolist() == films["flow"].pictures[0, 0, 0].tolist()
+    assert half.tolist() == with_fast_pixel["predicted-flow"].pictures[0, 5, 5].tolist(), (
+        "one fast pixel changes no other"
+    )
+    assert with_fast_pixel["predicted-flow"].pictures[0, 0, 0].tolist() == films["flow"].pictures[0, 0, 0].tolist()
 
 
 def test_scores_of_classes_and_masks_are_drawn():

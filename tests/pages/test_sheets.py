@@ -69,10 +69,10 @@ def noise(side, **changes):
     [(160, False, False, True), (161, False, False, False), (161, True, False, True), (161, False, True, True)],
 )
 def test_small_exact_and_full_size_pictures_lose_nothing(side, lossless, exact, equal):
-    made = noise(side, exact=exact)
-    data = encode(made, lossless=lossless)[1]
-    assert np.array_equal(decoded(data)[:, :side], made.pictures[0]) is equal
-    assert data == encode(made, lossless=lossless)[1], "same pictures, same bytes"
+    original = noise(side, exact=exact)
+    data = encode(original, lossless=lossless)[1]
+    assert np.array_equal(decoded(data)[:, :side], original.pictures[0]) is equal
+    assert data == encode(original, lossless=lossless)[1], "same pictures, same bytes"
 
 
 def test_a_clip_at_the_size_of_cityscapes_takes_less_than_a_megabyte(tmp_path):
