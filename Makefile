@@ -8,7 +8,7 @@ test test-slow test-oldest test-newest: export OMP_NUM_THREADS ?= 1
 OLDEST_PYTHON ?= 3.11
 NEWEST_PYTHON ?= 3.13
 
-.PHONY: run leaderboards readme site test test-slow test-oldest test-newest lint types clean
+.PHONY: run leaderboards readme check-submissions site test test-slow test-oldest test-newest lint types clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vpbench needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -32,6 +32,10 @@ readme: $(VENV)/.installed
 # The guides, a page per plugin, the API reference and the report of the leaderboards: site/index.html.
 site: $(VENV)/.installed
 	$(BIN)/python docs/build_site.py
+
+# Reviews a pull request that adds results: PULLED is its leaderboards/results. The workflow "submissions" calls it.
+check-submissions: $(VENV)/.installed
+	$(BIN)/python leaderboards/check.py $(PULLED) --out review
 
 # The first lane: every test that takes under a second, in under three minutes on two cores.
 test: $(VENV)/.installed

@@ -45,7 +45,7 @@ FLOORS = {
     "evaluation": 8,
     "training": 9,
     "pages": 10,
-    "submission": 10,
+    "submission": 11,
     "report": 11,
     "cli": 12,
     "__main__": 13,

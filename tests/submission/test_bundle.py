@@ -188,7 +188,7 @@ class TestHostileBundles:
         assert "units is a link" in faults(bundle)[0]
         shutil.rmtree(bundle.parent / "x", ignore_errors=True)
         (bundle.parent / "x").symlink_to(bundle)
-        assert "x is a link, not the folder of a bundle" in faults(bundle.parent / "x")[0]
+        assert "x is a link, not a folder of bundles" in faults(bundle.parent / "x")[0]
 
     def test_a_fifo_is_refused(self, bundle):
         os.mkfifo(bundle / "attempts/01.json")

@@ -32,18 +32,24 @@ class BundleFile:
     size: int
 
 
-def list_files(folder: Path) -> list[BundleFile]:
-    """Return the files of a bundle, sorted by name; nothing is opened, and no link is followed.
+def list_files(folder: Path, max_files: int | None = None, max_bytes: int | None = None) -> list[BundleFile]:
+    """Return the files of a folder, sorted by name; nothing is opened, and no link is followed.
+
+    Args:
+        folder: a bundle, or an archive of bundles.
+        max_files: files and folders that it may have; by default those of a bundle.
+        max_bytes: bytes that it may have; by default those of a bundle.
 
     Raises:
         ResultError: the folder, or anything in it, is a link or a special file; there are too many, or too large ones.
     """
     if kind := _kind(folder.lstat().st_mode, folder=True) if os.path.lexists(folder) else "missing":
-        raise ResultError(f"{folder} is {kind}, not the folder of a bundle")
+        raise ResultError(f"{folder} is {kind}, not a folder of bundles")
+    max_files, max_bytes = max_files or MAX_FILES, max_bytes or MAX_BYTES
     bundle_files: list[BundleFile] = []
     for count, (path, status) in enumerate(_entries(folder), 1):
-        if count > MAX_FILES:
-            raise ResultError(f"{folder} holds more than {MAX_FILES} files and folders: no bundle does")
+        if count > max_files:
+            raise ResultError(f"{folder} holds more than {max_files} files and folders: no bundle does")
         name = path.relative_to(folder).as_posix()
         if stat.S_ISDIR(status.st_mode):
             continue
@@ -51,8 +57,8 @@ def list_files(folder: Path) -> list[BundleFile]:
             raise ResultError(f"{folder}: {brief(name)} is {kind}: a bundle holds regular files only; remove it")
         bundle_files.append(BundleFile(name, status.st_size))
     total = sum(file.size for file in bundle_files)
-    if total > MAX_BYTES:
-        raise ResultError(f"{folder} has {total // 2**20} MiB: a bundle may have {MAX_BYTES // 2**20} MiB")
+    if total > max_bytes:
+        raise ResultError(f"{folder} has {total // 2**20} MiB: a bundle may have {max_bytes // 2**20} MiB")
     return sorted(bundle_files, key=lambda file: file.name)
 
 
