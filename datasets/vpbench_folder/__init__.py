@@ -13,9 +13,11 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_protocols(register: Register) -> None:
-    """Register a plain protocol to begin with."""
-    register(
-        "folder-4to10",
-        "vpbench_folder:protocols/folder-4to10.toml",
-        summary="your own videos at their own size, 4 -> 10 frames, windows that do not overlap",
-    )
+    """Register plain protocols to begin with: one to score only, two to train on a part of the videos."""
+    summaries = {
+        "folder-4to10": "your own videos at their own size, 4 -> 10 frames, windows that do not overlap",
+        "folder-split-4to10": "the same: train on the folder train, score the folder test",
+        "folder-fraction-4to10": "the same: score a fifth of the videos, train on the others",
+    }
+    for name, summary in summaries.items():
+        register(name, f"vpbench_folder:protocols/{name}.toml", summary=summary)

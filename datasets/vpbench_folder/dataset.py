@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vpbench.errors import DataError, did_you_mean
+from vpbench.errors import DataError
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
 from vpbench.toolkit.folders import check_regular, walk_folders
@@ -27,6 +26,7 @@ from vpbench.toolkit.media import (
     read_image,
     stack,
 )
+from vpbench_folder.splits import split_by_fraction, split_by_patterns
 
 INFO = DatasetInfo(
     modalities=("frames",),
@@ -62,21 +62,39 @@ class Folder:
     """
 
     class Options(BaseModel):
-        """Options of the dataset, fixed by a protocol: names of sequences, where ``*`` stands for any text."""
+        """Options of the dataset, fixed by a protocol: patterns of names for each split, or a fraction to score.
+
+        In a pattern, ``*`` stands for any text. ``@FILE`` stands for the names in a text file below the root, a name
+        per line.
+        """
 
         model_config = ConfigDict(frozen=True, extra="forbid")
 
         train: tuple[str, ...] = Field(default=(), description="Sequences to train on.")
         val: tuple[str, ...] = Field(default=(), description="Sequences to validate a training on.")
         test: tuple[str, ...] = Field(default=("*",), description="Sequences to score, except those of train and val.")
+        test_fraction: float | None = Field(
+            default=None,
+            gt=0,
+            lt=1,
+            description="Fraction to score, by the hash of the name; train on the others.",
+        )
+
+        @model_validator(mode="after")
+        def _splits_one_way(self) -> Folder.Options:
+            if self.test_fraction is not None and self.model_fields_set & {"train", "val", "test"}:
+                raise ValueError("test_fraction splits all sequences: leave out train, val and test")
+            return self
 
     info: DatasetInfo = INFO
 
     def __init__(self, root: Path, options: Folder.Options | None = None) -> None:
         self._root = Path(root).resolve()
-        patterns = (options or self.Options()).model_dump()
-        self._patterns: dict[str, tuple[str, ...]] = {name: patterns[name] for name in patterns if patterns[name]}
-        self.info = replace(INFO, splits=tuple(self._patterns))
+        options = options or self.Options()
+        patterns = {"train": options.train, "val": options.val, "test": options.test}
+        self._patterns = {split: names for split, names in patterns.items() if names}
+        self._test_fraction = options.test_fraction
+        self.info = replace(INFO, splits=tuple(self._patterns) if self._test_fraction is None else ("train", "test"))
         self._reader: VideoReader | None = None
 
     def sequences(self, split: str) -> Sequence[SequenceInfo]:
@@ -86,8 +104,8 @@ class Folder:
         first picture cannot be read.
 
         Raises:
-            DataError: an unknown split, nothing found, two sequences of one name, a pattern that matches none, or a
-                sequence of two splits.
+            DataError: an unknown split, nothing found, two sequences of one name, a pattern that matches none, a
+                sequence of two splits, or too few sequences for a fraction.
         """
         if split not in self.info.splits:
             raise DataError(f"the dataset folder has no split {split!r} here, only {', '.join(self.info.splits)}")
@@ -117,21 +135,10 @@ class Folder:
 
     @cached_property
     def _splits(self) -> dict[str, str]:
-        """The split of each sequence that a pattern matches."""
-        splits: dict[str, str] = {}
-        for split, patterns in self._patterns.items():
-            for pattern in patterns:
-                names = [name for name in self._sources if fnmatchcase(name, pattern)]
-                if not names:
-                    raise DataError(
-                        f"{self._root}: {split} = {pattern!r} matches no sequence{did_you_mean(pattern, self._sources)}"
-                    )
-                for name in names:
-                    if splits.setdefault(name, split) != split and split != "test":
-                        raise DataError(
-                            f"{self._root}: {name} is in {splits[name]} and in {split}: name it in one of them"
-                        )
-        return splits
+        """The split of each sequence that has one."""
+        if self._test_fraction is not None:
+            return split_by_fraction(self._root, self._sources, self._test_fraction)
+        return split_by_patterns(self._root, self._patterns, self._sources)
 
     @cached_property
     def _sources(self) -> dict[str, Path | _Pictures]:

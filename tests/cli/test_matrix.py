@@ -36,7 +36,8 @@ SIZE = (32, 64)
 def roots(tmp_path) -> list[str]:
     """A small tree of every dataset that has files."""
     root = tmp_path / "data"
-    write_video(root / "folder" / "a.mkv", known_frames(14, 64, 64))
+    for split in ("train", "test"):
+        write_video(root / "folder" / split / "a.mkv", known_frames(14, 64, 64))
     apply_eye_makeup = (f"ApplyEyeMakeup/v_ApplyEyeMakeup_{clip}" for clip in ("g01_c05", "g15_c01"))
     for name in ("Archery/v_Archery_g21_c01", *apply_eye_makeup):
         write_video(root / "ucf101" / "UCF-101" / f"{name}.avi", known_frames(40, 32, 48))

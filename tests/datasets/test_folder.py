@@ -62,6 +62,64 @@ class TestSplits:
             self.names(root, train=("trips/e",))
 
 
+class TestLists:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        for name in ("a", "b", "trips/c"):
+            write_pictures(tmp_path / name, 2)
+        (tmp_path / "train.txt").write_text("a\n\n  trips/*  \n")
+        return tmp_path
+
+    def test_a_list_names_sequences_and_patterns(self, root: Path) -> None:
+        folder = Folder(root, Folder.Options(train=("@train.txt",)))
+        assert [s.name for s in folder.sequences("train")] == ["a", "trips/c"]
+        assert [s.name for s in folder.sequences("test")] == ["b"]
+
+    def test_a_line_that_matches_nothing_is_named(self, root: Path) -> None:
+        (root / "train.txt").write_text("a\ntrip/c\n")
+        with pytest.raises(DataError, match=r"train = @train.txt, line 2: 'trip/c' matches no sequence; did you mean"):
+            Folder(root, Folder.Options(train=("@train.txt",))).sequences("train")
+
+    @pytest.mark.parametrize(("content", "message"), [(None, "cannot be read"), (b"\n \n", "empty"), (b"\xff", "read")])
+    def test_a_list_that_is_missing_empty_or_no_text(self, root: Path, content: bytes | None, message: str) -> None:
+        if content is not None:
+            (root / "test.txt").write_bytes(content)
+        with pytest.raises(DataError, match=f"test.txt: the list of sequences .*{message}"):
+            Folder(root, Folder.Options(train=("a",), test=("@test.txt",))).sequences("test")
+
+
+class TestFractions:
+    def splits(self, root: Path, count: int, fraction: float) -> dict[str, set[str]]:
+        for number in range(count):
+            write_pictures(root / f"s{number:02}", 1)
+        folder = Folder(root, Folder.Options(test_fraction=fraction))
+        assert folder.info.splits == ("train", "test")
+        return {split: {s.name for s in folder.sequences(split)} for split in folder.info.splits}
+
+    def test_every_sequence_has_one_split_near_the_fraction(self, tmp_path: Path) -> None:
+        splits = self.splits(tmp_path, 40, 0.25)
+        assert splits["train"] | splits["test"] == {f"s{number:02}" for number in range(40)}
+        assert not splits["train"] & splits["test"]
+        assert 5 <= len(splits["test"]) <= 15
+
+    def test_more_sequences_move_none(self, tmp_path: Path) -> None:
+        few, many = self.splits(tmp_path / "few", 20, 0.5), self.splits(tmp_path / "many", 40, 0.5)
+        assert few["test"] <= many["test"]
+        assert few["train"] <= many["train"]
+
+    @pytest.mark.parametrize("fraction", [1e-9, 1 - 1e-9])
+    def test_no_split_is_empty(self, tmp_path: Path, fraction: float) -> None:
+        assert all(self.splits(tmp_path, 3, fraction).values())
+
+    def test_one_sequence_cannot_be_split(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="at least two sequences, and there is 1: s00"):
+            self.splits(tmp_path, 1, 0.5)
+
+    def test_patterns_and_a_fraction_exclude_each_other(self) -> None:
+        with pytest.raises(ValueError, match="leave out train, val and test"):
+            Folder.Options(test_fraction=0.2, test=("a",))
+
+
 class TestSequences:
     def test_one_video_file(self, tmp_path: Path) -> None:
         assert lengths(write_video(tmp_path / "walk.mkv", known_frames(5))) == {"walk.mkv": 5}
