@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vpbench.plugin.training import Recipe as Recipe
     from vpbench.plugin.training import TrainingBatch as TrainingBatch
     from vpbench.protocol.protocol import Protocol as Protocol
+    from vpbench.results.comparison import compare as compare
     from vpbench.results.result import Result as Result
     from vpbench.results.result import load as load
     from vpbench.training.train import train as train
@@ -84,6 +85,7 @@ _HOME = {
     "ResultError": "vpbench.errors",
     "UsageError": "vpbench.errors",
     "VpbenchError": "vpbench.errors",
+    "compare": "vpbench.results.comparison",
     "evaluate": "vpbench.evaluation.evaluate",
     "hookimpl": "vpbench.plugin.hookspecs",
     "load": "vpbench.results.result",

@@ -7,14 +7,20 @@ change the direction of writing are shown as their numbers, and markup is shown 
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
 _LONGEST = 2000
 """Characters of one line: an error's message, a cell."""
+WIDTH = 100
+"""Columns that a table may use, on wide terminals and in pipes."""
+_NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*( %)?|—|")
+"""Matches a cell that is aligned to the right."""
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKUP = re.compile(r"[\\`*\[\]|~$&<>]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _START = re.compile(r"[#+=-]|\d+(?=[.)])")
@@ -66,12 +72,57 @@ def say_block(text: str, *, err: bool = False) -> None:
     click.echo(block(text), err=err)
 
 
+class Strong(str):
+    """A cell of a table that a terminal shows in bold."""
+
+    __slots__ = ()
+
+
 def say_table(rows: Iterable[Iterable[object]], heads: Iterable[str]) -> None:
-    """Print a table on the terminal, each row on one line."""
+    """Print a table, each row on one line: with rich on a terminal, else as plain text that scripts can rely on."""
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    titles = [line(head) for head in heads]
+    if is_terminal():
+        _say_rich_table(cells, titles)
+    else:
+        say_block(plain_table(cells, titles))
+
+
+def plain_table(rows: Iterable[Iterable[str]], heads: Iterable[str]) -> str:
+    """Return the text of a table as a pipe or a file gets it."""
     from tabulate import tabulate
 
-    cells = [[line(str(cell)) for cell in row] for row in rows]
-    say_block(tabulate(cells, [line(head) for head in heads], disable_numparse=True))
+    return tabulate([list(row) for row in rows], list(heads), disable_numparse=True)
+
+
+def is_terminal() -> bool:
+    """Return whether standard output is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def width() -> int:
+    """Return the columns that tables may use: at most 100, and no more than the terminal has."""
+    return min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if is_terminal() else WIDTH
+
+
+def _cell(cell: object) -> str:
+    text = line(str(cell))
+    return Strong(text) if isinstance(cell, Strong) else text
+
+
+def _say_rich_table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for place, head in enumerate(heads):
+        numbers = all(_NUMBER.fullmatch(row[place]) for row in rows)
+        table.add_column(Text(head), justify="right" if numbers else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell, style="bold" if isinstance(cell, Strong) else "") for cell in row))
+    Console(file=sys.stdout, width=width(), highlight=False).print(table)
 
 
 @contextmanager

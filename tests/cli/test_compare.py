@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,118 @@ def test_a_table_for_people(vpbench, results):
     assert heads == ["t+1", "t+2", "t+3", "t+4", "mean"]
     assert "1.0e-04" in outcome.out
     assert outcome.out.count("  test/seq") == 5, "the worst clips"
+
+
+def test_the_table_of_two_says_who_is_better_from_which_step_on(vpbench, tmp_path):
+    second = folders.make_result(tmp_path, "b", {"mse": [0.2, 0.3, 0.3]})
+    first = folders.make_result(tmp_path, "a", {"mse": [0.2, 0.2, 0.1]})
+    outcome = vpbench("compare", first, second)
+    lines = outcome.out.splitlines()
+    assert lines[3].split()[-3:] == ["p", "corrected", "wins"]
+    rows = [line.split() for line in lines if line.startswith(("t+", "mean"))]
+    assert [row[-2:] for row in rows] == [["50", "%"], ["100", "%"], ["100", "%"], ["100", "%"]]
+    assert [row[-3] for row in rows[:3]] == ["1.0000", "0.0003", "0.0003"], "three tests"
+    assert "the first is significantly better from t+2 on" in outcome.out
+    mse = vpbench("compare", first, second, "--json").json["metrics"]["mse"]
+    assert mse["lead_from"] == {"lead": "first", "step": 2}
+    assert mse["step_win_rates"] == [0.5, 1.0, 1.0]
+    assert mse["leads"] == ["", "first", "first"]
+
+
+def test_more_than_two_are_compared_each_with_each(vpbench, tmp_path):
+    scores = {"a": [0.2, 0.1], "b": [0.2, 0.3], "c": [0.2, 0.2]}
+    results = [folders.make_result(tmp_path, name, {"mse": values}) for name, values in scores.items()]
+    outcome = vpbench("compare", *results)
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert lines[0] == "toy: 3 results"
+    assert "mse, lower is better, 20 clips of 20 recordings, p corrected over 6 tests" in lines
+    rows = [re.split(r"  +", line) for line in lines if re.match(r"\d ", line)]
+    assert rows == [
+        ["1", "a", "0.1500", "> t+2 100 %", "> t+2 100 %"],
+        ["2", "b", "0.2500", "< t+2 0 %", "< t+2 0 %"],
+        ["3", "c", "0.2000", "< t+2 0 %", "> t+2 100 %"],
+    ]
+    document = vpbench("compare", *results, "--json").json
+    assert [result["label"] for result in document["results"]] == ["a", "b", "c"]
+    pairs = {(pair["first"]["label"], pair["second"]["label"]): pair["metrics"]["mse"] for pair in document["pairs"]}
+    assert list(pairs) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert pairs["a", "b"]["p_holm"][1] == pytest.approx(6 / 10_001)
+    assert {pair["family"] for pair in pairs.values()} == {6}
+    assert document["seeds"] == []
+
+
+def test_a_lead_in_the_mean_alone_and_no_lead(vpbench, tmp_path):
+    scores = {"a": [0.1, 0.2], "b": [0.3, 0.2], "c": [0.3, 0.2]}
+    out = vpbench("compare", *(folders.make_result(tmp_path, n, {"mse": v}) for n, v in scores.items())).out
+    rows = [re.split(r"  +", line) for line in out.splitlines() if re.match(r"\d ", line)]
+    assert [row[3:] for row in rows] == [
+        ["> mean 100 %", "> mean 100 %"],
+        ["< mean 0 %", "= 50 %"],
+        ["< mean 0 %", "= 50 %"],
+    ]
+
+
+def test_few_recordings_cannot_show_anything_and_the_table_says_so(vpbench, tmp_path):
+    first, second = (
+        folders.make_result(tmp_path, name, {"mse": [value]}, recordings=lambda i: f"video{i // 5}")
+        for name, value in (("a", 0.1), ("b", 0.2))
+    )
+    words = "nothing can be significant: p of 4 recordings is at least 0.1250, and 0.1250 x 1 tests is not below 0.05"
+    assert words in vpbench("compare", first, second).out
+    assert (
+        "nothing can be"
+        not in vpbench("compare", *(folders.make_result(tmp_path, n, {"mse": [0.1]}) for n in "cd")).out
+    )
+
+
+def test_seeds_of_one_predictor_are_summed_up(vpbench, tmp_path):
+    seeds = [
+        folders.make_result(tmp_path, "a", {"mse": [value]}, seed=seed, stochastic=True)
+        for seed, value in enumerate([0.1, 0.2, 0.3])
+    ]
+    rival = folders.make_result(tmp_path, "b", {"mse": [0.4]})
+    outcome = vpbench("compare", *seeds, rival)
+    row = next(line for line in outcome.out.splitlines() if line.startswith("a  "))
+    assert re.split(r"  +", row) == ["a", "mse", "3 runs", "0.2000", "0.1000", "0.1960 to 0.2040"]
+    assert [line.split()[1:3] for line in outcome.out.splitlines()[5:8]] == [["a", f"(seed={k})"] for k in range(3)]
+    (seed_scores,) = vpbench("compare", *seeds, rival, "--json").json["seeds"]
+    assert (seed_scores["label"], len(seed_scores["paths"])) == ("a", 3)
+    mean = seed_scores["metrics"]["mse"]["mean"]
+    assert mean["run_spread"] == mean["spread"] == pytest.approx(0.1)
+    assert mean["training_spread"] is None
+
+
+def test_who_was_shown_more_is_named_once(vpbench, tmp_path):
+    results = [folders.make_result(tmp_path, name, {"mse": [0.1]}, context=name * (name != "a")) for name in "abc"]
+    assert "shown more than frames (labels, flow): b, c" in vpbench("compare", *results).out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [((), "two results or more"), (("last",), "two results or more"), (("last", "flow", "last"), "is named twice")],
+)
+def test_fewer_than_two_results_and_one_twice_are_usage_errors(vpbench, results, names, words):
+    outcome = vpbench("compare", *(results[name] for name in names))
+    assert outcome.code == 2
+    assert words in outcome.error
+
+
+def test_any_pair_of_several_may_be_the_one_that_cannot_be_compared(vpbench, results):
+    outcome = vpbench("compare", results["flow"], results["last"], results["newer"])
+    assert outcome.code == 1
+    assert "toy v1 and toy v2" in outcome.error
+
+
+def test_the_same_from_python(results):
+    comparison = public.compare([results["last"], load(results["flow"])], metric="mse", plugins=load_plugins([TOYS]))
+    assert [result.label for result in comparison.results] == ["last", "needs-flow"]
+    assert comparison.pairs == [(0, 1)]
+    assert comparison.metrics["mse"][0, 1].lead_from.lead == "second"
+    assert comparison.metrics["mse"][0, 1].win_rate == 0.0
+    assert comparison.informed == (False, True)
+    with pytest.raises(public.UsageError, match="compare: results must be a list of"):
+        public.compare(results["last"])
 
 
 def test_other_inputs_than_frames_are_mentioned(vpbench, results, tmp_path):

@@ -17,22 +17,27 @@ from vpbench.plugin.loader import KINDS
 
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Plugins
+    from vpbench.results.result import Result
 
 
 @click.command("show")
 @click.argument("name", metavar="[KIND/]NAME[:PRESET]|RESULT|FILE.safetensors")
 @click.option("-p", "--protocol", metavar="NAME|FILE", help="Protocol that the options of a predictor follow.")
+@click.option("--metric", metavar="NAME", help="Metric of a result to show at each step.")
 @json_option
 @common_options
 @click.pass_obj
-def command(state: State, name: str, protocol: str | None, as_json: bool) -> None:
-    """Show a predictor, dataset, metric, protocol or annotator, a result folder, or a file of weights."""
+def command(state: State, name: str, protocol: str | None, metric: str | None, as_json: bool) -> None:
+    """Show a predictor, dataset, metric, protocol or annotator, a result folder, or a file of weights.
+
+    For a result, prints its scores with their 95 % intervals, and the clips where it is worst by its first metric.
+    """
     if os.path.lexists(Path(name) / "run.json"):
-        value = _result(Path(name))
-    elif name.endswith(".safetensors"):
-        value = _weights(Path(name))
-    else:
-        value = _registered(state.plugins, name, protocol)
+        _show_result(state, Path(name), metric, as_json=as_json)
+        return
+    if metric:
+        raise UsageError(f"--metric {metric}: {name} is not a result; name the folder of one")
+    value = _weights(Path(name)) if name.endswith(".safetensors") else _registered(state.plugins, name, protocol)
     if as_json:
         print_json(value)
         return
@@ -41,6 +46,7 @@ def command(state: State, name: str, protocol: str | None, as_json: bool) -> Non
 
 
 def _registered(plugins: Plugins, name: str, protocol: str | None) -> dict[str, Any]:
+    from vpbench.results.result import load
     from vpbench.select.data import open_protocol
     from vpbench.select.description import describe_entry
 
@@ -49,7 +55,7 @@ def _registered(plugins: Plugins, name: str, protocol: str | None) -> dict[str, 
         entry = plugins.find(selector.name)
     except UsageError:
         if Path(name).is_dir():
-            return _result(Path(name))  # raises, and names the results below it
+            load(name)  # raises, and names the results below it
         if os.sep in name and name.partition("/")[0] not in KINDS:
             raise UsageError(f"{name}: there is no such folder") from None
         raise
@@ -62,15 +68,24 @@ def _weights(path: Path) -> dict[str, Any]:
     return describe_weights(path)
 
 
-def _result(path: Path) -> dict[str, Any]:
+def _show_result(state: State, path: Path, metric: str | None, *, as_json: bool) -> None:
     from vpbench.results.result import load
 
     result = load(path)
+    if as_json:
+        print_json(_result(result))
+        return
+    from vpbench.pages.result import print_result
+
+    print_result(result, state.plugins, metric)
+
+
+def _result(result: Result) -> dict[str, Any]:
     run = result.run.model_dump(mode="json", by_alias=True, exclude={"manifest", "protocol"})
-    complete = os.path.lexists(path / "summary.json")
+    complete = os.path.lexists(result.path / "summary.json")
     return {
         "kind": "result",
-        "path": str(path),
+        "path": str(result.path),
         "protocol": result.run.protocol.name,
         "run": run,
         "mixed": result.mixed(),

@@ -12,6 +12,11 @@ def number(value: float | None, decimals: int) -> str:
     return f"{value:.{decimals}f}"
 
 
+def percent(share: float | None) -> str:
+    """Return a share as a whole percentage; "—" for None."""
+    return "—" if share is None else f"{100 * share:.0f} %"
+
+
 def count_clips(clips: int, recordings: int) -> str:
     """Return how many clips there are, and of how many independent recordings."""
     return f"{clips} clip{'s' * (clips != 1)} of {recordings} recording{'s' * (recordings != 1)}"

@@ -27,7 +27,7 @@ from vpbench.results.agreement import contradictions, same_rows
 from vpbench.results.clip_arrays import ClipArrays, clip_arrays
 from vpbench.results.reading import read_digest
 from vpbench.results.result import Result, find_results, load
-from vpbench.results.seeds import seeds_of
+from vpbench.results.seeds import configuration_of, seeds_of
 from vpbench.results.store import Store
 from vpbench.results.verify import check_result
 
@@ -242,11 +242,7 @@ def _join_trainings(groups: Sequence[list[Candidate]]) -> list[list[Candidate]]:
     """
     joined: dict[str, list[list[Candidate]]] = defaultdict(list)
     for group in groups:
-        run = group[0].result.run
-        training = run.weights.training if run.weights else None
-        free = {"seed", "metrics", "metric_code"} | ({"fingerprint"} if training else set())
-        fixed = [run.label, run.identity.model_dump(exclude=free), training and training.configuration]
-        joined[canonical([*fixed, group[0].result.summary.partial_reason])].append(group)
+        joined[configuration_of(group[0].result)].append(group)
     rows: list[list[Candidate]] = []
     for trainings in joined.values():
         ordered = sorted(trainings, key=lambda group: seeds_of(group[0].result))

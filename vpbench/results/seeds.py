@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vpbench.files import canonical
 from vpbench.plugin.metric import Better, StepMetric
 from vpbench.results.estimates import (
     Recordings,
@@ -74,6 +75,27 @@ def seeds_of(result: Result) -> Seeds:
     run = result.run
     training = run.weights.training if run.weights else None
     return Seeds(training.seed if training else 0, run.identity.seed if run.stochastic else 0)
+
+
+def configuration_of(result: Result) -> str:
+    """Return a text that results share if they differ in their seeds and their metrics alone."""
+    run = result.run
+    training = run.weights.training if run.weights else None
+    free = {"seed", "metrics", "metric_code"} | ({"fingerprint"} if training else set())
+    fixed = [run.label, run.identity.model_dump(exclude=free), training and training.configuration]
+    return canonical([*fixed, result.summary.partial_reason])
+
+
+def group_seeds(results: Sequence[Result]) -> list[tuple[int, ...]]:
+    """Return the places of the results of each predictor that has several, all with other seeds.
+
+    Two results of one configuration and one seed are no seeds of one predictor: other code made their weights.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, result in enumerate(results):
+        groups[configuration_of(result)].append(place)
+    different = [places for places in groups.values() if len({seeds_of(results[p]) for p in places}) == len(places)]
+    return [tuple(places) for places in different if len(places) > 1]
 
 
 def score_seeds(
