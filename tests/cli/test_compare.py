@@ -14,7 +14,8 @@ import vpbench as public
 from vpbench.plugin.loader import load_plugins
 from vpbench.results.result import load
 
-TOYS = str(Path(__file__).resolve().parent.parent / "toys.py")
+ROOT = Path(__file__).resolve().parents[2]
+TOYS = str(ROOT / "tests" / "toys.py")
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +271,23 @@ def test_scores_that_do_not_mean_the_same_are_refused(vpbench, tmp_path, common,
     outcome = vpbench("compare", first, second)
     assert outcome.code == 1
     assert words in outcome.error
+
+
+PAGE = ROOT / "docs" / "results.md"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["scenes: flow-extrapolation (first)", "scenes: 3 results"])
+def test_the_examples_of_the_page_are_what_is_printed(vpbench, monkeypatch, start):
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"```sh\nvpbench (compare [^\n]+)\n```\n.*?```text\n(.*?)```", PAGE.read_text(), re.S)
+    ((command, expected),) = [block for block in blocks if block[1].startswith(start)]
+    folders = [path for word in command.split()[1:-2] for path in expand(word)]
+    assert vpbench("compare", *folders, *command.split()[-2:]).out == expected
+
+
+def expand(pattern: str) -> list[Path]:
+    """The paths of a shell's pattern with one pair of braces, in the order of a shell."""
+    if braces := re.search(r"\{(.+)\}", pattern):
+        return [path for name in braces[1].split(",") for path in expand(pattern.replace(braces[0], name))]
+    return sorted(ROOT.glob(pattern))

@@ -19,8 +19,8 @@ def command(state: State, results: tuple[Path, ...], metric: str | None, as_json
     """Compare results on the same clips, each with each, step by step.
 
     For two results, prints the first's score less the second's, paired recording by recording. Adds its 95 % interval,
-    the p-value of a permutation test, its correction for the number of steps, and the share of clips where the first is
-    better. Names the step from which one is significantly better, and the clips where the first is worst.
+    the p-value of a permutation test, and the p-value corrected for the number of steps. Adds the share of clips where
+    the first is better. Names the step from which one is significantly better, and the clips where the first is worst.
 
     For more results, prints a matrix per metric: who is better than whom, from which step on, and on how many clips.
     Results of one predictor that differ in a seed are also summed up as one row, with the spread over the seeds.
