@@ -132,3 +132,33 @@ def test_vpbench_plugins_leaves_it_out(vpbench_command):
     process = vpbench_command("list", "predictors", VPBENCH_PLUGINS="baselines")
     assert "repeat" in process.stdout
     assert "fade" not in process.stdout
+
+
+def test_a_submission_of_its_predictor_is_taken_through(vpbench_command, tmp_path):
+    """Run, submit, run clips again, check with and without the plugin, and show on a board."""
+
+    def run(*args: str, code: int = 0, **env: str) -> str:
+        process = vpbench_command(*args, **env)
+        output = process.stdout + process.stderr
+        assert process.returncode == code, output
+        return output
+
+    results, bundles = str(tmp_path / "results"), str(tmp_path / "bundles")
+    metrics = ["--metric", "mse", "--metric", "psnr", "--metric", "brightness"]
+    run("run", "-p", "bars-2to3", "-m", "fade:fast", "-m", "repeat", *metrics, "--out", results)
+    (result,) = (tmp_path / "results/bars-2to3/fade-fast").iterdir()
+    refused = run("submit", str(result), "--out", bundles, code=1)
+    assert len(refused.splitlines()) >= 2 and "card, contact: it is missing" in refused
+    card = ["--contact", "fade@example.org", "--licence", "MIT", "--code", "https://example.org/vpbench-fade"]
+    run("submit", str(result), *card, "--out", bundles)
+    bundle = tmp_path / "bundles/bars-2to3/fade-fast" / result.name
+    repeated = run("reproduce", str(bundle), "--clips", "3")
+    assert "brightness" in repeated and repeated.splitlines()[-1] == "reproduced"
+    assert "a sound bundle" in run("submit", bundles, "--check")
+    reviewed = run("submit", bundles, "--check", VPBENCH_PLUGINS="vpbench")
+    assert "predictor 'fade' is not installed here" in reviewed
+    assert "brightness: this metric is not installed here; its scores are shown without a rank" in reviewed
+    assert "there is no" in run("reproduce", str(bundle), VPBENCH_PLUGINS="vpbench", code=2)
+    run("leaderboard", bundles, "--out", str(tmp_path / "pages"), VPBENCH_PLUGINS="vpbench")
+    page = (tmp_path / "pages/bars-2to3.md").read_text()
+    assert "fade-fast" in page and "brightness could not be computed again" in page
