@@ -76,7 +76,7 @@ def read_pictures(path: Path, numbers: Sequence[int]) -> NDArray[np.uint8]:
 
 
 def _find_pictures(descriptor: int, size: int, count: int, path: Path) -> Iterator[tuple[int, int]]:
-    offset, gap = _HEADER, 0
+    offset = _HEADER
     for number in range(count or size):
         length = _word(descriptor, offset)
         if length == 0 or offset + length > size:
@@ -85,8 +85,7 @@ def _find_pictures(descriptor: int, size: int, count: int, path: Path) -> Iterat
             raise DataError(f"{path}: frame {number} is no JPEG picture; {_ADVICE}")
         yield offset + 4, length - 4
         offset += length
-        gap = gap or (_TIME if _word(descriptor, offset + _TIME) else 2 * _TIME)
-        offset += gap
+        offset += _TIME if _word(descriptor, offset + _TIME) else 2 * _TIME
 
 
 def _word(descriptor: int, offset: int) -> int:
