@@ -1,0 +1,145 @@
+"""Measure `vpbench leaderboard` and `vpbench report` on many results: seconds and peak memory at three sizes.
+
+Run ``python benchmarks/report.py``. ``--full`` adds 60 results of 3,000 clips, 10 steps and 8 metrics: 14.4 million
+rows, 1.7 GB on disk. The results are made by this script: each predictor is a little worse than the one before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vpbench.files import canonical
+from vpbench.plugin.loader import Plugins, load_plugins
+from vpbench.protocol.protocol import Protocol
+from vpbench.protocol.units import UNIT_CLIPS, ManifestEntry, hash_entries
+from vpbench.results.records import AttemptRecord, Identity, MetricRecord, RunRecord
+from vpbench.results.store import Store
+from vpbench.results.summarise import write_summary
+from vpbench.select.weights_record import WeightsUse
+
+SIZES = ((6, 300), (15, 1_000), (30, 2_000))
+FULL = (60, 3_000)
+STEPS = 10
+METRICS = {
+    "mse": 0.01,
+    "mae": 0.05,
+    "ssim": 0.8,
+    "ms-ssim": 0.85,
+    "lpips": 0.2,
+    "psnr": 22.0,
+    "copy-index": 1.0,
+    "mse/moving": 0.03,
+}
+"""By metric, a typical score at the first step."""
+
+
+def make_results(root: Path, results: int, clips: int) -> None:
+    """Write that many results of one protocol."""
+    plugins = load_plugins([])
+    for number in range(results):
+        make_result(root, plugins, number, clips)
+
+
+def make_result(root: Path, plugins: Plugins, number: int, clips: int) -> None:
+    """Write one complete result with drawn scores."""
+    sampling = {"kind": "first", "context": 4, "horizon": STEPS}
+    value = {"schema": 1, "name": "bench", "version": 1, "dataset": {"name": "scenes"}, "sampling": sampling}
+    protocol = Protocol.parse(value | {"reference": "net-000"}, "benchmark")
+    entries = tuple(ManifestEntry(f"drive_{i:04d}.mp4@{i}", protocol.steps, f"drive_{i:04d}.mp4") for i in range(clips))
+    infos = {name: plugins.load("metric", name)("cpu").info for name in METRICS}
+    metrics = {
+        name: MetricRecord(
+            revision=info.revision, better=info.better, unit=info.unit, decimals=info.decimals, released=True
+        )
+        for name, info in infos.items()
+    }
+    name = f"net-{number:03d}"
+    identity = Identity(
+        protocol=protocol.hash, manifest=hash_entries(entries), data="d" * 64, predictor=name, options={"width": number},
+        fingerprint=f"{number:064d}", annotators={}, metrics={key: info.revision for key, info in infos.items()},
+        metric_code=dict.fromkeys(METRICS, "c" * 64), seed=0, samples=1, partial="", unproven="",
+    )  # fmt: skip
+    run = RunRecord(
+        identity=identity, identity_hash=identity.hash, predictor=name, preset="", sees_truth=False, stochastic=False,
+        paper="", parameters=10**5 * (number + 1), weights=WeightsUse(clips="disjoint", seen=0, protocol="bench"),
+        protocol=protocol, cumulative=True, partial="", dropped=(), metrics=metrics, skipped={}, classes=(),
+        manifest=entries,
+    )  # fmt: skip
+    folder = root / "bench" / name / identity.hash[:12]
+    store = Store.create(folder, run)
+    units = {str(unit): write_unit(store, unit, number) for unit in range(store.units)}
+    attempt = AttemptRecord(
+        run=hashlib.sha256((folder / "run.json").read_bytes()).hexdigest(), units=units, engine="plain", device="cpu",
+        cpu="a processor", seconds={"predict": 1.0 + number}, predicted_frames=clips * STEPS,
+    )  # fmt: skip
+    (folder / "attempts/00.json").write_text(json.dumps(attempt.to_json()))
+    measures = {key: plugins.load("metric", key)("cpu") for key in METRICS}
+    assert write_summary(store, measures, allow_partial=False)
+
+
+def write_unit(store: Store, unit: int, number: int) -> str:
+    """Write the rows of a unit; return their sha256."""
+    draws = np.random.default_rng([number, unit])
+    lines = []
+    for clip, steps, _ in store.run.manifest[unit * UNIT_CLIPS : (unit + 1) * UNIT_CLIPS]:
+        data = hashlib.sha256(clip.encode()).hexdigest()[:16]
+        scores = np.array(list(METRICS.values())) * (1 + 0.01 * number) * draws.gamma(20, 0.05, (len(steps), 1))
+        scores = scores * draws.gamma(50, 0.02, scores.shape)
+        for step, row in zip(steps, scores, strict=True):
+            fields = {"clip": clip, "data": data, "status": "ok", "step": step}
+            lines += [
+                canonical({**fields, "metric": name, "value": float(score)})
+                for name, score in sorted(zip(METRICS, row, strict=True))
+            ]
+    text = "\n".join(lines) + "\n"
+    store.unit_path(unit).write_text(text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def measure(*words: str) -> tuple[float, float]:
+    """Run vpbench; return its seconds and its peak memory in MiB."""
+    code = f"""
+import resource, sys
+from vpbench.cli.main import _run
+code = _run({list(words)!r})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
+    start = time.perf_counter()
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return time.perf_counter() - start, int(process.stderr.split()[-1]) / 1024
+
+
+def main() -> None:
+    """Print a line per size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="also measure 60 results of 3,000 clips")
+    parser.add_argument("--size", nargs=2, type=int, metavar=("RESULTS", "CLIPS"), help="measure this size alone")
+    arguments = parser.parse_args()
+    sizes = [tuple(arguments.size)] if arguments.size else [*SIZES, *([FULL] if arguments.full else [])]
+    print(f"{'results':>8}{'clips':>7}{'rows':>12}{'leaderboard':>20}{'report':>20}{'first page':>12}{'protocol':>10}")
+    for results, clips in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            make_results(root / "results", results, clips)
+            board = measure("leaderboard", str(root / "results"), "--out", str(root / "boards"))
+            report = measure("report", str(root / "results"), "--out", str(root / "site"))
+            pages = [(root / "site" / name).stat().st_size / 1000 for name in ("index.html", "bench/index.html")]
+            costs = "".join(f"{seconds:>9.1f} s {memory:>5.0f} MiB" for seconds, memory in (board, report))
+            print(
+                f"{results:>8}{clips:>7}{results * clips * STEPS * len(METRICS):>12,}{costs}{pages[0]:>9.0f} kB{pages[1]:>7.0f} kB"
+            )
+
+
+if __name__ == "__main__":
+    main()
