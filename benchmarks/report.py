@@ -64,8 +64,9 @@ def make_result(root: Path, plugins: Plugins, number: int, clips: int) -> None:
     }
     name = f"net-{number:03d}"
     identity = Identity(
-        protocol=protocol.hash, manifest=hash_entries(entries), data="d" * 64, predictor=name, options={"width": number},
-        fingerprint=f"{number:064d}", annotators={}, metrics={key: info.revision for key, info in infos.items()},
+        protocol=protocol.hash, manifest=hash_entries(entries), data="d" * 64, predictor=name,
+        options={"width": number}, fingerprint=f"{number:064d}", annotators={},
+        metrics={key: info.revision for key, info in infos.items()},
         metric_code=dict.fromkeys(METRICS, "c" * 64), seed=0, samples=1, partial="", unproven="",
     )  # fmt: skip
     run = RunRecord(
@@ -105,19 +106,33 @@ def write_unit(store: Store, unit: int, number: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def measure(*words: str) -> tuple[float, float]:
-    """Run vpbench; return its seconds and its peak memory in MiB."""
+def measure(*words: str) -> str:
+    """Run vpbench; return its seconds on the clock and of the processor, and its peak memory, as a text."""
     code = f"""
 import resource, sys
 from vpbench.cli.main import _run
 code = _run({list(words)!r})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss, file=sys.stderr)
 sys.exit(code)
 """
     start = time.perf_counter()
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
-    return time.perf_counter() - start, int(process.stderr.split()[-1]) / 1024
+    processor, memory = map(float, process.stderr.split()[-2:])
+    return f"{time.perf_counter() - start:7.1f} s {processor:6.1f} s {memory / 1024:5.0f} MiB"
+
+
+def print_size(results: int, clips: int) -> None:
+    """Make results, write both kinds of pages, and print what they cost."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_results(root / "results", results, clips)
+        board = measure("leaderboard", str(root / "results"), "--out", str(root / "boards"))
+        report = measure("report", str(root / "results"), "--out", str(root / "site"))
+        first, protocol = ((root / "site" / name).stat().st_size for name in ("index.html", "bench/index.html"))
+    rows = results * clips * STEPS * len(METRICS)
+    print(f"{results:7} {clips:5} {rows:11,}  {board}  {report}  {first / 1000:4.0f} kB {protocol / 1000:4.0f} kB")
 
 
 def main() -> None:
@@ -127,18 +142,10 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, metavar=("RESULTS", "CLIPS"), help="measure this size alone")
     arguments = parser.parse_args()
     sizes = [tuple(arguments.size)] if arguments.size else [*SIZES, *([FULL] if arguments.full else [])]
-    print(f"{'results':>8}{'clips':>7}{'rows':>12}{'leaderboard':>20}{'report':>20}{'first page':>12}{'protocol':>10}")
+    costs = "clock processor   memory"
+    print(f"results clips        rows  leaderboard: {costs}  report: {costs}  pages: first, protocol")
     for results, clips in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            make_results(root / "results", results, clips)
-            board = measure("leaderboard", str(root / "results"), "--out", str(root / "boards"))
-            report = measure("report", str(root / "results"), "--out", str(root / "site"))
-            pages = [(root / "site" / name).stat().st_size / 1000 for name in ("index.html", "bench/index.html")]
-            costs = "".join(f"{seconds:>9.1f} s {memory:>5.0f} MiB" for seconds, memory in (board, report))
-            print(
-                f"{results:>8}{clips:>7}{results * clips * STEPS * len(METRICS):>12,}{costs}{pages[0]:>9.0f} kB{pages[1]:>7.0f} kB"
-            )
+        print_size(results, clips)
 
 
 if __name__ == "__main__":

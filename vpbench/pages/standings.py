@@ -25,6 +25,7 @@ from vpbench.plugin.metric import Better, cost
 from vpbench.plugin.sample_metric import step_metrics
 from vpbench.results.agreement import contradictions, same_rows
 from vpbench.results.clip_arrays import ClipArrays, clip_arrays
+from vpbench.results.layouts import Layouts
 from vpbench.results.reading import read_digest
 from vpbench.results.result import Result, find_results, load
 from vpbench.results.seeds import configuration_of, seeds_of
@@ -175,13 +176,14 @@ def collect(roots: Sequence[Path], plugins: Plugins) -> list[Candidate]:
                 stacklevel=2,
             )
         folders |= {path.resolve(): path for path in finished}
-    return _without_copies([_check(path, plugins) for path in folders.values()])
+    layouts = Layouts()
+    return _without_copies([_check(path, plugins, layouts) for path in folders.values()])
 
 
-def _check(path: Path, plugins: Plugins) -> Candidate:
+def _check(path: Path, plugins: Plugins, layouts: Layouts) -> Candidate:
     try:
         result = load(path)
-        check = check_result(result, plugins)
+        check = check_result(result, plugins, layouts)
         metrics = step_metrics({name: metric for name, metric in check.metrics.items() if metric is not None})
         clips = clip_arrays(check.tally, metrics, result.run)
         return Candidate(result, check.doubts, clips, tuple(contradictions(check.tally, check.metrics)))
@@ -197,7 +199,7 @@ def _without_copies(candidates: Sequence[Candidate]) -> list[Candidate]:
     by_identity: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         by_identity[candidate.result.run.identity_hash].append(candidate)
-    return [_first_of(copies) for copies in by_identity.values()]
+    return [_first_of(copies) if len(copies) > 1 else copies[0] for copies in by_identity.values()]
 
 
 def _first_of(copies: Sequence[Candidate]) -> Candidate:

@@ -106,26 +106,42 @@ def audited_rows(store: Store, *, exact: bool) -> Iterator[Row]:
     Raises:
         ResultError: names the first line that contradicts the others or ``run.json``.
     """
-    stochastic, metrics = store.run.stochastic, store.run.metrics
     has_context: bool | None = None
     for number in store.published():
-        path, rows = store.unit_path(number), store.unit_rows(number)
-        frames = _Frames()
-        for i, row in enumerate(rows, 1):
-            has_context = "context" in row if has_context is None else has_context
-            of_all_samples = metrics[row["metric"]].kind == "samples"
-            problem = frames.problem(row, of_all_samples=of_all_samples)
-            if of_all_samples and ("sample" in row or "clamped" in row):
-                problem = f"{row['metric']} scores all samples together, and the row names a single one"
-            elif ("sample" in row) != (stochastic and not of_all_samples):
-                problem = f"stochastic is {stochastic} in run.json, which the sample of the row contradicts"
-            elif ("context" in row) != has_context:
-                problem = "only some rows name a digest of the context"
-            if problem:
-                raise ResultError(f"{path}, line {i}: {problem}; remove the file and run again")
+        path, rows = store.unit_path(number), audit_unit(store, number, has_context=has_context)
+        has_context = "context" in rows[0]
         if exact and read_text(path, UNIT) != "".join(canonical(row) + "\n" for row in rows):
             raise ResultError(f"{path} is not written as vpbench writes it; remove the file and run again")
         yield from rows
+
+
+def audit_unit(store: Store, number: int, *, has_context: bool | None) -> list[Row]:
+    """Return the rows of one unit, after checking them.
+
+    Args:
+        store: the result.
+        number: of the unit.
+        has_context: whether the rows of earlier units name a digest of the context; None for the first.
+
+    Raises:
+        ResultError: names the first line that contradicts the others or ``run.json``.
+    """
+    stochastic, metrics = store.run.stochastic, store.run.metrics
+    path, rows = store.unit_path(number), store.unit_rows(number)
+    frames = _Frames()
+    for i, row in enumerate(rows, 1):
+        has_context = "context" in row if has_context is None else has_context
+        of_all_samples = metrics[row["metric"]].kind == "samples"
+        problem = frames.problem(row, of_all_samples=of_all_samples)
+        if of_all_samples and ("sample" in row or "clamped" in row):
+            problem = f"{row['metric']} scores all samples together, and the row names a single one"
+        elif ("sample" in row) != (stochastic and not of_all_samples):
+            problem = f"stochastic is {stochastic} in run.json, which the sample of the row contradicts"
+        elif ("context" in row) != has_context:
+            problem = "only some rows name a digest of the context"
+        if problem:
+            raise ResultError(f"{path}, line {i}: {problem}; remove the file and run again")
+    return rows
 
 
 class _Frames:

@@ -54,6 +54,22 @@ class MetricTally:
         return reasons.pop() if len(reasons) == 1 and not self.clips else ""
 
 
+@dataclass(frozen=True)
+class TallyPart:
+    """Rows of one metric and step, all with a value."""
+
+    metric: str
+    step: int
+    frames: Sequence[tuple[str, int]]
+    """(clip, sample) of each row."""
+    places: Sequence[int]
+    """The places of the rows among all rows of their unit."""
+    data: Mapping[str, str]
+    """Digest of what was scored, by clip."""
+    context: Mapping[str, str]
+    """Digest of the predictor's inputs besides frames, by clip."""
+
+
 class Tally:
     """All rows of a result, read once, in any order."""
 
@@ -63,8 +79,21 @@ class Tally:
         self.context: dict[str, str] = {}
         """Digest of the predictor's inputs besides frames, by clip."""
         self.clamped: set[tuple[str, int, int]] = set()
+        self.add_rows(rows)
+
+    def add_rows(self, rows: Iterable[Row]) -> None:
+        """Add rows of any kind."""
         for row in rows:
             self._add(row)
+
+    def add_parts(self, parts: Sequence[TallyPart], values: Sequence[Statistic]) -> None:
+        """Add the rows of a unit by their values: as :meth:`add_rows`, in a tenth of the time."""
+        for part in parts:
+            metric = self.metrics[part.metric]
+            metric.steps[part.step].update(zip(part.frames, map(values.__getitem__, part.places), strict=True))
+            metric.data.update(part.data)
+            self.clips.update(part.data)
+            self.context.update(part.context)
 
     def _add(self, row: Row) -> None:
         clip, sample, metric = row["clip"], row.get("sample", 0), self.metrics[row["metric"]]

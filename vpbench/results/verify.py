@@ -14,6 +14,7 @@ from vpbench.plugin.loader import Plugins
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.sample_metric import AnyMetric
 from vpbench.results.audit import audited_rows, check_files, check_run
+from vpbench.results.layouts import Layouts
 from vpbench.results.reading import has_text
 from vpbench.results.result import Result
 from vpbench.results.scores import Score, SetScore, Summary
@@ -64,15 +65,20 @@ class Check:
     """The metrics that compute the stored scores of the rows; None for a doubtful one."""
 
 
-def check_result(result: Result, plugins: Plugins) -> Check:
+def check_result(result: Result, plugins: Plugins, layouts: Layouts | None = None) -> Check:
     """Check a result before it is ranked or compared: as :func:`verify`, but intervals are not computed again.
+
+    Args:
+        result: the result.
+        plugins: where metrics are looked up.
+        layouts: shared by results that are checked one after another, which makes reading fast.
 
     Raises:
         ResultError: names the first file that contradicts the others.
     """
     store = result.store
     _check_records(store, plugins)
-    tally = Tally(audited_rows(store, exact=False))
+    tally = (layouts or Layouts()).tally(store)
     metrics: dict[str, AnyMetric | None] = {}
     doubts: dict[str, str] = {}
     for name in store.run.metrics:
