@@ -8,8 +8,10 @@ from itertools import product, starmap
 from pathlib import Path
 
 from vpbench.pages.boards import Board
-from vpbench.pages.standings import Line, Score, cost_of
+from vpbench.pages.standings import Candidate, Line, Score, cost_of
 from vpbench.plugin.loader import Plugins
+from vpbench.plugin.metric import StepMetric
+from vpbench.results.clip_arrays import mean_difference_interval
 from vpbench.results.compare import compare_means
 from vpbench.results.result import Result
 from vpbench.results.summary import Tally
@@ -17,7 +19,7 @@ from vpbench.results.summary import Tally
 
 @dataclass(frozen=True)
 class Ties:
-    """Finds ties; reads the rows of each result once."""
+    """Finds ties: from the scores of clips where those decide a score, else from rows, which it reads once."""
 
     plugins: Plugins
     _tallies: dict[Path, Tally] = field(default_factory=dict)
@@ -42,12 +44,20 @@ class Ties:
         best, *rivals = rivals
         metric = self.plugins.load("metric", board.metric)("cpu")
 
-        def tied(first: Result, second: Result) -> bool:
-            pair = self._tally(first), self._tally(second)
-            interval = compare_means(pair, metric, steps, board.run.recordings).ci95
+        def tied(first: Candidate, second: Candidate) -> bool:
+            interval = self._interval((first, second), metric, steps)
             return interval is not None and interval[0] <= 0 <= interval[1]
 
-        return [line for line in rivals if any(starmap(tied, product(best.results, line.results)))]
+        return [line for line in rivals if any(starmap(tied, product(best.candidates, line.candidates)))]
+
+    def _interval(
+        self, pair: tuple[Candidate, Candidate], metric: StepMetric, steps: Sequence[int]
+    ) -> tuple[float, float] | None:
+        name, recordings = metric.info.name, pair[0].result.run.recordings
+        if all(name in candidate.clips.averages for candidate in pair) and pair[0].clips.clips == pair[1].clips.clips:
+            return mean_difference_interval(pair[0].clips, pair[1].clips, name, steps, recordings)
+        tallies = self._tally(pair[0].result), self._tally(pair[1].result)
+        return compare_means(tallies, metric, steps, recordings).ci95
 
     def _tally(self, result: Result) -> Tally:
         if result.path not in self._tallies:
