@@ -96,8 +96,8 @@ def test_rows_without_a_rank_are_dashed():
 
 
 def test_long_labels_are_cut_and_many_steps_are_thinned():
-    svg = chart(curve([0.1] * 30, "n" * 50), steps=range(1, 31))
-    assert texts(svg)[-1] == "n" * 29 + "…"
+    svg = chart(curve([0.1] * 30, "n" * 50 + "-second"), steps=range(1, 31))
+    assert texts(svg)[-1] == "n" * 16 + "…" + "n" * 6 + "-second"
     assert [text for text in texts(svg) if text.startswith("t+")][:3] == ["t+1", "t+4", "t+7"]
 
 

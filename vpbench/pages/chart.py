@@ -20,7 +20,7 @@ MAX_CURVES = 8
 """Curves that a reader can still distinguish."""
 _LEFT, _TOP, _BOTTOM = 66, 42, 46
 _EMBEDDED_TOP = 14
-_ROW, _LETTER, _LONGEST = 18, 6.6, 30
+_ROW, _LETTER, _LONGEST, _END = 18, 6.6, 30, 13
 _TICKS = 5
 _SLACK = 1e-9  # a value this near to a tick lies on it
 COLOURS = {
@@ -236,8 +236,10 @@ def _runs(values: Sequence[_T | None]) -> list[list[tuple[int, _T]]]:
 
 
 def short(label: str) -> str:
-    """Return a name that fits next to a curve."""
-    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
+    """Return a name that fits next to a curve: without its middle, since names of variants differ at their ends."""
+    if len(label) <= _LONGEST:
+        return label
+    return f"{label[: _LONGEST - _END - 1]}…{label[-_END:]}"
 
 
 def svg_text(text: str) -> str:

@@ -57,6 +57,12 @@ class Section:
         ]
 
     @cached_property
+    def seed_names(self) -> list[str]:
+        """The names of the predictors where their first seeds alone are shown."""
+        results = [standing.results[0] for standing in self.standings]
+        return [result_name(result, results, seed=False) for result in results]
+
+    @cached_property
     def predictor_pages(self) -> list[str]:
         """The paths of the predictors' pages."""
         return [f"{self.folder}/predictors/{name}.html" for name in unique_slugs(self.names)]

@@ -1,8 +1,8 @@
-"""Write the site: the first page, a page per protocol, metric and predictor."""
+"""Write the site: the first page, and a page per protocol, metric, predictor and pair."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vpbench.pages.published import protocols
@@ -13,6 +13,17 @@ from vpbench.plugin.loader import Plugins
 from vpbench.report import charts, predictor, protocol, tables
 from vpbench.report.costs import cost_figures
 from vpbench.report.pages import MARK, Pages
+from vpbench.report.pairs import (
+    Contest,
+    Matrix,
+    Pair,
+    differing_clips,
+    make_contests,
+    matrix,
+    pair_pages,
+    pair_tables,
+    partners,
+)
 from vpbench.report.section import Results, Section, make_results
 
 INDEX = "index.html"
@@ -64,14 +75,19 @@ def _protocol(
         pages.page(f"{name}/index.html", "unmeasured.html.j2", name=name, about=about, printed=printed, partial=partial)
     for place, section in enumerate(sections):
         earlier = [(older.page, older.run.protocol.version) for older in sections if not place]
-        _section(pages, section, printed if not place else None, partial if not place else [], earlier[1:])
+        contests = make_contests(section, plugins)
+        compared = pair_pages(section, contests)
+        matrices = [matrix(section, contest, compared) for contest in contests]
+        _section(pages, section, matrices, printed if not place else None, partial if not place else [], earlier[1:])
         _metrics(pages, section)
-        _predictors(pages, section, plugins)
+        _predictors(pages, section, compared, plugins)
+        _pairs(pages, section, compared, contests)
 
 
 def _section(
     pages: Pages,
     section: Section,
+    matrices: Sequence[Matrix],
     printed: protocol.Reported | None,
     partial: Sequence[protocol.PartialRow],
     earlier: Sequence[tuple[str, int]],
@@ -89,6 +105,7 @@ def _section(
         legend=protocol.legend(section),
         figures=charts.step_figures(section),
         costs=cost_figures(section),
+        matrices=matrices,
         multiples=[*charts.region_multiples(section), *charts.class_multiples(section)],
         printed=printed,
         partial=partial,
@@ -112,7 +129,7 @@ def _metrics(pages: Pages, section: Section) -> None:
         )
 
 
-def _predictors(pages: Pages, section: Section, plugins: Plugins) -> None:
+def _predictors(pages: Pages, section: Section, compared: Mapping[Pair, str], plugins: Plugins) -> None:
     rows = tables.overview_rows(section)
     heads = tables.overview_heads(section)
     for place, standing in enumerate(section.standings):
@@ -127,5 +144,19 @@ def _predictors(pages: Pages, section: Section, plugins: Plugins) -> None:
             scores=list(zip(heads, rows[place].cells, strict=False)),
             figures=charts.predictor_figures(section, standing),
             clips=predictor.clip_tables(section, standing),
+            partners=partners(section, place, compared),
             remarks=predictor.predictor_remarks(section, standing),
+        )
+
+
+def _pairs(pages: Pages, section: Section, compared: Mapping[Pair, str], contests: Sequence[Contest]) -> None:
+    for pair, page in compared.items():
+        pages.page(
+            page,
+            "pair.html.j2",
+            section=section,
+            names=[section.seed_names[place] for place in pair],
+            predictor_pages=[section.predictor_pages[place] for place in pair],
+            tables=pair_tables(section, pair, contests),
+            clips=differing_clips(section, pair),
         )
