@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vpbench.files import canonical
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import UNIT_CLIPS, ManifestEntry, hash_entries
+from vpbench.results.layouts import Layouts
 from vpbench.results.records import AttemptRecord, Identity, MetricRecord, RunRecord
+from vpbench.results.scores import Score
 from vpbench.results.store import Store
-from vpbench.results.summarise import write_summary
+from vpbench.results.summarise import summary_of, summary_text
 from vpbench.select.weights_record import WeightsUse
 
 SIZES = ((6, 300), (15, 1_000), (30, 2_000))
@@ -44,12 +45,12 @@ METRICS = {
 
 def make_results(root: Path, results: int, clips: int) -> None:
     """Write that many results of one protocol."""
-    plugins = load_plugins([])
+    plugins, layouts = load_plugins([]), Layouts()
     for number in range(results):
-        make_result(root, plugins, number, clips)
+        make_result(root, plugins, layouts, number, clips)
 
 
-def make_result(root: Path, plugins: Plugins, number: int, clips: int) -> None:
+def make_result(root: Path, plugins: Plugins, layouts: Layouts, number: int, clips: int) -> None:
     """Write one complete result with drawn scores."""
     sampling = {"kind": "first", "context": 4, "horizon": STEPS}
     value = {"schema": 1, "name": "bench", "version": 1, "dataset": {"name": "scenes"}, "sampling": sampling}
@@ -84,25 +85,33 @@ def make_result(root: Path, plugins: Plugins, number: int, clips: int) -> None:
     )  # fmt: skip
     (folder / "attempts/00.json").write_text(json.dumps(attempt.to_json()))
     measures = {key: plugins.load("metric", key)("cpu") for key in METRICS}
-    assert write_summary(store, measures, allow_partial=False)
+    summary = summary_of(store, layouts.tally(store), measures, intervals=False)
+    scores = {key: with_intervals(score) for key, score in summary.scores.items()}
+    (folder / "summary.json").write_text(summary_text(summary.model_copy(update={"scores": scores})))
+
+
+def with_intervals(score: Score) -> Score:
+    """Return a score with made-up intervals: pages show them, and only `vpbench verify` computes them again."""
+    values = [value or 0.0 for value in score.per_step]
+    return score.model_copy(update={"ci95": tuple((0.99 * value, 1.01 * value) for value in values)})
 
 
 def write_unit(store: Store, unit: int, number: int) -> str:
     """Write the rows of a unit; return their sha256."""
     draws = np.random.default_rng([number, unit])
+    names, psnr, mse = sorted(METRICS), sorted(METRICS).index("psnr"), sorted(METRICS).index("mse")
+    typical = np.array([METRICS[name] for name in names]) * (1 + 0.01 * number)
     lines = []
     for clip, steps, _ in store.run.manifest[unit * UNIT_CLIPS : (unit + 1) * UNIT_CLIPS]:
         data = hashlib.sha256(clip.encode()).hexdigest()[:16]
-        scores = np.array(list(METRICS.values())) * (1 + 0.01 * number) * draws.gamma(20, 0.05, (len(steps), 1))
-        scores = scores * draws.gamma(50, 0.02, scores.shape)
-        scores[:, list(METRICS).index("psnr")] = -10 * np.log10(scores[:, list(METRICS).index("mse")])
-        for step, row in zip(steps, scores, strict=True):
-            fields = {"clip": clip, "data": data, "status": "ok", "step": step}
+        scores = typical * draws.gamma(20, 0.05, (len(steps), 1)) * draws.gamma(50, 0.02, (len(steps), len(names)))
+        scores[:, psnr] = -10 * np.log10(scores[:, mse])
+        for step, row in zip(steps, scores.tolist(), strict=True):
             lines += [
-                canonical({**fields, "metric": name, "value": float(score)})
-                for name, score in sorted(zip(METRICS, row, strict=True))
+                f'{{"clip":"{clip}","data":"{data}","metric":"{name}","status":"ok","step":{step},"value":{score!r}}}\n'
+                for name, score in zip(names, row, strict=True)
             ]
-    text = "\n".join(lines) + "\n"
+    text = "".join(lines)
     store.unit_path(unit).write_text(text)
     return hashlib.sha256(text.encode()).hexdigest()
 

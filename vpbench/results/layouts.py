@@ -24,7 +24,7 @@ from vpbench.results.summary import Tally, TallyPart
 _PLAIN = {"clip", "context", "data", "metric", "sample", "status", "step", "value"}
 """Fields of a row that holds a value and nothing to count."""
 _DIGITS = 10**18
-_MOST = 4
+_VARIANTS = 4
 """Layouts of one unit: predictors with and without labels, for example."""
 _VALUE = ',"value":'
 """Precedes a value: the last field, since fields are sorted. Inside a text, its quotes have backslashes."""
@@ -84,7 +84,7 @@ class Layouts:
 
     def _learn(self, key: _Key, text: str, rows: Sequence[Row]) -> None:
         """Keep the layout of a checked unit if its rows are plain."""
-        if not rows or not all(row.keys() <= _PLAIN for row in rows) or len(self._layouts[key]) >= _MOST:
+        if not rows or not all(row.keys() <= _PLAIN for row in rows) or len(self._layouts[key]) >= _VARIANTS:
             return
         heads, texts = _split(text)
         lists = any(isinstance(row["value"], list) for row in rows)
