@@ -483,6 +483,9 @@ class TestGet:
         outcome = vpbench("weights", "get", "lpips", "metric/lpips")
         line = f"{path} (9.4 MiB, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()})"
         assert (outcome.code, outcome.out, outcome.err) == (0, f"lpips: {line}\nmetric/lpips: {line}\n", "")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        document = {"name": "lpips", "path": str(path), "bytes": path.stat().st_size, "sha256": digest}
+        assert vpbench("weights", "get", "lpips", "--json").json["files"] == [document]
 
     def test_it_prints_the_file_of_a_network(self, vpbench, shared, monkeypatch):
         monkeypatch.setenv("VPBENCH_WEIGHTS", str(shared / "weights"))

@@ -225,8 +225,16 @@ def attempts() -> Iterator[Callable[[], AbstractContextManager[None]]]:
         raise click.exceptions.Exit(1)
 
 
-def for_each_result(root: Path, work: Callable[[Store], None]) -> None:
+def for_each_result(
+    root: Path, work: Callable[[Store], dict[str, Any]], text: Callable[[dict[str, Any]], str], *, as_json: bool
+) -> None:
     """Do some work on every result at or below a folder; exit with 1 at the end if one failed.
+
+    Args:
+        root: a result, or a folder of results.
+        work: returns what to report of a result.
+        text: returns the lines to print of such a report.
+        as_json: print one JSON document at the end, also of failures, instead of lines.
 
     Raises:
         ResultError: there is none.
@@ -237,10 +245,21 @@ def for_each_result(root: Path, work: Callable[[Store], None]) -> None:
     folders = find_results(root)
     if not folders:
         raise ResultError(f"{root}: there is no result (no run.json) at or below it")
+    documents: list[dict[str, Any]] = []
     with attempts() as attempt:
         for folder in folders:
+            document: dict[str, Any] = {"path": str(folder), "error": None}
+            documents.append(document)
             with attempt():
-                work(Store.open(folder))
+                try:
+                    document |= work(Store.open(folder))
+                except VpbenchError as error:
+                    document["error"] = message(error)
+                    raise
+                if not as_json:
+                    say_block(text(document))
+        if as_json:
+            print_json({"schema": 1, "results": documents})
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import State, common_options, pairs
+from vpbench.cli.common import State, common_options, json_option, pairs, print_json
 from vpbench.errors import DataError, PluginError, Remedy, UsageError
 from vpbench.names import Selector
 from vpbench.output import brief, say
@@ -33,18 +33,24 @@ def command() -> None:
 
 @command.command("get")
 @click.argument("names", nargs=-1, required=True, metavar="NAME[:PRESET]...")
+@json_option
 @common_options
 @click.pass_obj
-def get(state: State, /, names: tuple[str, ...]) -> None:
+def get(state: State, /, names: tuple[str, ...], as_json: bool) -> None:
     """Download the weights of networks, metrics and annotators now, and print where they are.
 
     Weights that are here already are checked only. A run downloads missing weights by itself.
     """
     from vpbench.toolkit.weights import sha256
 
+    files = []
     for name in names:
         for path in _obtained(state.plugins, name):
-            say(f"{name}: {path} ({path.stat().st_size / 2**20:.1f} MiB, sha256 {sha256(path)})")
+            files.append({"name": name, "path": str(path), "bytes": path.stat().st_size, "sha256": sha256(path)})
+            if not as_json:
+                say(f"{name}: {path} ({path.stat().st_size / 2**20:.1f} MiB, sha256 {files[-1]['sha256']})")
+    if as_json:
+        print_json({"schema": 1, "files": files})
 
 
 def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
