@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import folders
 import numpy as np
 import pytest
 from scored_rows import Mean, OneEach, Ratio, row, summarised, table, undefined
 
-from vpbench.results.seeds import Seeds, score_seeds
+from vpbench.results.result import load
+from vpbench.results.seeds import Seeds, group_seeds, score_seeds, seeds_of
 from vpbench.results.summary import Tally
 
 TRAININGS = [Seeds(0, 0), Seeds(1, 0), Seeds(2, 0)]
@@ -92,3 +94,28 @@ def test_counts_are_pooled_within_a_seed_and_averaged_over_seeds():
     tables = [table([[[1, 2]], [[1, 8]]], "hits"), table([[[2, 2]], [[8, 8]]], "hits")]
     out = score(tables, TRAININGS[:2], Ratio(), steps=(1,))
     assert out.per_step[0].mean == pytest.approx((0.2 + 1.0) / 2)
+
+
+def trained(root, seed, configuration="a", **changes):
+    """A result with the weights of a training."""
+    training = {"seed": seed, "steps": 10, "configuration": configuration * 64}
+    weights = {"clips": "disjoint", "seen": 0, "sha256": "a", "protocol": "toy", "training": training}
+    fields = {"fingerprint": f"{seed}{configuration}", "weights": weights} | changes
+    return load(folders.make_result(root, "ours", {"mse": [0.1]}, **fields))
+
+
+def test_results_of_one_configuration_are_seeds_of_one_predictor(tmp_path):
+    results = [trained(tmp_path, 0), trained(tmp_path, 1), trained(tmp_path, 0, "b"), trained(tmp_path, 3)]
+    assert group_seeds(results) == [(0, 1, 3)]
+    assert group_seeds(results[:2]) == [(0, 1)]
+    assert group_seeds([results[0], results[2]]) == []
+    assert [seeds_of(result) for result in results[:2]] == [Seeds(0, 0), Seeds(1, 0)]
+
+
+def test_runs_with_other_samples_are_seeds_and_copies_of_one_seed_are_not(tmp_path):
+    runs = [load(folders.make_result(tmp_path, "noisy", {"mse": [0.1]}, seed=k, stochastic=True)) for k in range(2)]
+    assert group_seeds(runs) == [(0, 1)]
+    twins = [trained(tmp_path, 0), trained(tmp_path, 0, fingerprint="other code")]
+    assert group_seeds(twins) == []
+    plain = [load(folders.make_result(tmp_path, "plain", {"mse": [0.1]}, seed=k)) for k in range(2)]
+    assert group_seeds(plain) == [], "a deterministic predictor has no seeds"
