@@ -53,6 +53,7 @@ def make_result(
     protocol: Mapping[str, Any] | None = None,
     clips: int = 20,
     recordings: Callable[[int], str] = "r{:03d}".format,
+    sequences: Callable[[int], str] = "s{:03d}".format,
     spread: float = 0.01,
     cumulative: bool = True,
     partial: str = "",
@@ -77,7 +78,7 @@ def make_result(
     parsed = make_protocol(steps, anchored=not cumulative, **(protocol or {}))
     windows = [(k,) for k in parsed.steps] if not cumulative else [parsed.steps]
     manifest = tuple(
-        ManifestEntry(f"s{i:03d}@{j}", ks, recordings(i)) for i in range(clips) for j, ks in enumerate(windows)
+        ManifestEntry(f"{sequences(i)}@{j}", ks, recordings(i)) for i in range(clips) for j, ks in enumerate(windows)
     )
     specs = {name: SPECS[name] | dict((metrics or {}).get(name, {})) for name in scores}
     identity = Identity(

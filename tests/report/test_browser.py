@@ -5,8 +5,6 @@ Needs Playwright and Debian's chromium. No request may leave the folder of the r
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import folders
@@ -18,25 +16,6 @@ from vpbench.report.site import write_site
 pytestmark = pytest.mark.slow
 WIDTHS, THEMES = (360, 1440), ("light", "dark")
 PREDICTORS = {"net": 0.5, "last": 1.0, "wide": 0.7, "drop": 2.0}
-
-
-def refuse(reason):
-    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        refuse("there is no chromium: apt-get install chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        refuse("Playwright is not installed: pip install playwright")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,18 @@ from vpbench.output import say
     metavar="DIR",
     help=f"Published tables (TOML) to show, too.  [default: {REPORTED}, if it exists]",
 )
+@click.option(
+    "--pictures",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder that `vpbench pictures --out` wrote (default: the results).",
+)
 @json_option
 @common_options
 @click.pass_obj
-def command(state: State, results: tuple[Path, ...], out: Path, reported: Path | None, as_json: bool) -> None:
+def command(
+    state: State, results: tuple[Path, ...], out: Path, reported: Path | None, pictures: Path | None, as_json: bool
+) -> None:
     """Turn the results in folders (default: ./results) into a site that opens from disk.
 
     Open index.html in a browser; the site needs no server and no network. Every result is checked as by `vpbench
@@ -41,7 +49,7 @@ def command(state: State, results: tuple[Path, ...], out: Path, reported: Path |
     tables = load_reported(reported) if reported is not None else []
     with busy("writing the report"):
         candidates = collect(results or (Path("results"),), state.plugins)
-        pages = write_site(candidates, state.plugins, tables, out)
+        pages = write_site(candidates, state.plugins, tables, out, pictures)
     if as_json:
         print_json({"schema": 1, "out": str(out), "index": str(out / INDEX), "pages": pages})
         return

@@ -15,7 +15,7 @@ from vpbench.output import line
 
 MARK = "report.json"
 """Names every file of the report: the folder of an earlier report is replaced whole."""
-_STATIC = ("report.css", "report.js")
+_STATIC = ("report.css", "report.js", "clips.css", "clips.js")
 
 
 class Pages:

@@ -47,6 +47,11 @@ class Section:
         """The path of its page."""
         return f"{self.folder}/index.html"
 
+    @property
+    def gallery(self) -> str:
+        """The path of the page of all clips with pictures."""
+        return f"{self.folder}/clips/index.html"
+
     @cached_property
     def names(self) -> list[str]:
         """The names of the predictors, each with the settings that distinguish it from others of the same label."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from vpbench.pages.boards import result_name
 from vpbench.pages.published import protocols
 from vpbench.pages.replacing import check_replaceable, replaced
 from vpbench.pages.reported import PrintedTable
-from vpbench.pages.standings import Candidate
+from vpbench.pages.standings import Candidate, Standing
 from vpbench.plugin.loader import Plugins
 from vpbench.report import charts, predictor, protocol, tables
+from vpbench.report.clips import Contestant, clip_pages, gallery_page
 from vpbench.report.costs import cost_figures
 from vpbench.report.pages import MARK, Pages
 from vpbench.report.pairs import (
@@ -25,6 +28,7 @@ from vpbench.report.pairs import (
     partners,
 )
 from vpbench.report.section import Results, Section, make_results
+from vpbench.results.result import Result
 
 INDEX = "index.html"
 
@@ -38,10 +42,23 @@ def check_site(out: Path) -> None:
     check_replaceable(out, MARK, "vpbench report")
 
 
-def write_site(candidates: Sequence[Candidate], plugins: Plugins, reported: Sequence[PrintedTable], out: Path) -> int:
+def write_site(
+    candidates: Sequence[Candidate],
+    plugins: Plugins,
+    reported: Sequence[PrintedTable],
+    out: Path,
+    pictures: Path | None = None,
+) -> int:
     """Write the report in place of an earlier one; the folder appears whole or not at all.
 
     Neither the places of the results nor their order change a byte.
+
+    Args:
+        candidates: the results.
+        plugins: loaded plugins.
+        reported: tables of papers.
+        out: the folder.
+        pictures: folder of pictures that do not lie in the results.
 
     Returns:
         The number of pages.
@@ -56,29 +73,79 @@ def write_site(candidates: Sequence[Candidate], plugins: Plugins, reported: Sequ
         pages = Pages(folder)
         names = [*results, *sorted(protocols(reported) - results.keys())]
         for name in names:
-            _protocol(pages, name, results.get(name), reported, plugins)
+            _protocol(pages, name, results.get(name), reported, plugins, pictures)
         rows = [protocol.summary_of(name, results.get(name), reported) for name in names]
         pages.page(INDEX, "index.html.j2", rows=rows)
         pages.finish()
     return sum(name.endswith(".html") for name in pages.names)
 
 
+@dataclass(frozen=True)
+class Partial:
+    """Results of a part of the clips."""
+
+    rows: Sequence[protocol.PartialRow]
+    galleries: Sequence[tuple[str, str]]
+    """The page and the title of each gallery."""
+
+
+def _partial_clips(
+    pages: Pages, name: str, standings: Sequence[Standing], pictures: Path | None
+) -> list[tuple[str, str]]:
+    """Write the pages of the clips of partial results; return each gallery's page and title."""
+    groups: dict[tuple[str, str], list[Standing]] = {}
+    for standing in standings:
+        identity = standing.results[0].run.identity
+        groups.setdefault((identity.manifest, identity.protocol), []).append(standing)
+    galleries = []
+    for (manifest, digest), members in sorted(groups.items()):
+        folder = f"{name}/partial-{manifest[:8]}-{digest[:8]}"
+        results = [standing.results[0] for standing in members]
+        names = [result_name(result, results, seed=False) for result in results]
+        contestants = [Contestant(*pair) for pair in zip(names, _results(members), strict=True)]
+        if clips := clip_pages(pages, folder, f"{name}, partial", f"{name}/index.html", contestants, pictures):
+            galleries.append(
+                (gallery_page(folder), f"{len(clips)} clip{'s' * (len(clips) != 1)} of {', '.join(names)}")
+            )
+    return galleries
+
+
+def _results(standings: Sequence[Standing]) -> list[Sequence[Result]]:
+    return [standing.results for standing in standings]
+
+
 def _protocol(
-    pages: Pages, name: str, results: Results | None, reported: Sequence[PrintedTable], plugins: Plugins
+    pages: Pages,
+    name: str,
+    results: Results | None,
+    reported: Sequence[PrintedTable],
+    plugins: Plugins,
+    pictures: Path | None,
 ) -> None:
     """Write all pages of one protocol; papers and partial results stand on the page of the newest version."""
     sections = results.sections if results else ()
     printed = protocol.reported_by_papers(name, reported)
     partial = protocol.partial_rows(results.partial) if results else []
+    galleries = _partial_clips(pages, name, results.partial, pictures) if results else []
     if not sections:
         about = results.summary if results else ""
-        pages.page(f"{name}/index.html", "unmeasured.html.j2", name=name, about=about, printed=printed, partial=partial)
+        pages.page(
+            f"{name}/index.html",
+            "unmeasured.html.j2",
+            name=name,
+            about=about,
+            printed=printed,
+            partial=Partial(partial, galleries),
+        )
     for place, section in enumerate(sections):
         earlier = [(older.page, older.run.protocol.version) for older in sections if not place]
         contests = make_contests(section, plugins)
         compared = pair_pages(section, contests)
         matrices = [matrix(section, contest, compared) for contest in contests]
-        _section(pages, section, matrices, printed if not place else None, partial if not place else [], earlier[1:])
+        contestants = [Contestant(*pair) for pair in zip(section.names, _results(section.standings), strict=True)]
+        section.clips.update(clip_pages(pages, section.folder, section.folder, section.page, contestants, pictures))
+        papers, looks = (printed, Partial(partial, galleries)) if not place else (None, Partial([], []))
+        _section(pages, section, matrices, papers, looks, earlier[1:])
         _metrics(pages, section)
         _predictors(pages, section, compared, plugins)
         _pairs(pages, section, compared, contests)
@@ -89,7 +156,7 @@ def _section(
     section: Section,
     matrices: Sequence[Matrix],
     printed: protocol.Reported | None,
-    partial: Sequence[protocol.PartialRow],
+    partial: Partial,
     earlier: Sequence[tuple[str, int]],
 ) -> None:
     rows = tables.overview_rows(section)
