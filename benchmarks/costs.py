@@ -27,17 +27,16 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from allocations import GIB, Allocations, Operations, state
 
 from vpbench.errors import UsageError, VpbenchError
+from vpbench.evaluation.operations import count_operations, without_values
 from vpbench.files import write_atomic
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.loader import Plugins, load_plugins
@@ -113,17 +112,6 @@ class Costs:
     peak: int
 
 
-@contextmanager
-def without_values() -> Iterator[None]:
-    """Skip autocast, which does not know the device ``meta``, and checks of values, which it does not have."""
-    finite = torch.ones((), dtype=torch.bool)
-    with (
-        patch.object(torch, "autocast", lambda *args, **kwargs: nullcontext()),
-        patch.object(torch.Tensor, "isfinite", lambda tensor: finite),
-    ):
-        yield
-
-
 def count(row: Row, batch_size: int, plugins: Plugins) -> Costs:
     """Count a prediction and a training step.
 
@@ -133,11 +121,10 @@ def count(row: Row, batch_size: int, plugins: Plugins) -> Costs:
     component = row.choose(plugins)
     stage = row.stage(plugins, component).to("meta")
     clip, batch = row.clips(1, "meta"), row.clips(batch_size, "meta")
+    stage.eval()
+    predicted = count_operations(component.value, clip.context, row.horizon)
     try:
         with without_values():
-            stage.eval()
-            with Operations() as predicted:
-                component.value.predict(clip.context, row.horizon, clip.generators)
             stage.train()
             for parameter in stage.parameters():
                 parameter.grad = torch.zeros_like(parameter)  # which the state counts, not the peak
@@ -150,7 +137,7 @@ def count(row: Row, batch_size: int, plugins: Plugins) -> Costs:
         raise UsageError(f"{row.predictor} depends on values or needs more than frames, so it has no count") from error
     parameters = sum(parameter.numel() for parameter in stage.parameters())
     train = trained.count // batch_size
-    return Costs(parameters, predicted.count, train, state(stage), clips + graph, clips + memory.peak)
+    return Costs(parameters, predicted, train, state(stage), clips + graph, clips + memory.peak)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def readme() -> str:
     opening = re.search(r"(?:^\|.*\n)+", BOARD.read_text(), flags=re.MULTILINE)
     assert opening is not None
     rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in opening[0].splitlines()]
-    columns = [place for place, head in enumerate(rows[0]) if head.rstrip(" ↑↓") in COLUMNS]
+    columns = [place for place, head in enumerate(rows[0]) if head.partition("<br>")[0].rstrip(" ↑↓") in COLUMNS]
     rows[1] = ["---"] * len(rows[0])
     table = "\n".join(f"| {' | '.join(row[place] for place in columns)} |" for row in rows)
     chart = "![SSIM of each predictor at each step](leaderboards/charts/scenes-ssim.svg)"

@@ -22,6 +22,7 @@ from vpbench.output import line, say, say_block
 _COMMANDS = {
     "run": ("vpbench.cli.run", "Evaluate predictors on protocols."),
     "predict": ("vpbench.cli.predict", "Predict the future of any video, as pictures."),
+    "cost": ("vpbench.cli.cost", "Measure what a predictor needs to predict."),
     "compare": ("vpbench.cli.compare", "Say whether one result is better than another, step by step."),
     "best-of": ("vpbench.cli.best_of", "Print the best of n samples against n."),
     "train": ("vpbench.cli.train", "Train a predictor on a protocol's training clips."),

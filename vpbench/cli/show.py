@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@click.argument("name", metavar="[KIND/]NAME[:PRESET]|RESULT|FILE.safetensors")
+@click.argument("name", metavar="[KIND/]NAME[:PRESET]|RESULT|FILE.safetensors|COST.json")
 @click.option("-p", "--protocol", metavar="NAME|FILE", help="Protocol that the options of a predictor follow.")
 @click.option("--metric", metavar="NAME", help="Metric of a result to show at each step.")
 @json_option
 @common_options
 @click.pass_obj
 def command(state: State, name: str, protocol: str | None, metric: str | None, as_json: bool) -> None:
-    """Show a predictor, dataset, metric, protocol or annotator, a result folder, or a file of weights.
+    """Show a predictor, dataset, metric, protocol or annotator, a result folder, a file of weights, or a cost.
 
     For a result, prints its scores with their 95 % intervals, and the clips where it is worst by its first metric.
     """
@@ -37,6 +37,9 @@ def command(state: State, name: str, protocol: str | None, metric: str | None, a
         return
     if metric:
         raise UsageError(f"--metric {metric}: {name} is not a result; name the folder of one")
+    if name.endswith(".json"):
+        _show_cost(Path(name), as_json=as_json)
+        return
     value = _weights(Path(name)) if name.endswith(".safetensors") else _registered(state.plugins, name, protocol)
     if as_json:
         print_json(value)
@@ -66,6 +69,18 @@ def _weights(path: Path) -> dict[str, Any]:
     from vpbench.select.description import describe_weights
 
     return describe_weights(path)
+
+
+def _show_cost(path: Path, *, as_json: bool) -> None:
+    from vpbench.pages.costs import describe_cost
+    from vpbench.results.costs import read_cost
+
+    record = read_cost(path)
+    if as_json:
+        print_json({"kind": "cost", "path": str(path), "cost": record.to_json()})
+        return
+    for text in describe_cost(record):
+        say(text)
 
 
 def _show_result(state: State, path: Path, metric: str | None, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import secrets
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,18 +14,15 @@ from pathlib import Path
 
 import torch
 
-from vpbench.clips.annotations import annotators_for
 from vpbench.errors import (
-    DataError,
     MetricError,
     PredictorError,
-    Remedy,
     ResultError,
     UsageError,
     VpbenchError,
     VpbenchWarning,
-    did_you_mean,
 )
+from vpbench.evaluation.fit import check_fit
 from vpbench.evaluation.plan import Run
 from vpbench.evaluation.prediction import Caller
 from vpbench.evaluation.record import describe_run
@@ -34,7 +31,6 @@ from vpbench.names import below
 from vpbench.plugin.clip import Modality
 from vpbench.plugin.members import member
 from vpbench.plugin.metric import Metric, MetricMembers, Setting
-from vpbench.plugin.modality import merge_declarations
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.sample_metric import AnyMetric, SampleMetric, frame_metrics, sample_metrics, set_metrics
 from vpbench.plugin.set_metric import SetMetric
@@ -47,7 +43,6 @@ from vpbench.results.store import Attempt, Store
 from vpbench.select.component import Component
 from vpbench.select.fingerprint import Fingerprint
 from vpbench.select.metrics import caution, reason_against
-from vpbench.select.modalities import check_uses
 from vpbench.validation import validation_errors
 
 
@@ -172,7 +167,7 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
     protocol, dataset, info = run.protocol, run.dataset.info, predictor.info
     if isinstance(predictor.value, torch.nn.Module):
         predictor.value.to(run.device).eval()
-    _check_fit(run, predictor)
+    check_fit(run.plugins, protocol, dataset, run.annotators, predictor)
     # An oracle predicts from the truth, which no annotator supplies.
     available = dataset.modalities if info.oracle else {*dataset.context_modalities, *run.annotators}
     outputs = info.expected(set(available))
@@ -218,40 +213,6 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
     folder = below(run.settings.out, protocol.name, name, identity.hash[:12])
     record = describe_run(run, predictor, identity=identity, metrics=metrics, skipped=skipped)
     return Cell(predictor, identity, metrics, folder, record, samples, outputs, context)
-
-
-def _check_fit(run: Run, predictor: Component) -> None:
-    """Check that a predictor can predict the horizon and gets the modalities that it requires."""
-    info, protocol, dataset = predictor.info, run.protocol, run.dataset.info
-    horizon = protocol.sampling.horizon
-    if info.horizon != "any" and info.horizon < horizon:
-        raise UsageError(
-            f"predictor {predictor.name!r} predicts at most {info.horizon} steps; {protocol.name} asks for {horizon}"
-        )
-    if reason := info.misfit(protocol.sampling.context, protocol.size):
-        raise UsageError(
-            f"predictor {predictor.name!r} does not fit {protocol.name}: {reason}; choose another protocol, or options "
-            f"with which it fits"
-        )
-    if info.oracle and (lacking := _lacking(info, dataset.modalities)):
-        raise DataError(
-            f"the oracle {predictor.name!r} needs the true {min(lacking)}; {protocol.dataset.name!r} has none"
-        )
-    declarations = {f"dataset {protocol.dataset.name!r}": dataset.declares}
-    declarations |= {f"annotator {a.name!r}": a.info.declares for a in run.annotators.values()}
-    specs = merge_declarations(declarations | {f"predictor {predictor.name!r}": info.declares})
-    check_uses(run.plugins, predictor.name, info, specs)
-    available = {*dataset.context_modalities, *run.annotators}
-    if lacking := _lacking(info, available):
-        raise DataError(
-            f"predictor {predictor.name!r} requires {' and '.join(lacking)}, which {protocol.dataset.name!r} lacks: "
-            f"add {annotators_for(lacking)}{did_you_mean(lacking[0], available)}",
-            Remedy.ANNOTATE,
-        )
-
-
-def _lacking(info: PredictorInfo, available: Collection[str]) -> list[Modality]:
-    return [modality for modality in info.requires if modality not in available]
 
 
 def _usable_metrics(

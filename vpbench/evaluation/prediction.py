@@ -6,7 +6,8 @@ A predictor never holds a tensor that another predictor or a metric sees, neithe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -62,6 +63,25 @@ class Caller:
             with torch.inference_mode():
                 returned = self.predictor.predict(context, batch.horizon, noise)
             return check_prediction(returned, self.outputs, batch)
+
+    def seconds(self, batch: Batch, synchronize: Callable[[], None]) -> float:
+        """Return the wall time of predicting one batch, without the copy of its inputs and the checks.
+
+        Args:
+            batch: the clips.
+            synchronize: waits for the device's queued work, before and after.
+
+        Raises:
+            PredictorError: the predictor fails.
+        """
+        context = _copied_context(self.info, batch)
+        noise = generators(batch.context.clips, self.seed, 0)
+        with plugin_errors(lambda error: self._failure(error, batch)), process_state(), torch.inference_mode():
+            synchronize()
+            start = time.perf_counter()
+            self.predictor.predict(context, batch.horizon, noise)
+            synchronize()
+            return time.perf_counter() - start
 
     def _failure(self, error: BaseException, batch: Batch) -> PredictorError:
         count, size = len(batch.refs), "x".join(map(str, batch.context.frames.shape[-2:]))

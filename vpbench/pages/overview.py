@@ -8,12 +8,14 @@ from typing import TypeAlias
 
 from vpbench.output import link, markdown
 from vpbench.pages.boards import Board, mean_of, result_name, table_text
+from vpbench.pages.costs import LATENCY, cost_cells, cost_heads, measured_devices, standing_costs
 from vpbench.pages.numbers import count_samples, number
 from vpbench.pages.set_tables import SetRow, SetTable, best_rows
 from vpbench.pages.standings import Line, Standing
 from vpbench.pages.ties import Ties
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better
+from vpbench.results.costs import CostRecord
 from vpbench.results.records import AttemptRecord, RunRecord
 from vpbench.results.result import Result
 from vpbench.results.seeds import seeds_of
@@ -51,18 +53,21 @@ def overview(boards: Sequence[Board], sets: Sets, plugins: Plugins) -> str:
     standings = order_standings(boards, sets)
     by_chance = Ties(plugins)
     ties = [by_chance.lines(board, Line.overall_score, board.steps) for board in boards]
+    costs = [standing_costs(standing) for standing in standings]
+    devices = measured_devices(costs)
     rows = []
-    for standing in standings:
+    for standing, records in zip(standings, costs, strict=True):
         scores = [_score(board, standing, tied) for board, tied in zip(boards, ties, strict=True)]
         scores += [_set_score(set_rows, standing) for set_rows in sets.values()]
-        rows.append([standing_name(standing, standings), *scores, *_costs(standing)])
+        rows.append([standing_name(standing, standings), *scores, *_costs(standing, records, devices)])
     heads = ["predictor", *(f"{markdown(board.title)} {arrow(board.better)}" for board in boards)]
     heads += [
         f"{markdown(table.metric)} {arrow(set_rows[0].spec.better)}<br><sub>{count_samples(table.samples)}</sub>"
         for table, set_rows in sets.items()
     ]
-    heads += ["parameters", "seconds per frame", "trained on"]
-    legend = " ".join([*(_legend(board) for board in boards[:1]), *([_SETS] if sets else []), _SECONDS])
+    heads += ["parameters", *cost_heads(devices), "trained on"]
+    seconds = LATENCY if devices else _SECONDS
+    legend = " ".join([*(_legend(board) for board in boards[:1]), *([_SETS] if sets else []), seconds])
     return f"{table_text(heads, rows)}\n\n{legend}\n\n{_origins(standings)}\n"
 
 
@@ -99,15 +104,15 @@ def _set_score(rows: Sequence[SetRow], standing: Standing) -> str:
     return f"**{text}**" if row in best_rows(rows) else text
 
 
-def _costs(standing: Standing) -> list[str]:
-    """Return what a predictor needs: parameters, seconds per predicted frame, training data."""
+def _costs(standing: Standing, records: Mapping[str, CostRecord], devices: Sequence[str]) -> list[str]:
+    """Return what a predictor needs: parameters, seconds per predicted frame, training data.
+
+    Measured costs replace the times of runs on the whole page, since the two are of other conditions.
+    """
     run = standing.results[0].run
     seconds = seconds_per_frame(standing.results)
-    return [
-        f"{run.parameters:,}" if run.parameters else "—",
-        "—" if seconds is None else f"{seconds:.2g}",
-        markdown(training_data(run) or "—"),
-    ]
+    times = cost_cells(records, devices) if devices else ["—" if seconds is None else f"{seconds:.2g}"]
+    return [f"{run.parameters:,}" if run.parameters else "—", *times, markdown(training_data(run) or "—")]
 
 
 def training_data(run: RunRecord) -> str:

@@ -11,9 +11,10 @@ from vpbench.output import markdown
 from vpbench.pages.alerts import find_alerts
 from vpbench.pages.boards import Board, line_name, make_boards, result_name, score_cell, table_text
 from vpbench.pages.chart import line_chart
+from vpbench.pages.costs import cost_section, standing_costs
 from vpbench.pages.curves import board_curves, chart_title
 from vpbench.pages.numbers import count_clips
-from vpbench.pages.overview import overview
+from vpbench.pages.overview import order_standings, overview, standing_name
 from vpbench.pages.samples import detail_section, sample_section
 from vpbench.pages.set_tables import make_set_tables, set_sections
 from vpbench.pages.standings import Candidate, Line, Score, Standing
@@ -43,6 +44,7 @@ def make_section(standings: Sequence[Standing], plugins: Plugins, charts: str) -
     pictures = _charts(boards, charts)
     paragraphs = [_heading(results[0])]
     paragraphs += [overview(boards, sets, plugins)] if boards or sets else []
+    paragraphs += filter(None, [_costs(order_standings(boards, sets))])
     paragraphs.append(_introduction(results[0]))
     paragraphs += [_metric(board, pictures.get(board.title, ("", ""))[0]) for board in boards]
     paragraphs += filter(None, map(sample_section, boards))
@@ -58,6 +60,11 @@ def make_section(standings: Sequence[Standing], plugins: Plugins, charts: str) -
     if texts := list(dict.fromkeys(remarks([c for standing in standings for c in standing.candidates]))):
         paragraphs.append("Remarks: " + "; ".join(map(markdown, texts)) + ".\n")
     return "\n".join(paragraphs), dict(pictures.values())
+
+
+def _costs(standings: Sequence[Standing]) -> str:
+    names = [standing_name(standing, standings).partition("<br>")[0] for standing in standings]
+    return cost_section(names, list(map(standing_costs, standings)))
 
 
 def _heading(result: Result) -> str:

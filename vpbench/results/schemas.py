@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from vpbench.output import say
 from vpbench.results.card import Card
+from vpbench.results.costs import CostRecord
 from vpbench.results.pictures import ClipPictures
 from vpbench.results.records import AttemptRecord, RunRecord, TrainingRecord
 from vpbench.results.rows import Row
@@ -23,6 +24,7 @@ _FILES = {
     "attempt": AttemptRecord,
     "card": Card,
     "pictures": ClipPictures,
+    "cost": CostRecord,
     "row": Row,
     "run": RunRecord,
     "summary": Summary,

@@ -22,6 +22,7 @@ from vpbench.errors import ResultError
 from vpbench.files import UNIT, write_atomic, write_errors, zip_bytes
 from vpbench.names import below
 from vpbench.results.card import CARD, Card
+from vpbench.results.costs import costs_of, write_cost
 from vpbench.results.reading import read_bytes, read_text
 from vpbench.results.records import AttemptRecord
 from vpbench.results.result import Result, find_results, load
@@ -93,7 +94,7 @@ def _content(folder: Path) -> dict[str, bytes]:
 
 
 def archive_results(roots: Sequence[Path], archive: Path, *, add: bool = False) -> list[Path]:
-    """Copy every result below some folders into an archive as bundles; return the new folders.
+    """Copy every result below some folders into an archive as bundles, with its costs; return the new folders.
 
     Args:
         roots: folders of results.
@@ -118,6 +119,9 @@ def archive_results(roots: Sequence[Path], archive: Path, *, add: bool = False) 
             shutil.rmtree(archive / folder, ignore_errors=True)
             (archive / folder).parent.mkdir(parents=True, exist_ok=True)
             (Path(new) / folder).rename(archive / folder)
+    for result in results:
+        for record in costs_of(result.path, result.run):
+            write_cost(archive, record)
     return [archive / copied for copied in copies]
 
 
