@@ -13,6 +13,8 @@ from vpbench.pages.leaderboard import build_pages, collect
 from vpbench.report.site import write_site
 from vpbench.results.card import CARD
 from vpbench.results.result import load
+from vpbench.results.store import Store
+from vpbench.results.summarise import merge
 from vpbench.submission.check import check_submission
 
 DECIBELS = {"mse": [0.1, 0.01], "psnr": [10.0, 20.0]}
@@ -70,6 +72,15 @@ def test_two_runs_of_one_identity_that_disagree(add, tmp_path):
     assert alerts(tmp_path, "a", "b") == alerts(tmp_path, "b", "a") == [("runs-disagree", "net", text)]
     assert alerts(tmp_path, "a", "c") == []
     assert alerts(tmp_path, "a") == []
+
+
+def test_runs_of_one_identity_on_other_pixels_disagree(add, tmp_path):
+    add("net", {"mse": [0.1]}, root="a")
+    folder = add("net", {"mse": [0.1]}, root="b")
+    folders.edit_unit(folder, lambda rows: rows[3].update(data="0" * 16))
+    (folder / "summary.json").unlink()
+    merge(Store.open(folder), folders.plugins(), allow_partial=False)
+    assert [kind for kind, _, _ in alerts(tmp_path, "a", "b")] == ["runs-disagree"]
 
 
 def test_scores_equal_to_those_of_the_reference(add, tmp_path):

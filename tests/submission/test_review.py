@@ -89,6 +89,12 @@ class TestChanges:
         (line,) = find_changes(accepted, pulled).faults
         assert "was changed" in line
 
+    def test_a_file_less_in_an_accepted_result_is_a_change(self, accepted, pulled):
+        (changed,) = (pulled / "toy/last").iterdir()
+        (changed / "card.json").unlink()
+        (line,) = find_changes(accepted, pulled).faults
+        assert "was changed" in line
+
     def test_a_link_is_refused(self, accepted, pulled, tmp_path):
         (pulled / "toy/evil").symlink_to(tmp_path)
         with pytest.raises(Exception, match="toy/evil is a link"):

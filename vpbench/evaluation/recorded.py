@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vpbench.errors import ResultError
+from vpbench.errors import Remedy, ResultError
 from vpbench.files import parse_json
 from vpbench.names import Selector
 from vpbench.plugin.loader import Plugins
@@ -36,7 +36,9 @@ def recorded_predictor(run: RunRecord, plugins: Plugins, options: Options) -> Co
     if recorded != sha256:
         raise ResultError(
             f"{run.label}: the result was made with the weights {recorded[:16] or 'none'} (sha256), and these are "
-            f"{sha256[:16] or 'none'}: name the file of the recorded weights"
+            f"{sha256[:16] or 'none'}: name the file of the recorded weights",
+            Remedy.WEIGHTS,
+            name,
         )
     return component
 
