@@ -30,3 +30,11 @@ def test_the_real_clips_are_divided_into_training_validation_and_scored_ones(sha
     assert sum(map(len, names)) == len(set().union(*names))
     assert (len(scored.clips), unreadable) == (41, [])
     assert TrainingClips.of(protocol, train, 0).per_epoch == 800
+
+
+def test_the_digits_have_one_context_frame():
+    """A single context frame shows no motion."""
+    protocol = Protocol.read(EXAMPLES / "digits-1to8.toml")
+    clips = build_manifest(protocol, open_protocol_dataset(folders.plugins(), protocol, {})).clips
+    assert {(clip.context, len(clip.frames)) for clip in clips} == {(1, 9)}
+    assert (len(clips), protocol.size, protocol.quantise) == (256, (32, 32), True)
