@@ -112,10 +112,10 @@ def test_ten_thousand_clips_in_a_minute_and_flat_memory():
     rng = np.random.default_rng(8)
     x, y = (rng.normal(size=(10_000, 400)) for _ in range(2))
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     assert frechet_distance(x, y) == pytest.approx(8.0, abs=0.5)  # the bias of equal distributions
     assert abs(kernel_distance(x, y)) < 1e-3
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seconds < 60
