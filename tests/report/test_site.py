@@ -116,6 +116,17 @@ def test_no_text_becomes_markup(site):
         assert not [name for _, attributes in elements(page) for name in attributes if name.startswith("on")]
 
 
+def test_elements_and_classes_are_those_of_the_style(site):
+    style = "".join((site / "static" / name).read_text() for name in ("report.css", "report.js"))
+    tags, classes = set(), set()
+    for page in site.rglob("*.html"):
+        for tag, attributes in elements(page):
+            tags.add(tag)
+            classes |= set(attributes.get("class", "").split())
+    assert "details" in tags and not [tag for tag in tags if len(tag) > 10]
+    assert not {name for name in classes - {"protocols"} if f".{name}" not in style}
+
+
 def test_texts_are_shown_as_they_were_typed(site):
     page, index = (site / "toy/index.html").read_text(), (site / "index.html").read_text()
     escaped = "&lt;script&gt;alert(1)&lt;/script&gt;"
