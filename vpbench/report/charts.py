@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from vpbench.pages.boards import Board
-from vpbench.pages.chart import Curve, Layout, line_chart, round_ticks
+from vpbench.pages.chart import MARKERS, Curve, Layout, line_chart, round_ticks
 from vpbench.pages.curves import board_curves, chart_title, charted, line_curve
 from vpbench.pages.standings import Line, Standing
 from vpbench.report.section import Section
@@ -36,8 +36,6 @@ class Multiples:
 
     title: str
     panels: Sequence[Figure]
-    names: Sequence[str]
-    """The curves of every panel, in the order of their colours."""
 
 
 def step_figures(section: Section) -> list[Figure]:
@@ -127,4 +125,10 @@ def _multiples(title: str, panels: Mapping[str, Sequence[Curve]], steps: Sequenc
         Figure(name, Markup(line_chart(f"{title}: {name}", steps, curves, _SMALL, ticks)))
         for name, curves in panels.items()
     ]
-    return Multiples(title, figures, [curve.label for curve in next(iter(panels.values()))])
+    return Multiples(title, figures)
+
+
+def chart_key(section: Section) -> list[tuple[str, str]]:
+    """Return the name of each charted predictor with the path of its marker, in the order of colours."""
+    names = [distinct_name(section, standing) for standing in charted(section.boards)]
+    return list(zip(names, MARKERS, strict=False))

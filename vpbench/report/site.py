@@ -171,6 +171,7 @@ def _section(
         choices=tables.choices(rows),
         legend=protocol.legend(section),
         figures=charts.step_figures(section),
+        key=charts.chart_key(section),
         costs=cost_figures(section),
         matrices=matrices,
         multiples=[*charts.region_multiples(section), *charts.class_multiples(section)],
