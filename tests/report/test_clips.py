@@ -9,12 +9,13 @@ from urllib.parse import unquote, urlsplit
 
 import folders
 import pytest
-from clip_sites import SIZE, draw, hostile_site, make_results, make_site
+from clip_sites import SIZE, draw, hostile_site, make_results, make_site, plain
 
 from vpbench.errors import ResultError
+from vpbench.pages.sheets import write_pictures
 from vpbench.pages.standings import collect
 from vpbench.report.site import write_site
-from vpbench.results.pictures import pictures_root
+from vpbench.results.pictures import pictures_folder, pictures_root
 
 
 class Elements(HTMLParser):
@@ -94,6 +95,14 @@ def test_views_are_those_with_pictures(results, tmp_path):
         "Mean absolute error over the channels, from 0 to 0.5 or more"
         in (tmp_path / "site" / pages["s000@0"]).read_text()
     )
+
+
+def test_without_pictures_of_errors_there_is_no_view_of_them(tmp_path):
+    result = make_results(tmp_path / "r")[0]
+    films = {"truth": plain((1, 2), (0, 9, 0)), "prediction": plain((1, 2), (0, 0, 9))}
+    write_pictures(pictures_folder(result.path, "s000@0"), "s000@0", films, full_size=True, size=SIZE)
+    pages = make_site(tmp_path / "site", [result])
+    assert list(viewer_data(tmp_path / "site" / pages["s000@0"])["views"]) == ["frames"]
 
 
 def test_the_gallery_begins_with_the_clips_that_differ_most(tmp_path):
