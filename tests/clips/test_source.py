@@ -228,16 +228,21 @@ def test_flow_is_read_from_the_frame_before_each_scored_one(steps, pairs):
     assert [frames for modality, frames in dataset.reads if modality == "flow"] == pairs
 
 
+class Process(toys.Still):
+    def annotate(self, window, clips, device):
+        return super().annotate(window, clips, device) + os.getpid() % 1000 + 1000 * (device != "cpu")
+
+
+class Broken(toys.Still):
+    def annotate(self, window, clips, device):
+        raise ValueError("no such layer")
+
+
 @pytest.mark.parametrize(
     ("device", "workers", "same_process"), [("cuda:0", 2, True), ("cuda:0", 0, True), ("cpu", 2, False)]
 )
 def test_on_a_gpu_this_process_annotates_and_others_read(device, workers, same_process):
-    """A process that was forked cannot use a GPU. The toy notes in its flow where it ran, and on which device."""
-
-    class Process(toys.Still):
-        def annotate(self, window, clips, device):
-            return super().annotate(window, clips, device) + os.getpid() % 1000 + 1000 * (device != "cpu")
-
+    """Processes that read ahead leave the GPU to this one. The toy notes where it ran, and on which device."""
     source = replace(make_source(context=frozenset({"flow"}), annotators={"flow": Process()}), device=device)
     ((clip,),) = batches(source, [[REF]], workers)
     code = int(clip.context["flow"][0, 0, 0, 0])
@@ -247,10 +252,6 @@ def test_on_a_gpu_this_process_annotates_and_others_read(device, workers, same_p
 
 
 def test_an_error_of_an_annotator_on_a_gpu_is_that_of_its_group():
-    class Broken(toys.Still):
-        def annotate(self, window, clips, device):
-            raise ValueError("no such layer")
-
     source = replace(make_source(annotators={"flow": Broken()}), device="cuda:0")
     errors = list(batches(source, [[REF], [REF]], 1))
     assert [str(error) for error in errors] == [

@@ -16,11 +16,11 @@ from vpbench.training.loader import TrainingLoader
 MODALITIES = frozenset({"frames", "semantics", "flow"})
 
 
-def loader(*, rank=0, stage=1, seed=0, training=None, **options):
+def loader(*, rank=0, stage=1, seed=0, training=None, pixels=(), **options):
     shape = {"batch_size": 2, "accumulate": 1, "world": 1, "workers": 0, "crop": None, "size": None}
     shape |= {name: options.pop(name) for name in shape if name in options}
     dataset = toys.Toy(None, options=toys.Options(sequences=11, **options))
-    source = ClipSource(dataset, "toy", (), MODALITIES, frozenset(), {})
+    source = ClipSource(dataset, "toy", pixels, MODALITIES, frozenset(), {})
     clips = TrainingClips.of(folders.make_protocol(3, training=training or {}), dataset.sequences("train"), seed)
     serving = TrainingLoader(source, clips, stage=stage, **shape)
     serving.place(rank, torch.device("cpu"))
@@ -181,8 +181,5 @@ def test_clips_of_different_sizes_cannot_be_in_one_batch(monkeypatch):
 
 
 def test_pixels_are_the_protocols():
-    batches = loader()
-    batches._source = ClipSource(
-        batches._source.dataset, "toy", (Resize(op="resize", size=(8, 12)),), MODALITIES, frozenset(), {}
-    )
+    batches = loader(pixels=(Resize(op="resize", size=(8, 12)),))
     assert next(iter(batches)).future.frames.shape == (2, 3, 3, 8, 12)

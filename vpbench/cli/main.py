@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import io
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -101,6 +103,8 @@ class _Terminated(BaseException):
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 an error, 2 a usage error, 130 and 143 on signals."""
     signal.signal(signal.SIGTERM, _terminate)
+    with suppress(OSError, ValueError, AttributeError, RuntimeError):  # no standard error, or no file of the system's
+        faulthandler.enable()
     keep_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding lacks is shown by its number

@@ -58,6 +58,19 @@ if TYPE_CHECKING:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Clips predicted at once.")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead.")
+@click.option("--isolate", is_flag=True, help="Run each predictor in a process of its own, which may crash.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End a predictor that takes longer for a batch; implies --isolate.",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="End a predictor whose process uses more memory; implies --isolate.",
+)
 @click.option("--seed", type=SEED, show_default="0")
 @click.option("--shard", metavar="I/N", help="Evaluate every N-th unit, starting with unit I (from 0).")
 @click.option("--allow-partial", is_flag=True, help="Evaluate incomplete data; the result is never ranked.")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, get_worker_info
-from torch.utils.data import Dataset as TorchDataset
 
 from vpbench.clips.annotations import annotate, no_annotation
 from vpbench.clips.digest import digest_arrays
 from vpbench.clips.prepared import Key, PreparedDataset, keys_of
+from vpbench.clips.reading import GroupReader, Readers
 from vpbench.errors import DataError, VpbenchError
 from vpbench.plugin.annotator import Annotator
 from vpbench.plugin.clip import LabelSpace
@@ -47,7 +43,7 @@ class ClipArrays:
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Read the clips of a protocol. It can be pickled, since each DataLoader worker holds a copy."""
+    """Read the clips of a protocol. It can be pickled, since each reading process holds a copy."""
 
     dataset: Dataset
     name: str
@@ -166,51 +162,35 @@ class ClipSource:
         return np.stack([arrays[key] for key in keys])
 
 
-T = TypeVar("T")
+class ClipReaders:
+    """Reads groups of clips, ahead in ``workers`` processes (0: in this one), which start once.
 
+    A process that reads ahead cannot use a GPU: annotators that do run in this process.
+    """
 
-class GroupReader(TorchDataset[T | VpbenchError]):
-    """Groups of clips as a torch dataset. An error is an item: it reaches the user as one line."""
+    def __init__(self, source: ClipSource, workers: int) -> None:
+        self._source = source
+        self._annotates = workers > 0 and source.device != "cpu" and bool(source.annotators)
+        read = source.read_data if self._annotates else source.read
+        self._readers: Readers[list[ClipArrays]] = Readers(GroupReader(source.name, read, list), workers)
+        self.close = self._readers.close
 
-    def __init__(
-        self,
-        read: Callable[[ClipRef], ClipArrays],
-        groups: Sequence[Sequence[ClipRef]],
-        assemble: Callable[[list[ClipArrays]], T],
-    ) -> None:
-        self.read, self.groups, self.assemble = read, groups, assemble
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def __getitem__(self, index: int) -> T | VpbenchError:
-        try:
-            return self.assemble([self.read(ref) for ref in self.groups[index]])
-        except VpbenchError as error:
-            if get_worker_info() is not None:  # a traceback does not travel between processes
-                error.add_note("".join(traceback.format_exception(error)))
-            return error
+    def __call__(self, groups: Sequence[Sequence[ClipRef]]) -> Iterator[list[ClipArrays] | VpbenchError]:
+        """Yield the clips of each group in order; a group that cannot be read is yielded as its error."""
+        for clips in self._readers(groups):
+            completes = self._annotates and not isinstance(clips, VpbenchError)
+            yield _completed(self._source, clips) if completes else clips  # type: ignore[arg-type]
 
 
 def batches(
     source: ClipSource, groups: Sequence[Sequence[ClipRef]], workers: int
 ) -> Iterator[list[ClipArrays] | VpbenchError]:
-    """Yield the clips of each group of references, in order, read ahead by ``workers`` processes (0: in this one).
-
-    A group that cannot be read is yielded as its error. At most ``2 * workers`` groups are in memory. A process that
-    reads ahead cannot use a GPU: annotators that do run in this process.
-    """
-    annotates = workers > 0 and source.device != "cpu" and bool(source.annotators)
-    reads: Iterable[list[ClipArrays] | VpbenchError] = DataLoader(
-        GroupReader(source.read_data if annotates else source.read, groups, list),
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=as_read,
-        generator=torch.Generator(),  # else it draws from the global random state
-        worker_init_fn=_end_at_once,
-    )
-    for clips in reads:
-        yield _completed(source, clips) if annotates and not isinstance(clips, VpbenchError) else clips
+    """Yield the clips of each group of references, in order, as :class:`ClipReaders` reads them."""
+    readers = ClipReaders(source, workers)
+    try:
+        yield from readers(groups)
+    finally:
+        readers.close()
 
 
 def _completed(source: ClipSource, clips: Sequence[ClipArrays]) -> list[ClipArrays] | VpbenchError:
@@ -218,13 +198,3 @@ def _completed(source: ClipSource, clips: Sequence[ClipArrays]) -> list[ClipArra
         return [source.complete(clip) for clip in clips]
     except VpbenchError as error:
         return error
-
-
-def _end_at_once(worker: int) -> None:
-    """Let SIGTERM end a reading process: the handler of its parent would raise an exception in it."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def as_read(item: T) -> T:
-    """Return an item of a reader as it is: the ``collate_fn`` of a DataLoader."""
-    return item

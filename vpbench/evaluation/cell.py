@@ -23,6 +23,7 @@ from vpbench.errors import (
     VpbenchWarning,
 )
 from vpbench.evaluation.fit import check_fit
+from vpbench.evaluation.isolation import IsolatedCaller, IsolatedPredictor
 from vpbench.evaluation.plan import Run
 from vpbench.evaluation.prediction import Caller
 from vpbench.evaluation.record import describe_run
@@ -106,7 +107,8 @@ class Cell:
 
     def caller(self, seed: int) -> Caller:
         """Return what calls the predictor."""
-        return Caller(self.label, self.predictor.value, self.info, self.outputs, seed)
+        kind = IsolatedCaller if isinstance(self.predictor.value, IsolatedPredictor) else Caller
+        return kind(self.label, self.predictor.value, self.info, self.outputs, seed)
 
     def open(self, run: Run) -> None:
         """Open the result folder and check what is published in it.
@@ -150,6 +152,8 @@ class Cell:
 
     def close(self) -> None:
         """Record the times, if this process did anything for the result; otherwise leave no empty result."""
+        if isinstance(self.predictor.value, IsolatedPredictor):
+            self.predictor.value.close()
         if self.worked:
             times = {phase: round(seconds, 3) for phase, seconds in sorted(self.seconds.items())}
             times["wall"] = round(time.perf_counter() - self.started, 3)

@@ -59,7 +59,7 @@ class Loop:
         """
         source = run_source(self.run, self.cells)
         tasks = self._tasks(source)
-        arrays = batches(source, [group for task in tasks for group in task.groups], self.run.settings.workers)
+        arrays = batches(source, [group for task in tasks for group in task.groups], self._workers)
         self._count, self._total = 0, sum(len(task.unit.clips) * len(task.cells) for task in tasks)
         self.progress(0, self._total)
         problems = []
@@ -74,6 +74,12 @@ class Loop:
             raise DataError(problems[0])
         for line in problems:
             warnings.warn(line, VpbenchWarning, stacklevel=2)
+
+    @property
+    def _workers(self) -> int:
+        """Number of reading processes: a run that survives crashes of predictors survives those of decoders, too."""
+        settings = self.run.settings
+        return max(1, settings.workers) if settings.isolated else settings.workers
 
     def _tasks(self, source: ClipSource) -> list[_Task]:
         """Return the work of this process: its share of all units, without those that are published.

@@ -48,8 +48,19 @@ class Settings:
     shard: str | None = None
     allow_partial: bool = False
     save_predictions: bool = False
+    isolate: bool = False
+    """Whether each predictor runs in a process of its own."""
+    timeout: float | None = None
+    """Seconds that a predictor may take for a batch. A limit needs a process of its own, and so does ``memory``."""
+    memory: float | None = None
+    """GiB of resident memory that the process of a predictor may use."""
     pictures: int | None = None
     """Number of clips to draw; all truth is read, to be drawn."""
+
+    @property
+    def isolated(self) -> bool:
+        """Whether each predictor runs in a process of its own."""
+        return self.isolate or self.timeout is not None or self.memory is not None
 
 
 @dataclass(frozen=True)

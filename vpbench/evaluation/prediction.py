@@ -45,6 +45,12 @@ class Caller:
     lower: str = "the batch size"
     """The setting to lower if memory runs out."""
 
+    @property
+    def half_precision(self) -> bool:
+        """Whether the predictor holds weights in half precision."""
+        parameters = (p for module in modules_of(self.predictor) for p in module.parameters())
+        return any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in parameters)
+
     def predict(self, batch: Batch, sample: int) -> Checked:
         """Predict one batch and check the prediction.
 

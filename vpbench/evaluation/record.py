@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
-
 from vpbench.errors import UsageError
+from vpbench.evaluation.isolation import count_all_parameters, has_weights
 from vpbench.evaluation.plan import Run
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.sample_metric import AnyMetric, SampleMetric
@@ -16,7 +15,6 @@ from vpbench.protocol.protocol import Anchored, Protocol
 from vpbench.protocol.units import Manifest
 from vpbench.results.records import Identity, MetricRecord, RunRecord
 from vpbench.select.component import Component
-from vpbench.select.parameters import count_parameters
 from vpbench.select.weights_record import WeightsUse
 from vpbench.validation import validation_errors
 
@@ -40,7 +38,7 @@ def describe_run(
             sees_truth=info.oracle,
             stochastic=info.stochastic,
             paper=info.paper,
-            parameters=sum(count_parameters(chosen.value).values()),
+            parameters=count_all_parameters(chosen.value),
             weights=_weights(chosen, protocol, manifest),
             protocol=protocol,
             cumulative=not isinstance(protocol.sampling, Anchored),
@@ -78,5 +76,4 @@ def _weights(chosen: Component, protocol: Protocol, manifest: Manifest) -> Weigh
         return WeightsUse(clips="none", seen=0)
     if chosen.info.trained_on:
         return WeightsUse(clips="unknown", seen=0)
-    has_weights = isinstance(chosen.value, torch.nn.Module) and any(True for _ in chosen.value.parameters())
-    return WeightsUse(clips="unknown", seen=0) if has_weights else None
+    return WeightsUse(clips="unknown", seen=0) if has_weights(chosen.value) else None

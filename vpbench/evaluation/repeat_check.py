@@ -10,15 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from vpbench.clips.batch import Batch, join
 from vpbench.errors import PredictorError
 from vpbench.evaluation.prediction import Caller
 from vpbench.plugin.clip import Modality, Prediction
 from vpbench.plugin.process_state import other_randomness
 from vpbench.protocol.sampling import ClipRef
-from vpbench.select.members import modules_of
 
 
 @dataclass(frozen=True)
@@ -143,9 +140,7 @@ class RepeatCheck:
 
     def _rounds(self, batch: Batch) -> bool:
         """Return whether the predictor runs on a GPU or holds weights in half precision."""
-        modules = modules_of(self.caller.predictor)
-        half = any(p.dtype in (torch.float16, torch.bfloat16) for module in modules for p in module.parameters())
-        return half or batch.context.frames.device.type != "cpu"
+        return self.caller.half_precision or batch.context.frames.device.type != "cpu"
 
     def _refused(self, refs: Sequence[ClipRef], excess: str, cause: str) -> PredictorError:
         clips = " and ".join(repr(ref.id) for ref in refs)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from vpbench.clips.probe import Probe
 from vpbench.errors import DataError, UsageError, VpbenchError
 from vpbench.evaluation.cell import Cell, plan_cell
+from vpbench.evaluation.isolation import Limits, isolate_predictor
 from vpbench.evaluation.plan import Run, Settings, add_annotators, open_run
 from vpbench.files import canonical
 from vpbench.names import Selector
@@ -128,7 +129,11 @@ def _choose(job: Job, protocol: Protocol, plugins: Plugins, settings: Settings, 
             raise DataError(f"{job.label!r} is not trained yet: train this suite first, with the same results folder")
         options = {**options, name: {**options[name], "weights": str(weights)}}
         text = _without_shipped(text, plugins)
-    return choose_predictor(plugins, with_shipped_weights(plugins, text, options, protocol.name), options, protocol)
+    text = with_shipped_weights(plugins, text, options, protocol.name)
+    if settings.isolated:
+        limits = Limits(settings.timeout, settings.memory)
+        return isolate_predictor(plugins, text, options, protocol, limits)
+    return choose_predictor(plugins, text, options, protocol)
 
 
 def _without_shipped(text: str, plugins: Plugins) -> str:

@@ -93,6 +93,8 @@ class Plugins:
     plugins: list[Plugin] = field(default_factory=list)
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
+    extra: tuple[str, ...] = ()
+    """Plugins that were named and are not installed: another process loads them, too."""
 
     def of(self, kind: str) -> list[Entry]:
         """Return the entries of one kind, by name."""
@@ -220,7 +222,7 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
     Raises:
         PluginError: two distributions with one plugin name, a name registered twice, or a broken ``extra``.
     """
-    plugins = Plugins()
+    plugins = Plugins(extra=tuple(extra))
     plugins.manager.add_hookspecs(hookspecs)
     for point, distribution in installed_plugins():
         description = Plugin(

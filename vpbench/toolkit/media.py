@@ -23,6 +23,7 @@ from vpbench.toolkit.decoding import check_depth, check_intact, damaged, open_vi
 from vpbench.toolkit.decoding import decode as _decode
 from vpbench.toolkit.folders import file_stamp
 from vpbench.toolkit.pictures import IMAGE_SUFFIXES, check_picture, read_image, stack
+from vpbench.toolkit.processes import note
 from vpbench.toolkit.series import order_pictures
 
 __all__ = [
@@ -123,6 +124,7 @@ class VideoReader:
             DataError: the video is damaged at or before these frames, has fewer frames or more than 8 bits per channel,
                 or changes its frame size among those read.
         """
+        note(f"file {self.path}")
         if self._pid != os.getpid():
             # The file position is shared with the parent process, and a decoder's threads do not exist here: freeing
             # the decoder would wait for them without end.

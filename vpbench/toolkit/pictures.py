@@ -15,6 +15,7 @@ from PIL import ImageOps
 
 from vpbench.errors import DataError
 from vpbench.toolkit.folders import regular_file
+from vpbench.toolkit.processes import note
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -67,6 +68,7 @@ def stack(images: Sequence[NDArray[Any]], source: str) -> NDArray[Any]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Pillow.Image]:
     """Open a picture and check its header. An exception of the codec, here or in the block, becomes a ``DataError``."""
+    note(f"file {path}")
     try:
         data = regular_file(path).read_bytes()
     except OSError as error:

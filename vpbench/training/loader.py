@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from vpbench.clips.batch import as_batched, stack_arrays
-from vpbench.clips.source import Arrays, ClipArrays, ClipSource, GroupReader, as_read
+from vpbench.clips.reading import GroupReader, Readers
+from vpbench.clips.source import Arrays, ClipArrays, ClipSource
 from vpbench.errors import DataError, VpbenchError
 from vpbench.plugin.clip import Context, Future, Text, with_arrays
 from vpbench.plugin.modality import ModalitySpec
@@ -55,9 +55,11 @@ class TrainingLoader:
         crop: tuple[int, int] | None = None,
     ) -> None:
         self._source, self._clips = source, clips
-        self._batch, self._world, self._workers, self._stage = batch_size, world, workers, stage
+        self._batch, self._world, self._stage = batch_size, world, stage
         self._rank, self._device, self._size, self._crop = 0, torch.device("cpu"), size, crop
         self._length = clips.batches(batch_size, accumulate)
+        stacked = partial(_stacked, specs=source.specs, size=size)
+        self._readers: Readers[dict[str, Any]] = Readers(GroupReader(source.name, source.read, stacked), workers)
         self.served = 0
         """Batches, over all epochs."""
         self.waited = 0.0
@@ -83,23 +85,14 @@ class TrainingLoader:
         order = self._clips.draw(self._stage, epoch)
         starts = range(batches_done * self._batch, self._length * self._batch, self._batch)
         groups = [order[start + self._rank : start + self._batch : self._world] for start in starts]
-        cuda = self._device.type == "cuda"
-        reads = iter(
-            DataLoader(
-                GroupReader(self._source.read, groups, partial(_stacked, specs=self._source.specs, size=self._size)),
-                batch_size=None,
-                num_workers=self._workers,
-                collate_fn=as_read,
-                pin_memory=cuda,
-            )
-        )
+        reads = self._readers(groups)
         for refs in groups:
             start = time.perf_counter()
             read = next(reads)
             self.waited += time.perf_counter() - start
             if isinstance(read, VpbenchError):
                 raise read
-            batch = self._batched(refs, read)
+            batch = self._batched(refs, _pinned(read) if self._device.type == "cuda" else read)
             self.served += 1
             yield batch
 
@@ -146,6 +139,11 @@ class TrainingLoader:
             return torch.stack([clip[:, y : y + height, x : x + width] for clip, (y, x) in windows])
 
         return {**arrays, **{modality: cut(arrays[modality]) for modality in pixels}}
+
+
+def _pinned(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return tensors in memory from which copies to a GPU do not wait."""
+    return {name: array.pin_memory() if isinstance(array, Tensor) else array for name, array in arrays.items()}
 
 
 def _split(entries: Tensor | Text, place: int) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from vpbench.clips.batch import stack
-from vpbench.clips.source import batches as read_batches
+from vpbench.clips.source import ClipReaders
 from vpbench.errors import VpbenchError
 from vpbench.evaluation.cell import Cell
 from vpbench.evaluation.keepers import Keeper
@@ -66,6 +66,7 @@ class Validation(Callback):
         self._run, self._cell, self._loader, self._batch_size = run, cell, loader, batch_size
         self._folder, self._keeper, self._say = folder, keeper, say
         self.metrics = cell.frame_metrics
+        self._readers: ClipReaders | None = None
         self.seconds = 0.0
         self.history: list[EpochRecord] = []
         """Every validation so far."""
@@ -127,7 +128,9 @@ class Validation(Callback):
         groups = [clips[i : i + size] for i in range(0, len(clips), size)][trainer.global_rank :: trainer.world_size]
         caller = cell.caller(run.settings.seed)
         rows: list[Row] = []
-        for read in read_batches(source, groups, run.settings.workers):
+        if self._readers is None:  # the processes of one epoch read the next
+            self._readers = ClipReaders(source, run.settings.workers)
+        for read in self._readers(groups):
             if isinstance(read, VpbenchError):
                 raise read
             for batch in stack(read, device, source):

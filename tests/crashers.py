@@ -1,0 +1,60 @@
+"""A plugin of predictors that end, stop or fill their process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+
+from vpbench.plugin.clip import Prediction
+from vpbench.plugin.hookspecs import hookimpl
+from vpbench.plugin.predictor import PredictorInfo
+
+
+@hookimpl
+def register_predictors(register):
+    for name, target in {
+        "segfaults": "Segfaults",
+        "leaves": "Leaves",
+        "hangs": "Hangs",
+        "leaks": "Leaks",
+        "crashes-when-built": "CrashesWhenBuilt",
+    }.items():
+        register(name, f"crashers:{target}")
+
+
+class Crasher:
+    info = PredictorInfo()
+
+    def predict(self, context, horizon, generators):
+        if "test/seq017@0" in context.clips:  # in the second unit
+            self.act()
+        return Prediction(frames=context.frames[:, -1:].repeat(1, horizon, 1, 1, 1))
+
+
+class Segfaults(Crasher):
+    def act(self):
+        ctypes.string_at(0)
+
+
+class Leaves(Crasher):
+    def act(self):
+        os._exit(3)
+
+
+class Hangs(Crasher):
+    def act(self):
+        time.sleep(1e6)
+
+
+class Leaks(Crasher):
+    def act(self):
+        self.blocks = []
+        for _ in range(10 * 2**10):  # 10 GiB
+            self.blocks.append(b"x" * 2**20)
+            time.sleep(0.0005)
+
+
+class CrashesWhenBuilt(Crasher):
+    def __init__(self):
+        ctypes.string_at(0)
