@@ -43,6 +43,7 @@ FLOORS = {
     "results": 6,
     "clips": 7,
     "evaluation": 8,
+    "testing": 9,
     "training": 9,
     "pages": 10,
     "submission": 11,

@@ -24,12 +24,16 @@ from vpbench_kitti.raw import FVS24
 
 TOYS = Path(__file__).resolve().parent.parent / "toys.py"
 SIZE = (16, 24)
+DECODED = "frames, semantics, flow, disocclusion, instances of 16x24"
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 
 
 @pytest.fixture
-def check(vpbench, tmp_path):
+def check(vpbench, tmp_path, monkeypatch):
     """Check a dataset or protocol: its exit code, the findings by name, and how to see what a person reads."""
+
+    # The files of most trees here are empty, since names alone count: tests/cli/test_check.py decodes clips.
+    monkeypatch.setattr("vpbench.clips.decoding.decoded", lambda dataset, split: None)
 
     def folders(root: Path):
         return {folder: Path(folder).stat().st_mtime_ns for folder, _, _ in os.walk(root)}
@@ -300,7 +304,9 @@ def test_findings_that_hold_and_one_that_does_not(vpbench):
     assert outcome.code == 0
     assert [(f["name"], f["found"], f["holds"]) for f in outcome.json] == [
         ("test: sequences", "3 (24 frames)", True),
+        ("test: a clip decodes", DECODED, True),
         ("train: sequences", "3 (24 frames)", True),
+        ("train: a clip decodes", DECODED, True),
     ]
     outcome = vpbench("data", "check", "toy", "--plugin", TOYS, "-o", "toy.unreadable=2")
     assert outcome.code == 1

@@ -231,6 +231,7 @@ def _clips(protocol: Protocol, dataset: Dataset) -> tuple[dict[str, list[int]], 
 
 
 def _sequences(dataset: Dataset, splits: Sequence[str]) -> list[Finding]:
+    from vpbench.clips.decoding import decoded
     from vpbench.plugin.dataset import Finding
 
     findings = []
@@ -248,6 +249,8 @@ def _sequences(dataset: Dataset, splits: Sequence[str]) -> list[Finding]:
             summary = [f"and {len(broken) - _NAMED} more"] if len(broken) > _NAMED else []
             named = (*(s.problem for s in broken[:_NAMED]), *summary)
             findings.append(Finding(f"{split}: missing or unreadable", str(len(broken)), "0", False, named))
+        if decoding := decoded(dataset, split):
+            findings.append(decoding)
     return findings
 
 

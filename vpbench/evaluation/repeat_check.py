@@ -118,16 +118,16 @@ class RepeatCheck:
     def _check(self, trial: _Trial, repeat: Prediction) -> None:
         """Compare both predictions; distinguish rounding, which depends on the batch size, from a broken promise."""
         first, second = _clip(trial.prediction, trial.place), _clip(repeat, trial.second_place)
-        if not _excess(first, second):
+        if not excess_of(first, second):
             return
         third = self._predict(trial.second, _SEEDS[1])
-        if excess := _excess(repeat, third):
+        if excess := excess_of(repeat, third):
             seeded = self._predict(trial.second, _SEEDS[0])
-            raise self._refused(trial.second.refs, excess, _STATE if _excess(repeat, seeded) else _RANDOM)
+            raise self._refused(trial.second.refs, excess, _STATE if excess_of(repeat, seeded) else _RANDOM)
         resized = len(trial.first.refs) != len(trial.second.refs)
-        if excess := _excess(first, second, rounded=resized and self._rounds(trial.first)):
+        if excess := excess_of(first, second, rounded=resized and self._rounds(trial.first)):
             repeated = self._predict(trial.first, _SEEDS[1])
-            cause = _STATE if _excess(trial.prediction, repeated) else _BATCH
+            cause = _STATE if excess_of(trial.prediction, repeated) else _BATCH
             raise self._refused(trial.second.refs, excess, cause)
 
     def _predict(self, batch: Batch, seed: int) -> Prediction:
@@ -176,7 +176,7 @@ def _difference(modality: Modality, a: Prediction, b: Prediction) -> float:
     return float(distance.max())
 
 
-def _excess(a: Prediction, b: Prediction, *, rounded: bool = False) -> str:
+def excess_of(a: Prediction, b: Prediction, *, rounded: bool = False) -> str:
     """Return by how much two predictions of the same clips differ, in words; "" within the tolerances."""
     for modality, difference in differences(a, b).items():
         tolerance = TOLERANCES[modality]

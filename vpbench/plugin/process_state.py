@@ -11,7 +11,7 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,22 +30,49 @@ def _deterministic() -> tuple[bool, bool]:
     return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
-_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
-    (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_default_device, lambda device: torch.set_default_device(None if device.type == "cpu" else device)),
-    (torch.is_grad_enabled, torch.set_grad_enabled),
-    (torch.get_num_threads, torch.set_num_threads),
-    (_deterministic, lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1])),
-    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    (lambda: torch.is_autocast_enabled("cpu"), lambda on: torch.set_autocast_enabled("cpu", on)),
-    (lambda: torch.is_autocast_enabled("cuda"), lambda on: torch.set_autocast_enabled("cuda", on)),
-    *(_attribute(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
-    (np.geterr, lambda value: np.seterr(**value)),
-    (lambda: list(warnings.filters), lambda value: setattr(warnings, "filters", value)),
-    _attribute(sys, "stdout"),
-    _attribute(sys, "stderr"),
-)
-"""How each setting is read and written."""
+_Access = tuple[Callable[[], Any], Callable[[Any], Any]]
+_SETTINGS: Mapping[str, _Access] = {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's default device": (
+        torch.get_default_device,
+        lambda device: torch.set_default_device(None if device.type == "cpu" else device),
+    ),
+    "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "torch's deterministic algorithms": (
+        _deterministic,
+        lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
+    ),
+    "torch's float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "torch's autocast on the CPU": (
+        lambda: torch.is_autocast_enabled("cpu"),
+        lambda on: torch.set_autocast_enabled("cpu", on),
+    ),
+    "torch's autocast on GPUs": (
+        lambda: torch.is_autocast_enabled("cuda"),
+        lambda on: torch.set_autocast_enabled("cuda", on),
+    ),
+    **{
+        f"torch.backends.cudnn.{name}": _attribute(torch.backends.cudnn, name)
+        for name in ("enabled", "benchmark", "deterministic", "allow_tf32")
+    },
+    "numpy's error handling": (np.geterr, lambda value: np.seterr(**value)),
+    "the warning filters": (
+        lambda: list(warnings.filters),
+        lambda value: setattr(warnings, "filters", value),
+    ),
+    "sys.stdout": _attribute(sys, "stdout"),
+    "sys.stderr": _attribute(sys, "stderr"),
+}
+"""How each setting is read and written, by its name in messages."""
+_WATCHED: Mapping[str, Callable[[], Any]] = {
+    "Python's global random state": random.getstate,
+    "numpy's global random state": lambda: str(np.random.get_state(legacy=False)),
+    "torch's global random state": lambda: torch.get_rng_state().numpy().tobytes(),
+    "the working directory": lambda: _directory(),
+    "the environment variables": lambda: dict(os.environ),
+}
+"""State that is compared as well."""
 
 
 @contextmanager
@@ -56,14 +83,12 @@ def process_state() -> Iterator[None]:
         VpbenchError: the block changed the working directory, or closed an output; both are restored, too.
     """
     directory = _directory()
-    before = [read() for read, _ in _SETTINGS]
     with _random_state():
+        before = {name: read() for name, (read, _) in _SETTINGS.items()}
         try:
             yield
         finally:
-            for (read, write), value in zip(_SETTINGS, before, strict=True):
-                if read() != value:
-                    write(value)
+            _restore(before)
             moved = directory is not None and _directory() != directory
             if directory is not None and moved:
                 with suppress(OSError):  # it was removed
@@ -72,6 +97,35 @@ def process_state() -> Iterator[None]:
         raise VpbenchError("it closes sys.stdout or sys.stderr, which the whole process shares")
     if moved:
         raise VpbenchError("it changes the working directory, which the whole process shares: use absolute paths")
+
+
+def _restore(before: Mapping[str, Any]) -> None:
+    for name, (read, write) in _SETTINGS.items():
+        if read() != before[name]:
+            write(before[name])
+
+
+@contextmanager
+def settings_changes() -> Iterator[list[str]]:
+    """List the settings and random states that the block changes, by name, and restore them.
+
+    The list is filled when the block ends. The working directory and environment variables are compared, too.
+    """
+    changes: list[str] = []
+    readers = {name: read for name, (read, _) in _SETTINGS.items()} | dict(_WATCHED)
+    environment = dict(os.environ)
+    with process_state():
+        before = {name: read() for name, read in readers.items()}
+        try:
+            yield changes
+        finally:
+            changes += [name for name, read in readers.items() if read() != before[name]]
+            directory = before["the working directory"]
+            if directory is not None and "the working directory" in changes:
+                os.chdir(directory)
+            if dict(os.environ) != environment:
+                os.environ.clear()
+                os.environ.update(environment)
 
 
 @contextmanager

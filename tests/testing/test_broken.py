@@ -1,0 +1,47 @@
+"""Every check can fail: plugins that break their contract in one way each fail the check of it, and others pass."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from vpbench.plugin.loader import load_plugins
+from vpbench.testing.check import Outcome, run_checks
+from vpbench.testing.conformance import CHECKS, Request
+
+FILES = [str(Path(__file__).with_name(name)) for name in ("broken.py", "broken_datasets.py")]
+PLUGINS = load_plugins(FILES)
+MODULES = [sys.modules[name] for name in ("broken", "broken_datasets")]
+FAULTS = {key: fault for module in MODULES for key, fault in module.FAULTS.items()}
+CONFORMING = [key for module in MODULES for key in module.CONFORMING]
+GPU_ONLY = {("annotator", "device")}
+"""Checks that need a GPU to fail."""
+
+
+def outcomes(kind: str, name: str, root: Path, fault: str = "") -> dict[str, Outcome]:
+    """Run all checks, or the gates and one of the others."""
+    checks = [check for check in CHECKS[kind] if not fault or check.gate or check.name == fault]
+    subject = Request(PLUGINS, kind, name, {}, {"": root}, FILES[1:]).subject()
+    return {outcome.check: outcome for outcome in run_checks(checks, subject)}
+
+
+@pytest.mark.parametrize("key", sorted(FAULTS), ids="-".join)
+def test_a_broken_plugin_fails_its_check(key, tmp_path):
+    outcome = outcomes(*key, tmp_path, FAULTS[key])[FAULTS[key]]
+    assert outcome.status == "failed", outcome.detail
+    assert outcome.error is not None
+    assert outcome.detail
+    assert "\n" not in outcome.detail
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", CONFORMING, ids="-".join)
+def test_a_conforming_plugin_passes_every_check(key, tmp_path):
+    assert {o.detail for o in outcomes(*key, tmp_path).values() if o.status == "failed"} == set()
+
+
+def test_every_check_is_failed_by_some_plugin():
+    checks = {(kind, check.name) for kind, checks in CHECKS.items() for check in checks}
+    assert checks - GPU_ONLY == {(kind, fault) for (kind, _), fault in FAULTS.items()}
