@@ -37,13 +37,13 @@ class Check(Generic[S]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one check."""
+    """The result of one check."""
 
     check: str
     demand: str
     status: Status
     detail: str = ""
-    """Of a failure: what was seen and what to do; of a check that does not apply: why."""
+    """The observation and what to do, for a failure; the reason, for a check that does not apply."""
     error: BaseException | None = None
     """The exception of a failure; the plugin's own is its ``__cause__``."""
 

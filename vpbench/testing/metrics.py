@@ -174,8 +174,8 @@ def _resample(subject: MetricSubject) -> None:
 def _json(subject: MetricSubject) -> None:
     if isinstance(subject.metric, SetMetric):
         raise NotApplicableError("it is a set metric, which has features instead of statistics")
-    kept = [statistic for line in subject.raw() for statistic in line if not isinstance(statistic, Undefined)]
-    exact = [statistic.value if isinstance(statistic, Value) else statistic for statistic in kept]
+    defined = [statistic for line in subject.raw() for statistic in line if not isinstance(statistic, Undefined)]
+    exact = [statistic.value if isinstance(statistic, Value) else statistic for statistic in defined]
     plain = json.loads(json.dumps([statistic_fields(statistic)["value"] for statistic in exact]))
     for statistic, value in zip(exact, plain, strict=True):
         numbers = list(statistic) if isinstance(statistic, Sequence) else [statistic]
