@@ -38,6 +38,7 @@ FLOORS = {
     "validation": 1,
     "plugin": 2,
     "toolkit": 3,
+    "scaffold": 3,
     "protocol": 4,
     "select": 5,
     "results": 6,

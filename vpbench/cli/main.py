@@ -35,6 +35,7 @@ _COMMANDS = {
     "pictures": ("vpbench.cli.pictures", "Keep pictures of chosen clips of results."),
     "data": ("vpbench.cli.data", "Check a dataset, or prepare or export a protocol's clips."),
     "list": ("vpbench.cli.listing", "List predictors, datasets, metrics, protocols and annotators."),
+    "new": ("vpbench.cli.new", "Start a plugin: a file that works, or a package."),
     "check": ("vpbench.cli.check", "Check that a plugin keeps the contract of its kind."),
     "show": ("vpbench.cli.show", "Show one of them, or a result."),
     "plugins": ("vpbench.cli.plugins", "Show where each plugin comes from and what broke."),

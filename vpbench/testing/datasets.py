@@ -99,11 +99,11 @@ def _sequences(subject: DatasetSubject) -> None:
         wrong = [type_name(s) for s in sequences if not isinstance(s, SequenceInfo)]
         if wrong:
             raise BreachError(f"split {split!r} lists a {wrong[0]}: list vpbench.SequenceInfo objects")
-        if broken := [s for s in sequences if s.problem]:
-            raise BreachError(f"split {split!r} has {len(broken)} unreadable sequences: {broken[0].problem}")
-        if not sequences:
-            raise BreachError(f"split {split!r} has no sequences: complete the data, or leave it out of `info.splits`")
-        for sequence in sequences:
+        readable = [s for s in sequences if not s.problem]
+        if not readable:
+            reason = f"no readable sequence: {sequences[0].problem}" if sequences else "no sequences"
+            raise BreachError(f"split {split!r} has {reason}: complete the data, or leave it out of `info.splits`")
+        for sequence in readable:
             _check_frames(split, sequence)
 
 
