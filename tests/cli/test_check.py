@@ -13,7 +13,7 @@ from vpbench.testing.conformance import CHECKS
 
 TOYS = str(Path(__file__).parents[1] / "toys.py")
 BROKEN = str(Path(__file__).parents[1] / "testing" / "broken.py")
-test_last_conforms = conformance("predictor", "last", plugin=TOYS)
+test_moving_digits_conform = pytest.mark.slow(conformance("dataset", "moving-digits"))
 
 
 def test_a_conforming_predictor_has_a_line_per_check(vpbench):
