@@ -60,7 +60,10 @@ def test_a_protocol_runs(new, vpbench):
 @pytest.mark.filterwarnings("ignore")  # lightning's advice about data loaders
 def test_a_trainable_predictor_trains(new, vpbench):
     new("predictor", "my-own", "--trainable")
-    args = ["-p", "moving-digits-10to10", "-m", "my-own", "--plugin", "my_own.py", "--device", "cpu"]
+    new("protocol", "small")
+    with Path("small.toml").open("a") as file:
+        file.write("\n[training]\nclips = 8\nvalidation_clips = 2\n")
+    args = ["-p", "small.toml", "-m", "my-own", "--plugin", "my_own.py", "--device", "cpu"]
     outcome = vpbench("train", *args, "--max-steps", "2", "--out", "t")
     assert outcome.code == 0, outcome.err
     assert list(Path("t").rglob("*.safetensors"))

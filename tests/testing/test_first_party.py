@@ -117,6 +117,7 @@ def write_kitti(root: Path) -> None:
 
 def write_caltech(root: Path) -> None:
     write_kitti(root)
+    kitti_drive(root, "0005", range(10), SIZE)  # val
     caltech_video(root / "set06/V000.seq", known_frames(33))
 
 
