@@ -116,8 +116,9 @@ def write_kitti(root: Path) -> None:
 
 
 def write_caltech(root: Path) -> None:
-    write_kitti(root)
-    kitti_drive(root, "0005", range(10), SIZE)  # val
+    for drive in ("0005", "0051"):  # val and train
+        for camera in (2, 3):
+            kitti_drive(root, drive, range(10), SIZE, camera=camera)
     caltech_video(root / "set06/V000.seq", known_frames(33))
 
 
