@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from vpbench.plugin.metric import Statistic, StepMetric
 from vpbench.plugin.sample_metric import AnyMetric
 from vpbench.plugin.set_metric import SetMetric
-from vpbench.results.estimates import finalise, finalise_set, group_frames, interval
+from vpbench.results.estimates import Recordings, finalise, finalise_set, group_frames, interval
 from vpbench.results.features import LoadFeatures
 from vpbench.results.records import RunRecord
 from vpbench.results.rows import Row
@@ -227,8 +227,11 @@ def _curve(
 ) -> _Curve:
     curve = _Curve()
     for step in steps:
-        groups = group_frames(rows.steps.get(step, {}), recordings)
-        values = finalise(metric, [statistic for frames in groups for statistic in frames])
+        frames = rows.steps.get(step, {})
+        groups: Recordings = [list(frames.values())]
+        if intervals:
+            groups = group_frames(frames, recordings)  # half of the time
+        values = finalise(metric, [statistic for group in groups for statistic in group])
         curve.scores.append(values.pop("score"))
         curve.details.append({names.get(key, str(key)): _plain(number) for key, number in values.items()})
         if intervals:
