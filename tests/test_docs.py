@@ -86,8 +86,12 @@ def test_commands_parse(page):
                     pytest.fail(f"{relative(page)}:{block.line}: vpbench {shlex.join(arguments)}: {error}")
 
 
+# The files of a tutorial run one by one: tests/test_tutorials.py.
+PYTHON_PAGES = [p for p in PAGES if p.parent.name != "tutorials" and any(b.language == "python" for b in blocks_of(p))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if any(b.language == "python" for b in blocks_of(p))], ids=relative)
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=relative)
 def test_python_runs(page, tmp_path, monkeypatch, cache):
     """The blocks of a page run one after another in one namespace; ``# NAME.py`` as first line also makes that file."""
     monkeypatch.chdir(tmp_path)
