@@ -1,6 +1,6 @@
 """The tutorials are true: their files are written, their commands run, and they print the output that the page shows.
 
-``...`` in the shown output stands for any text within a line, or for any lines where it stands alone.
+``...`` in the expected output stands for any text within a line, or for any lines where it stands alone.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ NUMBER = re.compile(r"\d+\.\d+")
 FILE = re.compile(r"(?:# |<!-- )(?P<name>[\w./-]+\.(?:py|toml|txt))\b.*\n")
 
 
-def is_like(printed: str, shown: str) -> bool:
+def is_like(printed: str, expected: str) -> bool:
     """Whether a command printed what the page shows; decimals may differ a little, as they do between machines."""
-    match = pattern(shown).fullmatch(printed)
-    numbers = [float(number) for number in NUMBER.findall(shown)]
+    match = pattern(expected).fullmatch(printed)
+    numbers = [float(number) for number in NUMBER.findall(expected)]
     return match is not None and list(map(float, match.groups())) == pytest.approx(numbers, rel=0.05, abs=2e-3)
 
 
-def pattern(shown: str) -> re.Pattern[str]:
+def pattern(expected: str) -> re.Pattern[str]:
     """The text that a command may print, given the output on the page; a group per decimal number."""
     pieces = []
-    for line in shown.rstrip("\n").split("\n"):
+    for line in expected.rstrip("\n").split("\n"):
         text = re.escape(line.rstrip()).replace(re.escape("..."), ".*?")
         numbered = re.sub(r"\d+\\\.\d+", r"(\\d+\\.\\d+)", text)
         pieces.append(r"(?:.*\n)*?" if line.strip() == "..." else f"{numbered}[ ]*\n")
@@ -75,15 +75,15 @@ def test_a_tutorial_runs_as_it_is_written(page, tmp_path):
     for block in BLOCK.finditer(page.read_text()):
         line = page.read_text().count("\n", 0, block.start()) + 1
         if block["language"] == "console":
-            for command, shown in transcript(block["text"]):
+            for command, expected in transcript(block["text"]):
                 run = subprocess.run(
                     ["bash", "-c", command],
                     **{"cwd": folder, "env": environment, "timeout": 900},
                     **{"capture_output": True, "text": True, "check": False},
                 )
                 assert run.returncode == 0, f"{page.name}:{line}: {command}\n{run.stdout}{run.stderr}"
-                printed = f"--- shown\n{shown}--- printed\n{run.stdout}--- stderr\n{run.stderr}"
-                assert is_like(run.stdout, shown) or not shown, f"{page.name}:{line}: {command}\n{printed}"
+                printed = f"--- on the page\n{expected}--- printed\n{run.stdout}--- stderr\n{run.stderr}"
+                assert is_like(run.stdout, expected) or not expected, f"{page.name}:{line}: {command}\n{printed}"
         elif named := FILE.match(block["text"]):
             path = folder / named["name"]
             path.parent.mkdir(parents=True, exist_ok=True)

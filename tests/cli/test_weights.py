@@ -535,10 +535,11 @@ class TestGet:
     )
     def test_a_name_without_weights_is_a_usage_error(self, vpbench, name, message):
         outcome = vpbench("weights", "get", name)
-        assert (outcome.code, outcome.error) == (2, f"vpbench: {message}")
+        assert outcome.code == 2
+        assert outcome.error.startswith(f"vpbench: {message}")
 
     def test_a_plugin_that_fails_is_named(self, vpbench, tmp_path):
-        plugin = tmp_path / "broken.py"
+        plugin = tmp_path / "brittle.py"
         plugin.write_text(
             "import vpbench\n"
             "class Broken(vpbench.ClipMean):\n"
