@@ -223,7 +223,7 @@ def test_plugin_modules_are_light():
 
 def test_protocols_have_their_name_a_reference_and_options_of_their_dataset(plugins):
     names = [entry.name for entry in plugins.of("protocol")]
-    assert len(names) == 28
+    assert len(names) == 30
     for name in names:
         protocol = Protocol.read(plugins.load("protocol", name))
         kind = plugins.load("dataset", protocol.dataset.name)
