@@ -12,7 +12,7 @@ import vpbench.toolkit
 GROUPS = {
     "evaluate": (
         "Evaluate, train and read results",
-        ("evaluate", "train", "load", "predict_video", "Result", "Protocol"),
+        ("evaluate", "train", "load", "compare", "predict_video", "Result", "Protocol"),
     ),
     "predictors": (
         "Write a predictor",

@@ -26,7 +26,7 @@ _CELL = 8
 
 SPACE = LabelSpace(
     "testing3",
-    ("ground", "wall", "thing"),
+    ("ground", "wall", "car"),
     ((90, 90, 90), (150, 60, 60), (60, 60, 200)),
     into={name: tuple(min(i, len(space) - 1) for i in range(3)) for name, space in LABEL_SPACES.items()},
 )

@@ -79,7 +79,7 @@ def _engines(subject: MetricSubject) -> None:
 @_check("lacking", "`why_not` gives a reason if the truth or the prediction lacks a modality that the metric needs.")
 def _lacking(subject: MetricSubject) -> None:
     info, setting = subject.metric.info, subject.setting(Shape())
-    for modality in (*info.needs, *info.truth):
+    for modality in info.needs:  # further truth may be optional
         if not reason_against(subject.metric, replace(setting, truth=setting.truth - {modality})):
             raise BreachError(f"`why_not` gives no reason where the dataset has no {modality}: call super().why_not")
     for modality in info.needs:
