@@ -102,7 +102,7 @@ def _row(result: Result, root: Path, pictures: ClipPictures) -> dict[str, Any]:
     folder = pictures_folder(root, pictures.clip)
     size = sum((folder / sheet_file(kind)).stat().st_size for kind in pictures.sheets)
     labels = {"protocol": result.run.protocol.name, "predictor": result.label, "clip": pictures.clip}
-    return labels | {"sheets": list(pictures.sheets), "bytes": size, "folder": str(folder)}
+    return labels | {"sheets": list(pictures.sheets), "bytes": size, "path": str(folder)}
 
 
 def _report(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

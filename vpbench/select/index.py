@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vpbench.files import parse_json
 from vpbench.output import say
 from vpbench.plugin.dataset import Dataset
 from vpbench.plugin.loader import load_plugins
@@ -28,7 +29,7 @@ def _entry(sequence: Any) -> list[Any]:
 
 
 def _main() -> None:
-    request, printed = json.load(sys.stdin), sys.stdout
+    request, printed = parse_json(sys.stdin.read()), sys.stdout
     sys.stdout = sys.stderr  # what a plugin prints
     plugins = load_plugins(request["extra"])
     roots = {name: Path(path) for name, path in request["roots"].items()}

@@ -10,9 +10,14 @@ from typing import Any
 from vpbench.errors import UsageError
 from vpbench.names import Selector
 from vpbench.plugin.loader import Plugins, load_plugins
-from vpbench.testing import annotators, datasets, metrics, predictors
+from vpbench.testing.annotators import CHECKS as ANNOTATOR_CHECKS
+from vpbench.testing.annotators import AnnotatorSubject
 from vpbench.testing.check import Check, Outcome, run_check, run_checks
+from vpbench.testing.datasets import CHECKS as DATASET_CHECKS
+from vpbench.testing.datasets import DatasetSubject
 from vpbench.testing.metric_subject import MetricSubject
+from vpbench.testing.metrics import CHECKS as METRIC_CHECKS
+from vpbench.testing.predictors import CHECKS as PREDICTOR_CHECKS
 from vpbench.testing.subject import PredictorSubject
 
 
@@ -42,17 +47,17 @@ class Request:
             case "predictor":
                 return PredictorSubject(self.plugins, self.text, {name: self.options})
             case "dataset":
-                return datasets.DatasetSubject(self.plugins, self.text, self.options, self.roots, self.extra)
+                return DatasetSubject(self.plugins, self.text, self.options, self.roots, self.extra)
             case "metric":
                 return MetricSubject(self.plugins, self.text)
-        return annotators.AnnotatorSubject(self.plugins, self.text, {name: self.options})
+        return AnnotatorSubject(self.plugins, self.text, {name: self.options})
 
 
 CHECKS: Mapping[str, Sequence[Check[Any]]] = {
-    "predictor": predictors.CHECKS,
-    "dataset": datasets.CHECKS,
-    "metric": metrics.CHECKS,
-    "annotator": annotators.CHECKS,
+    "predictor": PREDICTOR_CHECKS,
+    "dataset": DATASET_CHECKS,
+    "metric": METRIC_CHECKS,
+    "annotator": ANNOTATOR_CHECKS,
 }
 """The checks of each kind of plugin, in the order in which they run."""
 
