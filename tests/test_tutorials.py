@@ -21,7 +21,7 @@ FILE = re.compile(r"(?:# |<!-- )(?P<name>[\w./-]+\.(?:py|toml|txt))\b.*\n")
 
 
 def is_like(printed: str, expected: str) -> bool:
-    """Whether a command printed what the page shows; decimals may differ a little, as they do between machines."""
+    """Compare a command's output with the page; decimals may differ a little, as they do between machines."""
     match = pattern(expected).fullmatch(printed)
     numbers = [float(number) for number in NUMBER.findall(expected)]
     return match is not None and list(map(float, match.groups())) == pytest.approx(numbers, rel=0.05, abs=2e-3)

@@ -81,7 +81,7 @@ class ExportRecord(Record):
     annotators: dict[str, str]
     """Name, options and fingerprint of each annotator, by the modality that it supplied."""
     complete: bool = False
-    """Whether every file exists."""
+    """True if every file exists."""
     clips: list[ExportedClip] = Field(default=[])
     """The clips, in the protocol's order; empty until the export is complete."""
 

@@ -166,7 +166,7 @@ class IsolatedCaller(Caller):
 
     @property
     def half_precision(self) -> bool:
-        """Whether the predictor holds weights in half precision."""
+        """True if the predictor holds weights in half precision."""
         built: _Built = self.predictor.built
         return built.half_precision
 

@@ -49,7 +49,7 @@ class Settings:
     allow_partial: bool = False
     save_predictions: bool = False
     isolate: bool = False
-    """Whether each predictor runs in a process of its own."""
+    """True if each predictor runs in a process of its own."""
     timeout: float | None = None
     """Seconds that a predictor may take for a batch. A limit needs a process of its own, and so does ``memory``."""
     memory: float | None = None
@@ -59,7 +59,7 @@ class Settings:
 
     @property
     def isolated(self) -> bool:
-        """Whether each predictor runs in a process of its own."""
+        """True if each predictor runs in a process of its own."""
         return self.isolate or self.timeout is not None or self.memory is not None
 
 

@@ -47,7 +47,7 @@ class Caller:
 
     @property
     def half_precision(self) -> bool:
-        """Whether the predictor holds weights in half precision."""
+        """True if the predictor holds weights in half precision."""
         parameters = (p for module in modules_of(self.predictor) for p in module.parameters())
         return any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in parameters)
 

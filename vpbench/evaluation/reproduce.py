@@ -61,7 +61,7 @@ class Reproduction:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every compared row is within the tolerance."""
+        """True if every compared row is within the tolerance."""
         return not any(metric.beyond for metric in self.metrics)
 
 

@@ -41,7 +41,7 @@ class Cell:
     """The number to sort by: the smallest first; None comes last."""
     best: bool = False
     tied: bool = False
-    """Whether it differs from the best by chance."""
+    """True if the difference from the best score may be chance."""
     below: str = ""
     """The interval or the spread."""
 

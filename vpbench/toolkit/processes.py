@@ -80,7 +80,7 @@ class Child:
 
     @property
     def runs(self) -> bool:
-        """Whether the process runs."""
+        """True while the process runs."""
         return self.close.alive and self._process.poll() is None
 
     def send(self, request: object) -> None:
