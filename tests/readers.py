@@ -7,6 +7,7 @@ import os
 import threading
 from pathlib import Path
 
+import torch
 import toys
 
 from vpbench.toolkit.media import read_image
@@ -41,3 +42,21 @@ class Whereabouts(toys.Toy):
         if modality == "frames":
             array[:, 0, 0] = (os.getpid() % 251, threading.active_count(), 0)
         return array
+
+
+class _MadeByTorch:
+    """Becomes a tensor where it is unpickled, in a second of torch's operations."""
+
+    def __reduce__(self):
+        return _add_for_long, ()
+
+
+def _add_for_long():
+    values = torch.zeros(200_000)
+    for _ in range(8000):
+        values.add_(1)
+    return values
+
+
+def assemble_by_torch(clips):
+    return _MadeByTorch()

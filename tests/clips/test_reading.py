@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -89,6 +92,26 @@ def test_errors_of_a_dataset_travel_with_their_traceback():
     (item,) = batches(make_source(toys.Toy(None, toys.Options(broken=0))), groups(1), 1)
     assert isinstance(item, DataError) and "does not decode" in str(item)
     assert "in read" in item.__notes__[0]
+
+
+_EXITS_WITH_GROUPS_UNREAD = """
+from readers import assemble_by_torch
+from vpbench.clips.reading import GroupReader, Readers
+from vpbench.protocol.sampling import ClipRef
+
+reading = Readers(GroupReader("toy", str, assemble_by_torch), 2)
+items = reading([[ClipRef(f"test/{i}", (0, 1), 1, (1,))] for i in range(4)])
+next(items)
+"""
+
+
+@pytest.mark.slow
+def test_python_exits_quietly_while_items_arrive():
+    run = subprocess.run(
+        [sys.executable, "-c", _EXITS_WITH_GROUPS_UNREAD],
+        **{"capture_output": True, "text": True, "timeout": 60, "cwd": Path(readers.__file__).parent},
+    )
+    assert (run.returncode, run.stderr) == (0, "")
 
 
 def test_no_threads_are_started_to_read_in_this_process():

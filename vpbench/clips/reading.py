@@ -6,14 +6,15 @@ that epochs of a training share them.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import SimpleQueue
-from threading import Thread
+from queue import Empty, SimpleQueue
+from threading import Thread, current_thread
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from vpbench.errors import DataError, Remedy, VpbenchError
@@ -87,12 +88,18 @@ class _Process(Generic[T]):
         self._reader, self._tasks = reader, tasks
         self._child: Child | None = None
         # The thread starts the process, and outlives it: the system ends a child with the thread that started it.
-        Thread(target=self._work, daemon=True).start()
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
 
-    def close(self) -> None:
+    def kill(self) -> None:
         """End the process; a group that it reads is lost."""
         if self._child is not None:
             self._child.kill()
+
+    def join(self) -> None:
+        """Wait for the thread: if Python exits while it unpickles tensors, the process aborts."""
+        if self._thread is not current_thread():
+            self._thread.join()
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
@@ -123,9 +130,15 @@ class _Process(Generic[T]):
 
 
 def _close(processes: Sequence[_Process[T]], tasks: _Tasks[T]) -> None:
+    with contextlib.suppress(Empty):
+        while True:
+            if (task := tasks.get_nowait()) is not None:
+                task[1].cancel()
     for process in processes:
-        process.close()
+        process.kill()
         tasks.put(None)
+    for process in processes:
+        process.join()
 
 
 def serve_groups(reader: GroupReader[T]) -> Callable[[Group], T | VpbenchError]:
