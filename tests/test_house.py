@@ -73,9 +73,21 @@ NAMED_SO = {
 }
 
 
+@cache
+def source_of(path: Path) -> str:
+    return path.read_text()
+
+
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """Every node of a file; the first is the module."""
+    return list(ast.walk(ast.parse(source_of(path))))
+
+
+@cache
 def string_literals(path: Path) -> set[str]:
     """The string constants of a file, but for those of ``__all__``, which are identifiers."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(source_of(path))
     exports = [n for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__"]
     skipped = {id(node) for export in exports for node in ast.walk(export)}
     constants = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in skipped]
@@ -103,9 +115,14 @@ def imports_of(nodes: Iterable[ast.AST]) -> set[str]:
     return names
 
 
+@cache
 def imported_modules(path: Path) -> set[str]:
     """Every module that a file imports, at whatever level."""
-    return imports_of(ast.walk(ast.parse(path.read_text())))
+    return imports_of(nodes_of(path))
+
+
+def calls_of(path: Path) -> list[ast.Call]:
+    return [node for node in nodes_of(path) if isinstance(node, ast.Call)]
 
 
 def run_on_import(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
@@ -119,20 +136,27 @@ def run_on_import(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
         yield from run_on_import(ast.iter_child_nodes(node))
 
 
-@pytest.mark.parametrize("path", [p for p in HARNESS if p != ROOT / "vpbench" / "__init__.py"], ids=relative)
-def test_imports_go_down_the_floors_only(path):
+def upward_imports(path: Path) -> list[str]:
     floor = FLOORS[path.relative_to(ROOT / "vpbench").with_suffix("").parts[0]]
-    inside = [name.split(".") for name in imported_modules(path) if name.split(".")[0] == "vpbench"]
-    upward = [".".join(name) for name in inside if FLOORS[name[1]] > floor]
-    assert not upward
+    inside = [name for name in imported_modules(path) if name.split(".")[0] == "vpbench"]
+    return [name for name in inside if FLOORS[name.split(".")[1]] > floor]
 
 
-@pytest.mark.parametrize("path", [p for p in SHIPPED if p not in HARNESS], ids=relative)
-def test_a_plugin_imports_only_itself_and_the_floors_for_plugins(path):
+def test_imports_go_down_the_floors_only():
+    rooms_and_modules = [path for path in HARNESS if path != ROOT / "vpbench" / "__init__.py"]
+    assert not {relative(path): upward_imports(path) for path in rooms_and_modules if upward_imports(path)}
+
+
+def foreign_imports(path: Path) -> list[str]:
+    """The imports of a plugin from another plugin, or from a floor that is not for plugins."""
     package = module_name(path).split(".")[0]
     names = [name.split(".") for name in imported_modules(path) if name.startswith("vpbench")]
-    assert not [name for name in names if name[0] not in (package, "vpbench")]
-    assert not [name for name in names if name[0] == "vpbench" and name[1] not in FOR_PLUGINS]
+    return [".".join(n) for n in names if n[0] != package and (n[0] != "vpbench" or n[1] not in FOR_PLUGINS)]
+
+
+def test_a_plugin_imports_only_itself_and_the_floors_for_plugins():
+    plugins = [path for path in SHIPPED if path not in HARNESS]
+    assert not {relative(path): foreign_imports(path) for path in plugins if foreign_imports(path)}
 
 
 @pytest.mark.slow
@@ -140,25 +164,28 @@ def test_no_modules_import_each_other():
     modules = {module_name(path): path for path in SHIPPED}
     graph = {}
     for module, path in modules.items():
-        names = imports_of(run_on_import(ast.parse(path.read_text()).body))
+        names = imports_of(run_on_import(nodes_of(path)[0].body))
         targets = names | {name.rpartition(".")[0] for name in names}
         graph[module] = (targets & modules.keys()) - {module}
     assert len(tuple(TopologicalSorter(graph).static_order())) == len(modules)  # raises CycleError
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=relative)
-def test_private_names_stay_in_their_module(path):
-    source = path.read_text()
-    nodes = list(ast.walk(ast.parse(source)))
-    assert not [name for name in imports_of(nodes) if name.startswith("vpbench") and "._" in name.replace("__", "")]
-    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) != "self"}
-    private = {name for name in attributes if name.startswith("_") and not name.startswith("__")}
-    assert not {name for name in private if f"self.{name}" not in source and f"def {name}(" not in source}
+def private_names_of_others(path: Path) -> set[str]:
+    source, attributes = source_of(path), [node for node in nodes_of(path) if isinstance(node, ast.Attribute)]
+    private = {n.attr for n in attributes if n.attr.startswith("_") and not n.attr.startswith("__")}
+    imported = {
+        name for name in imported_modules(path) if name.startswith("vpbench") and "._" in name.replace("__", "")
+    }
+    return imported | {name for name in private if f"self.{name}" not in source and f"def {name}(" not in source}
 
 
-def bound_names(tree: ast.AST) -> Iterator[str]:
+def test_private_names_stay_in_their_module():
+    assert not {relative(path): private_names_of_others(path) for path in SHIPPED if private_names_of_others(path)}
+
+
+def bound_names(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield every name that a module binds: variables, attributes, parameters, functions, classes and aliases."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
                 yield name
@@ -176,7 +203,7 @@ def test_names_are_no_function_words(folder):
     names = {
         f"{relative(path)}: {name}"
         for path in sorted((ROOT / folder).rglob("*.py"))
-        for name in set(bound_names(ast.parse(path.read_text()))) - NAMED_SO.get(relative(path), set())
+        for name in set(bound_names(nodes_of(path))) - NAMED_SO.get(relative(path), set())
         if not name.startswith("__") and name.strip("_").lower() in FUNCTION_WORDS
     }
     assert not names
@@ -203,7 +230,7 @@ def test_names_are_no_function_words(folder):
     ],
 )
 def test_every_kind_of_binding_is_looked_at(source):
-    assert "other" in set(bound_names(ast.parse(source)))
+    assert "other" in set(bound_names(ast.walk(ast.parse(source))))
 
 
 @pytest.mark.parametrize("folder", ["vpbench", "plugins", "datasets", "tests", "benchmarks"])
@@ -211,7 +238,7 @@ def test_docstrings_begin_with_their_subject(folder):
     sentences = {
         f"{relative(path)}: {node.value.value.strip()[:60]}"
         for path in sorted((ROOT / folder).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes_of(path)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     }
     assert len(sentences) > 50
@@ -245,16 +272,14 @@ def test_no_room_holds_more_than_a_quarter_of_the_harness():
         assert sum(n for path, n in lines.items() if path.is_relative_to(room)) <= sum(lines.values()) / 4, room.name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", HARNESS, ids=relative)
-def test_the_harness_knows_no_plugin(path):
-    assert not [name for name in imported_modules(path) if name.startswith("vpbench_")]
+def test_the_harness_knows_no_plugin():
     registered = {name for _, name in load_plugins().entries}
     assert len(registered) > 10, "first-party plugins are not installed"
-    assert not registered & string_literals(path)
+    for path in HARNESS:
+        assert not [name for name in imported_modules(path) if name.startswith("vpbench_")], relative(path)
+        assert not registered & string_literals(path), relative(path)
 
 
-@cache
 def command_line_flags() -> set[str]:
     group = importlib.import_module("vpbench.cli.main").cli
     context = click.Context(group)
@@ -263,16 +288,16 @@ def command_line_flags() -> set[str]:
     return {flag for entry in commands for param in entry.params for flag in param.opts if flag.startswith("--")}
 
 
-@pytest.mark.parametrize("path", [path for path in HARNESS if path.parent.name != "cli"], ids=relative)
-def test_only_the_command_line_names_its_flags(path):
-    assert {"--allow-partial", "--take", "--out"} <= command_line_flags()
-    words = {word.strip("`'\".,:;()") for text in string_literals(path) for word in text.split()}
-    assert not words & command_line_flags()
+def test_only_the_command_line_names_its_flags():
+    flags = command_line_flags()
+    assert {"--allow-partial", "--take", "--out"} <= flags
+    for path in [path for path in HARNESS if path.parent.name != "cli"]:
+        words = {word.strip("`'\".,:;()") for text in string_literals(path) for word in text.split()}
+        assert not words & flags, relative(path)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=relative)
-def test_modules_are_short(path):
-    assert len(path.read_text().splitlines()) <= 350
+def test_modules_are_short():
+    assert not [relative(path) for path in SHIPPED if len(source_of(path).splitlines()) > 350]
 
 
 @pytest.mark.parametrize("name", vpbench.__all__)
@@ -340,11 +365,9 @@ def test_every_hook_is_documented_with_its_exact_signature(name):
     assert definition in (ROOT / "docs" / "plugins.md").read_text()
 
 
-@pytest.mark.parametrize("path", HARNESS, ids=relative)
-def test_all_lists_what_exists(path):
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    module = importlib.import_module(name)
-    assert all(hasattr(module, public) for public in getattr(module, "__all__", []))
+def test_all_lists_what_exists():
+    for module in map(importlib.import_module, map(module_name, HARNESS)):
+        assert not [name for name in getattr(module, "__all__", []) if not hasattr(module, name)], module.__name__
 
 
 @pytest.mark.slow
@@ -384,17 +407,17 @@ def test_the_matrix_forgets_no_plugin():
             assert sorted(covered) == sorted(suite["protocols"]), name
 
 
-@pytest.mark.parametrize("path", [p for p in HARNESS if p.name != "output.py"], ids=relative)
-def test_all_that_is_printed_is_escaped(path):
+def test_all_that_is_printed_is_escaped():
     """Text of files and plugins reaches a terminal through ``vpbench.output`` only."""
-    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    assert not {"print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write"} & set(calls)
+    writers = {"print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write"}
+    for path in [path for path in HARNESS if path.name != "output.py"]:
+        assert not writers & {ast.unparse(call.func) for call in calls_of(path)}, relative(path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", [p for p in HARNESS if p.name != "files.py"], ids=relative)
-def test_files_of_other_people_are_parsed_by_one_module(path):
+def test_files_of_other_people_are_parsed_by_one_module():
     """Values that this process wrote itself are read back with ``json.loads``; files and TOML are not."""
-    calls = [ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    assert not [call for call in calls if call.startswith(("tomllib.", "json.load("))]
-    assert not [call for call in calls if call.startswith("json.loads(") and "read_text" in call]
+    for path in [path for path in HARNESS if path.name != "files.py"]:
+        for call in calls_of(path):
+            function = ast.unparse(call.func)
+            assert function != "json.load" and not function.startswith("tomllib."), relative(path)
+            assert function != "json.loads" or "read_text" not in ast.unparse(call), relative(path)
