@@ -224,13 +224,13 @@ def test_every_special_character_is_escaped():
     assert latex("ð Þ ÷") == "U+00F0 U+00DE U+00F7", "plain fonts lack them"
 
 
-@pytest.mark.parametrize("code", [*range(1, 0x180), 0x2028, 0x4E2D, 0x1F600])
-def test_no_character_reaches_latex_as_a_command(code):
-    text = latex(f"a{chr(code)}b")
+def test_no_character_reaches_latex_as_a_command():
     commands = r"\\(?:text[a-z]+\{\}|symbol\{\d\d\}|[{}&%$#_]|dots\{\})"
     allowed = commands + r"|\$\\?[a-z^2]+\$|\{[\[\]*]\}|-\{\}|[^\\{}&%$#_~^<>|`\"'\[\]*]"
-    assert re.fullmatch(f"(?:{allowed})*", text), text
-    assert all(c.isascii() or 0xC0 <= ord(c) <= 0xFF for c in text)
+    for code in [*range(1, 0x180), 0x2028, 0x4E2D, 0x1F600]:
+        text = latex(f"a{chr(code)}b")
+        assert re.fullmatch(f"(?:{allowed})*", text), text
+        assert all(c.isascii() or 0xC0 <= ord(c) <= 0xFF for c in text), text
 
 
 def test_a_hostile_name_stays_in_its_cell(add, tmp_path):
