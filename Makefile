@@ -43,7 +43,7 @@ test: $(VENV)/.installed
 
 # The rest: trainings, subprocesses, a wheel, real clips; and property tests with many more examples.
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=thorough
+	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=thorough --durations=30
 
 # The first lane with the lowest versions that pyproject.toml allows, and with the newest. Each environment takes 6 GB.
 test-oldest test-newest: test-%: $(VENV)-%/.installed
