@@ -81,7 +81,7 @@ def _find_pictures(descriptor: int, size: int, count: int, path: Path) -> Iterat
         length = _word(descriptor, offset)
         if length == 0 or offset + length > size:
             return
-        if os.pread(descriptor, len(_JPEG_START), offset + 4) != _JPEG_START:
+        if length < 4 + len(_JPEG_START) or os.pread(descriptor, len(_JPEG_START), offset + 4) != _JPEG_START:
             raise DataError(f"{path}: frame {number} is no JPEG picture; {_ADVICE}")
         yield offset + 4, length - 4
         offset += length

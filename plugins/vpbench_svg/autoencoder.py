@@ -25,7 +25,7 @@ _DEPTHS = (2, 2, 3, 3, 3)
 
 
 def stage_count(size: tuple[int, int]) -> int:
-    """Return the number of stages for frames of (height, width): the remaining grid is 4 to 7 high or wide.
+    """Return the number of stages for frames of (height, width): the shorter side of the remaining grid is 4 to 8.
 
     Example:
         >>> stage_count((64, 64)), stage_count((128, 128)), stage_count((64, 96))

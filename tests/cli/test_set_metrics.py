@@ -43,9 +43,9 @@ def contents(folder):
 def results(tmp_path_factory):
     """The folder of a deterministic result and of one with two samples, measured once."""
     folder = tmp_path_factory.mktemp("sets")
-    with pytest.warns(VpbenchWarning, match="last: mean-colour: 17 clips are few"):
+    with pytest.warns(VpbenchWarning, match="^mean-colour: 17 clips are few"):
         evaluate(folder, "last")
-    with pytest.warns(VpbenchWarning, match="noisy: mean-colour: 17 clips are few"):
+    with pytest.warns(VpbenchWarning, match="^mean-colour: 17 clips are few"):
         evaluate(folder, "noisy", samples=2)
     return folder / "r"
 
@@ -180,7 +180,7 @@ def test_the_first_table_has_a_column_for_each_size_of_the_set(results):
     ]
     cells = {row[0].strip().strip("[").partition("]")[0]: [cell.strip() for cell in row[1:3]] for row in rows}
     scores = [load(path).summary.sets["mean-colour"].score for path in find_results(results)]
-    assert cells == {"last": [f"**{scores[0]:.4f}**", "—"], "noisy": ["—", f"**{scores[1]:.4f}**"]}
+    assert cells == {"last": [f"**{scores[0]:.4f}**", "—"], "noisy (samples=2)": ["—", f"**{scores[1]:.4f}**"]}
 
 
 def test_the_best_set_score_is_bold_and_one_without_a_rank_is_not(results, tmp_path):
@@ -196,11 +196,15 @@ def test_the_best_set_score_is_bold_and_one_without_a_rank_is_not(results, tmp_p
 
 
 def test_the_terminal_shows_clips_and_samples(vpbench, toy, tmp_path):
-    args = ["run", *toy(sequences=2, size=(4, 6)), "-m", "noisy", "--samples", 3, "--metric", "mean-colour"]
-    text = vpbench(*args, "--out", tmp_path / "r").out
-    assert text.splitlines()[1].split() == ["set", "metric", "predictor", "score", "clips", "samples"]
-    assert text.splitlines()[3].split()[-2:] == ["2", "3"]
-    assert "noisy: mean-colour: 2 clips are few" in text
+    args = ["run", *toy(sequences=2, size=(4, 6)), "-m", "last", "-m", "noisy", "--samples", 3]
+    outcome = vpbench(*args, "--metric", "mean-colour", "--metric", "truth-rank", "--out", tmp_path / "r")
+    lines = outcome.out.splitlines()
+    head = next(place for place, line in enumerate(lines) if line.startswith("set metric"))
+    assert lines[head].split() == ["set", "metric", "predictor", "score", "clips", "samples"]
+    assert [line.split()[-2:] for line in lines[head + 2 : head + 4]] == [["2", "1"], ["2", "3"]]
+    assert [line for line in lines if "2 clips are few" in line] == ["last, noisy: mean-colour: 2 clips are few"]
+    assert outcome.err.count("2 clips are few") == 1
+    assert "last: not measured: truth-rank (a rank needs 2 samples or more per clip)" in lines
 
 
 @pytest.mark.parametrize(
@@ -213,6 +217,15 @@ def test_the_terminal_shows_clips_and_samples(vpbench, toy, tmp_path):
 def test_a_run_that_cannot_be_scored_is_refused(vpbench, toy, tmp_path, sampling, clips, message):
     args = ["run", *toy(sampling=sampling, sequences=clips, size=(4, 6)), "-m", "last", "--metric", "mean-colour"]
     assert message in vpbench(*args, "--out", tmp_path / "r").error
+
+
+def test_a_page_has_the_set_scores_of_partial_results(tmp_path):
+    with pytest.warns(VpbenchWarning, match="^mean-colour: 4 clips are few"):
+        evaluate(tmp_path, "last", clips=4)
+    plugins = load_plugins([TOYS])
+    page = build_pages(collect([tmp_path / "r"], plugins), plugins)["toy.md"]
+    score = load(*find_results(tmp_path / "r")).summary.sets["mean-colour"].score
+    assert f"| mean-colour {score:.4f} " in page.partition("## Partial results, not ranked\n")[2]
 
 
 def test_a_table_for_a_paper_has_a_column_per_size_of_the_set(results):

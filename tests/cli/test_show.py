@@ -45,6 +45,16 @@ def test_one_metric_is_shown_at_each_step(vpbench, result):
     assert [row[:2] for row in rows(outcome, "t\\+|mean")] == [["t+1", "20.00"], ["t+2", "10.00"], ["mean", "15.00"]]
 
 
+def test_best_and_worst_samples_are_shown(vpbench, tmp_path):
+    folder = folders.make_result(tmp_path, "noisy", {"mse": [0.2, 0.4]}, samples=3)
+    lines = rows(vpbench("show", folder), "mse")
+    assert [row[0] for row in lines] == ["mse", "mse@best", "mse@worst", "mse@best-per-step", "mse@spread"]
+    assert lines[1][1:] == ["0.2000", "0.4000", "0.3000"]
+    head, first, _, mean = rows(vpbench("show", folder, "--metric", "mse"), "  +score|t\\+|mean")
+    assert head[-4:] == ["best", "worst", "best-per-step", "spread"]
+    assert [first[-4:], mean[-4:]] == [[text] * 3 + ["0.0000"] for text in ("0.2000", "0.3000")]
+
+
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [

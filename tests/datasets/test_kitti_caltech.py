@@ -115,6 +115,7 @@ class TestSeq:
             (568, struct.pack("<I", 100), r"has pictures of format 100, not JPEG \(102, 201\)"),
             (1028, b"\x89PNG", "frame 0 is no JPEG picture; get the file again"),
             (1024, bytes(4), "holds no whole picture"),
+            (1024, struct.pack("<I", 3), "frame 0 is no JPEG picture"),
         ],
     )
     def test_foreign_files_are_one_line(self, tmp_path: Path, offset: int, data: bytes, error: str) -> None:

@@ -114,10 +114,10 @@ def test_revisions_of_a_metric_are_never_in_one_table(add, tmp_path):
 
 def test_rows_of_one_label_say_what_tells_them_apart(add, tmp_path):
     add("last", {"mse": [0.2]})
-    add("noisy", {"mse": [0.3]}, samples=2)
+    add("noisy", {"mse": [0.3]})
     add("noisy", {"mse": [0.4]}, samples=3)
     names = column(tables(pages(tmp_path)["toy.md"], "mse")[0], "predictor")
-    assert names == ["last", "noisy (samples=2)", "noisy (samples=3)"]
+    assert names == ["last", "noisy (samples=1)", "noisy (samples=3)"]
 
 
 def test_partial_results_and_oracles_are_apart(add, tmp_path):

@@ -19,8 +19,16 @@ def test_a_page_shows_n_and_marks_oracle_numbers(tmp_path):
     text = page(tmp_path).partition("## mse, best and worst samples\n")[2]
     assert "means over the steps; best and worst choose each clip's sample by the truth: oracle numbers" in text
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
-    assert rows[0] == ["predictor", "samples", "mean", "best", "worst", "best-per-step", "spread"]
-    assert rows[2:] == [["noisy", "3", "0.3000", "0.3000", "0.3000", "0.3000", "0.0000"]]
+    assert rows[0] == ["predictor", "mean", "best", "worst", "best-per-step", "spread"]
+    assert rows[2:] == [["noisy (samples=3)", "0.3000", "0.3000", "0.3000", "0.3000", "0.0000"]]
+
+
+def test_a_table_of_means_shows_n(tmp_path):
+    folders.make_result(tmp_path, "noisy", {"mse": [0.2, 0.4]}, samples=3)
+    folders.make_result(tmp_path, "noisy", {"mse": [0.2, 0.4]}, samples=2, partial="limited to 3 of 20 clips")
+    means, _, partial = page(tmp_path).partition("## mse, best and worst samples\n")
+    assert means.count("noisy (samples=3)") == 2
+    assert "noisy (samples=2)" in partial.partition("## Partial results, not ranked\n")[2]
 
 
 def test_without_samples_nothing_is_added(tmp_path):

@@ -206,7 +206,7 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
             VpbenchWarning,
             stacklevel=2,
         )
-    _cautions(name, metrics, len(run.manifest.clips), samples)
+    _warn_of_small_sets(metrics, len(run.manifest.clips), samples)
     if unproven:
         warnings.warn(
             f"{name}: this result will not be reused, since {unproven}; a method `fingerprint()` that names everything "
@@ -250,11 +250,11 @@ def _reason_against(metric: AnyMetric, setting: Setting, protocol: Protocol) -> 
     return reason_against(metric, setting)
 
 
-def _cautions(label: str, metrics: Mapping[str, AnyMetric], clips: int, samples: int) -> None:
-    """Warn of set metrics that are doubtful for so few clips or samples."""
+def _warn_of_small_sets(metrics: Mapping[str, AnyMetric], clips: int, samples: int) -> None:
+    """Warn of set metrics that are doubtful for so few clips or samples; once for all predictors."""
     for name, metric in set_metrics(metrics).items():
         if text := caution(metric, clips, samples):
-            warnings.warn(f"{label}: {name}: {text}", VpbenchWarning, stacklevel=2)
+            warnings.warn(f"{name}: {text}", VpbenchWarning, stacklevel=2)
 
 
 def _unproven(predictor: Component, annotators: Iterable[Component], metrics: Mapping[str, Fingerprint]) -> str:

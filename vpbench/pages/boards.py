@@ -124,6 +124,7 @@ def mean_of(seeds: int) -> str:
 def result_name(result: Result, among: Sequence[Result], *, seed: bool) -> str:
     """Return a result's label, with the settings that distinguish it from others of the same label.
 
+    Several samples per clip are always stated, since best of N, diversity and set metrics depend on their number.
     Digests tell a reader nothing, so they appear only if no setting distinguishes it.
     """
     namesakes = [rival for rival in among if rival.label == result.label and rival is not result]
@@ -131,10 +132,10 @@ def result_name(result: Result, among: Sequence[Result], *, seed: bool) -> str:
     if any(settings.items() <= rival.items() for rival in rivals):
         settings |= _digests(result)
         rivals = [rival | _digests(namesake) for rival, namesake in zip(rivals, namesakes, strict=True)]
-    differing = [
-        f"{key}={value}" for key, value in settings.items() if any(rival.get(key) != value for rival in rivals)
-    ]
-    return f"{result.label} ({', '.join(differing)})" if differing else result.label
+    stated = {"samples"} if result.run.identity.samples > 1 else set()
+    stated |= {key for key, value in settings.items() if any(rival.get(key) != value for rival in rivals)}
+    marks = [f"{key}={value}" for key, value in settings.items() if key in stated]
+    return f"{result.label} ({', '.join(marks)})" if marks else result.label
 
 
 def _settings(result: Result, *, seed: bool) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from vpbench.errors import ResultError, VpbenchError, did_you_mean
 from vpbench.output import is_terminal, line, say, say_table, width
 from vpbench.pages.layout import TableText, bounds, fit, shorten, sparkline
 from vpbench.pages.numbers import count_clips, number
+from vpbench.pages.samples import sample_curves
 from vpbench.pages.terminal import METRIC, print_sets, remarks
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import better_text, cost
@@ -48,7 +50,7 @@ def print_result(result: Result, plugins: Plugins, metric: str | None = None) ->
         print_sets([result])
     else:
         _print_steps(result, metric)
-    for remark in remarks(result):
+    for remark in remarks([result]):
         say(remark)
     if metric in summary.scores:
         _print_worst(result, plugins, metric)
@@ -70,21 +72,17 @@ def _facts(result: Result) -> list[str]:
 
 def _print_scores(result: Result) -> None:
     """Print a row per metric, with as many steps as fit."""
-    summary, steps = result.summary, result.summary.steps
-    if not summary.scores:
+    lines, steps = list(_lines(result)), result.summary.steps
+    if not lines:
         return
-    titles = shorten(summary.scores, METRIC)
-    curves = {name: sparkline(s.per_step, *bounds([s.per_step])) for name, s in summary.scores.items()}
+    titles = shorten((line.title for line in lines), METRIC)
+    curves = [[sparkline(line.values, *bounds([line.values]))] if is_terminal() else [] for line in lines]
 
     def build(chosen: Sequence[int]) -> TableText:
+        places = [steps.index(step) for step in chosen]
         rows = [
-            [
-                titles[name],
-                *([curves[name]] if is_terminal() else []),
-                *(_score(score, steps.index(step), result.run.metrics[name].decimals) for step in chosen),
-                number(score.mean, result.run.metrics[name].decimals),
-            ]
-            for name, score in summary.scores.items()
+            [titles[line.title], *curve, *(line.cells[place] for place in places), line.mean]
+            for line, curve in zip(lines, curves, strict=True)
         ]
         return rows, ["metric", *(["curve"] if is_terminal() else []), *(f"t+{step}" for step in chosen), "mean"]
 
@@ -92,6 +90,28 @@ def _print_scores(result: Result) -> None:
     say_table(rows, heads)
     if len(chosen) < len(steps):
         say(f"{len(chosen)} of {len(steps)} steps are shown; summary.json has all")
+
+
+class _Line(NamedTuple):
+    """One row of the table of scores."""
+
+    title: str
+    values: Sequence[float | None]
+    """By step."""
+    cells: Sequence[str]
+    """The values as text, with their intervals."""
+    mean: str
+
+
+def _lines(result: Result) -> Iterator[_Line]:
+    """Yield the row of each metric, and those of its best and worst samples."""
+    for name, score in result.summary.scores.items():
+        decimals = result.run.metrics[name].decimals
+        cells = [_score(score, place, decimals) for place in range(len(score.per_step))]
+        yield _Line(name, score.per_step, cells, number(score.mean, decimals))
+        for convention, curve in sample_curves(score.samples).items():
+            cells = [number(value, decimals) for value in curve.per_step]
+            yield _Line(f"{name}@{convention}", curve.per_step, cells, number(curve.mean, decimals))
 
 
 def _score(score: Score, place: int, decimals: int) -> str:
@@ -110,13 +130,16 @@ def _print_steps(result: Result, metric: str) -> None:
         raise ResultError(f"{result.path} has no {metric}{hint}")
     score, record = summary.scores[metric], result.run.metrics[metric]
     say(", ".join([metric, better_text(record.better), *([record.unit] if record.unit else [])]))
-    rows = [
-        [f"t+{step}", number(score.per_step[place], record.decimals), _interval(score, place, record.decimals)]
-        for place, step in enumerate(summary.steps)
-    ]
+    curves = sample_curves(score.samples)
+    rows = []
+    for place, step in enumerate(summary.steps):
+        values = [score.per_step[place], *(curve.per_step[place] for curve in curves.values())]
+        score_text, *samples = [number(value, record.decimals) for value in values]
+        rows.append([f"t+{step}", score_text, _interval(score, place, record.decimals), *samples])
     if score.mean is not None:
-        rows.append(["mean", number(score.mean, record.decimals), ""])
-    say_table(rows, ["", "score", "95 % interval"])
+        samples = [number(curve.mean, record.decimals) for curve in curves.values()]
+        rows.append(["mean", number(score.mean, record.decimals), "", *samples])
+    say_table(rows, ["", "score", "95 % interval", *curves])
 
 
 def _interval(score: Score, place: int, decimals: int) -> str:

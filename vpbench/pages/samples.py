@@ -7,15 +7,17 @@ from statistics import fmean
 
 from vpbench.output import markdown
 from vpbench.pages.boards import Board, result_name, table_text
-from vpbench.pages.numbers import count_samples, number
+from vpbench.pages.numbers import number
 from vpbench.results.result import Result
 from vpbench.results.scores import SampleCurve, SampleScores
 
 ORACLE = "best and worst choose each clip's sample by the truth: oracle numbers, never ranked"
 
 
-def sample_curves(samples: SampleScores) -> dict[str, SampleCurve]:
-    """Return the curves by the name of their convention, such as ``best``."""
+def sample_curves(samples: SampleScores | None) -> dict[str, SampleCurve]:
+    """Return the curves by the name of their convention, such as ``best``; none for a single sample per clip."""
+    if samples is None:
+        return {}
     return {
         "best": samples.best,
         "worst": samples.worst,
@@ -31,7 +33,7 @@ def sample_section(board: Board) -> str:
     if not rows:
         return ""
     scores = "means over the steps" if board.run.cumulative else "scores of the last step"
-    heads = ["predictor", "samples", "mean", "best", "worst", "best-per-step", "spread"]
+    heads = ["predictor", "mean", "best", "worst", "best-per-step", "spread"]
     title = f"## {markdown(board.title)}, best and worst samples"
     return f"{title}\n\n{scores}; {ORACLE}\n\n{table_text(heads, rows)}\n"
 
@@ -44,7 +46,7 @@ def detail_section(board: Board) -> str:
     if not names:
         return ""
     text = "Means over the steps." if board.run.cumulative else "The last step."
-    heads = ["", *(markdown(f"{result_name(r, results, seed=True)}, {count_samples(_count(r))}") for r in results)]
+    heads = ["", *(markdown(result_name(result, results, seed=True)) for result in results)]
     rows = [[markdown(name), *(number(column.get(name), board.spec.decimals) for column in columns)] for name in names]
     return f"## {markdown(board.title)}, details\n\n{text}\n\n{table_text(heads, rows)}\n"
 
@@ -59,10 +61,6 @@ def _details(result: Result, metric: str, steps: Sequence[int]) -> dict[str, flo
     return {name: fmean(column) for name, column in defined.items() if len(column) == len(steps)}
 
 
-def _count(result: Result) -> int:
-    return result.run.identity.samples
-
-
 def _row(board: Board, result: Result, results: Sequence[Result]) -> list[object]:
     score = result.summary.scores[board.metric]
     if score.samples is None:
@@ -70,4 +68,4 @@ def _row(board: Board, result: Result, results: Sequence[Result]) -> list[object
     curves = [SampleCurve(per_step=score.per_step, mean=score.mean), *sample_curves(score.samples).values()]
     overall = [curve.mean if board.run.cumulative else curve.per_step[-1] for curve in curves]
     name = markdown(result_name(result, results, seed=True))
-    return [name, score.samples.count, *(number(value, board.spec.decimals) for value in overall)]
+    return [name, *(number(value, board.spec.decimals) for value in overall)]

@@ -112,15 +112,12 @@ def _table(board: Board) -> str:
     rows = []
     for rank, line in board.ranked:
         cells = [rank, line_name(line, board.lines)]
-        if spec.kind == "samples":
-            cells.append(str(line.result.run.identity.samples))
         for _, score, factor in step_columns:
             cells.append(score_cell(score(line), spec.decimals, bold=board.is_best(line, score), factor=factor))
         if reference is not None:
             cells.append(skill(line.overall, reference.overall, better))
         rows.append(cells)
-    counts = ["samples"] if spec.kind == "samples" else []
-    heads = ["", "predictor", *counts, *(head for head, _, _ in step_columns)]
+    heads = ["", "predictor", *(head for head, _, _ in step_columns)]
     heads += [markdown(f"against {protocol.reference}")] if reference is not None else []
     return table_text(heads, rows)
 

@@ -102,7 +102,7 @@ def _rows(standing: Standing) -> list[SetRow]:
 def _section(table: SetTable, rows: Sequence[SetRow], siblings: Sequence[SetTable]) -> str:
     result = rows[0].candidates[0].result
     spec, score = result.run.metrics[table.metric], result.summary.sets[table.metric]
-    marks = [f"{name} {getattr(table, name)}" for name in ("revision",) if len({s.revision for s in siblings}) > 1]
+    marks = [f"revision {table.revision}"] if len({s.revision for s in siblings}) > 1 else []
     marks += [f"code {table.code[:8] or 'released'}"] if len({s.code for s in siblings}) > 1 else []
     marks += [f"data {table.data[:8]}"] if len({s.data for s in siblings}) > 1 else []
     size = f"{count_clips(score.clips, score.recordings)}, {count_samples(score.samples)}"

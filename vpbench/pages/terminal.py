@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vpbench.output import Strong, is_terminal, say, say_table, width
@@ -28,7 +28,7 @@ def print_results(results: Sequence[Result]) -> None:
         say(f"{protocol.name} v{protocol.version}: {clips}")
         _print_scores(with_summary, protocol.report or summary.steps)
         print_sets(with_summary)
-        for remark in dict.fromkeys(remark for result in with_summary for remark in remarks(result)):
+        for remark in remarks(with_summary):
             say(remark)
     for result in results:
         state = "" if result in with_summary else "  (other processes are not done: no summary yet)"
@@ -94,7 +94,7 @@ def _lines(result: Result, metric: str) -> list[_Line]:
         return [_Line(metric, result.label, {}, None, 0)]
     decimals = result.run.metrics[metric].decimals
     lines = [_Line(metric, result.label, dict(zip(steps, score.per_step, strict=True)), score.mean, decimals)]
-    for title, curve in sample_curves(score.samples).items() if score.samples else ():
+    for title, curve in sample_curves(score.samples).items():
         values = dict(zip(steps, curve.per_step, strict=True))
         lines.append(_Line(f"{metric}@{title}", result.label, values, curve.mean, decimals))
     return lines
@@ -148,10 +148,28 @@ def _set_rows(results: Sequence[Result]) -> list[list[str]]:
     return rows
 
 
-def remarks(result: Result) -> list[str]:
-    """Return what a reader of the scores must know: what was not measured, samples, weights, undefined frames."""
+def remarks(results: Sequence[Result]) -> list[str]:
+    """Return what a reader of the scores must know: what was not measured, samples, weights, undefined frames.
+
+    A remark that applies to several results is returned once.
+    """
+    everywhere = set.intersection(*(set(result.summary.skipped) for result in results))
+    lines = [line for result in results for line in _remarks(result, everywhere)]
+    cautions: dict[str, list[str]] = {}
+    for result in results:
+        for metric, score in result.summary.sets.items():
+            if score.caution:
+                cautions.setdefault(f"{metric}: {score.caution}", []).append(result.label)
+    return [*dict.fromkeys(lines), *(f"{', '.join(labels)}: {text}" for text, labels in cautions.items())]
+
+
+def _remarks(result: Result, everywhere: Collection[str]) -> list[str]:
+    """Return the remarks on one result; ``everywhere`` has the metrics that no result of the table has."""
     summary = result.summary
-    remarks = [f"not measured: {metric} ({reason})" for metric, reason in summary.skipped.items()]
+    remarks = [
+        f"{'' if metric in everywhere else f'{result.label}: '}not measured: {metric} ({reason})"
+        for metric, reason in summary.skipped.items()
+    ]
     counts = {score.samples.count for score in summary.scores.values() if score.samples}
     remarks += [f"{result.label}: mean over {count} samples per clip; {ORACLE}" for count in counts]
     run = result.run
@@ -176,7 +194,6 @@ def remarks(result: Result) -> list[str]:
     for metric, score in summary.scores.items():
         for reason, count in score.undefined.items():
             remarks.append(f"{result.label}: {metric} undefined for {count} frames ({reason})")
-    remarks += [f"{result.label}: {metric}: {score.caution}" for metric, score in summary.sets.items() if score.caution]
     if mixed := result.mixed():
         remarks.append(f"{result.label}: mixes {'; '.join(mixed)}")
     return remarks

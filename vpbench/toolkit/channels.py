@@ -22,7 +22,8 @@ def to_channels(
         name: The predictor's name, for the message.
         clips: The clips' ids, for the message.
 
-    Warns if the model reads colour and all clips are grey: its predictions may have colour.
+    Warns if the model reads colour and all clips are grey: its predictions may have colour. The text names no clip, so
+    that a run prints it once.
 
     Raises:
         PredictorError: The model reads one channel, and a clip has colour.
@@ -31,8 +32,8 @@ def to_channels(
     if channels == 3:
         if not frames.is_meta and bool((frames == grey).all()):  # meta tensors have no values
             warnings.warn(
-                f"{name}: the model reads colour (channels 3), and the clips are grey (three equal channels), such as "
-                f"{clips[0]}: its predictions may have colour; a model with channels 1 reads grey frames",
+                f"{name}: the model reads colour (channels 3), and clips are grey (three equal channels): its "
+                "predictions may have colour; a model with channels 1 reads grey frames",
                 VpbenchWarning,
                 stacklevel=3,
             )
