@@ -47,7 +47,7 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wheels(checkout, tmp_path_factory):
-    sources = {"vpbench": checkout, "fade": ROOT / "tests" / "third_party"}
+    sources = {"vpbench": checkout, "fade": ROOT / "examples" / "vpbench-fade"}
     return [build_wheel(source, tmp_path_factory.mktemp(name)) for name, source in sources.items()]
 
 

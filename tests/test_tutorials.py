@@ -1,6 +1,7 @@
 """The tutorials are true: their files are written, their commands run, and they print the output that the page shows.
 
-``...`` in the expected output stands for any text within a line, or for any lines where it stands alone.
+``...`` in the expected output stands for any text within a line, or for any lines where it stands alone. The folder of
+a page in ``examples`` has the files that the page ends with.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"\d+\.\d+")
@@ -59,14 +62,29 @@ def test_an_output_is_compared_with_the_page():
     assert transcript("$ one \\\n  two\nout\n$ three\n") == [("one \\\n  two", "out\n"), ("three", "")]
 
 
+@pytest.fixture
+def binaries(tmp_path):
+    """The commands of an environment that has all of this one, and into which a page may install packages."""
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=False)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(home), "platbase": str(home)}))
+    (site / "borrowed.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    for name in ("vpbench", "pip"):
+        command = home / "bin" / name
+        command.write_text(f'#!/bin/sh\nexec "{home}/bin/python" -m {name} "$@"\n')
+        command.chmod(0o755)
+    return home / "bin"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_tutorial_runs_as_it_is_written(page, tmp_path):
-    binaries = Path(sys.executable).parent
+def test_a_tutorial_runs_as_it_is_written(page, binaries, tmp_path):
     environment = {
         **os.environ,
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         "COLUMNS": "100",
+        "PIP_NO_BUILD_ISOLATION": "false",  # which pip reads as: no isolation
+        "PIP_NO_INDEX": "true",
         "VPBENCH_CACHE": str(tmp_path / "cache"),
         "PYTHONWARNINGS": "ignore",
     }
@@ -88,3 +106,6 @@ def test_a_tutorial_runs_as_it_is_written(page, tmp_path):
             path = folder / named["name"]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block["text"])
+    for path in filter(Path.is_file, (EXAMPLES / page.stem).rglob("*")):
+        name = path.relative_to(EXAMPLES / page.stem)
+        assert (folder / name).read_bytes() == path.read_bytes(), f"examples/{page.stem}/{name} is not that of the page"

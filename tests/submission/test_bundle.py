@@ -138,8 +138,10 @@ def test_only_results_with_a_rank_are_taken(tmp_path, weights, fault):
     assert [line[: len(fault)] for line in lines] == ([fault] if fault else [])
 
 
-def test_training_data_are_declared_by_the_run_or_by_the_card(tmp_path):
-    result = load(folders.make_result(tmp_path, "net", {"mse": [0.1]}, weights={"clips": "unknown", "seen": 0}))
+@pytest.mark.parametrize("protocol", ["", "toy"], ids=["foreign", "fine-tuned from foreign"])
+def test_training_data_are_declared_by_the_run_or_by_the_card(tmp_path, protocol):
+    weights = {"clips": "unknown", "seen": 0, "protocol": protocol}
+    result = load(folders.make_result(tmp_path, "net", {"mse": [0.1]}, weights=weights))
     (fault,) = check_submission(result, values(result), folders.plugins()).faults
     assert fault.startswith("card, training_data: run.json does not record")
     assert check_submission(result, values(result, training_data="toys"), folders.plugins()).faults == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +105,7 @@ def command(
     from vpbench.evaluation.plan import Settings
     from vpbench.evaluation.suite import check_options, group_jobs, plan_group
     from vpbench.protocol.suite import Suite
+    from vpbench.select.data import protocol_name
     from vpbench.training.suite import find_job_weights
 
     plugins = state.plugins
@@ -125,13 +126,14 @@ def command(
         **values,
     )
     jobs = suite.jobs(seed, samples)
+    titles = {text: protocol_name(plugins, text) for text in dict.fromkeys(job.protocol for job in jobs)}
     check_options(jobs, plugins, settings.options, settings.annotate)
     # On one protocol, an error in the plan stops everything before any work. In a list, the other protocols run.
     strict = suite_file is None and len(suite.protocols) == 1
     outcomes: dict[Job, Outcome] = {}
     errors: Errors = {}
     for group in group_jobs(jobs):
-        with busy(f"{group[0].protocol}: looking at data, weights and earlier results"):
+        with busy(f"{titles[group[0].protocol]}: looking at data, weights and earlier results"):
             groups, failed = plan_group(group, plugins, settings, find_job_weights)
         if failed and strict:
             raise next(iter(failed.values()))
@@ -143,7 +145,7 @@ def command(
     if state.debug:
         for error in dict.fromkeys(errors.values()):
             say_block("".join(traceback.format_exception(error)).rstrip(), err=True)
-    _report(suite.name if suite_file else "", jobs, results, errors, as_json=as_json)
+    _report(suite.name if suite_file else "", titles, jobs, results, errors, as_json=as_json)
 
 
 def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[str, ...]) -> Suite:
@@ -194,23 +196,42 @@ def _run_group(group: Group, outcomes: dict[Job, Outcome], errors: Errors, *, st
 
 
 def _report(
-    suite: str, jobs: Sequence[Job], results: dict[Job, Result], errors: dict[Job, VpbenchError], *, as_json: bool
+    suite: str,
+    titles: Mapping[str, str],
+    jobs: Sequence[Job],
+    results: dict[Job, Result],
+    errors: dict[Job, VpbenchError],
+    *,
+    as_json: bool,
 ) -> None:
-    """Print results and failures, and exit with 1 if anything failed; ``suite`` is "" without a suite."""
+    """Print results and failures, and exit with 1 if anything failed.
+
+    Args:
+        suite: its name; "" without a suite.
+        titles: the names of protocols, by the names or paths in jobs.
+        jobs: in the order of the suite.
+        results: of the jobs that have one.
+        errors: of the jobs that failed.
+        as_json: whether one JSON document is printed.
+    """
     reasons = {job: message(error) for job, error in errors.items()}
-    failures = list(_failures(jobs, reasons))
+    failures = list(_failures(titles, jobs, reasons))
     if as_json:
-        documents = [_document(job, results.get(job), reasons.get(job)) for job in jobs if suite or job in results]
+        documents = [
+            _document(titles[job.protocol], job, results.get(job), reasons.get(job))
+            for job in jobs
+            if suite or job in results
+        ]
         print_json(({"suite": suite} if suite else {}) | {"results": documents, "failures": failures})
     elif suite:
-        _print_states(jobs, results)
+        _print_states(titles, jobs, results)
     for line in failures:
         say(f"vpbench: {line}", err=True)
     if failures:
         raise click.exceptions.Exit(1)
 
 
-def _failures(jobs: Sequence[Job], reasons: dict[Job, str]) -> Iterator[str]:
+def _failures(titles: Mapping[str, str], jobs: Sequence[Job], reasons: dict[Job, str]) -> Iterator[str]:
     """Yield one line per protocol and reason; it names the jobs unless all of the protocol failed."""
     lines: dict[tuple[str, str], list[Job]] = {}
     for job, reason in reasons.items():
@@ -218,19 +239,15 @@ def _failures(jobs: Sequence[Job], reasons: dict[Job, str]) -> Iterator[str]:
     for (protocol, reason), failed in lines.items():
         partial = len(failed) < sum(job.protocol == protocol for job in jobs)
         names = f"{', '.join(job.label for job in failed)}: " if partial else ""
-        yield f"{_title(protocol)}: {names}{reason}"
+        yield f"{titles[protocol]}: {names}{reason}"
 
 
-def _title(protocol: str) -> str:
-    return Path(protocol).stem if protocol.endswith(".toml") else protocol
-
-
-def _document(job: Job, result: Result | None, reason: str | None) -> dict[str, Any]:
+def _document(protocol: str, job: Job, result: Result | None, reason: str | None) -> dict[str, Any]:
     selector = job.entry.selector
     complete = result is not None and (result.path / "summary.json").is_file()
     return {
         "path": str(result.path) if result else None,
-        "protocol": result.run.protocol.name if result else _title(job.protocol),
+        "protocol": protocol,
         "predictor": selector.name,
         "preset": result.run.preset if result else selector.argument,
         "seed": job.seed,
@@ -240,13 +257,13 @@ def _document(job: Job, result: Result | None, reason: str | None) -> dict[str, 
     }
 
 
-def _print_states(jobs: Sequence[Job], results: dict[Job, Result]) -> None:
+def _print_states(titles: Mapping[str, str], jobs: Sequence[Job], results: dict[Job, Result]) -> None:
     """Print the state of each job: a row per protocol, a column per predictor."""
     states: dict[str, dict[str, str]] = {}
     for job in jobs:
         result = results.get(job)
         state = "failed" if result is None else "done" if (result.path / "summary.json").is_file() else "waiting"
-        states.setdefault(_title(job.protocol), {})[job.label] = state
+        states.setdefault(titles[job.protocol], {})[job.label] = state
     labels = list(dict.fromkeys(job.label for job in jobs))
     rows = [[protocol, *(row.get(label, "") for label in labels)] for protocol, row in states.items()]
     say_table(rows, ["protocol", *labels])

@@ -21,7 +21,6 @@ from vpbench.plugin.training import Recipe
 
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Plugins
-    from vpbench.protocol.suite import Job
     from vpbench.training.plan import TrainingPlan, TrainSettings
 
 _RECIPE = tuple(field.name for field in fields(Recipe))
@@ -149,6 +148,7 @@ def _train_suite(
     from vpbench.evaluation.launch import is_first_process
     from vpbench.evaluation.suite import check_options
     from vpbench.protocol.suite import Suite
+    from vpbench.select.data import protocol_name
     from vpbench.training.suite import find_weights, plan_training
 
     if settings.recipe:
@@ -168,8 +168,9 @@ def _train_suite(
     with attempts() as attempt:
         for number, job in enumerate(jobs):
             with attempt():
+                title = f"{protocol_name(plugins, job.protocol)}, {job.label}"
                 if main:
-                    say(f"{job.protocol}, {job.label}:")
+                    say(f"{title}:")
                 plan = plan_training(job, plugins, settings)
                 if weights := find_weights(plan):
                     if main:
@@ -179,7 +180,7 @@ def _train_suite(
                 elif plan.resources.launched:
                     _train_launched(plan, job.protocol, pictures)
                 else:
-                    _train_in_child(number, job)
+                    _train_in_child(number, title)
 
 
 def _train_launched(plan: TrainingPlan, protocol: str, pictures: int) -> None:
@@ -191,7 +192,7 @@ def _train_launched(plan: TrainingPlan, protocol: str, pictures: int) -> None:
         raise click.ClickException(f"{message(error)}{advice}") from error
 
 
-def _train_in_child(number: int, job: Job) -> None:
+def _train_in_child(number: int, title: str) -> None:
     """Train a suite's job on several processes below a new child process.
 
     Lightning's environment, torch's process group and errors of an earlier training would break the next one.
@@ -212,7 +213,7 @@ def _train_in_child(number: int, job: Job) -> None:
         raise click.exceptions.Exit(code if code > 0 else 128 - code)
     if code:
         ending = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-        raise PredictorError(f"{job.protocol}, {job.label}: not trained; its processes ended with {ending}")
+        raise PredictorError(f"{title}: not trained; its processes ended with {ending}")
 
 
 def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpbench.errors import DataError, PluginError, Remedy, UsageError, did_you_mean
+from vpbench.errors import DataError, PluginError, Remedy, UsageError, VpbenchError, did_you_mean
 from vpbench.files import read_toml
 from vpbench.paths import config_file
 from vpbench.plugin.dataset import BaseDataset, Dataset
@@ -29,6 +29,14 @@ def open_protocol(plugins: Plugins, text: str) -> Protocol:
     if protocol.name != text:
         raise PluginError(f"the protocol registered as {text!r} calls itself {protocol.name!r}")
     return protocol
+
+
+def protocol_name(plugins: Plugins, text: str) -> str:
+    """Return the name of a protocol for tables and messages; a file that is not valid keeps its path."""
+    try:
+        return open_protocol(plugins, text).name
+    except VpbenchError:
+        return text
 
 
 def open_protocol_dataset(plugins: Plugins, protocol: Protocol, roots: Mapping[str, Path]) -> Dataset:

@@ -120,8 +120,8 @@ def _card_faults(run: RunRecord, values: Mapping[str, Any]) -> Iterator[str]:
     if values.get("identity") != run.identity_hash:
         yield "card, identity: it is the card of another result"
     weights = run.weights
-    if weights and not weights.protocol and not values.get("training_data"):
-        yield "card, training_data: run.json does not record the data that the weights were trained on; state them"
+    if weights and weights.clips == "unknown" and not values.get("training_data"):
+        yield "card, training_data: run.json does not record all data that the weights were trained on; state them"
     if values.get("weights_url") and not weights:
         yield "card, weights_url: the predictor has no weights"
     if values.get("weights_url") and weights and not weights.sha256:
