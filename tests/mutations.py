@@ -69,8 +69,8 @@ def mutated_json(text: str, random: Random) -> str:
             case 2:
                 del holder[key]
             case 3:
-                other, name = random.choice(places)
-                holder[key] = copy.deepcopy(other[name])
+                source, name = random.choice(places)
+                holder[key] = copy.deepcopy(source[name])
             case 4 if isinstance(holder, dict):
                 holder[random.choice(("", "schema", "x", "mse", f"{key} "))] = holder.pop(key)
             case 5:
@@ -99,8 +99,8 @@ def mutated_toml(text: str, random: Random) -> str:
             case 5 if equals:
                 lines[place] = f"{key}={random.choice(('', '-', '1', '[', ' 1'))}{value.strip()}"
             case _:
-                other = random.randrange(len(lines))
-                lines[place], lines[other] = lines[other], lines[place]
+                second = random.randrange(len(lines))
+                lines[place], lines[second] = lines[second], lines[place]
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.errors import DataError
+from vpbench.toolkit.arrays import load_array
 from vpbench_moving_mnist.motion import DIGIT, FRAMES, SIDE
 
 _PICTURES = 2051
@@ -51,12 +52,10 @@ def open_test_clips(path: Path) -> NDArray[np.uint8]:
         DataError: no npy file, cut off, or an array of another type, shape or order of axes.
     """
     try:
-        clips: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        clips: NDArray[np.uint8] = load_array(path, mapped=True)
+    except (OSError, ValueError) as error:
         size = path.stat().st_size
         raise DataError(f"{path}: is not a readable npy file ({size} bytes; {error}); get the file again") from error
-    if not isinstance(clips, np.ndarray):
-        raise DataError(f"{path}: holds several arrays; get mnist_test_seq.npy")
     shape = clips.shape
     if clips.dtype == np.uint8 and len(shape) == 4 and shape[0] == FRAMES and shape[1] and shape[2:] == (SIDE, SIDE):
         return clips

@@ -16,6 +16,7 @@ from vpbench.errors import DataError, PredictorError, UsageError
 from vpbench.files import read_toml
 from vpbench.plugin.clip import Context, Modality, Prediction
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench.toolkit.arrays import load_array
 from vpbench.toolkit.file_names import file_stem
 from vpbench.toolkit.folders import hash_files, list_files
 from vpbench.toolkit.media import order_pictures, read_image, stack
@@ -221,8 +222,8 @@ def _count_samples(arrays: _Arrays, pictures: dict[str, list[str]]) -> int:
 
 def _load(path: Path) -> NDArray[Any]:
     try:
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+        return load_array(path, mapped=True)
+    except (OSError, ValueError) as error:
         raise PredictorError(f"saved: {path}: does not load as an array ({error})") from error
 
 

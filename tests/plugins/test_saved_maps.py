@@ -117,6 +117,14 @@ def test_flow_that_both_signs_explain_is_accepted(tmp_path):
     assert (annotate(tmp_path, ["s@0-1"], frames)[..., 0] == 2).all()
 
 
+def write_damaged(path, at, data):
+    """A map with some other bytes."""
+    write(path, TRUE)
+    whole = bytearray(path.read_bytes())
+    whole[at : at + len(data)] = data
+    path.write_bytes(whole)
+
+
 def write_text(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -133,6 +141,9 @@ def write_text(path, text):
         (lambda f: write_text(f / "s/1.flo", "PIEH"), "1.flo: is no map of flow that loads"),
         (lambda f: write_text(f / "s/1.flo", "PIEH" * 30), "1.flo: is no .flo file, or was cut off"),
         (lambda f: write_text(f / "s/1.npz", "PK"), "1.npz: is no map of flow that loads"),
+        (lambda f: write_damaged(f / "s/1.npy", 10, b"((("), "1.npy: is no map of flow that loads"),
+        (lambda f: write_damaged(f / "s/1.png", 16, b"\0\1\0\0\0\1\0\0"), "1.png: is a damaged PNG file"),
+        (lambda f: write_damaged(f / "s/1.png", 33, b"\x7f"), "1.png: is a damaged PNG file"),
         (lambda f: write(f / "s/1.flo", TRUE + 1e10), "1.flo: marks every pixel as unknown"),
     ],
 )

@@ -134,6 +134,13 @@ class TestCounting:
 
 
 class TestDamage:
+    def test_an_unknown_codec(self, tmp_path):
+        path = encode(tmp_path / "a.avi", codec="mpeg4")
+        path.write_bytes(path.read_bytes().replace(b"FMP4", b"zzzz"))
+        for read in (probe_video, decoded_length):
+            with pytest.raises(DataError, match=r"a\.avi: has a codec that FFmpeg does not know"):
+                read(path)
+
     def test_a_damaged_packet_of_mpeg4(self, tmp_path):
         path = encode(tmp_path / "a.avi", codec="mpeg4", b="4000000", qmin="1", qmax="2")
         data = path.read_bytes()

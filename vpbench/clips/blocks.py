@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vpbench.plugin.annotator import FLOW_STEPS
 from vpbench.plugin.modality import Modality
+from vpbench.toolkit.arrays import load_array
 
 MAPPED, COMPRESSED = ".npy", ".z"
 """Suffixes of the two forms."""
@@ -42,18 +43,20 @@ def encode_block(array: NDArray[Any], suffix: str, *, flow: bool) -> bytes:
 
 
 def load_block(path: Path, length: int, *, flow: bool) -> NDArray[Any] | None:
-    """Map or decompress a block; None if there is none of that length, or if it was cut off."""
+    """Map or decompress a block; None if there is none of that length, or if it is damaged."""
     try:
         if path.suffix == MAPPED:
-            block = np.asarray(np.load(path, mmap_mode="r"))
+            block = load_array(path, mapped=True)
         else:
-            block = np.load(io.BytesIO(zlib.decompress(path.read_bytes())))
-    except (OSError, ValueError, EOFError, zlib.error):
+            block = load_array(io.BytesIO(zlib.decompress(path.read_bytes())))
+    except (OSError, ValueError, zlib.error):
+        return None
+    if block.shape[:1] != (length,):
         return None
     if flow and block.dtype == np.int16:
         planes = np.cumsum(block, axis=-1, dtype=np.int16)
         block = np.ascontiguousarray(np.moveaxis(planes, 1, -1), dtype=np.float32) / np.float32(FLOW_STEPS)
-    return block if len(block) == length else None
+    return block
 
 
 def checksum(array: NDArray[Any]) -> int:

@@ -123,7 +123,14 @@ def open_video(path: Path) -> Any:
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """Return the first video stream."""
+    """Return the first video stream.
+
+    Raises:
+        DataError: there is none, or its codec is unknown.
+    """
     if not container.streams.video:
         raise DataError(f"{path}: has no video stream; get the file again")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise DataError(f"{path}: has a codec that FFmpeg does not know; get the file again, or convert it")
+    return stream

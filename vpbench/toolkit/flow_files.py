@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.errors import DataError
+from vpbench.toolkit.arrays import load_array
 from vpbench.toolkit.folders import regular_file
 
 FLOW_SUFFIXES: Final = (".flo", ".npy", ".npz", ".png")
@@ -18,6 +19,10 @@ _MAGIC: Final = np.float32(202021.25)
 _UNKNOWN: Final = 1e9
 """Middlebury's files mark a pixel without flow with a larger number."""
 _KITTI_ZERO, _KITTI_STEPS = 2**15, 64
+_PNG_START: Final = 8
+"""The byte of a PNG file at which its first chunk begins: width and height, 8 bytes later."""
+_DEFLATE: Final = 1100
+"""A PNG file cannot expand further: deflate compresses 1,032 to 1 at most."""
 
 
 def read_flow(path: Path) -> NDArray[np.float32]:
@@ -33,7 +38,7 @@ def read_flow(path: Path) -> NDArray[np.float32]:
         flow = _READERS[path.suffix.lower()](path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: is missing") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, cv2.error) as error:
+    except (OSError, ValueError, struct.error, cv2.error) as error:
         raise DataError(f"{path}: is no map of flow that loads ({error})") from error
     if not np.isfinite(flow).all():
         raise DataError(f"{path}: has NaN or infinite flow")
@@ -51,7 +56,9 @@ def _read_flo(path: Path) -> NDArray[np.float32]:
 
 
 def _read_kitti(path: Path) -> NDArray[np.float32]:
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    data = path.read_bytes()
+    _check_png(data, path)
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None or picture.dtype != np.uint16 or picture.shape[2:] != (3,):
         raise DataError(f"{path}: is no flow in KITTI's form, a PNG with three channels of 16 bits")
     steps = picture[..., [2, 1]].astype(np.float32)  # OpenCV's order is blue, green, red
@@ -59,16 +66,19 @@ def _read_kitti(path: Path) -> NDArray[np.float32]:
     return _filled(flow, picture[..., 0] > 0, path)
 
 
+def _check_png(data: bytes, path: Path) -> None:
+    """Check the sizes that a PNG file claims: OpenCV allocates as much, so a few wrong bytes would fill the memory."""
+    width, height = struct.unpack_from(">II", data, _PNG_START + 8)
+    end = _PNG_START
+    while end < len(data) and data[end + 4 : end + 8] != b"IEND":
+        (length,) = struct.unpack_from(">I", data, end)
+        end += length + 12
+    if end > len(data) or 6 * width * height > _DEFLATE * len(data):
+        raise DataError(f"{path}: is a damaged PNG file, or was cut off; get the file again")
+
+
 def _read_array(path: Path) -> NDArray[np.float32]:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.lib.npyio.NpzFile):
-        with loaded as arrays:
-            names = list(arrays)
-            if "flow" not in names and len(names) != 1:
-                raise DataError(f"{path}: holds {len(names)} arrays; name the map `flow`")
-            array = arrays["flow" if "flow" in names else names[0]]
-    else:
-        array = loaded
+    array = load_array(path, member="flow")
     if array.dtype.kind != "f" or array.ndim != 3 or array.shape[2] != 2:
         raise DataError(f"{path}: is {array.dtype} {list(array.shape)}; flow must be float [H,W,2]")
     return array.astype(np.float32)
