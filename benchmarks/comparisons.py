@@ -18,7 +18,7 @@ import numpy as np
 from vpbench.plugin.loader import load_plugins
 from vpbench.results import paired
 from vpbench.results.compare import compare_all
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 
 def make_tally(clips: int, steps: int, seed: int) -> Tally:

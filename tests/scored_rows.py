@@ -6,7 +6,8 @@ import math
 from types import SimpleNamespace
 
 from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
-from vpbench.results.summary import Tally, summarise
+from vpbench.results.summary import summarise
+from vpbench.results.tally import Tally
 
 
 class Mean(ClipMean):

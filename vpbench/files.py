@@ -170,13 +170,7 @@ def parse_json(text: str) -> Any:
         ValueError: it is not JSON, nested too deeply, or holds a number that is not finite or has too many digits.
     """
     try:
-        value = json.loads(
-            text,
-            parse_int=_integer,
-            parse_float=_float,
-            parse_constant=_constant,
-            object_pairs_hook=_object,
-        )
+        value = _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError(_too_deep()) from error
     for _ in _levels(value):
@@ -230,6 +224,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice[:100]!r} stands twice in one object")
     return value
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_constant, object_pairs_hook=_object)
 
 
 def _check_encodes(value: Any) -> None:

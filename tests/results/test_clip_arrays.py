@@ -12,7 +12,7 @@ from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
 from vpbench.results.clip_arrays import clip_arrays, mean_difference_interval
 from vpbench.results.compare import compare_means
 from vpbench.results.result import load
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 
 class Mean(ClipMean):
@@ -77,17 +77,17 @@ def test_intervals_are_those_of_the_rows(tmp_path, undefined, per_recording):
     first, second = (clip_arrays(tally, {"mse": Mean()}, run) for tally in tallies)
     assert first.averages == {"mse"}
     for steps in ((1, 2, 3), (2,)):
-        fast = mean_difference_interval(first, second, "mse", steps, run.recordings)
+        fast = mean_difference_interval(first, second, "mse", steps)
         assert fast == pytest.approx(compare_means(tuple(tallies), Mean(), steps, run.recordings).ci95, rel=1e-9)
 
 
 def test_one_recording_has_no_interval(tmp_path):
     run = record(tmp_path, recordings=lambda i: "r")
     clips = arrays(run, [[[1.0], [2.0]], [[3.0], [5.0]]])
-    assert mean_difference_interval(clips, clips, "mse", (1,), run.recordings) is None
+    assert mean_difference_interval(clips, clips, "mse", (1,)) is None
 
 
 def test_equal_scores_have_an_interval_of_zero(tmp_path):
     run = record(tmp_path)
     clips = arrays(run, [[[1.0], [2.0]], [[3.0], [5.0]]])
-    assert mean_difference_interval(clips, clips, "mse", (1, 2), run.recordings) == (0.0, 0.0)
+    assert mean_difference_interval(clips, clips, "mse", (1, 2)) == (0.0, 0.0)

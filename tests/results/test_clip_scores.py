@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scored_rows import Mean, Ratio, row, table, undefined
 
 from vpbench.results.clip_scores import ClipDifference, clip_means, clip_scores, compare_clips, effect, gain, win_rate
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 
 def scores_of(rows, metric=None, steps=(1, 2)):

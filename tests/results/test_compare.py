@@ -18,7 +18,7 @@ from vpbench.plugin.metric import MetricInfo
 from vpbench.results import compare
 from vpbench.results.multiplicity import LeadFrom, holm
 from vpbench.results.paired import EXCHANGES, exchanges
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 
 class Gain(Mean):

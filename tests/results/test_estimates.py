@@ -14,7 +14,7 @@ from vpbench.errors import MetricError
 from vpbench.results.compare import compare_rows
 from vpbench.results.estimates import draw_recordings, group_frames, interval
 from vpbench.results.paired import Pairing, p_values
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 WINDOWS = [37, 37, 37, 37]  # windows of each of four videos, as a sliding protocol cuts them
 

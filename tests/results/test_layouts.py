@@ -11,7 +11,7 @@ from vpbench.errors import ResultError
 from vpbench.results.audit import audit_unit, audited_rows
 from vpbench.results.layouts import Layouts
 from vpbench.results.result import load
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 SCORES = {"mse": [0.1, 0.2], "psnr": [20.0, 30.5]}
 

@@ -9,7 +9,7 @@ from scored_rows import Mean, OneEach, Ratio, row, summarised, table, undefined
 
 from vpbench.results.result import load
 from vpbench.results.seeds import Seeds, group_seeds, score_seeds, seeds_of
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 TRAININGS = [Seeds(0, 0), Seeds(1, 0), Seeds(2, 0)]
 

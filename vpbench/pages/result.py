@@ -19,7 +19,7 @@ from vpbench.results.clip_scores import clip_means, clip_scores
 from vpbench.results.result import Result
 from vpbench.results.scores import Score
 from vpbench.results.summarise import metrics_of
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 _WORST = 5
 """Clips that are named."""

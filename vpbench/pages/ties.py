@@ -14,7 +14,7 @@ from vpbench.plugin.metric import StepMetric
 from vpbench.results.clip_arrays import mean_difference_interval
 from vpbench.results.compare import compare_means
 from vpbench.results.result import Result
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Ties:
     def _interval(
         self, pair: tuple[Candidate, Candidate], metric: StepMetric, steps: Sequence[int]
     ) -> tuple[float, float] | None:
-        name, recordings = metric.info.name, pair[0].result.run.recordings
+        name = metric.info.name
         if all(name in candidate.clips.averages for candidate in pair) and pair[0].clips.clips == pair[1].clips.clips:
-            return mean_difference_interval(pair[0].clips, pair[1].clips, name, steps, recordings)
-        tallies = self._tally(pair[0].result), self._tally(pair[1].result)
+            return mean_difference_interval(pair[0].clips, pair[1].clips, name, steps)
+        tallies, recordings = (self._tally(pair[0].result), self._tally(pair[1].result)), pair[0].result.run.recordings
         return compare_means(tallies, metric, steps, recordings).ci95
 
     def _tally(self, result: Result) -> Tally:

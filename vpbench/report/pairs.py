@@ -19,7 +19,7 @@ from vpbench.report.section import Section, unique_slugs
 from vpbench.report.tables import line_of
 from vpbench.results.compare import Comparison, compare_all
 from vpbench.results.layouts import Layouts
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 _CLIPS = 5
 """Clips that each of two predictors wins by most."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vpbench.plugin.members import member
 from vpbench.plugin.metric import MetricMembers, Statistic
 from vpbench.plugin.sample_metric import AnyMetric
 from vpbench.results.rows import Row
 from vpbench.results.store import Store
-from vpbench.results.summary import MetricTally, Tally
+from vpbench.results.tally import Column, MetricTally, Tally
 
 TOLERANCE = 1e-6
 """How far a statistic may differ between machines: absolute for values up to 1, relative above."""
@@ -68,10 +71,19 @@ def _underived(rows: MetricTally, source: MetricTally, metric: AnyMetric | None)
     """Return how many values do not follow from the other metric's, and how many could be compared."""
     derive = member(metric, MetricMembers, "derive")
     wrong = total = 0
-    for step, frames in rows.steps.items():
-        for frame, value in frames.items():
-            if (origin := source.steps[step].get(frame)) is not None:
-                expected = derive(origin)
-                total += 1
-                wrong += difference(value, expected) > TOLERANCE * scale(expected)
+    for step, column in rows.steps.items():
+        values, origins = _paired(column, source.column(step))
+        expected = np.array([derive(origin) for origin in origins], dtype=np.float64)
+        tolerances = TOLERANCE * np.maximum(1.0, np.abs(expected))
+        wrong += int((np.abs(values - expected) > tolerances).sum())
+        total += len(origins)
     return wrong, total
+
+
+def _paired(column: Column, source: Column) -> tuple[NDArray[np.float64], Sequence[Statistic]]:
+    """Return the values of both columns at the frames that both have."""
+    if column.frames is source.frames:
+        return column.to_array(), source.statistics
+    shared = [frame for frame in column if frame in source]
+    places = [column.frames.places[frame] for frame in shared]
+    return column.to_array()[places], [source[frame] for frame in shared]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vpbench.plugin.metric import MeanScore, Statistic, StepMetric
 from vpbench.results.estimates import draw_recordings, finalise, percentiles
 from vpbench.results.records import RunRecord
-from vpbench.results.summary import MetricTally, Tally
+from vpbench.results.tally import Column, MetricTally, Tally
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class ClipArrays:
 
     clips: tuple[str, ...]
     """The clips, in the order of the manifest."""
+    recordings: NDArray[np.int64]
+    """The number of each clip's recording, in the order of their names."""
     steps: tuple[int, ...]
     values: Mapping[str, NDArray[np.float64]]
     """By metric, [clips, steps]; NaN where a clip has no value."""
@@ -44,14 +46,17 @@ def clip_arrays(tally: Tally, metrics: Mapping[str, StepMetric], run: RunRecord)
     """
     clips = tuple(entry.clip for entry in run.manifest if entry.clip in tally.clips)
     places = {clip: place for place, clip in enumerate(clips)}
+    names = list(map(run.recordings.__getitem__, clips))
+    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+    recordings = np.array([numbers[name] for name in names], dtype=np.int64)
     steps = run.protocol.steps
     values = {name: _values(metric, tally.metrics[name], places, steps) for name, metric in metrics.items()}
     averages = {name for name, metric in metrics.items() if _is_average(metric, tally.metrics[name])}
-    return ClipArrays(clips, steps, values, frozenset(averages))
+    return ClipArrays(clips, recordings, steps, values, frozenset(averages))
 
 
 def mean_difference_interval(
-    first: ClipArrays, second: ClipArrays, metric: str, steps: Sequence[int], recordings: Mapping[str, str]
+    first: ClipArrays, second: ClipArrays, metric: str, steps: Sequence[int]
 ) -> tuple[float, float] | None:
     """Return the interval of the difference of two means over steps, of results of the same clips.
 
@@ -62,13 +67,13 @@ def mean_difference_interval(
     values = [clips.values[metric][:, columns] for clips in (first, second)]
     differences = (values[0] - values[1]).mean(axis=1)
     defined = np.flatnonzero(np.isfinite(differences))
-    names, groups = np.unique([recordings[first.clips[place]] for place in defined], return_inverse=True)
-    if len(names) < 2:
+    numbers, groups = np.unique(first.recordings[defined], return_inverse=True)
+    if len(numbers) < 2:
         return None
-    weights, counts = _resamples(len(names)), np.bincount(groups).astype(np.float64)
+    weights, counts = _resamples(len(numbers)), np.bincount(groups).astype(np.float64)
     sums = weights @ np.bincount(groups, weights=differences[defined])
     equal = bool((counts == counts[0]).all())  # the usual case, in half the time
-    return percentiles(sums / (counts[0] * len(names) if equal else weights @ counts))
+    return percentiles(sums / (counts[0] * len(numbers) if equal else weights @ counts))
 
 
 @lru_cache(maxsize=2)
@@ -92,24 +97,23 @@ def _values(
     metric: StepMetric, rows: MetricTally, places: Mapping[str, int], steps: Sequence[int]
 ) -> NDArray[np.float64]:
     values = np.full((len(places), len(steps)), math.nan)
-    is_mean = _scores_means(metric)
-    for column, step in enumerate(steps):
-        frames = rows.steps.get(step, {})
-        if is_mean:
-            values[:, column] = _means(frames, places)
-            continue
-        by_clip: dict[str, list[Statistic]] = {}
-        for clip, sample in sorted(frames):
-            by_clip.setdefault(clip, []).append(frames[clip, sample])
-        for clip, statistics in by_clip.items():
-            values[places[clip], column] = finalise(metric, statistics)["score"]
+    columns = [rows.column(step) for step in steps]
+    shared = {frames: [places[clip] for clip in frames.clips] for frames in {column.frames for column in columns}}
+    for index, column in enumerate(columns):
+        scores = _means(column) if _scores_means(metric) else _scores(metric, column)
+        values[shared[column.frames], index] = scores
     return values
 
 
-def _means(frames: Mapping[tuple[str, int], Statistic], places: Mapping[str, int]) -> NDArray[np.float64]:
-    """Return the mean of each clip's samples, [clips]; NaN without any."""
-    rows = np.fromiter((places[clip] for clip, _ in frames), dtype=np.int64, count=len(frames))
-    statistics = np.fromiter(frames.values(), dtype=np.float64, count=len(frames))
-    counts = np.bincount(rows, minlength=len(places))
-    sums = np.bincount(rows, weights=statistics, minlength=len(places))
-    return np.asarray(np.divide(sums, counts, out=np.full(len(places), math.nan), where=counts > 0))
+def _means(column: Column) -> NDArray[np.float64]:
+    """Return the mean of each clip's samples, [clips]."""
+    numbers = column.frames.numbers
+    return np.asarray(np.bincount(numbers, weights=column.to_array()) / np.bincount(numbers))
+
+
+def _scores(metric: StepMetric, column: Column) -> list[float]:
+    """Return what the metric makes of each clip's samples."""
+    by_clip: dict[str, list[Statistic]] = {clip: [] for clip in column.frames.clips}
+    for (clip, _), statistic in zip(column, column.statistics, strict=True):
+        by_clip[clip].append(statistic)
+    return [finalise(metric, statistics)["score"] for statistics in by_clip.values()]

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from vpbench.plugin.metric import Better, Statistic, StepMetric, cost
 from vpbench.results.estimates import finalise_each
-from vpbench.results.summary import MetricTally
+from vpbench.results.tally import MetricTally
 
 ClipScores: TypeAlias = Mapping[int, Mapping[str, float]]
 """Scores by step, then by clip; a clip without a score at a step is absent there."""
@@ -58,7 +58,7 @@ def clip_scores(metric: StepMetric, rows: MetricTally, steps: Sequence[int]) -> 
     scores: dict[int, dict[str, float]] = {}
     for step in steps:
         frames: dict[str, list[Statistic]] = {}
-        for (clip, _), statistic in sorted(rows.steps.get(step, {}).items(), key=lambda item: item[0]):
+        for (clip, _), statistic in sorted(rows.column(step).items(), key=lambda item: item[0]):
             frames.setdefault(clip, []).append(statistic)
         values = finalise_each(metric, frames.values())
         scores[step] = {clip: value for clip, value in zip(frames, values, strict=True) if math.isfinite(value)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vpbench.errors import ResultError, UsageError, did_you_mean
 from vpbench.results.result import Result
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 
 def check_comparable(results: Sequence[Result]) -> str:

@@ -21,7 +21,7 @@ from vpbench.results.estimates import Recordings, finalise, group_frames
 from vpbench.results.multiplicity import Lead, LeadFrom, holm, lead_from, lead_of
 from vpbench.results.paired import Pairing, difference_intervals, p_values
 from vpbench.results.result import Result
-from vpbench.results.summary import MetricTally, Tally
+from vpbench.results.tally import MetricTally, Tally
 
 Ends = tuple[float, float] | None
 
@@ -183,7 +183,7 @@ class _Side:
         self.rows = rows
         self.steps = tuple(steps)
         self.recordings = recordings
-        self.clips = [frozenset(clip for clip, _ in rows.steps.get(step, {})) for step in steps]
+        self.clips = [frozenset(rows.column(step).frames.clips) for step in steps]
         self._metric = metric
         self._groups: dict[tuple[int, frozenset[str]], Recordings] = {}
 
@@ -195,7 +195,7 @@ class _Side:
     def groups(self, place: int, clips: frozenset[str]) -> Recordings:
         """Return the recordings of some clips at the step of that place."""
         if (place, clips) not in self._groups:
-            frames = self.rows.steps.get(self.steps[place], {})
+            frames = self.rows.column(self.steps[place])
             chosen = {key: value for key, value in frames.items() if key[0] in clips}
             self._groups[place, clips] = group_frames(chosen, self.recordings)
         return self._groups[place, clips]

@@ -15,12 +15,12 @@ from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.plugin.sample_metric import set_metrics, step_metrics
 from vpbench.results.comparable import check_comparable, check_data, shared_metrics
 from vpbench.results.compare import Comparison, SetDifference, compare_all, compare_sets
+from vpbench.results.layouts import Layouts
 from vpbench.results.multiplicity import LEVEL
 from vpbench.results.paired import smallest_p
 from vpbench.results.result import Result, load
 from vpbench.results.seeds import SeedScores, group_seeds, score_seeds, seeds_of
 from vpbench.results.summarise import metrics_of
-from vpbench.results.summary import Tally
 from vpbench.results.verify import check_result
 from vpbench.validation import checked_arguments
 
@@ -109,9 +109,8 @@ def compare(
     partial = check_comparable(opened)
     names = shared_metrics(opened, metric)
     metrics = metrics_of(opened[0].store, loaded)
-    for result in opened:
-        check_result(result, loaded)
-    tallies = [Tally(result.rows()) for result in opened]
+    layouts = Layouts()
+    tallies = [check_result(result, loaded, layouts).tally for result in opened]
     pairs = list(combinations(range(len(opened)), 2))
     inputs = {(i, j): check_data([opened[i], opened[j]], [tallies[i], tallies[j]], names) for i, j in pairs}
     steps, recordings = opened[0].summary.steps, opened[0].run.recordings

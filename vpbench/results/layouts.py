@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from vpbench.files import UNIT
-from vpbench.plugin.metric import Statistic
 from vpbench.results.audit import audit_unit
 from vpbench.results.reading import read_text
 from vpbench.results.rows import Row
 from vpbench.results.store import Store
-from vpbench.results.summary import Tally, TallyPart
+from vpbench.results.tally import Group, Tally, Values, group_rows
 
 _PLAIN = {"clip", "context", "data", "metric", "sample", "status", "step", "value"}
 """Fields of a row that holds a value and nothing to count."""
@@ -28,6 +29,8 @@ _VARIANTS = 4
 """Layouts of one unit: predictors with and without labels, for example."""
 _VALUE = ',"value":'
 """Precedes a value: the last field, since fields are sorted. Inside a text, its quotes have backslashes."""
+_END = "}\n"
+"""Follows a value."""
 _Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...], bool, int, int]
 
 
@@ -36,8 +39,14 @@ class _Layout:
     """A checked unit: the text of each row up to its value, and where the values belong."""
 
     heads: Sequence[str]
+    length: int
+    """Characters of all heads."""
     has_context: bool
-    parts: Sequence[TallyPart]
+    groups: Sequence[Group]
+    data: Mapping[str, Mapping[str, str]]
+    """Digest of what was scored, by metric and clip."""
+    context: Mapping[str, str]
+    """Digest of the predictor's inputs besides frames, by clip."""
     lists: bool
     """Whether values may be lists."""
 
@@ -54,7 +63,7 @@ class Layouts:
         Raises:
             ResultError: names the first line that contradicts the others or ``run.json``.
         """
-        tally = Tally(())
+        tally = Tally()
         has_context: bool | None = None
         for number in store.published():
             text = read_text(store.unit_path(number), UNIT)
@@ -66,18 +75,19 @@ class Layouts:
                 self._learn(key, text, rows)
                 has_context = "context" in rows[0]
             else:
-                tally.add_parts(layout.parts, values)
+                tally.add_groups(layout.groups, values)
+                tally.add_digests(layout.data, layout.context)
                 has_context = layout.has_context
         return tally
 
-    def _match(self, key: _Key, text: str, has_context: bool | None) -> tuple[_Layout | None, list[Statistic]]:
+    def _match(self, key: _Key, text: str, has_context: bool | None) -> tuple[_Layout | None, Values]:
         """Return the layout of a unit and its values; None if it is unknown, or a value is not plain."""
         layouts = self._layouts.get(key)
         if not layouts:
             return None, []
-        heads, texts = _split(text)
+        lines = text.split(_END)
         for layout in layouts:
-            if layout.heads == heads and has_context in (None, layout.has_context):
+            if has_context in (None, layout.has_context) and (texts := _value_texts(lines, layout)):
                 values = _values(texts, lists=layout.lists)
                 return (layout, values) if values is not None else (None, [])
         return None, []
@@ -86,10 +96,19 @@ class Layouts:
         """Keep the layout of a checked unit if its rows are plain."""
         if not rows or not all(row.keys() <= _PLAIN for row in rows) or len(self._layouts[key]) >= _VARIANTS:
             return
-        heads, texts = _split(text)
         lists = any(isinstance(row["value"], list) for row in rows)
-        if len(heads) == len(rows) and _values(texts, lists=lists) == [row["value"] for row in rows]:
-            self._layouts[key].append(_Layout(heads, "context" in rows[0], _parts(rows), lists))
+        pairs = [line.rpartition(_VALUE) for line in text.split(_END)[:-1]]
+        values = _values([value for _, _, value in pairs], lists=lists)
+        if values is not None and list(values) == [row["value"] for row in rows]:
+            heads = [head + mark for head, mark, _ in pairs]
+            self._layouts[key].append(_layout(heads, rows, lists=lists))
+
+
+def _layout(heads: Sequence[str], rows: Sequence[Row], *, lists: bool) -> _Layout:
+    tally = Tally(rows)
+    data = {metric: metric_tally.data for metric, metric_tally in tally.metrics.items()}
+    length = sum(map(len, heads))
+    return _Layout(heads, length, bool(tally.context), group_rows(rows), data, tally.context, lists)
 
 
 def _key(store: Store, number: int) -> _Key:
@@ -99,15 +118,16 @@ def _key(store: Store, number: int) -> _Key:
     return run.identity.manifest, kinds, run.stochastic, run.identity.samples, number
 
 
-def _split(text: str) -> tuple[list[str], list[str]]:
-    """Return the text of each row before its value, and of its value; nothing for text of another form."""
-    pieces = text.replace("}\n", _VALUE).split(_VALUE)
-    if pieces.pop() or len(pieces) % 2:
-        return [], []
-    return pieces[::2], pieces[1::2]
+def _value_texts(lines: Sequence[str], layout: _Layout) -> list[str]:
+    """Return the text of each value, of lines without their ends; nothing if a line has another head than its row."""
+    *lines, rest = lines
+    if rest or len(lines) != len(layout.heads):
+        return []
+    texts = list(map(str.removeprefix, lines, layout.heads))
+    return texts if sum(map(len, lines)) == layout.length + sum(map(len, texts)) else []
 
 
-def _values(texts: Sequence[str], *, lists: bool) -> list[Statistic] | None:
+def _values(texts: Sequence[str], *, lists: bool) -> Values | None:
     """Return the values of texts; None if one is not a finite float, or a list of whole numbers where lists may be."""
     joined = ",".join(texts)
     if "\n" in joined or (not lists and joined.count(",") != len(texts) - 1):
@@ -116,6 +136,9 @@ def _values(texts: Sequence[str], *, lists: bool) -> list[Statistic] | None:
         values: list[Any] = [json.loads(text) for text in texts] if lists else json.loads(f"[{joined}]")
     except (ValueError, RecursionError):
         return None
+    if set(map(type, values)) == {float}:
+        array = np.array(values)
+        return array if np.isfinite(array).all() else None
     return values if all(map(_is_plain, values)) else None
 
 
@@ -123,18 +146,3 @@ def _is_plain(value: object) -> bool:
     if type(value) is float:
         return math.isfinite(value)
     return type(value) is list and bool(value) and all(type(n) is int and -_DIGITS < n < _DIGITS for n in value)
-
-
-def _parts(rows: Sequence[Row]) -> list[TallyPart]:
-    """Return, for each metric and step, the clips and samples and the places of their rows."""
-    places: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for place, row in enumerate(rows):
-        places[row["metric"], row["step"]].append(place)
-    keys: dict[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] = {}
-    parts = []
-    for (metric, step), chosen in places.items():
-        frames = tuple((rows[place]["clip"], rows[place].get("sample", 0)) for place in chosen)
-        data = {rows[place]["clip"]: rows[place]["data"] for place in chosen}
-        context = {rows[place]["clip"]: rows[place]["context"] for place in chosen if "context" in rows[place]}
-        parts.append(TallyPart(metric, step, keys.setdefault(frames, frames), chosen, data, context))
-    return parts

@@ -27,7 +27,7 @@ from vpbench.results.estimates import (
     resample,
 )
 from vpbench.results.result import Result
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 
 class Seeds(NamedTuple):
@@ -118,12 +118,10 @@ def score_seeds(
         MetricError: the metric makes no score of its statistics.
     """
     rows = [tally.metrics[metric.info.name] for tally in tallies]
-    clips = [
-        set[str].intersection(*({clip for clip, _ in side.steps.get(step, {})} for side in rows)) for step in steps
-    ]
+    clips = [set[str].intersection(*(set(side.column(step).frames.clips) for side in rows)) for step in steps]
 
     def groups(place: int, chosen: set[str]) -> list[Recordings]:
-        frames = [side.steps.get(steps[place], {}) for side in rows]
+        frames = [side.column(steps[place]) for side in rows]
         return [group_frames({key: f[key] for key in f if key[0] in chosen}, recordings) for f in frames]
 
     def score(places: Iterable[int], chosen: set[str]) -> SeedScore:

@@ -14,7 +14,8 @@ from vpbench.results.reading import has_text
 from vpbench.results.result import Result
 from vpbench.results.scores import Summary
 from vpbench.results.store import Store
-from vpbench.results.summary import Tally, summarise
+from vpbench.results.summary import summarise
+from vpbench.results.tally import Tally
 from vpbench.select.metrics import engines_of, fingerprint_metric
 
 

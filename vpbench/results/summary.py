@@ -4,117 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vpbench.plugin.metric import Statistic, StepMetric
+from vpbench.plugin.metric import StepMetric
 from vpbench.plugin.sample_metric import AnyMetric
 from vpbench.plugin.set_metric import SetMetric
 from vpbench.results.estimates import Recordings, finalise, finalise_set, group_frames, interval
 from vpbench.results.features import LoadFeatures
 from vpbench.results.records import RunRecord
-from vpbench.results.rows import Row
 from vpbench.results.samples import score_samples
 from vpbench.results.scores import Score, SetScore, Summary
+from vpbench.results.tally import MetricTally, Tally
 from vpbench.select.metrics import caution
-
-
-@dataclass
-class MetricTally:
-    """The rows of one metric, sorted by step and frame, and what is counted of them."""
-
-    steps: dict[int, dict[tuple[str, int], Statistic]] = field(default_factory=lambda: defaultdict(dict))
-    """Defined statistics by step, then by (clip, sample)."""
-    undefined: dict[tuple[int, str, int], str] = field(default_factory=dict)
-    """Why a frame has no value, by (step, clip, sample)."""
-    notes: Counter[str] = field(default_factory=Counter)
-    data: dict[str, str] = field(default_factory=dict)
-    """Digest of what was scored, by clip."""
-    features: dict[tuple[str, int], str] = field(default_factory=dict)
-    """Digests of the features of a set metric by (clip, sample)."""
-    true_features: dict[str, str] = field(default_factory=dict)
-    """Digests of the features of the truth by clip."""
-
-    @property
-    def clips(self) -> set[str]:
-        """The clips with a value at any step."""
-        return {clip for frames in self.steps.values() for clip, _ in frames}
-
-    @property
-    def samples(self) -> int:
-        """The number of samples per clip."""
-        defined = {sample for frames in self.steps.values() for _, sample in frames}
-        return 1 + max(defined | {sample for _, _, sample in self.undefined}, default=0)
-
-    @property
-    def only_reason(self) -> str:
-        """The reason why no frame has a value, if there is exactly one; else ""."""
-        reasons = set(self.undefined.values())
-        return reasons.pop() if len(reasons) == 1 and not self.clips else ""
-
-
-@dataclass(frozen=True)
-class TallyPart:
-    """Rows of one metric and step, all with a value."""
-
-    metric: str
-    step: int
-    frames: Sequence[tuple[str, int]]
-    """(clip, sample) of each row."""
-    places: Sequence[int]
-    """The places of the rows among all rows of their unit."""
-    data: Mapping[str, str]
-    """Digest of what was scored, by clip."""
-    context: Mapping[str, str]
-    """Digest of the predictor's inputs besides frames, by clip."""
-
-
-class Tally:
-    """All rows of a result, read once, in any order."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self.metrics: dict[str, MetricTally] = defaultdict(MetricTally)
-        self.clips: set[str] = set()
-        self.context: dict[str, str] = {}
-        """Digest of the predictor's inputs besides frames, by clip."""
-        self.clamped: set[tuple[str, int, int]] = set()
-        self.add_rows(rows)
-
-    def add_rows(self, rows: Iterable[Row]) -> None:
-        """Add rows of any kind."""
-        for row in rows:
-            self._add(row)
-
-    def add_parts(self, parts: Sequence[TallyPart], values: Sequence[Statistic]) -> None:
-        """Add the rows of a unit by their values: as :meth:`add_rows`, in a tenth of the time."""
-        for part in parts:
-            metric = self.metrics[part.metric]
-            metric.steps[part.step].update(zip(part.frames, map(values.__getitem__, part.places), strict=True))
-            metric.data.update(part.data)
-            self.clips.update(part.data)
-            self.context.update(part.context)
-
-    def _add(self, row: Row) -> None:
-        clip, sample, metric = row["clip"], row.get("sample", 0), self.metrics[row["metric"]]
-        self.clips.add(clip)
-        metric.data[clip] = row["data"]
-        if "context" in row:
-            self.context[clip] = row["context"]
-        if "clamped" in row:
-            self.clamped.add((clip, sample, row["step"]))
-        if "features" in row:
-            metric.features[clip, sample] = row["features"]
-            if "true_features" in row:
-                metric.true_features[clip] = row["true_features"]
-            return
-        value = row["value"]
-        if value is None:
-            metric.undefined[row["step"], clip, sample] = row["reason"]
-            return
-        if "note" in row:
-            metric.notes[row["note"]] += 1
-        metric.steps[row["step"]][clip, sample] = value
 
 
 def summarise(
@@ -227,10 +130,8 @@ def _curve(
 ) -> _Curve:
     curve = _Curve()
     for step in steps:
-        frames = rows.steps.get(step, {})
-        groups: Recordings = [list(frames.values())]
-        if intervals:
-            groups = group_frames(frames, recordings)  # half of the time
+        column = rows.column(step)
+        groups: Recordings = group_frames(column, recordings) if intervals else [column.statistics]
         values = finalise(metric, [statistic for group in groups for statistic in group])
         curve.scores.append(values.pop("score"))
         curve.details.append({names.get(key, str(key)): _plain(number) for key, number in values.items()})

@@ -20,7 +20,7 @@ from vpbench.results.result import Result
 from vpbench.results.scores import Score, SetScore, Summary
 from vpbench.results.store import Store
 from vpbench.results.summarise import metrics_of, other_code, summary_of, summary_text
-from vpbench.results.summary import Tally
+from vpbench.results.tally import Tally
 
 _VALUES = {"per_step", "mean_to", "mean", "details", "samples"}
 """Fields of a score that need the metric: without it, frames are only counted."""
