@@ -56,7 +56,7 @@ def clip_problem(text: str) -> str:
 
     An id is the path of a file or folder below a data root: ``Archery/v_Archery_g21_c01@0``.
     """
-    if any(unicodedata.category(character) in _CONTROL for character in text):
+    if not text.isprintable() and any(unicodedata.category(character) in _CONTROL for character in text):
         return "it holds control characters"
     if len(text.encode()) > _LONGEST_CLIP:
         return f"it is longer than {_LONGEST_CLIP} bytes"

@@ -54,14 +54,14 @@ def arrays(run, values, metric=None, samples=1):
 def test_a_clips_score_is_the_mean_of_its_samples(tmp_path):
     out = arrays(record(tmp_path), [[[1.0, 3.0], [5.0, None]], [[0.0, 0.0], [None, None]]], samples=2)
     assert out.clips == ("s000@0", "s001@0")
-    np.testing.assert_array_equal(out.values["mse"], [[2.0, 5.0], [0.0, math.nan]])
-    np.testing.assert_array_equal(out.means("mse"), [3.5, 0.0])
+    np.testing.assert_array_equal(out.scores["mse"].values, [[2.0, 5.0], [0.0, math.nan]])
+    np.testing.assert_array_equal(out.scores["mse"].means, [3.5, 0.0])
     assert not out.averages, "a clip lacks a sample, so clips count differently"
 
 
 def test_a_pooled_score_is_made_of_the_clips_own_counts(tmp_path):
     out = arrays(record(tmp_path), [[[[1, 2], [2, 2]], [[1, 4], [1, 4]]]], Counts(), samples=2)
-    np.testing.assert_array_equal(out.values["mse"], [[0.75, 0.25]])
+    np.testing.assert_array_equal(out.scores["mse"].values, [[0.75, 0.25]])
     assert not out.averages
 
 

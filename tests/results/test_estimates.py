@@ -14,7 +14,7 @@ from vpbench.errors import MetricError
 from vpbench.results.compare import compare_rows
 from vpbench.results.estimates import draw_recordings, group_frames, interval
 from vpbench.results.paired import Pairing, p_values
-from vpbench.results.tally import Tally
+from vpbench.results.tally import Column, Frames, Tally
 
 WINDOWS = [37, 37, 37, 37]  # windows of each of four videos, as a sliding protocol cuts them
 
@@ -82,7 +82,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     metric, sizes = Mean(), [4] * 30
     clustered = naive = 0
     for _ in range(300):
-        values = dict(zip(((clip, 0) for clip in recordings_of(sizes)), windows(rng, sizes), strict=True))
+        values = Column(Frames(tuple((clip, 0) for clip in recordings_of(sizes))), windows(rng, sizes))
         low, high = interval(metric, group_frames(values, recordings_of(sizes)))
         clustered += low <= 0 <= high
         low, high = interval(metric, group_frames(values, {clip: clip for clip, _ in values}))

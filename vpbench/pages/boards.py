@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from tabulate import tabulate
@@ -54,16 +54,26 @@ class Board:
         """The rows in their order, each with its rank or why it has none."""
         return ranks(self.lines, self.better)
 
-    @property
+    @cached_property
     def contenders(self) -> list[Line]:
         """The rows with a rank, the best first."""
         return [line for rank, line in self.ranked if rank.isdecimal()]
 
     def is_best(self, line: Line, score: Callable[[Line], Score]) -> bool:
         """Return whether a row has the best score of all rows with a rank."""
-        costs = [cost_of(score(contender).value, self.better) for contender in self.contenders]
-        best = min((cost for cost in costs if cost is not None), default=None)
-        return line in self.contenders and equal(cost_of(score(line).value, self.better), best)
+        is_ranked = any(line is contender for contender in self.contenders)
+        return is_ranked and equal(cost_of(score(line).value, self.better), self._least_cost(score))
+
+    @cached_property
+    def _least_cost(self) -> Callable[[Callable[[Line], Score]], float | None]:
+        """Return the cost of the best score of all rows with a rank."""
+
+        @cache
+        def least_cost(score: Callable[[Line], Score]) -> float | None:
+            costs = [cost_of(score(contender).value, self.better) for contender in self.contenders]
+            return min((cost for cost in costs if cost is not None), default=None)
+
+        return least_cost
 
 
 def make_boards(standings: Sequence[Standing]) -> list[Board]:

@@ -15,7 +15,7 @@ from vpbench.pages.terminal import METRIC, print_sets, remarks
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import better_text, cost
 from vpbench.plugin.sample_metric import step_metrics
-from vpbench.results.clip_scores import clip_means, clip_scores
+from vpbench.results.clip_scores import clip_scores
 from vpbench.results.result import Result
 from vpbench.results.scores import Score
 from vpbench.results.summarise import metrics_of
@@ -165,4 +165,4 @@ def _clip_means(result: Result, plugins: Plugins, metric: str) -> Mapping[str, f
     """Return the mean over the steps of each clip's scores."""
     measured = step_metrics(metrics_of(result.store, plugins))[metric]
     tally = Tally(row for row in result.rows() if row["metric"] == metric)
-    return clip_means(clip_scores(measured, tally.metrics[metric], result.summary.steps))
+    return clip_scores(measured, tally.metrics[metric], tuple(sorted(tally.clips)), result.summary.steps).by_clip()

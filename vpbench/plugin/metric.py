@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from numbers import Integral
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from vpbench.errors import MetricError, PluginError
 from vpbench.names import is_metric
@@ -30,8 +30,11 @@ Better: TypeAlias = Literal["higher", "lower"] | float
 """Which scores are better: higher ones, lower ones, or those closer to a value (``1.0`` for a ratio)."""
 
 
-def cost(score: float, better: Better) -> float:
-    """Return a number that is lower for the better of two scores."""
+Number = TypeVar("Number", float, "NDArray[np.float64]")
+
+
+def cost(score: Number, better: Better) -> Number:
+    """Return a number that is lower for the better of two scores; an array for an array."""
     if isinstance(better, str):
         return -score if better == "higher" else score
     return abs(score - better)

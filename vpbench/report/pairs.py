@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -17,9 +16,8 @@ from vpbench.plugin.loader import Plugins
 from vpbench.report.predictor import ClipRow, ClipTable
 from vpbench.report.section import Section, unique_slugs
 from vpbench.report.tables import line_of
+from vpbench.results.clip_arrays import score_tally
 from vpbench.results.compare import Comparison, compare_all
-from vpbench.results.layouts import Layouts
-from vpbench.results.tally import Tally
 
 _CLIPS = 5
 """Clips that each of two predictors wins by most."""
@@ -82,31 +80,20 @@ def make_contests(section: Section, plugins: Plugins) -> list[Contest]:
     Pooled metrics are left out: each resample of them is pooled again, which takes minutes for many pairs.
 
     Raises:
-        VpbenchError: rows cannot be read again, or a metric fails on them.
+        VpbenchError: a metric fails on the scores of clips.
     """
-    layouts, tallies = Layouts(), dict[Path, Tally]()
     contests = []
     for board in section.boards:
         lines = [line for standing in charted(section.boards) if (line := line_of(board, standing))]
-        candidates = [line.candidates[0] for line in lines]
-        if len(lines) > 1 and all(board.metric in candidate.clips.averages for candidate in candidates):
-            contests.append(_contest(section, board, lines, _tallies(candidates, layouts, tallies), plugins))
+        if len(lines) > 1 and all(board.metric in line.candidates[0].clips.averages for line in lines):
+            contests.append(_contest(section, board, lines, plugins))
     return contests
 
 
-def _tallies(candidates: Sequence[Candidate], layouts: Layouts, tallies: dict[Path, Tally]) -> list[Tally]:
-    for candidate in candidates:
-        if candidate.result.path not in tallies:
-            tallies[candidate.result.path] = layouts.tally(candidate.result.store)
-    return [tallies[candidate.result.path] for candidate in candidates]
-
-
-def _contest(
-    section: Section, board: Board, lines: Sequence[Line], tallies: Sequence[Tally], plugins: Plugins
-) -> Contest:
+def _contest(section: Section, board: Board, lines: Sequence[Line], plugins: Plugins) -> Contest:
     metric = plugins.load("metric", board.metric)("cpu")
-    steps = lines[0].result.summary.steps
-    compared = compare_all(tallies, metric, steps, section.recordings, worst=0)
+    tallies = [score_tally(line.candidates[0].clips, board.metric) for line in lines]
+    compared = compare_all(tallies, metric, lines[0].result.summary.steps, section.recordings, worst=0)
     places = [next(i for i, standing in enumerate(section.standings) if standing is line.standing) for line in lines]
     return Contest(board, {(places[i], places[j]): comparison for (i, j), comparison in compared.items()})
 
@@ -205,7 +192,7 @@ def differing_clips(section: Section, pair: Pair) -> list[ClipTable]:
     for board in section.boards:
         lines = [line_of(board, section.standings[place]) for place in pair]
         candidates = [line.candidates[0] for line in lines if line]
-        if len(candidates) == 2 and all(board.metric in candidate.clips.values for candidate in candidates):
+        if len(candidates) == 2 and all(board.metric in candidate.clips.scores for candidate in candidates):
             rows = _differing_rows(section, pair, board, candidates)
             tables += [ClipTable(board.title, rows)] if rows else []
     return tables
@@ -215,7 +202,7 @@ def _differing_rows(section: Section, pair: Pair, board: Board, candidates: Sequ
     clips = candidates[0].clips.clips
     if candidates[1].clips.clips != clips:
         return []
-    means = np.array([candidate.clips.means(board.metric) for candidate in candidates])
+    means = np.array([candidate.clips.scores[board.metric].means for candidate in candidates])
     costs = np.array([[cost_of(float(mean), board.better) for mean in side] for side in means], dtype=np.float64)
     gains = costs[1] - costs[0]
     order = [place for place in np.argsort(-gains, kind="stable") if np.isfinite(gains[place])]

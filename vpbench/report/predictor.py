@@ -114,7 +114,7 @@ def clip_tables(section: Section, standing: Standing) -> list[ClipTable]:
     tables = []
     for board in section.boards:
         line = line_of(board, standing)
-        if line is not None and board.metric in line.candidates[0].clips.values:
+        if line is not None and board.metric in line.candidates[0].clips.scores:
             rows = _clip_rows(section, board, line)
             tables += [ClipTable(board.title, rows)] if rows else []
     return tables
@@ -122,7 +122,7 @@ def clip_tables(section: Section, standing: Standing) -> list[ClipTable]:
 
 def _clip_rows(section: Section, board: Board, line: Line) -> list[ClipRow]:
     clips = line.candidates[0].clips
-    means = clips.means(board.metric)
+    means = clips.scores[board.metric].means
     defined = np.flatnonzero(np.isfinite(means))
     if len(defined) < 2:
         return []

@@ -7,17 +7,44 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
 
-from vpbench.plugin.metric import Better, Statistic, StepMetric, cost
+import numpy as np
+from numpy.typing import NDArray
+
+from vpbench.plugin.metric import Better, MeanScore, Statistic, StepMetric, cost
 from vpbench.results.estimates import finalise_each
-from vpbench.results.tally import MetricTally
+from vpbench.results.tally import Column, MetricTally
 
-ClipScores: TypeAlias = Mapping[int, Mapping[str, float]]
-"""Scores by step, then by clip; a clip without a score at a step is absent there."""
 _SAME = 1e-12  # relative: gains that differ by their rounding alone
+
+
+@dataclass(frozen=True, eq=False)
+class ClipScores:
+    """The scores of each clip at each step."""
+
+    clips: tuple[str, ...]
+    values: NDArray[np.float64]
+    """[clips, steps]; NaN where a clip has no score."""
+
+    @cached_property
+    def means(self) -> NDArray[np.float64]:
+        """The mean over the steps that a clip has a score at, [clips]; NaN without any."""
+        if not np.isnan(self.values).any():
+            return np.array([math.fsum(row) / len(row) for row in self.values.tolist()])
+        rows = [row[~np.isnan(row)] for row in self.values]
+        return np.array([math.fsum(row) / len(row) if len(row) else math.nan for row in rows])
+
+    def by_clip(self) -> dict[str, float]:
+        """Return the mean of each clip that has one."""
+        return {clip: mean for clip, mean in zip(self.clips, self.means.tolist(), strict=True) if not math.isnan(mean)}
+
+    def where(self, chosen: NDArray[np.bool_]) -> ClipScores:
+        """Return the scores where ``chosen``, [clips, steps], is true."""
+        kept = chosen | np.isnan(self.values)
+        return self if kept.all() else ClipScores(self.clips, np.where(kept, self.values, math.nan))
 
 
 @dataclass(frozen=True)
@@ -38,7 +65,6 @@ class ClipDifference:
 class ClipContest:
     """Two results, clip by clip."""
 
-    clips: int
     win_rate: float | None
     """Share of the clips where the first is better, by the means over the steps; a tie counts half."""
     step_win_rates: tuple[float | None, ...]
@@ -49,63 +75,63 @@ class ClipContest:
     """The clips where the first is worst compared with the second, worst first."""
 
 
-def clip_scores(metric: StepMetric, rows: MetricTally, steps: Sequence[int]) -> dict[int, dict[str, float]]:
-    """Return the scores of each clip at each step.
+def clip_scores(metric: StepMetric, rows: MetricTally, clips: tuple[str, ...], steps: Sequence[int]) -> ClipScores:
+    """Return the scores of clips: what the metric makes of a clip's own samples at each step.
 
     Raises:
         MetricError: the metric makes no score of its statistics.
     """
-    scores: dict[int, dict[str, float]] = {}
-    for step in steps:
-        frames: dict[str, list[Statistic]] = {}
-        for (clip, _), statistic in sorted(rows.column(step).items(), key=lambda item: item[0]):
-            frames.setdefault(clip, []).append(statistic)
-        values = finalise_each(metric, frames.values())
-        scores[step] = {clip: value for clip, value in zip(frames, values, strict=True) if math.isfinite(value)}
-    return scores
+    places = {clip: place for place, clip in enumerate(clips)}
+    columns = [rows.column(step) for step in steps]
+    shared = {frames: [places[clip] for clip in frames.clips] for frames in {column.frames for column in columns}}
+    values = np.full((len(clips), len(columns)), math.nan)
+    for index, column in enumerate(columns):
+        values[shared[column.frames], index] = _column_scores(metric, column)
+    return ClipScores(clips, np.where(np.isfinite(values), values, math.nan))
 
 
-def clip_means(scores: ClipScores) -> dict[str, float]:
-    """Return the mean over its steps of each clip's scores."""
-    values: dict[str, list[float]] = {}
-    for step_scores in scores.values():
-        for clip, score in step_scores.items():
-            values.setdefault(clip, []).append(score)
-    return {clip: math.fsum(clip_values) / len(clip_values) for clip, clip_values in sorted(values.items())}
+def _column_scores(metric: StepMetric, column: Column) -> NDArray[np.float64]:
+    """Return the score of each clip of a column, [clips]."""
+    if scores_means(metric) and len(column.frames.clips) == len(column):  # the statistic is the score
+        return column.to_array()
+    by_clip: dict[str, list[Statistic]] = {clip: [] for clip in column.frames.clips}
+    for (clip, _), statistic in zip(column, column.statistics, strict=True):
+        by_clip[clip].append(statistic)
+    return np.array(finalise_each(metric, by_clip.values()))
+
+
+def scores_means(metric: StepMetric) -> bool:
+    """Return whether a metric's score is the mean of its statistics."""
+    return isinstance(metric, MeanScore) and type(metric).finalise is MeanScore.finalise
 
 
 def compare_clips(first: ClipScores, second: ClipScores, better: Better, worst: int = 5) -> ClipContest:
-    """Compare two results clip by clip, at the steps where both have a score; name the ``worst`` clips."""
-    clips = {step: first[step].keys() & second[step].keys() for step in first}
-    sides = [
-        clip_means({step: {clip: scores[step][clip] for clip in clips[step]} for step in clips})
-        for scores in (first, second)
-    ]
-    pairs = [ClipDifference(clip, score, sides[1][clip]) for clip, score in sides[0].items()]
-    gains = {pair: gain(pair.first, pair.second, better) for pair in pairs}
-    losers = [pair for pair in pairs if gains[pair] < 0]
+    """Compare two results of the same clips, at the steps where both have a score; name the ``worst`` clips."""
+    shared = np.isfinite(first.values) & np.isfinite(second.values)
+    means = first.where(shared).means, second.where(shared).means
+    gains = gain(*means, better)
+    step_gains = gain(first.values, second.values, better)
     return ClipContest(
-        clips=len(pairs),
-        win_rate=win_rate(gains.values()),
-        step_win_rates=tuple(
-            win_rate(gain(first[step][clip], second[step][clip], better) for clip in clips[step]) for step in clips
+        win_rate=win_rate(gains),
+        step_win_rates=tuple(win_rate(column) for column in step_gains.T),
+        effect=effect(gains[np.isfinite(gains)].tolist()),
+        worst=tuple(
+            ClipDifference(first.clips[place], float(means[0][place]), float(means[1][place]))
+            for place in sorted(np.flatnonzero(gains < 0), key=lambda place: (gains[place], first.clips[place]))[:worst]
         ),
-        effect=effect(list(gains.values())),
-        worst=tuple(sorted(losers, key=lambda pair: (gains[pair], pair.clip))[:worst]),
     )
 
 
-def gain(first: float, second: float, better: Better) -> float:
-    """Return by how much the first score is better than the second; 0 if they differ by rounding alone."""
-    if math.isclose(first, second, rel_tol=_SAME):
-        return 0.0
-    return cost(second, better) - cost(first, better)
+def gain(first: NDArray[np.float64], second: NDArray[np.float64], better: Better) -> NDArray[np.float64]:
+    """Return by how much the first scores are better than the second; 0 if they differ by rounding alone."""
+    same = np.abs(first - second) <= _SAME * np.maximum(np.abs(first), np.abs(second))
+    return np.where(same, 0.0, cost(second, better) - cost(first, better))
 
 
-def win_rate(gains: Iterable[float]) -> float | None:
-    """Return the share of positive gains, where a gain of zero counts half; None without any gain."""
-    wins = [1.0 if value > 0 else 0.5 if value == 0 else 0.0 for value in gains]
-    return math.fsum(wins) / len(wins) if wins else None
+def win_rate(gains: NDArray[np.float64]) -> float | None:
+    """Return the share of positive gains, where a gain of zero counts half; None without any gain but NaN."""
+    count = int(np.isfinite(gains).sum())
+    return (int((gains > 0).sum()) + 0.5 * int((gains == 0).sum())) / count if count else None
 
 
 def effect(gains: Sequence[float]) -> float | None:

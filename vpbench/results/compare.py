@@ -6,21 +6,19 @@ the recordings; the test exchanges the two results' predictions of a recording.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import combinations
 
 from vpbench.errors import ResultError
 from vpbench.plugin.metric import Better, StepMetric
 from vpbench.plugin.set_metric import SetMetric
-from vpbench.results.clip_scores import ClipDifference, ClipScores, clip_scores, compare_clips
-from vpbench.results.estimates import Recordings, finalise, group_frames
+from vpbench.results.clip_scores import ClipDifference, compare_clips
 from vpbench.results.multiplicity import Lead, LeadFrom, holm, lead_from, lead_of
 from vpbench.results.paired import Pairing, difference_intervals, p_values
 from vpbench.results.result import Result
+from vpbench.results.sides import Groupings, Pair, Side
 from vpbench.results.tally import MetricTally, Tally
 
 Ends = tuple[float, float] | None
@@ -136,19 +134,28 @@ def compare_all(
         ResultError: the rows are not of the same clips.
         MetricError: the metric makes no score of its statistics.
     """
+    sides = _sides(tallies, metric, steps, recordings)
+    pairs = {(i, j): Pair(sides[i], sides[j]) for i, j in combinations(range(len(sides)), 2)}
+    pairings = [pairing for pair in pairs.values() for pairing in pair.steps]
+    tests = _test(metric, [*pairings, *(pair.mean for pair in pairs.values())], len(pairings))
+    step_tests, mean_tests = tests[: len(pairings)], tests[len(pairings) :]
+    family, count = sum(test.p is not None for test in step_tests), len(steps)
+    return {
+        places: _comparison(
+            metric, pair, step_tests[k * count : (k + 1) * count], mean_tests[k], family, recordings, worst
+        )
+        for k, (places, pair) in enumerate(pairs.items())
+    }
+
+
+def _sides(
+    tallies: Sequence[Tally], metric: StepMetric, steps: Sequence[int], recordings: Mapping[str, str]
+) -> list[Side]:
     rows = [tally.metrics[metric.info.name] for tally in tallies]
     for second in rows[1:]:
         _check_clips(rows[0], second)
-    sides = [_Side(metric, side, recordings, steps) for side in rows]
-    pairs = {(i, j): _Pair(metric, sides[i], sides[j]) for i, j in combinations(range(len(sides)), 2)}
-    step_tests = _test(metric, [pairing for pair in pairs.values() for pairing in pair.steps])
-    mean_tests = _test(metric, [pair.mean for pair in pairs.values()])
-    family = sum(test.p is not None for test in step_tests)
-    count = len(steps)
-    return {
-        places: _comparison(pair, step_tests[k * count : (k + 1) * count], mean_tests[k], family, worst)
-        for k, (places, pair) in enumerate(pairs.items())
-    }
+    groupings = Groupings(recordings)
+    return [Side(metric, side, steps, groupings) for side in rows]
 
 
 def compare_rows(
@@ -166,68 +173,10 @@ def compare_means(
     tallies: tuple[Tally, Tally], metric: StepMetric, steps: Sequence[int], recordings: Mapping[str, str]
 ) -> MeanDifference:
     """Compare the means over some steps of two results, without a test (raises as :func:`compare_rows`)."""
-    rows = tallies[0].metrics[metric.info.name], tallies[1].metrics[metric.info.name]
-    _check_clips(*rows)
-    pair = _Pair(metric, *(_Side(metric, side, recordings, steps) for side in rows))
+    pair = Pair(*_sides(tallies, metric, steps, recordings))
     first, second = pair.means
     (ends,) = difference_intervals(metric, [pair.mean])
     return MeanDifference(first, second, _difference(first, second), ends)
-
-
-class _Side:
-    """The rows of one result, grouped by recording once for all partners that have values for the same clips."""
-
-    def __init__(
-        self, metric: StepMetric, rows: MetricTally, recordings: Mapping[str, str], steps: Sequence[int]
-    ) -> None:
-        self.rows = rows
-        self.steps = tuple(steps)
-        self.recordings = recordings
-        self.clips = [frozenset(rows.column(step).frames.clips) for step in steps]
-        self._metric = metric
-        self._groups: dict[tuple[int, frozenset[str]], Recordings] = {}
-
-    @cached_property
-    def scores(self) -> ClipScores:
-        """The scores of each clip at each step."""
-        return clip_scores(self._metric, self.rows, self.steps)
-
-    def groups(self, place: int, clips: frozenset[str]) -> Recordings:
-        """Return the recordings of some clips at the step of that place."""
-        if (place, clips) not in self._groups:
-            frames = self.rows.column(self.steps[place])
-            chosen = {key: value for key, value in frames.items() if key[0] in clips}
-            self._groups[place, clips] = group_frames(chosen, self.recordings)
-        return self._groups[place, clips]
-
-
-class _Pair:
-    """Two results at each step, on the clips that both have a value for."""
-
-    def __init__(self, metric: StepMetric, first: _Side, second: _Side) -> None:
-        self.metric = metric
-        self.sides = first, second
-        clips = [a & b for a, b in zip(first.clips, second.clips, strict=True)]
-        self.clips = frozenset().union(*clips)
-        self.steps = [self._pairing([place], step_clips) for place, step_clips in enumerate(clips)]
-        self.mean = self._pairing(range(len(clips)), frozenset.intersection(*clips))
-
-    def _pairing(self, places: Iterable[int], clips: frozenset[str]) -> Pairing:
-        return Pairing(*([side.groups(place, clips) for place in places] for side in self.sides))
-
-    @property
-    def means(self) -> tuple[float | None, float | None]:
-        """The means over the steps of both."""
-        return self._mean(self.mean.first), self._mean(self.mean.second)
-
-    def scores(self, second: bool) -> tuple[float | None, ...]:
-        """Return the scores of one side at each step."""
-        return tuple(self._mean(pairing.second if second else pairing.first) for pairing in self.steps)
-
-    def _mean(self, steps: Sequence[Recordings]) -> float | None:
-        scores = [_score(self.metric, recordings) for recordings in steps]
-        values = [score for score in scores if score is not None]
-        return math.fsum(values) / len(values) if len(values) == len(scores) else None
 
 
 @dataclass(frozen=True)
@@ -240,11 +189,11 @@ class _Test:
     lead: Lead
 
 
-def _test(metric: StepMetric, pairings: Sequence[Pairing]) -> list[_Test]:
-    """Test the pairings of one family."""
+def _test(metric: StepMetric, pairings: Sequence[Pairing], family: int) -> list[_Test]:
+    """Test pairings; the first ``family`` of them are one family of tests, the others are a second one."""
     better = metric.info.better
     p = p_values(metric, pairings)
-    corrected = holm(p)
+    corrected = [*holm(p[:family]), *holm(p[family:])]
     intervals = difference_intervals(metric, pairings)
     costs = intervals if isinstance(better, str) else difference_intervals(metric, pairings, costs=True)
     sign = 1.0 if better == "higher" else -1.0
@@ -255,9 +204,17 @@ def _test(metric: StepMetric, pairings: Sequence[Pairing]) -> list[_Test]:
     ]
 
 
-def _comparison(pair: _Pair, steps: Sequence[_Test], mean: _Test, family: int, worst: int) -> Comparison:
-    metric, (first, second) = pair.metric, pair.sides
-    scores = pair.scores(second=False), pair.scores(second=True)
+def _comparison(
+    metric: StepMetric,
+    pair: Pair,
+    steps: Sequence[_Test],
+    mean: _Test,
+    family: int,
+    recordings: Mapping[str, str],
+    worst: int,
+) -> Comparison:
+    first, second = pair.sides
+    scores = pair.scores(first), pair.scores(second)
     means = pair.means
     leads = tuple(test.lead for test in steps)
     contest = compare_clips(first.scores, second.scores, metric.info.better, worst)
@@ -277,7 +234,7 @@ def _comparison(pair: _Pair, steps: Sequence[_Test], mean: _Test, family: int, w
         lead_from=lead_from(first.steps, leads),
         mean=MeanDifference(*means, _difference(*means), mean.ci95, mean.p, mean.p_holm, mean.lead),
         clips=len(pair.clips),
-        recordings=len({first.recordings[clip] for clip in pair.clips}),
+        recordings=len({recordings[clip] for clip in pair.clips}),
         undefined=dict(sorted(undefined.items())),
         win_rate=contest.win_rate,
         step_win_rates=contest.step_win_rates,
@@ -293,9 +250,3 @@ def _check_clips(first: MetricTally, second: MetricTally) -> None:
 
 def _difference(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first - second
-
-
-def _score(metric: StepMetric, recordings: Recordings) -> float | None:
-    """Return a score of all frames; None where it is undefined."""
-    score = finalise(metric, [statistic for frames in recordings for statistic in frames])["score"]
-    return score if math.isfinite(score) else None

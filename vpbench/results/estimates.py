@@ -7,7 +7,7 @@ uses raw Philox bits, which are the same on every numpy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.members import member
 from vpbench.plugin.metric import MetricMembers, Statistic, StepMetric
 from vpbench.plugin.set_metric import FeatureSet, SetMetric
+from vpbench.results.tally import Column, Frames
 
 RESAMPLES = 1000
 _SEED = 20_210_619
@@ -63,11 +64,18 @@ def _named(value: float | dict[str, float]) -> dict[str, float]:
     return {key: float(number) for key, number in named.items()} | {"score": float(named["score"])}
 
 
-def group_frames(values: Mapping[tuple[str, int], Statistic], recordings: Mapping[str, str]) -> Recordings:
-    """Group one step's statistics, by (clip, sample) in any order, by the recording of each clip."""
-    groups: dict[str, list[Statistic]] = {}
-    for clip, sample in sorted(values):
-        groups.setdefault(recordings[clip], []).append(values[clip, sample])
+def group_frames(column: Column, recordings: Mapping[str, str], clips: Container[str] | None = None) -> Recordings:
+    """Group one step's statistics by the recording of each clip; only those of ``clips``, if they are named."""
+    statistics = column.statistics
+    return [[statistics[place] for place in places] for places in group_places(column.frames, recordings, clips)]
+
+
+def group_places(frames: Frames, recordings: Mapping[str, str], clips: Container[str] | None = None) -> list[list[int]]:
+    """Return the places of the frames of each recording: recordings in the order of names, frames in theirs."""
+    groups: dict[str, list[int]] = {}
+    for (clip, _), place in sorted(frames.places.items()):
+        if clips is None or clip in clips:
+            groups.setdefault(recordings[clip], []).append(place)
     return [groups[name] for name in sorted(groups)]
 
 

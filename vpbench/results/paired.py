@@ -15,13 +15,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.plugin.metric import Better, MeanScore, StepMetric
+from vpbench.plugin.metric import MeanScore, StepMetric, cost
 from vpbench.results.estimates import Recordings, draw_recordings, has_interval, percentiles, random_rows, resample
 
 EXCHANGES = 10_000
 """Random exchanges that a p-value is drawn from; of fewer than 14 recordings, all exchanges that there are."""
 _BLOCK = 2_000_000  # indices at a time: bounds the memory, not the result
-_PAIRINGS = 256  # pairings at a time: bounds the memory, not the result
+_PAIRINGS = 512  # pairings at a time: bounds the memory, not the result
 _SLACK = 1e-12  # relative: sums of the same numbers in another order are as large
 
 Scores: TypeAlias = NDArray[np.float64]
@@ -58,7 +58,7 @@ def difference_intervals(
 
     def drawn(engine: _Engine) -> Scores:
         blocks = [engine.drawn(draws) for draws in draw_recordings(engine.count)]
-        return np.concatenate([_costs(first, better) - _costs(second, better) for first, second in blocks], axis=1)
+        return np.concatenate([cost(first, better) - cost(second, better) for first, second in blocks], axis=1)
 
     intervals: list[tuple[float, float] | None] = [None] * len(pairings)
     for places, engine in _engines(metric, pairings if has_interval(metric) else ()):
@@ -78,9 +78,9 @@ def p_values(metric: StepMetric, pairings: Sequence[Pairing]) -> list[float | No
     values: list[float | None] = [None] * len(pairings)
     for places, engine in _engines(metric, pairings):
         start = engine.exchanged(np.zeros((1, engine.count), dtype=np.int8))
-        observed = np.abs(_costs(start[0], better) - _costs(start[1], better))
+        observed = np.abs(cost(start[0], better) - cost(start[1], better))
         blocks = [engine.exchanged(exchanged) for exchanged in exchanges(engine.count)]
-        permuted = np.concatenate([np.abs(_costs(a, better) - _costs(b, better)) for a, b in blocks], axis=1)
+        permuted = np.concatenate([np.abs(cost(a, better) - cost(b, better)) for a, b in blocks], axis=1)
         scale = np.maximum(*map(np.abs, start))
         for row, place in enumerate(places):
             values[place] = _p_value(float(observed[row, 0]), permuted[row], float(scale[row, 0]), engine.count)
@@ -113,13 +113,6 @@ def _p_value(observed: float, permuted: Scores, scale: float, count: int) -> flo
     return as_large / len(permuted) if exhaustive else (as_large + 1) / (len(permuted) + 1)
 
 
-def _costs(scores: Scores, better: Better) -> Scores:
-    """Return numbers that are lower for better scores, as :func:`vpbench.plugin.metric.cost` of each."""
-    if isinstance(better, str):
-        return -scores if better == "higher" else scores
-    return np.abs(scores - better)
-
-
 class _Resampled:
     """Score resamples of pairings through the metric."""
 
@@ -147,6 +140,10 @@ class _Resampled:
         return np.asarray(np.mean([resample(self._metric, recordings, draws) for recordings in steps], axis=0))
 
 
+_Parts: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Places of sums and counts: of the first result, of the second one, and of their differences."""
+
+
 class _Means:
     """Score resamples of pairings of a mean: equal to :class:`_Resampled`, in a twentieth of the time.
 
@@ -155,45 +152,60 @@ class _Means:
 
     def __init__(self, pairings: Sequence[Pairing]) -> None:
         self.count = pairings[0].count
-        self._columns = _Columns()
-        self._pairings = [[self._parts(a, b) for a, b in zip(p.first, p.second, strict=True)] for p in pairings]
-        self._matrix = self._columns.matrix()
+        self._vectors, self._differences = _Vectors(), _Vectors()
+        self._places: dict[int, tuple[int, int]] = {}
+        self._pairings = [[self._parts(*step) for step in zip(p.first, p.second, strict=True)] for p in pairings]
+        self._totals = self._vectors.matrix().sum(axis=1)
 
-    def _parts(self, first: Recordings, second: Recordings) -> tuple[int, ...]:
+    def _parts(self, first: Recordings, second: Recordings) -> _Parts:
         """Return the places of the sums and the counts of both, and of their differences."""
-        vectors = [_sums(first), _counts(first), _sums(second), _counts(second)]
-        differences = [vectors[2] - vectors[0], vectors[3] - vectors[1]]
-        return tuple(self._columns.place(vector) for vector in [*vectors, *differences])
+        sides = self._side(first), self._side(second)
+        vectors = [[self._vectors[place] for place in side] for side in sides]
+        sums, counts = (self._differences.place(b - a) for a, b in zip(*vectors, strict=True))
+        return *sides, (sums, counts)
+
+    def _side(self, recordings: Recordings) -> tuple[int, int]:
+        """Return the places of the sums and the counts of a result, which many pairings share."""
+        if id(recordings) not in self._places:
+            vectors = _sums(recordings), _counts(recordings)
+            self._places[id(recordings)] = self._vectors.place(vectors[0]), self._vectors.place(vectors[1])
+        return self._places[id(recordings)]
 
     def drawn(self, draws: NDArray[np.int64]) -> tuple[Scores, Scores]:
         """Return the scores of both sides, [pairings, R], of R rows of drawn recordings."""
         weights = np.array([np.bincount(draw, minlength=self.count) for draw in draws], dtype=np.float64)
-        sums = self._matrix @ weights.T
-        return (
-            np.array([np.mean([sums[s] / sums[n] for s, n, *_ in parts], axis=0) for parts in self._pairings]),
-            np.array([np.mean([sums[s] / sums[n] for _, _, s, n, *_ in parts], axis=0) for parts in self._pairings]),
+        drawn = self._vectors.matrix() @ weights.T
+
+        def mean(steps: Sequence[tuple[int, int]]) -> Scores:
+            return np.asarray(np.mean([drawn[sums] / drawn[counts] for sums, counts in steps], axis=0))
+
+        first, second = (
+            np.array([mean([parts[side] for parts in pair]) for pair in self._pairings]) for side in (0, 1)
         )
+        return first, second
 
     def exchanged(self, exchanged: NDArray[np.int8]) -> tuple[Scores, Scores]:
         """Return the scores of both sides, [pairings, R], of R rows of exchanges."""
-        totals, gains = self._matrix.sum(axis=1), self._matrix @ exchanged.T.astype(np.float64)
+        gains = self._differences.matrix() @ exchanged.T.astype(np.float64)
 
-        def mean(parts: Sequence[tuple[int, ...]], side: int) -> Scores:
+        def mean(pair: Sequence[_Parts], side: int) -> Scores:
             sign = 1 - 2 * side
-            steps = [
-                (totals[p[2 * side]] + sign * gains[p[4]]) / (totals[p[2 * side + 1]] + sign * gains[p[5]])
-                for p in parts
-            ]
+            steps = []
+            for parts in pair:
+                sums, counts = (
+                    self._totals[place] + sign * gains[gain] for place, gain in zip(parts[side], parts[2], strict=True)
+                )
+                steps.append(sums / counts)
             return np.asarray(np.mean(steps, axis=0))
 
-        first, second = (np.array([mean(parts, side) for parts in self._pairings]) for side in (0, 1))
+        first, second = (np.array([mean(pair, side) for pair in self._pairings]) for side in (0, 1))
         return first, second
 
 
 _Engine: TypeAlias = _Resampled | _Means
 
 
-class _Columns:
+class _Vectors:
     """Vectors over recordings, each different one once: many pairings share a result, and steps share counts."""
 
     def __init__(self) -> None:
@@ -206,6 +218,10 @@ class _Columns:
         if place == len(self._vectors):
             self._vectors.append(vector)
         return place
+
+    def __getitem__(self, place: int) -> Scores:
+        """Return the vector of a row."""
+        return self._vectors[place]
 
     def matrix(self) -> Scores:
         """Return all vectors, [vectors, recordings]."""

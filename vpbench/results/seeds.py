@@ -118,24 +118,23 @@ def score_seeds(
         MetricError: the metric makes no score of its statistics.
     """
     rows = [tally.metrics[metric.info.name] for tally in tallies]
-    clips = [set[str].intersection(*(set(side.column(step).frames.clips) for side in rows)) for step in steps]
+    clips = [frozenset[str].intersection(*(side.column(step).frames.clip_set for side in rows)) for step in steps]
 
-    def groups(place: int, chosen: set[str]) -> list[Recordings]:
-        frames = [side.column(steps[place]) for side in rows]
-        return [group_frames({key: f[key] for key in f if key[0] in chosen}, recordings) for f in frames]
+    def groups(place: int, chosen: frozenset[str]) -> list[Recordings]:
+        return [group_frames(side.column(steps[place]), recordings, chosen) for side in rows]
 
-    def score(places: Iterable[int], chosen: set[str]) -> SeedScore:
+    def score(places: Iterable[int], chosen: frozenset[str]) -> SeedScore:
         by_step = [groups(place, chosen) for place in places]
         return _score(metric, [list(seed) for seed in zip(*by_step, strict=True)], seeds)
 
-    scored_clips = set[str].union(*clips)
+    scored_clips = frozenset[str].union(*clips)
     return SeedScores(
         metric=metric.info.name,
         better=metric.info.better,
         steps=tuple(steps),
         seeds=tuple(seeds),
         per_step=tuple(score([place], chosen) for place, chosen in enumerate(clips)),
-        mean=score(range(len(steps)), set[str].intersection(*clips)),
+        mean=score(range(len(steps)), frozenset[str].intersection(*clips)),
         clips=len(scored_clips),
         recordings=len({recordings[clip] for clip in scored_clips}),
     )

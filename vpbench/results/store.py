@@ -84,7 +84,10 @@ class Store:
 
     def published(self) -> list[int]:
         """Return the numbers of the units that are there, ascending."""
-        return [number for number in range(self.units) if os.path.lexists(self.unit_path(number))]
+        with suppress(OSError):  # there is no folder that can be listed
+            names = {path.name.removesuffix(".gz") for path in (self.folder / "units").iterdir()}
+            return [number for number in range(self.units) if f"{number:06d}.jsonl" in names]
+        return []
 
     def features_path(self, number: int) -> Path:
         """Return the file of a unit's features."""

@@ -65,7 +65,7 @@ def summarise(
         partial_reason=partial,
         clips=len(tally.clips),
         recordings=len({recordings[clip] for clip in tally.clips}),
-        data=digest_of({pair for rows in tally.metrics.values() for pair in rows.data.items()}),
+        data=digest_of({pair for data in _different(tally) for pair in data.items()}),
         context=digest_of(tally.context.items()) if tally.context else "",
         clamped_frames=len(tally.clamped),
         scores=scores,
@@ -102,6 +102,15 @@ def score_set(
         data=digest_of(rows.data.items()),
         caution=text,
     )
+
+
+def _different(tally: Tally) -> list[dict[str, str]]:
+    """Return what metrics scored: one of equal digests by clip, which most metrics have."""
+    different: list[dict[str, str]] = []
+    for rows in tally.metrics.values():
+        if rows.data not in different:
+            different.append(rows.data)
+    return different
 
 
 def digest_of(clips: Collection[tuple[str, str]]) -> str:

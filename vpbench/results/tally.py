@@ -41,6 +41,11 @@ class Frames:
         return {clip: number for number, clip in enumerate(dict.fromkeys(clip for clip, _ in self.keys))}
 
     @cached_property
+    def clip_set(self) -> frozenset[str]:
+        """The clips, to be compared with those of other frames."""
+        return frozenset(self.clips)
+
+    @cached_property
     def numbers(self) -> NDArray[np.int64]:
         """The number of the clip of each frame, [frames]."""
         return np.fromiter((self.clips[clip] for clip, _ in self.keys), dtype=np.int64, count=len(self.keys))
@@ -202,7 +207,7 @@ class Tally:
         """Add the digests of rows: of what each metric scored by clip, and of the predictor's other inputs by clip."""
         for metric, digests in data.items():
             self.metrics[metric].data.update(digests)
-            self.clips.update(digests)
+        self.clips.update(*data.values())
         self.context.update(context)
 
     def _count(self, row: Row) -> None:
