@@ -1,4 +1,4 @@
-"""Keep memory that was freed, instead of returning it to the system.
+"""Settings of a process's memory: keep memory that was freed, and pause the search for reference cycles.
 
 By default glibc gives large blocks back when they are freed. The system then clears each page again at the next
 allocation. On a CPU, predictions of large frames lose time to that (``benchmarks/allocator.py``).
@@ -7,7 +7,10 @@ allocation. On a CPU, predictions of large frames lose time to that (``benchmark
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 """Parameters of ``mallopt`` (glibc's malloc.h)."""
@@ -37,3 +40,19 @@ def keep_memory() -> bool:
         return False
     accepted = [libc.mallopt(parameter, value) == 1 for parameter, value in _SETTINGS.items()]
     return all(accepted)
+
+
+@contextmanager
+def paused_collection() -> Iterator[None]:
+    """Do without Python's search for reference cycles within the block, which makes millions of small objects.
+
+    The search looks at all of them again and again: it took an eighth of the time of ``vpbench leaderboard``
+    (``benchmarks/report.py``). Cycles that the block leaves are found afterwards.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from vpbench.pages.leaderboard import build_pages, collect
 from vpbench.plugin.clip import Context
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
+from vpbench.report.site import write_site
 from vpbench.results.costs import CostRecord, costs_of, read_cost, write_cost
 from vpbench.results.provenance import memory_growth
 
@@ -318,6 +320,25 @@ def overview(text):
         [cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines() if line.startswith("|")
     ][:4]
     return {row[0]: dict(zip(heads[1:], row[1:], strict=True)) for row in rows}
+
+
+def test_the_report_shows_measured_costs_next_to_the_scores(add_cost, tmp_path):
+    first = folders.make_result(tmp_path / "results", "first", {"mse": [0.1]})
+    second = folders.make_result(tmp_path / "results", "second", {"mse": [0.2]})
+    add_cost(first, 0.25, device="Slow <b>", threads=2)
+    add_cost(second, 0.5, operations=None, device="Slow <b>", threads=2)
+    add_cost(first, 0.125, device="Fast 9", threads=1)
+    write_site(collect([tmp_path / "results"], folders.plugins()), folders.plugins(), (), tmp_path / "site")
+    text = (tmp_path / "site/toy/index.html").read_text()
+    heads = re.findall(r"seconds per frame<small>(.*?)</small>", text)
+    assert heads == ["Fast 9, 1 thread", "Slow &lt;b&gt;, 2 threads"]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr data-name.*?</tr>", text, re.DOTALL)]
+    assert [row[2:5] for row in cells] == [["2.5", "0.12", "0.25"], ["not countable", "—", "0.5"]]
+    assert "measured seconds per predicted frame on Slow &lt;b&gt;, 2 threads" in text
+    assert "on Fast 9" not in text, "a chart of one predictor"
+    predictor = (tmp_path / "site/toy/predictors/first.html").read_text()
+    assert "<h2>Cost</h2>" in predictor and "0.125 s per predicted frame" in predictor
+    assert "<dt>seconds per frame</dt>" not in predictor, "times of runs are of other conditions"
 
 
 def test_each_device_has_a_column_of_its_own(add_cost, tmp_path):

@@ -12,10 +12,11 @@ import pytest
 
 from vpbench.cli.main import _run
 from vpbench.errors import ResultError, UsageError
+from vpbench.pages.candidates import collect
 from vpbench.pages.latex import latex
 from vpbench.pages.paper import Choice, PaperCell, PaperColumn, PaperRow, PaperTable, make_paper_table
 from vpbench.pages.paper_formats import csv_table, latex_table, markdown_table
-from vpbench.pages.standings import Score, collect
+from vpbench.pages.standings import Score
 from vpbench.results.records import MetricRecord
 
 HOSTILE = r"a_b & \input{x} % $y$ #1 {z} ~^ <u> | `q' " + '" \u4e2d \u202e [0] -- \u00e9'

@@ -10,7 +10,7 @@ from pathlib import Path
 import folders
 import pytest
 
-from vpbench.pages.standings import collect
+from vpbench.pages.candidates import collect
 from vpbench.report.site import write_site
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ import pytest
 from clip_sites import SIZE, draw, hostile_site, make_results, make_site, plain
 
 from vpbench.errors import ResultError
+from vpbench.pages.candidates import collect
 from vpbench.pages.sheets import write_pictures
-from vpbench.pages.standings import collect
 from vpbench.report.site import write_site
 from vpbench.results.pictures import pictures_folder, pictures_root
 

@@ -11,8 +11,8 @@ import folders
 import pytest
 
 from vpbench.errors import ResultError
+from vpbench.pages.candidates import collect
 from vpbench.pages.reported import parse_table
-from vpbench.pages.standings import collect
 from vpbench.report.site import write_site
 
 MARKUP = "<script>alert(1)</script> <img src=x onerror=y>\n\"'>{{ 7 * 7 }} \x1b[31mred \u202egnp"

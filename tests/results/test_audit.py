@@ -11,7 +11,7 @@ import folders
 import pytest
 
 from vpbench.errors import ResultError
-from vpbench.pages.standings import collect
+from vpbench.pages.candidates import collect
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.units import hash_entries
 from vpbench.results.store import Store

@@ -39,8 +39,8 @@ def command(
     Open index.html in a browser; the site needs no server and no network. Every result is checked as by `vpbench
     leaderboard`. A folder --out with an earlier report is replaced; one with other files is refused.
     """
+    from vpbench.pages.candidates import collect
     from vpbench.pages.reported import load_reported
-    from vpbench.pages.standings import collect
     from vpbench.report.site import INDEX, check_site, write_site
 
     check_site(out)

@@ -36,9 +36,9 @@ def command(
     rank are marked. Every result is checked as by `vpbench verify`, except its intervals.
     """
     from vpbench.files import write_atomic
+    from vpbench.pages.candidates import collect
     from vpbench.pages.paper import Choice, make_paper_table
     from vpbench.pages.paper_formats import FORMATS
-    from vpbench.pages.standings import collect
 
     choice = Choice(_words(metrics), _numbers(steps), mean)
     with busy("checking results"):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from vpbench.pages.boards import result_name
-from vpbench.pages.standings import Candidate, table_of
+from vpbench.pages.candidates import Candidate
+from vpbench.pages.standings import table_of
 from vpbench.results.card import CARD, read_card
 from vpbench.results.records import RunRecord
 from vpbench.results.result import Result

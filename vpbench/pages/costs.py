@@ -24,17 +24,25 @@ def describe_cost(record: CostRecord) -> Iterator[str]:
         f"{record.label} on {record.protocol}: {shape.horizon} frames of {size} after {shape.context}, from {inputs} "
         f"({record.identity.clips} clips)"
     )
-    yield f"device        {record.device}"
-    yield f"parameters    {record.parameters:,}"
-    yield f"operations    {operations_text(record)}"
-    for name, timing in (("latency", record.latency), ("throughput", record.throughput)):
-        yield f"{name:12}  {_speed(name, timing)}"
+    for name, text in cost_facts(record):
+        yield f"{name:12}  {text}"
+
+
+def cost_facts(record: CostRecord) -> list[tuple[str, str]]:
+    """Return the numbers of a record, as pairs of a name and a text."""
     memory = "resident memory" if record.memory == "resident" else "memory allocated on the GPU"
     peaks = " and ".join(
         f"{timing.peak_memory_bytes / _MIB:.1f} MiB at batch {timing.batch_size}"
         for timing in (record.latency, record.throughput)
     )
-    yield f"peak memory   {peaks} ({memory})"
+    return [
+        ("device", record.device),
+        ("parameters", f"{record.parameters:,}"),
+        ("operations", operations_text(record)),
+        ("latency", _speed("latency", record.latency)),
+        ("throughput", _speed("throughput", record.throughput)),
+        ("peak memory", f"{peaks} ({memory})"),
+    ]
 
 
 def _speed(name: str, timing: Timing) -> str:

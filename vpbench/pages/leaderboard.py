@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from vpbench.output import markdown
 from vpbench.pages import published
 from vpbench.pages.boards import result_name, table_text
+from vpbench.pages.candidates import Candidate, collect
 from vpbench.pages.numbers import number
 from vpbench.pages.reported import PrintedTable
 from vpbench.pages.section import make_section
 from vpbench.pages.set_tables import make_set_tables
-from vpbench.pages.standings import Candidate, Standing, collect, group_standings, make_tables
+from vpbench.pages.standings import Standing, group_standings, make_tables
 from vpbench.pages.writing import MARK, stale_pages, write_pages
 from vpbench.plugin.loader import Plugins
 

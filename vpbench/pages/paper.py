@@ -8,11 +8,11 @@ from functools import partial
 
 from vpbench.errors import ResultError, UsageError, did_you_mean
 from vpbench.pages.boards import Board, make_boards, mean_of, result_name
+from vpbench.pages.candidates import Candidate
 from vpbench.pages.numbers import count_clips, count_samples
 from vpbench.pages.overview import order_standings
 from vpbench.pages.set_tables import SetRow, SetTable, make_set_tables
 from vpbench.pages.standings import (
-    Candidate,
     Line,
     Score,
     Standing,

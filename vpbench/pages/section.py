@@ -10,6 +10,7 @@ from vpbench.names import slug
 from vpbench.output import markdown
 from vpbench.pages.alerts import find_alerts
 from vpbench.pages.boards import Board, line_name, make_boards, result_name, score_cell, table_text
+from vpbench.pages.candidates import Candidate
 from vpbench.pages.chart import line_chart
 from vpbench.pages.costs import cost_section, standing_costs
 from vpbench.pages.curves import board_curves, chart_title
@@ -17,7 +18,7 @@ from vpbench.pages.numbers import count_clips
 from vpbench.pages.overview import order_standings, overview, standing_name
 from vpbench.pages.samples import detail_section, sample_section
 from vpbench.pages.set_tables import make_set_tables, set_sections
-from vpbench.pages.standings import Candidate, Line, Score, Standing
+from vpbench.pages.standings import Line, Score, Standing
 from vpbench.pages.writing import CHARTS, MARK
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import Better, better_text, cost

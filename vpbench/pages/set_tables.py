@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from vpbench.output import link, markdown
 from vpbench.pages.boards import mean_of, result_name, score_cell, table_text
+from vpbench.pages.candidates import Candidate
 from vpbench.pages.numbers import count_clips, count_samples
-from vpbench.pages.standings import Candidate, Score, Standing, cost_of, equal, one_per_seed
+from vpbench.pages.standings import Score, Standing, cost_of, equal, one_per_seed
 from vpbench.plugin.metric import better_text
 from vpbench.results.records import MetricRecord
 from vpbench.results.scores import SetScore

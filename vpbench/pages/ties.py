@@ -8,7 +8,8 @@ from itertools import product, starmap
 from pathlib import Path
 
 from vpbench.pages.boards import Board
-from vpbench.pages.standings import Candidate, Line, Score, cost_of
+from vpbench.pages.candidates import Candidate
+from vpbench.pages.standings import Line, Score, cost_of
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.metric import StepMetric
 from vpbench.results.clip_arrays import mean_difference_interval

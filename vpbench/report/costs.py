@@ -1,8 +1,12 @@
-"""Quality against cost: charts of the first metric against parameters, and against seconds on each machine."""
+"""Quality against cost: charts of the first metric against parameters, and against seconds on each machine.
+
+Measured costs replace the times of runs, as everywhere: the two are of other conditions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from markupsafe import Markup
 
@@ -22,12 +26,33 @@ def cost_figures(section: Section) -> list[Figure]:
         return []
     board = section.boards[0]
     figures = [_figure(section, board, "parameters", lambda s: s.results[0].run.parameters or None, board.lines)]
-    machines = sorted({machine for standing in section.standings for machine in machines_of(standing.results)})
-    for machine in machines:
+    figures += _measured(section, board) if section.devices else _timed(section, board)
+    return [figure for figure in figures if figure]
+
+
+def _measured(section: Section, board: Board) -> list[Figure | None]:
+    """Return a chart of measured latency per device."""
+    by_standing = dict(zip(map(id, section.standings), section.costs, strict=True))
+
+    def latency(device: str, standing: Standing) -> float | None:
+        record = by_standing[id(standing)].get(device)
+        return record.latency.seconds_per_frame if record else None
+
+    title = "measured seconds per predicted frame on"
+    return [
+        _figure(section, board, f"{title} {device}", partial(latency, device), board.lines)
+        for device in section.devices
+    ]
+
+
+def _timed(section: Section, board: Board) -> list[Figure | None]:
+    """Return a chart of the times of runs per machine."""
+    figures = []
+    for machine in sorted({machine for standing in section.standings for machine in machines_of(standing.results)}):
         lines = [line for line in board.lines if machines_of(line.standing.results) == {machine}]
         title = f"seconds per predicted frame on {machine}" if machine else "seconds per predicted frame"
         figures.append(_figure(section, board, title, lambda s: seconds_per_frame(s.results), lines))
-    return [figure for figure in figures if figure]
+    return figures
 
 
 def _figure(

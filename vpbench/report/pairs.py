@@ -9,9 +9,10 @@ from typing import TypeAlias
 import numpy as np
 
 from vpbench.pages.boards import Board
+from vpbench.pages.candidates import Candidate
 from vpbench.pages.curves import charted
 from vpbench.pages.numbers import number
-from vpbench.pages.standings import Candidate, Line, cost_of
+from vpbench.pages.standings import Line, cost_of
 from vpbench.plugin.loader import Plugins
 from vpbench.report.predictor import ClipRow, ClipTable
 from vpbench.report.section import Section, unique_slugs

@@ -51,11 +51,11 @@ class ClipTable:
     rows: Sequence[ClipRow]
 
 
-def facts(standing: Standing, plugins: Plugins) -> list[tuple[str, str]]:
+def facts(section: Section, standing: Standing, plugins: Plugins) -> list[tuple[str, str]]:
     """Return what is known of a predictor, as pairs of a name and a text."""
     result, run = standing.results[0], standing.results[0].run
     entry = plugins.entries.get(("predictor", run.predictor))
-    seconds = seconds_per_frame(standing.results)
+    seconds = None if section.devices else seconds_per_frame(standing.results)
     pairs = [
         ("predictor", run.label),
         ("what it is", entry.summary if entry else ""),

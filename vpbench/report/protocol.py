@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from vpbench.output import ADDRESS
 from vpbench.pages.alerts import find_alerts
+from vpbench.pages.costs import LATENCY
 from vpbench.pages.numbers import count_clips, number
 from vpbench.pages.overview import origins_of
 from vpbench.pages.published import (
     PrintedMetric,
-    PrintedRow,
     footnotes,
     marks_of,
     natural_text,
@@ -139,7 +139,8 @@ def legend(section: Section) -> list[str]:
     ties = "≈ marks a tie: the 95 % interval of the paired difference from the best score covers zero."
     if section.standings[0].results[0].summary.recordings < 2:
         ties = "One recording gives no interval, so ties are not marked."
-    return [f"{scores}, the best in bold.", ties, "Seconds per frame compare only within one machine."]
+    seconds = LATENCY if section.devices else "Seconds per frame compare only within one machine."
+    return [f"{scores}, the best in bold.", ties, seconds]
 
 
 def section_remarks(section: Section) -> list[str]:
@@ -195,10 +196,6 @@ def reported_by_papers(name: str, tables: Sequence[PrintedTable]) -> Reported | 
     papers = {table.source: table.paper for table in cited}
     notes = [f"{table.source}, Table {table.table}: {note}" for table in cited for note in table.notes]
     return Reported(metrics, [(mark, reason) for reason, mark in marks.items()], list(papers.items()), notes)
-
-
-def _reported_row(row: PrintedRow, marks: dict[str, str]) -> tuple[str, str, list[ReportedCell]]:
-    return row.method, row.source, [_reported_cell(score, marks) for score in row.scores]
 
 
 def _reported_cell(score: Score | None, marks: dict[str, str]) -> ReportedCell:

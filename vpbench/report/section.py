@@ -9,11 +9,14 @@ from functools import cached_property
 
 from vpbench.names import slug
 from vpbench.pages.boards import Board, make_boards, mean_of, result_name
+from vpbench.pages.candidates import Candidate
+from vpbench.pages.costs import measured_devices, standing_costs
 from vpbench.pages.overview import Sets, order_standings
 from vpbench.pages.set_tables import make_set_tables
-from vpbench.pages.standings import Candidate, Line, Standing, group_standings
+from vpbench.pages.standings import Line, Standing, group_standings
 from vpbench.pages.ties import Ties
 from vpbench.plugin.loader import Plugins
+from vpbench.results.costs import CostRecord
 from vpbench.results.records import RunRecord
 from vpbench.results.seeds import seeds_of
 
@@ -41,6 +44,16 @@ class Section:
     def recordings(self) -> dict[str, str]:
         """The recording that each clip was cut from."""
         return self.run.recordings
+
+    @cached_property
+    def costs(self) -> list[dict[str, CostRecord]]:
+        """The measured costs of each predictor by device."""
+        return list(map(standing_costs, self.standings))
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices that some predictor's cost was measured on: then no page shows the times of runs."""
+        return measured_devices(self.costs)
 
     @property
     def page(self) -> str:

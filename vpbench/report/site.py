@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vpbench.pages.boards import result_name
+from vpbench.pages.candidates import Candidate
+from vpbench.pages.costs import cost_facts
 from vpbench.pages.published import protocols
 from vpbench.pages.replacing import check_replaceable, replaced
 from vpbench.pages.reported import PrintedTable
-from vpbench.pages.standings import Candidate, Standing
+from vpbench.pages.standings import Standing
 from vpbench.plugin.loader import Plugins
 from vpbench.report import charts, predictor, protocol, tables
 from vpbench.report.clips import Contestant, clip_pages, gallery_page
@@ -207,7 +209,8 @@ def _predictors(pages: Pages, section: Section, compared: Mapping[Pair, str], pl
             section=section,
             name=section.names[place],
             paper=protocol.paper_address(section, place),
-            facts=predictor.facts(standing, plugins),
+            facts=predictor.facts(section, standing, plugins),
+            costs=[cost_facts(record) for _, record in sorted(section.costs[place].items())],
             options=predictor.options(standing),
             scores=list(zip(heads, rows[place].cells, strict=False)),
             figures=charts.predictor_figures(section, standing),

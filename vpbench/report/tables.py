@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vpbench.pages.boards import Board, result_name
+from vpbench.pages.costs import cost_cells
 from vpbench.pages.numbers import count_samples, number
 from vpbench.pages.overview import arrow, seconds_per_frame, training_data
 from vpbench.pages.section import columns, skill
@@ -80,13 +81,19 @@ def overview_heads(section: Section) -> list[Head]:
     for table, rows in section.sets.items():
         better = rows[0].spec.better
         heads.append(Head(table.metric, arrow(better), count_samples(table.samples), "", better_text(better)))
-    return [*heads, Head("parameters"), Head("seconds per frame"), Head("trained on")]
+    times = [Head("seconds per frame", note=device) for device in section.devices]
+    operations = Head("operations", note="10⁹ per frame")
+    return [
+        *heads,
+        Head("parameters"),
+        *([operations, *times] if times else [Head("seconds per frame")]),
+        Head("trained on"),
+    ]
 
 
 def overview_rows(section: Section) -> list[Row]:
     """Return a row per predictor."""
-    places = zip(section.standings, section.names, section.predictor_pages, strict=True)
-    return [_row(section, standing, name, page) for standing, name, page in places]
+    return [_row(section, place) for place in range(len(section.standings))]
 
 
 def choices(rows: Sequence[Row]) -> Choices:
@@ -100,16 +107,30 @@ def choices(rows: Sequence[Row]) -> Choices:
     )
 
 
-def _row(section: Section, standing: Standing, name: str, page: str) -> Row:
+def _row(section: Section, place: int) -> Row:
+    standing = section.standings[place]
     run = standing.results[0].run
-    seconds, parameters = seconds_per_frame(standing.results), run.parameters
+    parameters = run.parameters
     training = training_data(run) or "never"
     cells = [_score(section, board, standing) for board in section.boards]
     cells += [_set_score(rows, standing) for rows in section.sets.values()]
     cells.append(Cell(f"{parameters:,}" if parameters else "—", parameters))
-    cells.append(Cell("—" if seconds is None else f"{seconds:.2g}", seconds))
+    cells += _costs(section, place)
     size = next(text for text, largest in _SIZES if parameters <= largest)
+    name, page = section.names[place], section.predictor_pages[place]
     return Row(name, page, standing.unranked_because, cells, training, size, run.stochastic)
+
+
+def _costs(section: Section, place: int) -> list[Cell]:
+    """Return the measured operations and times; where no predictor has any, the time of the runs."""
+    devices, records = section.devices, section.costs[place]
+    if not devices:
+        seconds = seconds_per_frame(section.standings[place].results)
+        return [Cell("—" if seconds is None else f"{seconds:.2g}", seconds)]
+    operations = {record.operations for record in records.values()}
+    orders: list[float | None] = [operations.pop() if len(operations) == 1 else None]
+    orders += [records[name].latency.seconds_per_frame if name in records else None for name in devices]
+    return [Cell(text, order) for text, order in zip(cost_cells(records, devices), orders, strict=True)]
 
 
 def _score(section: Section, board: Board, standing: Standing) -> Cell:

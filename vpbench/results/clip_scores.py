@@ -41,10 +41,11 @@ class ClipScores:
         """Return the mean of each clip that has one."""
         return {clip: mean for clip, mean in zip(self.clips, self.means.tolist(), strict=True) if not math.isnan(mean)}
 
-    def where(self, chosen: NDArray[np.bool_]) -> ClipScores:
+    def masked(self, chosen: NDArray[np.bool_]) -> ClipScores:
         """Return the scores where ``chosen``, [clips, steps], is true."""
-        kept = chosen | np.isnan(self.values)
-        return self if kept.all() else ClipScores(self.clips, np.where(kept, self.values, math.nan))
+        if np.array_equal(chosen, ~np.isnan(self.values)):
+            return self  # with its means
+        return ClipScores(self.clips, np.where(chosen, self.values, math.nan))
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def scores_means(metric: StepMetric) -> bool:
 def compare_clips(first: ClipScores, second: ClipScores, better: Better, worst: int = 5) -> ClipContest:
     """Compare two results of the same clips, at the steps where both have a score; name the ``worst`` clips."""
     shared = np.isfinite(first.values) & np.isfinite(second.values)
-    means = first.where(shared).means, second.where(shared).means
+    means = first.masked(shared).means, second.masked(shared).means
     gains = gain(*means, better)
     step_gains = gain(first.values, second.values, better)
     return ClipContest(

@@ -120,8 +120,8 @@ def _key(store: Store, number: int) -> _Key:
 
 def _value_texts(lines: Sequence[str], layout: _Layout) -> list[str]:
     """Return the text of each value, of lines without their ends; nothing if a line has another head than its row."""
-    *lines, rest = lines
-    if rest or len(lines) != len(layout.heads):
+    *lines, after = lines
+    if after or len(lines) != len(layout.heads):
         return []
     texts = list(map(str.removeprefix, lines, layout.heads))
     return texts if sum(map(len, lines)) == layout.length + sum(map(len, texts)) else []

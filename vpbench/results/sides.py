@@ -1,4 +1,4 @@
-"""What two results have in common at each step: recordings to resample, and scores on the clips that both have."""
+"""Pairs of results: at each step, the recordings and the scores of the clips that both have a value for."""
 
 from __future__ import annotations
 
