@@ -60,7 +60,13 @@ def open_test_clips(path: Path) -> NDArray[np.uint8]:
     if clips.dtype == np.uint8 and len(shape) == 4 and shape[0] == FRAMES and shape[1] and shape[2:] == (SIDE, SIDE):
         return clips
     layout = f"{clips.dtype} {list(shape)}, not uint8 [{FRAMES}, N, {SIDE}, {SIDE}]"
-    clip_values = FRAMES * SIDE * SIDE
-    reordered = {FRAMES, SIDE} <= set(shape) and math.prod(shape) % clip_values == 0 and clips.dtype == np.uint8
-    advice = "transpose it" if reordered else "get mnist_test_seq.npy"
-    raise DataError(f"{path}: has {'its axes in another order: ' if reordered else ''}{layout}; {advice}")
+    if clips.dtype == np.uint8 and _is_rearranged(shape):
+        raise DataError(f"{path}: has its axes in another order or number: {layout}; transpose or reshape it")
+    raise DataError(f"{path}: has {layout}; get mnist_test_seq.npy")
+
+
+def _is_rearranged(shape: tuple[int, ...]) -> bool:
+    """Return whether the shape is that of test clips but for the order of axes, and axes of length 1."""
+    count = math.prod(shape) // (FRAMES * SIDE * SIDE)
+    lengths = [FRAMES, count, SIDE, SIDE]
+    return sorted(n for n in shape if n != 1) == sorted(n for n in lengths if n != 1) and count > 0

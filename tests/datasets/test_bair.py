@@ -109,6 +109,8 @@ def test_a_damaged_record_and_a_foreign_one_are_refused(tmp_path: Path) -> None:
     first = bytearray(RECORDS[0])
     first[500] ^= 1
     path = broken(tmp_path, bytes(first) + RECORDS[1] + tf_record(bair_example(FRAMES[0, :2, :8], ACTIONS[0, :2])))
+    with path.open("ab") as file:
+        file.write(tf_record(bair_example(FRAMES[0, :1], ACTIONS[0, :1, :3])))
     with pytest.raises(DataError, match="is damaged at byte 12 "):
         read_record(path, find_records(path)[0])
     data = BAIR(tmp_path)
@@ -119,6 +121,8 @@ def test_a_damaged_record_and_a_foreign_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="frame 2 has no action"):
         data.read("test/traj_0_to_255/002", [2], "actions")
     assert data.read("test/traj_0_to_255/002", [1], "actions").tolist() == ACTIONS[0, [1]].tolist()
+    with pytest.raises(DataError, match="frame 0 has no action of four numbers"):
+        data.read("test/traj_0_to_255/003", [0], "actions")
 
 
 def test_floats_need_not_be_packed_and_integers_are_left_out() -> None:

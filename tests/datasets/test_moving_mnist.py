@@ -39,13 +39,21 @@ def test_test_clips_are_those_of_the_file_as_three_equal_channels(tmp_path: Path
     [
         (
             np.zeros((3, 20, 64, 64), np.uint8),
-            r"another order: uint8 \[3, 20, 64, 64\], not uint8 \[20, N, 64, 64\]; tr",
+            r"another order or number: uint8 \[3, 20, 64, 64\], not uint8 \[20, N, 64, 64\]; transpose or reshape it",
         ),
-        (np.zeros((20, 64, 64, 3), np.uint8), r"in another order: uint8 \[20, 64, 64, 3\], .*; transpose it"),
-        (np.zeros((3, 20, 1, 64, 64), np.uint8), r"in another order: uint8 \[3, 20, 1, 64, 64\], .*; transpose it"),
+        (np.zeros((20, 64, 64, 3), np.uint8), r"in another order .*: uint8 \[20, 64, 64, 3\], .*; transpose or"),
+        (
+            np.zeros((3, 20, 1, 64, 64), np.uint8),
+            r"another order or number: uint8 \[3, 20, 1, 64, 64\], .*; transpose or",
+        ),
+        (
+            np.zeros((20, 64, 64), np.uint8),
+            r"another order or number: uint8 \[20, 64, 64\], .*; transpose or reshape it",
+        ),
+        (np.zeros((20, 3, 64, 32), np.uint8), r"npy: has uint8 \[20, 3, 64, 32\], not .*; get mnist_test_seq"),
         (np.zeros((20, 3, 64, 64), np.float32), r"npy: has float32 \[20, 3, 64, 64\], not .*; get mnist_test_seq"),
         (np.zeros((20, 3, 32, 32), np.uint8), r"npy: has uint8 \[20, 3, 32, 32\], not .*; get mnist_test_seq"),
-        (np.zeros((20, 0, 64, 64), np.uint8), "npy: has "),
+        (np.zeros((20, 0, 64, 64), np.uint8), r"npy: has uint8 \[20, 0, 64, 64\], not .*; get mnist_test_seq"),
         (np.array([{"a": 1}], dtype=object), r"is not a readable npy file \(\d+ bytes; "),
     ],
 )

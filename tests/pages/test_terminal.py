@@ -13,7 +13,7 @@ from vpbench.pages.comparison import print_comparison
 from vpbench.pages.result import print_result
 from vpbench.pages.terminal import print_results
 from vpbench.results.comparison import compare
-from vpbench.results.result import load
+from vpbench.results.result import find_results, load
 
 LONG = "a-predictor-with-a-name-of-eighty-letters-that-nobody-would-type-but-somebody-makes"
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -147,3 +147,12 @@ def test_markup_and_escape_sequences_are_text_on_a_terminal(printed):
     assert "[red]x[/red]\\x1b[31m" in lines[-1]
     assert "\\x07" in plain(lines)[0]
     assert "[b]h" in plain(lines)[0]
+
+
+def test_a_metric_that_is_missing_everywhere_is_named_once(tmp_path, printed):
+    shared = {"lpips": "no weights"}
+    for name, skipped in (("last", shared | {"truth-rank": "one sample"}), ("noisy", shared)):
+        folders.make_result(tmp_path, name, {"mse": [0.1]}, skipped=skipped)
+    lines = printed(0, print_results, list(map(load, find_results(tmp_path))))
+    remarks = [line for line in lines if "not measured" in line]
+    assert remarks == ["not measured: lpips (no weights)", "last: not measured: truth-rank (one sample)"]

@@ -77,7 +77,15 @@ def test_the_order_of_batches_does_not_change_the_file():
         (lambda arrays: save({k: v for k, v in arrays.items() if k[0] == "t"}), "it has no features of m/x"),
         (lambda arrays: save({k: v[:2].copy() for k, v in arrays.items()}), "another shape or type"),
         (lambda arrays: save({k: v.astype(np.float64) for k, v in arrays.items()}), "another shape or type"),
-        (lambda arrays: save({k: v * np.float32("nan") for k, v in arrays.items()}), "NaN or infinite"),
+        *(
+            (
+                lambda arrays, kind=kind: save(
+                    {k: v * np.float32("nan" if k[0] == kind else 1) for k, v in arrays.items()}
+                ),
+                "NaN or infinite",
+            )
+            for kind in "pt"
+        ),
         (lambda arrays: save(arrays | {"more": np.zeros(1, np.float32)}), ""),
         (lambda arrays: save(arrays, {"by": "x"}), "not written as vpbench writes it"),
         (lambda arrays: save(arrays)[:-1], "not in safetensors format"),
