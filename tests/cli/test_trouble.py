@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from vpbench.cli.main import _warning_printer
 from vpbench.cli.trouble import message
-from vpbench.errors import DataError, Remedy, ResultError
+from vpbench.errors import DataError, Remedy, ResultError, VpbenchWarning
 
 
 @pytest.mark.parametrize("remedy", Remedy)
@@ -34,3 +35,12 @@ def test_a_usage_error_names_the_help_of_its_command(vpbench, args):
     assert outcome.code == 2
     assert outcome.error.endswith(f"(see `vpbench {' '.join(args)} --help`)")
     assert vpbench(*args, "--help").code == 0
+
+
+def test_a_warning_for_users_is_printed_once_and_others_each_time(capsys):
+    show = _warning_printer()
+    for category in (VpbenchWarning, VpbenchWarning, UserWarning, UserWarning):
+        show(category("too few clips"), category, "metrics.py", 7)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("vpbench: warning: too few clips") == 1
+    assert lines.count("metrics.py:7: UserWarning: too few clips") == 2

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -120,7 +120,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(args: list[str]) -> int:
     state = State(debug="--debug" in args)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _warning_printer()
     try:
         os.getcwd()  # noqa: PTH109  (libraries end the process where there is none)
     except OSError:
@@ -152,12 +152,22 @@ def _run(args: list[str]) -> int:
         return _fail(explain(error, state.__dict__.get("plugins")), 1)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **details: Any) -> None:
-    """Print what is meant for users in one line, and other warnings as Python does."""
-    if issubclass(category, VpbenchWarning):
-        say(f"vpbench: warning: {line(str(message))}", err=True)
-    else:
-        say_block(warnings.formatwarning(message, category, *place[:2]).rstrip(), err=True)
+def _warning_printer() -> Callable[..., None]:
+    """Return a ``warnings.showwarning`` that prints each text for users once, in one line, and others as Python does.
+
+    Python itself repeats a warning after every change of its filters, and libraries change them between batches.
+    """
+    printed: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **details: Any) -> None:
+        text = str(message)
+        if not issubclass(category, VpbenchWarning):
+            say_block(warnings.formatwarning(message, category, *place[:2]).rstrip(), err=True)
+        elif text not in printed:
+            printed.add(text)
+            say(f"vpbench: warning: {line(text)}", err=True)
+
+    return show
 
 
 def _fail(text: str, code: int) -> int:
