@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from vpbench.clips.annotations import annotate
 from vpbench.plugin.annotator import Annotator, AnnotatorInfo
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.members import members_of
 from vpbench.plugin.modality import merge_declarations
 from vpbench.plugin.process_state import other_randomness, settings_changes
 from vpbench.select.component import Component, choose_annotator
 from vpbench.select.options import Options
 from vpbench.testing.check import BreachError, Check, NotApplicableError, checks_into
-from vpbench.testing.components import check_identity, check_options, pickled, report_changes
+from vpbench.testing.components import check_identity, check_options, check_presets, pickled, report_changes
 from vpbench.testing.material import Pictures
 
 CHECKS: list[Check[AnnotatorSubject]] = []
@@ -106,12 +105,7 @@ def _builds(subject: AnnotatorSubject) -> None:
 
 @_check("presets", "Every preset can be built.")
 def _presets(subject: AnnotatorSubject) -> None:
-    name = subject.component.name
-    presets = members_of(subject.plugins.load("annotator", name), f"annotator {name!r}").presets
-    if not presets:
-        raise NotApplicableError("it has no presets")
-    for preset in presets:
-        choose_annotator(subject.plugins, f"{name}:{preset}", {})
+    check_presets(subject.plugins, "annotator", subject.component.name, choose_annotator)
 
 
 @_check("options", "Options survive JSON, since results record them so.")

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vpbench.errors import describe
+from vpbench.plugin.loader import Plugins
 from vpbench.plugin.members import members_of
 from vpbench.select.component import Component
-from vpbench.select.options import validate_options
+from vpbench.select.options import Options, validate_options
 from vpbench.testing.check import BreachError, NotApplicableError
+
+
+def check_presets(plugins: Plugins, kind: str, name: str, choose: Callable[[Plugins, str, Options], object]) -> None:
+    """Check that ``choose`` builds every preset of a plugin."""
+    presets = members_of(plugins.load(kind, name), f"{kind} {name!r}").presets
+    if not presets:
+        raise NotApplicableError("it has no presets")
+    for preset in presets:
+        choose(plugins, f"{name}:{preset}", {})
 
 
 def check_options(target: Any, component: Component) -> None:

@@ -14,11 +14,10 @@ from vpbench.clips.batch import Batch
 from vpbench.errors import PredictorError, describe
 from vpbench.evaluation.repeat_check import differences, excess_of
 from vpbench.plugin.clip import Prediction, arrays_of, with_arrays
-from vpbench.plugin.members import members_of
 from vpbench.plugin.process_state import other_randomness, settings_changes
 from vpbench.select.component import choose_predictor
 from vpbench.testing.check import BreachError, Check, NotApplicableError, checks_into
-from vpbench.testing.components import check_identity, check_options, pickled, report_changes
+from vpbench.testing.components import check_identity, check_options, check_presets, pickled, report_changes
 from vpbench.testing.material import reversed_batch
 from vpbench.testing.subject import PredictorSubject, RawCall, accepted_size, context_limits
 
@@ -50,12 +49,7 @@ def _builds(subject: PredictorSubject) -> None:
 
 @_check("presets", "Every preset can be built.")
 def _presets(subject: PredictorSubject) -> None:
-    name = subject.component.name
-    presets = members_of(subject.plugins.load("predictor", name), f"predictor {name!r}").presets
-    if not presets:
-        raise NotApplicableError("it has no presets")
-    for preset in presets:
-        choose_predictor(subject.plugins, f"{name}:{preset}", {})
+    check_presets(subject.plugins, "predictor", subject.component.name, choose_predictor)
 
 
 @_check("options", "Options survive JSON, since results and weights record them so.")
