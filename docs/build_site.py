@@ -148,6 +148,7 @@ def navigation(pages: Path) -> list[dict[str, Any]]:
     kinds = [{title: _titled(pages, f"plugins/{kind}s", ("index.md",))} for kind, title in plugin_pages.KINDS.items()]
     return [
         {"Start": "index.md"},
+        {"Tutorials": _titled(pages, "docs/tutorials", ("model.md",))},
         {"Guides": _titled(pages, "docs")},
         {"Models": _titled(pages, "docs/models", ("comparison.md",))},
         {"Report": "report/index.html"},
