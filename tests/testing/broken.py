@@ -187,6 +187,17 @@ class Remembers:
         return vpbench.Prediction(frames=last(context, horizon) / self.calls)
 
 
+@plugin("predictor", "repeated calls")
+class CarriesOver:
+    """Starts from the clips of the call before, as a hidden state that is never reset would."""
+
+    info = vpbench.PredictorInfo()
+
+    def predict(self, context, horizon, generators):
+        level, self.level = getattr(self, "level", 0.5), context.frames.mean()
+        return vpbench.Prediction(frames=last(context, horizon) * level)
+
+
 @predictor("randomness")
 def torch_random(context, horizon, generators):
     return last(context, horizon) * torch.rand(1).to(context.frames)
@@ -206,6 +217,16 @@ def secretly_random(context, horizon, generators):
 @predictor("causal")
 def plans_ahead(context, horizon, generators):
     return last(context, horizon) / horizon
+
+
+@predictor("causal")
+def special_first_step(context, horizon, generators):
+    return last(context, horizon) / (2 if horizon == 1 else 1)
+
+
+@predictor("causal")
+def chunks_of_three(context, horizon, generators):
+    return last(context, horizon) / (2 if horizon % 3 == 0 else 1)
 
 
 @predictor("future")
@@ -261,6 +282,11 @@ class StaysOnCpu(torch.nn.Module):
 
     def predict(self, context, horizon, generators):
         return vpbench.Prediction(frames=last(context, horizon) * self.gain)
+
+
+@predictor("device")
+def predicts_on_cpu(context, horizon, generators):
+    return torch.full((len(context.clips), horizon, 3, *context.frames.shape[-2:]), 0.5)
 
 
 # --- metrics ---
@@ -443,6 +469,15 @@ class Logarithm(Brightness):
         return (predicted - true).square().mean(dim=(2, 3, 4)).log().tolist()
 
 
+@plugin("metric", "extremes", "darkness")
+class Darkness(Brightness):
+    info = info("darkness")
+
+    def measure(self, comparison):
+        predicted, _ = comparison.frames
+        return (1 - predicted.mean(dim=(2, 3, 4))).log().tolist()
+
+
 @plugin("metric", "one sample", "needstwo")
 class NeedsTwo(Spread):
     info = info("needstwo")
@@ -518,6 +553,14 @@ class Centres(Still):
     def annotate(self, window, clips, device):
         flow = super().annotate(window, clips, device)
         return flow + np.float32(len(clips))
+
+
+@plugin("annotator", "batch")
+class UnknownAlone(Still):
+    def annotate(self, window, clips, device):
+        flow = super().annotate(window, clips, device)
+        flow[:, 0, 0] = np.nan if len(clips) == 1 else 0
+        return flow
 
 
 @plugin("annotator", "order")
