@@ -114,6 +114,17 @@ class Unsorted(Bars):
 
 
 @dataset("stable index")
+class UsedUp(Bars):
+    """Gives its sequences once, as an iterator in the constructor would."""
+
+    def sequences(self, split):
+        spent = vars(self).setdefault("spent", set())
+        count = len(self.names(split)) - (split in spent)
+        spent.add(split)
+        return super().sequences(split)[:count]
+
+
+@dataset("stable index")
 class Unstable(Bars):
     calls = itertools.count()
 
