@@ -48,6 +48,11 @@ def test_contexts_are_what_the_dataset_gives(export, tmp_path):
     assert not (tmp_path / "out/truth").exists()
 
 
+def test_the_document_says_what_was_exported(export, tmp_path):
+    document = export("--json").json
+    assert (document["out"], document["clips"], document["format"]) == (str(tmp_path / "out"), 3, "npy")
+
+
 def test_the_list_of_clips_says_what_a_run_uses(export, vpbench, toy, tmp_path):
     export("--seed", "7", "--samples", "2", "--clips", "2")
     record = listed(tmp_path / "out")

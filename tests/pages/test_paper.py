@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -267,6 +268,13 @@ def test_the_command_prints_or_writes(add, tmp_path, capsys):
     assert (tmp_path / "t.md").read_text() == printed
     assert _run(words) == 0
     assert r"\begin{tabular}{lrr}" in capsys.readouterr().out
+    assert _run([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in document["rows"]] == ["last"]
+    paper = table(tmp_path, "mse", steps=(1, 2))
+    scores = [column["cells"][0]["score"]["value"] for column in document["columns"]]
+    assert scores == [*values(paper, 0), *values(paper, 1)]
+    assert document["out"] is None
 
 
 @pytest.mark.parametrize(

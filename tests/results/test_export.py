@@ -52,6 +52,15 @@ def test_csv_holds_every_row_exactly(path, tmp_path, capsys):
     assert {row["sample"] for row in rows} == {row["training_seed"] for row in rows} == {""}
 
 
+def test_the_document_names_the_results_and_needs_a_file(path, tmp_path, capsys):
+    code, out, _ = export(capsys, path, "--out", tmp_path / "rows.csv", "--json")
+    assert code == 0
+    results = [{"path": str(path), "label": "model"}]
+    assert json.loads(out) == {"schema": 1, "out": str(tmp_path / "rows.csv"), "format": "csv", "results": results}
+    code, out, err = export(capsys, path, "--json")
+    assert (code, out) == (2, "") and "name it with --out" in err
+
+
 def test_the_same_rows_go_to_standard_output(path, tmp_path, capsys):
     export(capsys, path, "--out", tmp_path / "rows.csv")
     code, out, err = export(capsys, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from textwrap import indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -116,6 +116,7 @@ def check(
     default="auto",
     help="Where networks annotate; a GPU if any.",
 )
+@json_option
 @common_options
 @click.pass_obj
 def prepare(
@@ -129,6 +130,7 @@ def prepare(
     training: bool,
     allow_partial: bool,
     device: str,
+    as_json: bool,
 ) -> None:
     """Decode, crop, resize and annotate the clips of a protocol once; runs then read them from the cache.
 
@@ -160,17 +162,30 @@ def prepare(
     opened = open_protocol_dataset(state.plugins, chosen, roots(data_roots))
     if not training:
         manifest = readable_manifest(chosen, opened, allow_partial=allow_partial)
-        _prepare(chosen, opened, manifest, opened.info.modalities, annotators, torch_device, "clips")
-        return
-    validated = validation_protocol(chosen, opened)
-    validation = Subset(opened, frozenset(s.name for s in split_sequences(chosen, opened)[1]))
-    limit = chosen.training.validation_clips
-    clips = validation_manifest(readable_manifest(validated, validation, limit=limit, allow_partial=True))
-    sequences, modalities = training_manifest(chosen, opened), sorted(opened.info.context_modalities)
-    _prepare(training_protocol(chosen), opened, sequences, modalities, annotators, torch_device, "sequences")
-    if validated.sampling.context == 1:  # one frame has no flow
-        annotators = {m: annotator for m, annotator in annotators.items() if not annotator.info.spec.pairwise}
-    _prepare(validated, validation, clips, opened.info.modalities, annotators, torch_device, "clips to validate on")
+        stores = _prepare(chosen, opened, manifest, opened.info.modalities, annotators, torch_device, "clips")
+    else:
+        validated = validation_protocol(chosen, opened)
+        validation = Subset(opened, frozenset(s.name for s in split_sequences(chosen, opened)[1]))
+        limit = chosen.training.validation_clips
+        clips = validation_manifest(readable_manifest(validated, validation, limit=limit, allow_partial=True))
+        sequences, modalities = training_manifest(chosen, opened), sorted(opened.info.context_modalities)
+        trained = training_protocol(chosen)
+        stores = _prepare(trained, opened, sequences, modalities, annotators, torch_device, "sequences")
+        if validated.sampling.context == 1:  # one frame has no flow
+            annotators = {m: annotator for m, annotator in annotators.items() if not annotator.info.spec.pairwise}
+        kind = "clips to validate on"
+        stores += _prepare(validated, validation, clips, opened.info.modalities, annotators, torch_device, kind)
+    if as_json:
+        print_json({"schema": 1, "protocol": chosen.name, "stores": [store._asdict() for store in stores]})
+
+
+class _Prepared(NamedTuple):
+    """One folder of prepared arrays."""
+
+    folder: str
+    kind: str
+    clips: int
+    bytes: int
 
 
 def _prepare(
@@ -181,7 +196,7 @@ def _prepare(
     annotators: Mapping[Modality, Component],
     device: str,
     kind: str,
-) -> None:
+) -> list[_Prepared]:
     """Make the store of these clips and those of their annotations, and print where they lie."""
     from vpbench.clips.annotations import prepare_annotations
     from vpbench.clips.prepare import prepare as make
@@ -192,9 +207,11 @@ def _prepare(
     for modality, annotator in annotators.items():
         with progress_bar(f"{modality} by {annotator.name}: {kind}") as progress:
             stores.append(prepare_annotations(protocol, prepared, manifest, annotator, progress, device))
-    for store in stores:
-        size = sum(path.stat().st_size for path in store.folder.iterdir())
+    sizes = [sum(path.stat().st_size for path in store.folder.iterdir()) for store in stores]
+    for store, size in zip(stores, sizes, strict=True):
         say(f"{store.folder}: {len(manifest.clips)} {kind}, {size / 2**20:.0f} MiB")
+    clips = len(manifest.clips)
+    return [_Prepared(str(s.folder), kind, clips, size) for s, size in zip(stores, sizes, strict=True)]
 
 
 def _kind(plugins: Plugins, text: str) -> tuple[str, str]:

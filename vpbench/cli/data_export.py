@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from vpbench.cli.common import LENGTH, SEED, State, common_options, pairs, parse_options, roots
+from vpbench.cli.common import LENGTH, SEED, State, common_options, json_option, pairs, parse_options, print_json, roots
 from vpbench.names import Selector
 from vpbench.output import progress_bar, say
 
@@ -25,6 +25,7 @@ from vpbench.output import progress_bar, say
 @click.option("--samples", type=LENGTH, default=1, show_default=True, help="Seeds per clip, for stochastic models.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed that the seeds of the clips follow from.")
 @click.option("--allow-partial", is_flag=True, help="Export incomplete data.")
+@json_option
 @common_options
 @click.pass_obj
 def command(
@@ -42,6 +43,7 @@ def command(
     samples: int,
     seed: int,
     allow_partial: bool,
+    as_json: bool,
 ) -> None:
     """Write the contexts of a protocol's clips as files, by clip id, and a list of the clips.
 
@@ -88,4 +90,7 @@ def command(
     source = open_source(chosen, dataset, manifest, annotators, context, future, probe=probe, device=device)
     with progress_bar(f"exporting {chosen.name}") as progress:
         Export(out, source, record)(manifest.clips, progress)
+    if as_json:
+        print_json(record.to_json() | {"out": str(out), "clips": len(manifest.clips)})
+        return
     say(f"{out}: {len(manifest.clips)} clips of {chosen.name}: {', '.join(context)}{'; with truth' if truth else ''}")

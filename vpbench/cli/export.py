@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vpbench.cli.common import common_options
+from vpbench.cli.common import common_options, json_option, print_json
 from vpbench.errors import ResultError, UsageError
 from vpbench.output import say
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULT...")
 @click.option("--format", "kind", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="File to write (CSV: standard output).")
+@json_option
 @common_options
-def command(results: tuple[Path, ...], kind: str, out: Path | None) -> None:
+def command(results: tuple[Path, ...], kind: str, out: Path | None, as_json: bool) -> None:
     """Export the rows of results as one table: a row per clip, sample, step and metric.
 
     RESULT is a result, or a folder of results. Each row names its protocol, predictor, options and seeds. Numbers have
@@ -31,12 +32,19 @@ def command(results: tuple[Path, ...], kind: str, out: Path | None) -> None:
 
     if kind == "parquet" and out is None:
         raise UsageError("Parquet is no text for a terminal: name the file with --out FILE.parquet")
-    rows = exported_rows(_open(results))
+    if as_json and out is None:
+        raise UsageError("--json prints what was exported, so the rows need a file: name it with --out")
+    opened = _open(results)
+    rows = exported_rows(opened)
     if out is None:
         write_csv(rows, lambda text: say(text.removesuffix("\n")))
         return
     (write_parquet_file if kind == "parquet" else write_csv_file)(rows, out)
-    say(out)
+    if as_json:
+        exported = [{"path": str(result.path), "label": result.label} for result in opened]
+        print_json({"schema": 1, "out": str(out), "format": kind, "results": exported})
+    else:
+        say(out)
 
 
 def _open(roots: Sequence[Path]) -> list[Result]:

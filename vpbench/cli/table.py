@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vpbench.cli.common import State, busy, common_options
+from vpbench.cli.common import State, busy, common_options, json_option, print_json
 from vpbench.errors import UsageError
 from vpbench.output import say, say_block
 
@@ -18,6 +18,7 @@ from vpbench.output import say, say_block
 @click.option("--mean", is_flag=True, help="A column for the mean over all steps; the default without --steps.")
 @click.option("--format", "kind", type=click.Choice(["latex", "markdown", "csv"]), default="latex", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="File to write (default: print it).")
+@json_option
 @common_options
 @click.pass_obj
 def command(
@@ -28,6 +29,7 @@ def command(
     mean: bool,
     kind: str,
     out: Path | None,
+    as_json: bool,
 ) -> None:
     """Print the results of one protocol as a table for a paper.
 
@@ -38,16 +40,20 @@ def command(
     from vpbench.files import write_atomic
     from vpbench.pages.candidates import collect
     from vpbench.pages.paper import Choice, make_paper_table
-    from vpbench.pages.paper_formats import FORMATS
+    from vpbench.pages.paper_formats import FORMATS, table_document
 
     choice = Choice(_words(metrics), _numbers(steps), mean)
     with busy("checking results"):
-        text = FORMATS[kind](make_paper_table(collect(results, state.plugins), state.plugins, choice))
-    if out is None:
+        table = make_paper_table(collect(results, state.plugins), state.plugins, choice)
+    text = FORMATS[kind](table)
+    if out is not None:
+        write_atomic(out, text)
+    if as_json:
+        print_json(table_document(table) | {"out": None if out is None else str(out)})
+    elif out is None:
         say_block(text.removesuffix("\n"))
-        return
-    write_atomic(out, text)
-    say(out)
+    else:
+        say(out)
 
 
 def _words(text: str | None) -> list[str]:

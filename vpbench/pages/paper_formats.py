@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import groupby
+from typing import Any
 
 from vpbench.output import markdown
 from vpbench.pages.boards import table_text
@@ -123,3 +125,19 @@ def _title(column: PaperColumn) -> str:
 
 def _name(row: PaperRow) -> str:
     return f"{row.label} [{row.remark}]" if row.remark else row.label
+
+
+def table_document(table: PaperTable) -> dict[str, Any]:
+    """Return a table as values that JSON can hold, in full precision."""
+    return {
+        "schema": 1,
+        "protocol": table.run.protocol.name,
+        "clips": table.clips,
+        "recordings": table.recordings,
+        "caption": table.caption,
+        "rows": [asdict(row) for row in table.rows],
+        "columns": [
+            {"title": column.title, "head": column.head, "cells": [asdict(cell) for cell in column.cells]}
+            for column in table.columns
+        ],
+    }
