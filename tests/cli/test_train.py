@@ -221,10 +221,9 @@ def test_after_preparation_nothing_is_annotated(vpbench, toy, tmp_path, monkeypa
     assert weights["weight"].tolist() == expected["weight"].tolist()
     assert expected["weight"].any()
     path.write_text(path.read_text().replace("clips = 3", "clips = 1"))
-    again = vpbench("data", "prepare", path, *args[:2], *args[4:], "--training", *annotate, "--json").json["stores"]
-    assert [(store["clips"], store["kind"]) for store in again] == [(12, "sequences")] * 2 + [
-        (1, "clips to validate on")
-    ] * 2
+    preparation = vpbench("data", "prepare", path, *args[:2], *args[4:], "--training", *annotate, "--json")
+    kinds = [(store["clips"], store["kind"]) for store in preparation.json["stores"]]
+    assert kinds == [(12, "sequences")] * 2 + [(1, "clips to validate on")] * 2
     assert vpbench(*command, tmp_path / "fewer").code == 0
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from textwrap import indent
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -176,10 +177,11 @@ def prepare(
         kind = "clips to validate on"
         stores += _prepare(validated, validation, clips, opened.info.modalities, annotators, torch_device, kind)
     if as_json:
-        print_json({"schema": 1, "protocol": chosen.name, "stores": [store._asdict() for store in stores]})
+        print_json({"schema": 1, "protocol": chosen.name, "stores": [asdict(store) for store in stores]})
 
 
-class _Prepared(NamedTuple):
+@dataclass(frozen=True)
+class _Prepared:
     """One folder of prepared arrays."""
 
     folder: str
