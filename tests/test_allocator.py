@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import subprocess
@@ -10,7 +11,7 @@ import sys
 
 import pytest
 
-from vpbench.allocator import keep_memory
+from vpbench.allocator import keep_memory, paused_collection
 
 on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc has these settings")
 
@@ -90,3 +91,9 @@ def test_a_system_without_a_library_of_the_process_is_left_alone(error, monkeypa
 def test_every_command_sets_it_at_its_start():
     code = "import vpbench.allocator as a; a.keep_memory = lambda: print('called')\nfrom vpbench.cli.main import main\n"
     assert output(code + "main(['--version'])").startswith("called\n")
+
+
+def test_the_search_for_cycles_is_paused_and_resumed():
+    with paused_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -87,6 +87,13 @@ def test_seeds_tie_if_any_two_of_them_do(add, tmp_path):
     assert overview(build(tmp_path)["toy.md"])["noisy (mean of 2 seeds)"]["mse ↓"] == "0.1005 ≈"
 
 
+def test_the_same_score_without_a_rank_is_not_bold(add, tmp_path):
+    add("last", {"mse": [0.1]})
+    add("seer", {"mse": [0.1]}, sees_truth=True)
+    scores = [row["mse ↓"] for row in overview(build(tmp_path)["toy.md"]).values()]
+    assert scores == ["**0.1000**", "0.1000"]
+
+
 def test_without_means_the_last_step_is_shown(add, tmp_path):
     add("last", {"mse": [0.1, 0.3]}, cumulative=False)
     add("noisy", {"mse": [0.1, 0.301]}, cumulative=False, spread=0.03)

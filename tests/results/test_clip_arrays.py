@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vpbench.plugin.metric import ClipMean, MetricInfo, PooledCounts
-from vpbench.results.clip_arrays import clip_arrays, mean_difference_interval
+from vpbench.results.clip_arrays import clip_arrays, mean_difference_interval, score_tally
 from vpbench.results.compare import compare_means
 from vpbench.results.result import load
 from vpbench.results.tally import Tally
@@ -68,7 +68,7 @@ def test_a_pooled_score_is_made_of_the_clips_own_counts(tmp_path):
 @pytest.mark.parametrize("undefined", [False, True])
 @pytest.mark.parametrize("per_recording", [1, 3])
 def test_intervals_are_those_of_the_rows(tmp_path, undefined, per_recording):
-    run = record(tmp_path, clips=30, steps=3, recordings=lambda i: f"r{i // per_recording:03d}")
+    run = record(tmp_path, clips=30, steps=3, recordings=lambda i: f"r{30 - i // per_recording:03d}")
     draws = np.random.default_rng(0)
     sides = [draws.normal(size=(30, 3, 1)).tolist() for _ in range(2)]
     if undefined:
@@ -91,3 +91,12 @@ def test_equal_scores_have_an_interval_of_zero(tmp_path):
     run = record(tmp_path)
     clips = arrays(run, [[[1.0], [2.0]], [[3.0], [5.0]]])
     assert mean_difference_interval(clips, clips, "mse", (1, 2)) == (0.0, 0.0)
+
+
+def test_scores_of_clips_are_rows_again_without_those_that_are_undefined(tmp_path):
+    clips = arrays(record(tmp_path), [[[1.0], [2.0]], [[3.0], [None]]])
+    rows = score_tally(clips, "mse").metrics["mse"]
+    assert {step: dict(column) for step, column in rows.steps.items()} == {
+        1: {("s000@0", 0): 1.0, ("s001@0", 0): 3.0},
+        2: {("s000@0", 0): 2.0},
+    }

@@ -84,6 +84,7 @@ def changes(text, draw):
     yield text.replace(line, line + "\n" + line, 1)
     for replacement in ("1", "NaN", "1e999", "null", '"1"', "[1]", "[1.5]", "01", "1.5 ", "1.5\n", "1.5,2.5", "true"):
         yield text.replace(line, line.replace(value, replacement), 1)
+    yield text.replace(line, f"{value}}}", 1)
     yield text.replace("ok", "undefined", 1)
     yield text + line
     yield text.removesuffix("\n")
