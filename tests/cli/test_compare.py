@@ -273,7 +273,7 @@ def test_scores_that_do_not_mean_the_same_are_refused(vpbench, tmp_path, common,
     assert words in outcome.error
 
 
-PAGE = ROOT / "docs" / "results.md"
+PAGE = ROOT / "docs" / "compare.md"
 
 
 @pytest.mark.slow

@@ -213,7 +213,7 @@ def test_a_summary_of_other_types_is_refused(folder):
 
 
 def test_rows_and_summary_that_were_edited_alike_need_every_digest(folder):
-    """Someone who also edits attempts/ leaves no trace: docs/results.md says so."""
+    """Someone who also edits attempts/ leaves no trace: docs/verify.md says so."""
     unit = folder / "units/000000.jsonl"
     unit.write_text(unit.read_text().replace("0.11", "0.01"))
     refused(folder, "is not what was published")

@@ -66,5 +66,5 @@ def test_the_tables_of_the_docs_name_every_field(heading, fields):
 
 
 def test_the_docs_link_every_schema():
-    text = (ROOT / "docs" / "results.md").read_text()
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("results.md", "report.md"))
     assert set(re.findall(r"\(schemas/(\w+)\.json\)", text)) == set(json_schemas())
