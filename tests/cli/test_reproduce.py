@@ -61,6 +61,13 @@ def test_a_row_beyond_the_tolerance_fails_by_metric_and_clip(vpbench, run):
     assert wide.out.splitlines()[-1] == "reproduced"
 
 
+@pytest.mark.parametrize("tolerance", ["nan", "inf", "-1"])
+def test_a_tolerance_that_every_row_would_pass_is_refused(vpbench, tmp_path, tolerance):
+    outcome = vpbench("reproduce", tmp_path, "--tolerance", tolerance)
+    assert outcome.code == 2
+    assert "'--tolerance'" in outcome.err
+
+
 @pytest.mark.slow
 def test_an_undefined_row_is_not_a_defined_one(vpbench, run):
     path = run("-m", "last")

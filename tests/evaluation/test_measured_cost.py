@@ -25,6 +25,7 @@ from vpbench.protocol.protocol import Protocol
 from vpbench.report.site import write_site
 from vpbench.results.costs import CostRecord, costs_of, read_cost, write_cost
 from vpbench.results.provenance import memory_growth
+from vpbench.submission.bundle import archive_results
 
 TOYS = str(Path(__file__).resolve().parents[1] / "toys.py")
 TEXT = """
@@ -339,6 +340,20 @@ def test_the_report_shows_measured_costs_next_to_the_scores(add_cost, tmp_path):
     predictor = (tmp_path / "site/toy/predictors/first.html").read_text()
     assert "<h2>Cost</h2>" in predictor and "0.125 s per predicted frame" in predictor
     assert "<dt>seconds per frame</dt>" not in predictor, "times of runs are of other conditions"
+
+
+def test_an_archive_keeps_the_costs_of_a_result_that_is_copied_again(add_cost, tmp_path):
+    result, archive = folders.make_result(tmp_path / "results", "first", {"mse": [0.1]}), tmp_path / "archive"
+    old, measured_twice, foreign = (
+        add_cost(result, 0.5, root=archive, **identity) for identity in ({}, {"threads": 2}, {"options": {"a": 1}})
+    )
+    assert (
+        add_cost(result, 0.125, device=read_cost(measured_twice).identity.device, threads=2).name == measured_twice.name
+    )
+    archive_results([tmp_path / "results"], archive)
+    assert read_cost(old).latency.seconds_per_frame == 0.5
+    assert read_cost(measured_twice).latency.seconds_per_frame == 0.125
+    assert not foreign.exists(), "of other options"
 
 
 def test_each_device_has_a_column_of_its_own(add_cost, tmp_path):

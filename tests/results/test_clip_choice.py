@@ -81,6 +81,12 @@ def test_what_names_no_clip_is_refused(results, words, metric, count, error, tex
         choose_clips(results[:count], words, metric)
 
 
+def test_a_word_that_leads_to_no_clip_is_refused(tmp_path):
+    result = load(folders.make_result(tmp_path, "last", {"mse": [None]}))
+    with pytest.raises(ResultError, match="no scores of clips for best, worst: name clips by their ids"):
+        choose_clips([result], ["best", "worst"])
+
+
 def test_rows_of_a_clip_are_those_of_its_unit(results, tmp_path):
     assert {(row["clip"], row["step"]) for row in clip_rows(results[0], "s017@0")} == {("s017@0", 1), ("s017@0", 2)}
     with pytest.raises(ResultError, match="has no clip 's099@0'"):

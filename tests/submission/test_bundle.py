@@ -75,6 +75,16 @@ def test_a_bundle_of_a_bundle_has_the_same_bytes(bundle, tmp_path):
     assert content(submit(bundle, tmp_path / "again")) == content(bundle)
 
 
+def test_more_than_a_hundred_processes_are_packed_in_their_order(original, tmp_path):
+    """Names of two digits alone would be read in another order than they were written."""
+    (attempt,) = (original / "attempts").glob("*.json")
+    for number in range(101):
+        edit_json(Path(shutil.copy(attempt, attempt.with_name(f"2-{number:03d}.json"))), device=f"gpu {number}")
+    bundle = submit(original, tmp_path / "bundles")
+    assert faults(bundle) == ()
+    assert content(submit(bundle, tmp_path / "again")) == content(bundle)
+
+
 def test_a_place_that_holds_something_else_is_left_alone(original, bundle, tmp_path):
     assert submit(original, tmp_path / "bundles") == bundle
     before = content(bundle)
@@ -195,6 +205,11 @@ class TestHostileBundles:
     def test_a_fifo_is_refused(self, bundle):
         os.mkfifo(bundle / "attempts/01.json")
         assert "attempts/01.json is a FIFO" in faults(bundle)[0]
+
+    def test_deep_folders_are_refused_before_they_are_listed(self, bundle):
+        (bundle / "/".join("a" * 20)).mkdir(parents=True)
+        (fault,) = faults(bundle)
+        assert fault.endswith("a/a/a/a/a/a/a/a lies too deep: no bundle nests 8 folders")
 
     def test_foreign_files_are_named(self, bundle):
         for name in ("run.py", "units/000009.jsonl.gz", "units/000000.jsonl", "attempts/evil.json", "\x1b[31m"):

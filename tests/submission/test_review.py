@@ -15,6 +15,7 @@ import pytest
 
 from vpbench.errors import DataError
 from vpbench.evaluation.evaluate import evaluate
+from vpbench.evaluation.reproduce import Reproduction
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.card import Card
@@ -160,6 +161,14 @@ class TestRunningAgain:
         submit(original, pulled)
         (fault,) = [text for kind, _, text in findings(pulled, accepted, plugins) if kind == "fault"]
         assert fault.startswith("not reproduced (mse); 2 clips run again")
+
+    def test_what_was_not_compared_and_other_code_are_warnings(self, accepted, pulled, monkeypatch):
+        name = str(add(pulled).relative_to(pulled))
+        outcome = Reproduction(("a",), 1e-6, (), {"ssim": "it is of other code"}, ("the code of net differs",))
+        monkeypatch.setattr("vpbench.submission.review.why_not_again", lambda *_: "")
+        monkeypatch.setattr("vpbench.submission.review._run_again", lambda *_: outcome)
+        texts = [text for kind, subject, text in findings(pulled, accepted) if (kind, subject) == ("warning", name)]
+        assert texts == ["ssim: not compared, it is of other code", "the code of net differs"]
 
     def test_reasons_against_running_again(self, plugins, tmp_path):
         card, numbers = Card.model_validate(FIELDS | {"identity": "0"}), count()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vpbench.cli.common import State, busy, common_options, json_option, parse_options, print_json, roots
+from vpbench.cli.ranges import FiniteRange
 from vpbench.output import say, say_table
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--engine", default="", envvar="VPBENCH_ENGINE", metavar="NAME", help="Engine of the metrics.")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     show_default="1e-6",
     help="Largest difference of a row: absolute for values up to 1, relative above.",
 )

@@ -21,6 +21,7 @@ from vpbench.cli.common import (
     print_json,
     roots,
 )
+from vpbench.cli.ranges import FiniteRange
 from vpbench.cli.trouble import message
 from vpbench.errors import UsageError, VpbenchError
 from vpbench.output import progress_bar, say, say_block, say_table
@@ -61,13 +62,13 @@ if TYPE_CHECKING:
 @click.option("--isolate", is_flag=True, help="Run each predictor in a process of its own, which may crash.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="SECONDS",
     help="End a predictor that takes longer for a batch; implies --isolate.",
 )
 @click.option(
     "--memory",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="GIB",
     help="End a predictor whose process uses more memory; implies --isolate.",
 )

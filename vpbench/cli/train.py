@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vpbench.cli.common import SEED, State, attempts, busy, common_options, pairs, parse_options, parse_size, roots
+from vpbench.cli.ranges import FiniteRange
 from vpbench.cli.trouble import message
 from vpbench.errors import PredictorError, UsageError, VpbenchError
 from vpbench.names import Selector
@@ -46,10 +47,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     "--max-steps", "steps", type=click.IntRange(min=1), help="Optimizer steps of each stage, instead of epochs."
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Clips per batch, over all processes.")
-@click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), help="Learning rate.")
+@click.option("--lr", "learning_rate", type=FiniteRange(min=0, min_open=True), help="Learning rate.")
 @click.option("--precision", type=click.Choice(["32", "bf16-mixed"]), help="Precision of the arithmetic.")
 @click.option("--accumulate", type=click.IntRange(min=1), help="Batches per optimizer step.")
-@click.option("--clip", type=click.FloatRange(min=0, min_open=True), help="Largest norm of the gradient.")
+@click.option("--clip", type=FiniteRange(min=0, min_open=True), help="Largest norm of the gradient.")
 @click.option("--size", callback=parse_size, metavar="HxW", help="Resize training clips; validation is not resized.")
 @click.option("--crop", callback=parse_size, metavar="HxW", help="Train on windows of this size, drawn per clip.")
 @click.option("--clip-frames", type=click.IntRange(min=2), help="Frames of each training clip, with its context.")

@@ -87,7 +87,7 @@ def choose_clips(results: Sequence[Result], words: Sequence[str], metric: str = 
         metric: orders clips; by default the first of each result.
 
     Raises:
-        UsageError: ``differ`` with fewer than two results, or no such metric. ResultError: no such clip.
+        UsageError: ``differ`` with fewer than two results, or no such metric. ResultError: no such clip, or none.
     """
     clips = [entry.clip for entry in results[0].run.manifest]
     chosen: set[str] = set()
@@ -100,6 +100,8 @@ def choose_clips(results: Sequence[Result], words: Sequence[str], metric: str = 
             chosen.update(_placed_clips(results, word, metric))
         else:
             raise ResultError(f"{results[0].path} has no clip {word!r}{did_you_mean(word, [*clips, *PLACES])}")
+    if not chosen:
+        raise ResultError(f"{results[0].path} has no scores of clips for {', '.join(words)}: name clips by their ids")
     return [clip for clip in clips if clip in chosen]
 
 

@@ -54,15 +54,17 @@ def write_bundle(result: Result, root: Path, card: Card | None = None) -> Path:
         write_atomic(folder / "units" / f"{number:06d}.jsonl.gz", zip_bytes(rows))
         if (features := store.features_path(number)).exists():
             write_atomic(folder / "features" / features.name, read_bytes(features, UNIT))
-    for number, text in enumerate(public_attempts(store)):
-        write_atomic(folder / "attempts" / f"{number:02d}.json", text)
+    for name, text in public_attempts(store).items():
+        write_atomic(folder / "attempts" / name, text)
     return folder
 
 
-def public_attempts(store: Store) -> list[str]:
-    """Return the records of the processes that published units, without names of machines and folders."""
+def public_attempts(store: Store) -> dict[str, str]:
+    """Return the records of the processes that published units by file, without names of machines and folders."""
     published = [attempt for attempt in store.attempts() if attempt.units]
-    return [json.dumps(_public(attempt).to_json(), indent=1, sort_keys=True) + "\n" for attempt in published]
+    digits = max(2, len(str(len(published) - 1)))  # names in the order of numbers: a bundle of a bundle is equal
+    texts = [json.dumps(_public(attempt).to_json(), indent=1, sort_keys=True) + "\n" for attempt in published]
+    return {f"{number:0{digits}d}.json": text for number, text in enumerate(texts)}
 
 
 def _public(attempt: AttemptRecord) -> AttemptRecord:
@@ -96,6 +98,8 @@ def _content(folder: Path) -> dict[str, bytes]:
 def archive_results(roots: Sequence[Path], archive: Path, *, add: bool = False) -> list[Path]:
     """Copy every result below some folders into an archive as bundles, with its costs; return the new folders.
 
+    Costs that the archive has of a copied result's predictor and weights stay, unless they were measured again.
+
     Args:
         roots: folders of results.
         archive: where they are copied to.
@@ -115,13 +119,19 @@ def archive_results(roots: Sequence[Path], archive: Path, *, add: bool = False) 
         result.store.check_claims()
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}-") as new:
         copies = [write_bundle(result, Path(new)).relative_to(new) for result in results]
+        places = [archive / copied for copied in copies], [result.path for result in results]  # the newer ones last
+        costs = [
+            record
+            for folders in places
+            for folder, result in zip(folders, results, strict=True)
+            for record in costs_of(folder, result.run)
+        ]
         for folder in {copied if add else copied.parent for copied in copies}:
             shutil.rmtree(archive / folder, ignore_errors=True)
             (archive / folder).parent.mkdir(parents=True, exist_ok=True)
             (Path(new) / folder).rename(archive / folder)
-    for result in results:
-        for record in costs_of(result.path, result.run):
-            write_cost(archive, record)
+    for record in costs:
+        write_cost(archive, record)
     return [archive / copied for copied in copies]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,4 +59,4 @@ def _bundles(archive_files: Iterable[BundleFile]) -> dict[str, list[BundleFile]]
 
 def _same_file(accepted: Path, pulled: Path, file: BundleFile) -> bool:
     path = accepted / file.name
-    return path.is_file() and path.read_bytes() == (pulled / file.name).read_bytes()
+    return path.is_file() and filecmp.cmp(path, pulled / file.name, shallow=False)

@@ -75,10 +75,8 @@ def _place_faults(folder: Path, result: Result) -> list[str]:
 def _attempt_faults(result: Result) -> list[str]:
     """Return a line for the first record of a process that names a machine, or that published nothing."""
     texts = public_attempts(result.store)
-    folder = result.path / "attempts"
-    paths = sorted(folder.glob("*.json"))
-    for i, path in enumerate(paths):
-        if i >= len(texts) or path.name != f"{i:02d}.json" or read_text(path, RECORD) != texts[i]:
+    for path in sorted((result.path / "attempts").glob("*.json")):
+        if texts.get(path.name) != read_text(path, RECORD):
             return [f"attempts/{path.name}: it is not what vpbench writes into a bundle; pack the result again"]
     return []
 

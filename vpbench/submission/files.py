@@ -19,6 +19,8 @@ MAX_FILES = 20_000
 """Files and folders of a bundle: about 150 000 clips with features."""
 MAX_BYTES = 256 * 2**20
 """Bytes of a bundle, compressed as it is."""
+_DEPTH = 8
+"""Folders within each other; an archive has five."""
 _NAMED = 10
 """Foreign files that are listed by name."""
 _ATTEMPT = re.compile(r"attempts/\d{2,4}\.json")
@@ -70,12 +72,14 @@ def _kind(mode: int, *, folder: bool = False) -> str:
     return kind_of(mode)
 
 
-def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def _entries(folder: Path, depth: int = 1) -> Iterator[tuple[Path, os.stat_result]]:
+    if depth > _DEPTH:
+        raise ResultError(f"{folder} lies too deep: no bundle nests {_DEPTH} folders")
     with os.scandir(folder) as entries:
         for entry in entries:
             yield Path(entry), entry.stat(follow_symlinks=False)
             if entry.is_dir(follow_symlinks=False):
-                yield from _entries(Path(entry))
+                yield from _entries(Path(entry), depth + 1)
 
 
 def name_faults(bundle_files: list[BundleFile], store: Store) -> list[str]:

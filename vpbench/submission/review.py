@@ -87,9 +87,13 @@ def _bundle_findings(folder: Path, name: str, plugins: Plugins, clips: int) -> I
         yield Finding("note", name, f"no clip was run again: {reason}")
         return
     try:
-        yield _reproduced(name, _run_again(result, report.card, plugins, clips))
+        outcome = _run_again(result, report.card, plugins, clips)
     except VpbenchError as error:
         yield Finding("fault", name, f"clips cannot be run again: {error}")
+        return
+    yield _reproduced(name, outcome)
+    yield from (Finding("warning", name, f"{m}: not compared, {reason}") for m, reason in outcome.skipped.items())
+    yield from (Finding("warning", name, remark) for remark in outcome.remarks)
 
 
 def why_not_again(run: RunRecord, card: Card, plugins: Plugins) -> str:
