@@ -122,7 +122,9 @@ def _text(fact: Any) -> str:
         return "; ".join(f"{key}: {_text(value)}" for key, value in fact.items() if value not in ("", None))
     if isinstance(fact, (list, tuple)):
         return ", ".join(map(_text, fact))
-    return {True: "yes", False: "no", None: "any"}.get(fact, str(fact)) if isinstance(fact, bool | None) else str(fact)
+    if isinstance(fact, bool):
+        return "yes" if fact else "no"
+    return "any" if fact is None else str(fact)
 
 
 def _cell(text: str) -> str:

@@ -59,6 +59,11 @@ def test_ticks_are_round_and_enclose_the_values(values, ticks):
     assert all(min(heights) <= y <= max(heights) for _, y in points)
 
 
+@pytest.mark.parametrize("values", [[0.0, 5e-324, 0.0], [5e-324] * 3])
+def test_the_smallest_numbers_have_ticks(values):
+    assert [len(points) for points in lines(chart(curve(values)))] == [3]
+
+
 def test_intervals_are_bands_inside_the_axes():
     svg = chart(curve([0.5, 0.5, 0.5], spread=0.4))
     (band,) = [path.get("d") for path in svg.iter(f"{SVG}path") if path.get("class") == "c0 band"]

@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from vpbench.output import link
-from vpbench.pages.numbers import number
+from vpbench.pages.numbers import interval_text, number
 from vpbench.pages.standings import Line, Score, Standing, Table, cost_of, equal, make_tables, ranks
 from vpbench.plugin.metric import Better
 from vpbench.results.records import MetricRecord, RunRecord
@@ -58,6 +58,16 @@ class Board:
     def contenders(self) -> list[Line]:
         """The rows with a rank, the best first."""
         return [line for rank, line in self.ranked if rank.isdecimal()]
+
+    @cached_property
+    def reference(self) -> Line | None:
+        """The first row of the protocol's reference; None if it was not measured."""
+        name = self.run.protocol.reference
+        return next((line for _, line in self.ranked if line.standing.label == name), None)
+
+    def line_of(self, standing: Standing) -> Line | None:
+        """Return the row of a predictor; None if it was not measured."""
+        return next((line for line in self.lines if line.standing is standing), None)
 
     def is_best(self, line: Line, score: Callable[[Line], Score]) -> bool:
         """Return whether a row has the best score of all rows with a rank."""
@@ -109,7 +119,7 @@ def score_cell(score: Score, decimals: int, *, bold: bool, factor: float = 1.0) 
     if bold:
         text = f"**{text}**"
     if score.interval is not None:
-        text += f"<br><sub>{number(score.interval[0], decimals)} to {number(score.interval[1], decimals)}</sub>"
+        text += f"<br><sub>{interval_text(score.interval, decimals)}</sub>"
     if score.spread is not None:
         text += f"<br><sub>± {number(score.spread * factor, decimals)}</sub>"
     return text

@@ -8,6 +8,7 @@ reader's light or dark setting; a chart inside a page takes its colours from the
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -128,7 +129,7 @@ def round_ticks(curves: Sequence[Curve]) -> list[float]:
     spread = high - low
     if spread <= _SLACK * max(abs(low), abs(high)):  # equal but for rounding
         spread = abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(spread / _TICKS))
+    power = 10.0 ** math.floor(math.log10(max(spread / _TICKS, sys.float_info.min)))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power * _TICKS >= spread)
     first = math.floor(low / step + _SLACK)
     return [step * i for i in range(first, max(math.ceil(high / step - _SLACK), first + 1) + 1)]

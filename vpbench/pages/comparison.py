@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vpbench.output import Strong, say, say_block, say_table, width
 from vpbench.pages.boards import result_name
 from vpbench.pages.layout import TableText, shorten, table_width
-from vpbench.pages.numbers import count_clips, count_samples, number, percent
+from vpbench.pages.numbers import count_clips, count_samples, interval_text, number, percent
 from vpbench.plugin.metric import better_text, cost
 from vpbench.results.compare import Comparison, SetDifference
 from vpbench.results.comparison import Pairs, ResultComparison
@@ -80,8 +80,7 @@ def _print_steps(comparison: ResultComparison, metric: str, pair: Comparison) ->
     decimals, report = run.metrics[metric].decimals, run.protocol.report
 
     def cells(*scores: float | None, interval: tuple[float, float] | None) -> list[str]:
-        ends = "—" if interval is None else " to ".join(number(end, decimals) for end in interval)
-        return [*(number(score, decimals) for score in scores), ends]
+        return [*(number(score, decimals) for score in scores), interval_text(interval, decimals)]
 
     columns = (pair.first, pair.second, pair.difference, pair.ci95, pair.p, pair.p_holm, pair.step_win_rates)
     table = [
@@ -224,8 +223,8 @@ def _print_seeds(comparison: ResultComparison) -> None:
 
 def _seed_row(label: str, scores: SeedScores, decimals: int) -> list[str]:
     score = scores.mean if scores.mean.mean is not None else scores.per_step[-1]
-    ends = "—" if score.ci95 is None else " to ".join(number(end, decimals) for end in score.ci95)
-    return [label, scores.metric, _seed_count(scores), *(number(v, decimals) for v in (score.mean, score.spread)), ends]
+    texts = [*(number(value, decimals) for value in (score.mean, score.spread)), interval_text(score.ci95, decimals)]
+    return [label, scores.metric, _seed_count(scores), *texts]
 
 
 def _seed_count(scores: SeedScores) -> str:

@@ -28,7 +28,7 @@ def board_curves(boards: Sequence[Board]) -> Iterator[tuple[Board, list[Curve]]]
     names = [result_name(result, results, seed=False) for result in results]
     for board in boards:
         steps = board.lines[0].result.summary.steps
-        lines = [next((line for line in board.lines if line.standing is standing), None) for standing in standings]
+        lines = [board.line_of(standing) for standing in standings]
         curves = [line_curve(name, line, steps) for name, line in zip(names, lines, strict=True)]
         if len(steps) > 1 and any(curve.values for curve in curves):
             yield board, curves

@@ -12,6 +12,16 @@ def number(value: float | None, decimals: int) -> str:
     return f"{value:.{decimals}f}"
 
 
+def interval_text(ends: tuple[float, float] | None, decimals: int) -> str:
+    """Return an interval as its two ends; "—" for None."""
+    return "—" if ends is None else " to ".join(number(end, decimals) for end in ends)
+
+
+def step_text(step: int) -> str:
+    """Return how pages print a step: ``t-1``, ``t`` for the last context frame, ``t+1``."""
+    return f"t{step:+d}" if step else "t"
+
+
 def percent(share: float | None) -> str:
     """Return a share as a whole percentage; "—" for None."""
     return "—" if share is None else f"{100 * share:.0f} %"

@@ -86,7 +86,7 @@ def arrow(better: Better) -> str:
 
 def _score(board: Board, standing: Standing, ties: Sequence[Line]) -> str:
     """Return the cell of one metric: bold if it is the best score, marked if it differs from that by chance."""
-    line = next((line for line in board.lines if line.standing is standing), None)
+    line = board.line_of(standing)
     if line is None:
         return "—"
     text = number(line.overall, board.spec.decimals)

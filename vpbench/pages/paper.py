@@ -230,7 +230,7 @@ def _marks(costs: Sequence[tuple[float, Standing]]) -> list[tuple[Standing, str]
 
 def _line(board: Board, standing: Standing) -> Line | None:
     """Return a predictor's row of a board; for a partial result, the scores of the same definition of the metric."""
-    if line := next((line for line in board.lines if line.standing is standing), None):
+    if line := board.line_of(standing):
         return line
     if standing.candidates[0].complete:
         return None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vpbench.errors import ResultError, VpbenchError, did_you_mean
 from vpbench.output import is_terminal, line, say, say_table, width
 from vpbench.pages.layout import TableText, bounds, fit, shorten, sparkline
-from vpbench.pages.numbers import count_clips, number
+from vpbench.pages.numbers import count_clips, interval_text, number
 from vpbench.pages.samples import sample_curves
 from vpbench.pages.terminal import METRIC, print_sets, remarks
 from vpbench.plugin.loader import Plugins
@@ -118,7 +118,7 @@ def _score(score: Score, place: int, decimals: int) -> str:
     """Return a score with its interval."""
     ends = score.ci95[place] if score.ci95 else None
     text = number(score.per_step[place], decimals)
-    return text if ends is None else f"{text} ({number(ends[0], decimals)} to {number(ends[1], decimals)})"
+    return text if ends is None else f"{text} ({interval_text(ends, decimals)})"
 
 
 def _print_steps(result: Result, metric: str) -> None:
@@ -143,8 +143,7 @@ def _print_steps(result: Result, metric: str) -> None:
 
 
 def _interval(score: Score, place: int, decimals: int) -> str:
-    ends = score.ci95[place] if score.ci95 else None
-    return "—" if ends is None else f"{number(ends[0], decimals)} to {number(ends[1], decimals)}"
+    return interval_text(score.ci95[place] if score.ci95 else None, decimals)
 
 
 def _print_worst(result: Result, plugins: Plugins, metric: str) -> None:

@@ -109,7 +109,7 @@ def _metric(board: Board, chart: str) -> str:
 def _table(board: Board) -> str:
     protocol, spec, better = board.run.protocol, board.spec, board.better
     step_columns = columns(board.metric, protocol.report or board.lines[0].result.summary.steps, board.run)
-    reference = next((line for _, line in board.ranked if line.standing.label == protocol.reference), None)
+    reference = board.reference
     rows = []
     for rank, line in board.ranked:
         cells = [rank, line_name(line, board.lines)]

@@ -21,6 +21,7 @@ from torchvision.utils import flow_to_image
 from vpbench.clips.batch import Batch
 from vpbench.files import write_atomic
 from vpbench.pages.films import Film, clip_films, frame_pictures, label_pictures, mask_pictures
+from vpbench.pages.numbers import step_text
 from vpbench.plugin.clip import LabelSpace, Prediction
 from vpbench.protocol.units import Manifest, Unit
 from vpbench.results.pictures import Kind, spread
@@ -87,7 +88,7 @@ def strip(heads: Sequence[str], rows: Sequence[Row], *, least: int = 64) -> Imag
 
 def column_heads(context: int, horizon: int) -> list[str]:
     """Return the head of each column: ``t-1``, ``t``, ``t+1``, ..."""
-    return [f"t{k:+d}" if k else "t" for k in range(1 - context, horizon + 1)]
+    return list(map(step_text, range(1 - context, horizon + 1)))
 
 
 _TITLES: Mapping[Kind, str] = {
@@ -115,7 +116,7 @@ def films_strip(films: Mapping[Kind, Film]) -> Image.Image:
             if kind == "truth":
                 pictures |= zip(context.steps, context.pictures, strict=True)
             rows.append(Row(title, [pictures.get(step) for step in columns]))
-    return strip([f"t{step:+d}" if step else "t" for step in columns], rows)
+    return strip(list(map(step_text, columns)), rows)
 
 
 class StripKeeper:

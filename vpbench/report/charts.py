@@ -13,7 +13,7 @@ from vpbench.pages.chart import MARKERS, Curve, Layout, line_chart, round_ticks
 from vpbench.pages.curves import board_curves, chart_title, charted, line_curve
 from vpbench.pages.standings import Line, Standing
 from vpbench.report.section import Section
-from vpbench.report.tables import distinct_name, line_of
+from vpbench.report.tables import distinct_name
 
 _WIDE = Layout(width=680, height=330, embedded=True)
 _SMALL = Layout(width=320, height=210, embedded=True, named=False)
@@ -67,12 +67,11 @@ def predictor_figures(section: Section, standing: Standing) -> list[Figure]:
 
 def _rivals(board: Board, standing: Standing) -> list[Line]:
     """Return the row of a predictor, that of the best other one, and that of the reference; none without the first."""
-    own_line = line_of(board, standing)
+    own_line = board.line_of(standing)
     if own_line is None:
         return []
     best = next((line for line in board.contenders if line is not own_line), None)
-    reference = next((line for line in board.lines if line.standing.label == board.run.protocol.reference), None)
-    lines = [own_line, best, reference]
+    lines = [own_line, best, board.reference]
     return list({id(line): line for line in lines if line is not None}.values())
 
 
@@ -99,7 +98,7 @@ def class_multiples(section: Section) -> list[Multiples]:
     for board in section.boards:
         if board.spec.kind == "samples" or len(steps) < 2:
             continue
-        lines = [line for standing in charted(section.boards) if (line := line_of(board, standing))]
+        lines = [line for standing in charted(section.boards) if (line := board.line_of(standing))]
         details = [line.result.summary.scores[board.metric].details for line in lines]
         names = list(dict.fromkeys(name for entries in details for name in (entries[0] if entries else ())))
         if len(names) > 1:
@@ -112,7 +111,7 @@ def _detail_curves(section: Section, board: Board, name: str) -> list[Curve]:
     """Return a curve per charted predictor; an empty one keeps the colours of the others."""
     curves = []
     for standing in charted(section.boards):
-        line = line_of(board, standing)
+        line = board.line_of(standing)
         entries = line.result.summary.scores[board.metric].details if line else ()
         values = [entry.get(name) for entry in entries]
         curves.append(Curve(distinct_name(section, standing), values, [None] * len(values)))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from vpbench.output import line
-from vpbench.pages.numbers import number
+from vpbench.pages.numbers import number, step_text
 from vpbench.plugin.metric import Better, better_text, cost
 from vpbench.results.pictures import Kind, LegendEntry, Sheet
 
@@ -120,11 +120,6 @@ class Clip:
     def size(self) -> tuple[int, int]:
         """Height and width of the pictures of frames."""
         return next(iter(self.strips.values())).sheet.size
-
-
-def step_text(step: int) -> str:
-    """Return how pages print a step: ``t-1``, ``t``, ``t+1``."""
-    return f"t{step:+d}" if step else "t"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from vpbench.report.clip import (
     viewer_data,
 )
 from vpbench.report.pages import Pages
-from vpbench.report.section import unique_slugs
+from vpbench.report.section import gallery_page, unique_slugs
 from vpbench.results.clip_choice import clip_rows
 from vpbench.results.pictures import (
     DESCRIPTION,
@@ -88,11 +88,6 @@ def clip_pages(
         )
     _write_gallery(pages, folder, title, home, clips)
     return {clip.id: clip.page for clip in clips}
-
-
-def gallery_page(folder: str) -> str:
-    """Return the path of the gallery."""
-    return f"{folder}/clips/index.html"
 
 
 def _pictured(contestants: Sequence[Contestant], out: Path | None) -> list[str]:

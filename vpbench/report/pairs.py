@@ -11,12 +11,11 @@ import numpy as np
 from vpbench.pages.boards import Board
 from vpbench.pages.candidates import Candidate
 from vpbench.pages.curves import charted
-from vpbench.pages.numbers import number
+from vpbench.pages.numbers import interval_text, number, percent
 from vpbench.pages.standings import Line, cost_of
 from vpbench.plugin.loader import Plugins
 from vpbench.report.predictor import ClipRow, ClipTable
 from vpbench.report.section import Section, unique_slugs
-from vpbench.report.tables import line_of
 from vpbench.results.clip_arrays import score_tally
 from vpbench.results.compare import Comparison, compare_all
 
@@ -85,7 +84,7 @@ def make_contests(section: Section, plugins: Plugins) -> list[Contest]:
     """
     contests = []
     for board in section.boards:
-        lines = [line for standing in charted(section.boards) if (line := line_of(board, standing))]
+        lines = [line for standing in charted(section.boards) if (line := board.line_of(standing))]
         if len(lines) > 1 and all(board.metric in line.candidates[0].clips.averages for line in lines):
             contests.append(_contest(section, board, lines, plugins))
     return contests
@@ -135,9 +134,8 @@ def _cell(section: Section, contest: Contest, row: int, column: int, pages: Mapp
     if lead:
         word = "better" if (lead.lead == "first") == is_first else "worse"
         text = f"{word} from t+{lead.step}" if lead.step != comparison.steps[0] else f"{word} at every step"
-    wins = "" if rate is None else f"{100 * rate:.0f} %"
     label = f"{section.seed_names[row]} against {section.seed_names[column]}: {text if lead else 'no significant lead'}"
-    return MatrixCell(text, word, wins, pages[pair], label)
+    return MatrixCell(text, word, percent(rate), pages[pair], label)
 
 
 def pair_tables(section: Section, pair: Pair, contests: Sequence[Contest]) -> list[PairTable]:
@@ -181,9 +179,9 @@ def _texts(
     decimals = board.spec.decimals
     return [
         *(number(value, decimals) for value in (first, second, difference)),
-        "—" if ends is None else " to ".join(number(end, decimals) for end in ends),
+        interval_text(ends, decimals),
         number(p, 4),
-        "—" if win_rate is None else f"{100 * win_rate:.0f} %",
+        percent(win_rate),
     ]
 
 
@@ -191,7 +189,7 @@ def differing_clips(section: Section, pair: Pair) -> list[ClipTable]:
     """Return, for each metric, the clips that each of two predictors wins by most."""
     tables = []
     for board in section.boards:
-        lines = [line_of(board, section.standings[place]) for place in pair]
+        lines = [board.line_of(section.standings[place]) for place in pair]
         candidates = [line.candidates[0] for line in lines if line]
         if len(candidates) == 2 and all(board.metric in candidate.clips.scores for candidate in candidates):
             rows = _differing_rows(section, pair, board, candidates)

@@ -17,7 +17,6 @@ from vpbench.pages.section import remarks
 from vpbench.pages.standings import Line, Standing, cost_of
 from vpbench.plugin.loader import Plugins
 from vpbench.report.section import Section
-from vpbench.report.tables import line_of
 
 _ENDS = 5
 """Best and worst clips of a metric."""
@@ -113,7 +112,7 @@ def clip_tables(section: Section, standing: Standing) -> list[ClipTable]:
     """Return, for each metric, the best, median and worst clips of the first seed."""
     tables = []
     for board in section.boards:
-        line = line_of(board, standing)
+        line = board.line_of(standing)
         if line is not None and board.metric in line.candidates[0].clips.scores:
             rows = _clip_rows(section, board, line)
             tables += [ClipTable(board.title, rows)] if rows else []

@@ -63,7 +63,7 @@ class Section:
     @property
     def gallery(self) -> str:
         """The path of the page of all clips with pictures."""
-        return f"{self.folder}/clips/index.html"
+        return gallery_page(self.folder)
 
     @cached_property
     def names(self) -> list[str]:
@@ -142,6 +142,11 @@ def _section(folder: str, standings: Sequence[Standing], plugins: Plugins) -> Se
     ordered = order_standings(boards, sets)
     ordered += [standing for standing in standings if standing not in ordered]
     return Section(folder, ordered, boards, sets, ties)
+
+
+def gallery_page(folder: str) -> str:
+    """Return the path of the page of all clips with pictures, below a folder of pages."""
+    return f"{folder}/clips/index.html"
 
 
 def unique_slugs(texts: Sequence[str]) -> list[str]:

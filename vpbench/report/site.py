@@ -15,7 +15,7 @@ from vpbench.pages.reported import PrintedTable
 from vpbench.pages.standings import Standing
 from vpbench.plugin.loader import Plugins
 from vpbench.report import charts, predictor, protocol, tables
-from vpbench.report.clips import Contestant, clip_pages, gallery_page
+from vpbench.report.clips import Contestant, clip_pages
 from vpbench.report.costs import cost_figures
 from vpbench.report.pages import MARK, Pages
 from vpbench.report.pairs import (
@@ -29,7 +29,7 @@ from vpbench.report.pairs import (
     pair_tables,
     partners,
 )
-from vpbench.report.section import Results, Section, make_results
+from vpbench.report.section import Results, Section, gallery_page, make_results
 from vpbench.results.result import Result
 
 INDEX = "index.html"

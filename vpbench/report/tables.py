@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vpbench.pages.boards import Board, result_name
 from vpbench.pages.costs import cost_cells
-from vpbench.pages.numbers import count_samples, number
+from vpbench.pages.numbers import count_samples, interval_text, number
 from vpbench.pages.overview import arrow, seconds_per_frame, training_data
 from vpbench.pages.section import columns, skill
 from vpbench.pages.set_tables import SetRow, best_rows
@@ -134,16 +134,11 @@ def _costs(section: Section, place: int) -> list[Cell]:
 
 
 def _score(section: Section, board: Board, standing: Standing) -> Cell:
-    line = line_of(board, standing)
+    line = board.line_of(standing)
     if line is None:
         return Cell("—")
     text, order = number(line.overall, board.spec.decimals), cost_of(line.overall, board.better)
     return Cell(text, order, board.is_best(line, Line.overall_score), line in section.ties[board.title])
-
-
-def line_of(board: Board, standing: Standing) -> Line | None:
-    """Return the row of a predictor; None if it was not measured."""
-    return next((line for line in board.lines if line.standing is standing), None)
 
 
 def _set_score(rows: Sequence[SetRow], standing: Standing) -> Cell:
@@ -158,14 +153,14 @@ def step_heads(board: Board) -> list[Head]:
     """Return the heads of a metric's table: the steps, the means, and the reference."""
     steps = board.run.protocol.report or board.lines[0].result.summary.steps
     heads = [Head(text) for text, _, _ in columns(board.metric, steps, board.run)]
-    return [*heads, *([Head(f"against {board.run.protocol.reference}")] if _reference(board) else [])]
+    return [*heads, *([Head(f"against {board.run.protocol.reference}")] if board.reference else [])]
 
 
 def step_rows(section: Section, board: Board) -> list[tuple[str, Row]]:
     """Return a row per predictor with its rank, or the reason why it has none."""
     steps = board.run.protocol.report or board.lines[0].result.summary.steps
     score_columns = columns(board.metric, steps, board.run)
-    reference = _reference(board)
+    reference = board.reference
     pages = dict(zip(map(id, section.standings), zip(section.names, section.predictor_pages, strict=True), strict=True))
     rows = []
     for rank, line in board.ranked:
@@ -184,15 +179,10 @@ def _step_cell(board: Board, line: Line, score: Callable[[Line], Score], factor:
     text = number(None if value.value is None else value.value * factor, decimals)
     below = ""
     if value.interval is not None:
-        below = " to ".join(number(end, decimals) for end in value.interval)
+        below = interval_text(value.interval, decimals)
     if value.spread is not None:
         below = f"± {number(value.spread * factor, decimals)}"
     return Cell(text, cost_of(value.value, board.better), board.is_best(line, score), below=below)
-
-
-def _reference(board: Board) -> Line | None:
-    name = board.run.protocol.reference
-    return next((line for _, line in board.ranked if line.standing.label == name), None)
 
 
 def distinct_name(section: Section, standing: Standing) -> str:
