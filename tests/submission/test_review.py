@@ -15,7 +15,8 @@ import pytest
 
 from vpbench.errors import DataError
 from vpbench.evaluation.evaluate import evaluate
-from vpbench.evaluation.reproduce import Reproduction
+from vpbench.evaluation.plan import Settings
+from vpbench.evaluation.reproduce import Reproduction, reproduce
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.card import Card
@@ -143,6 +144,12 @@ class TestRunningAgain:
         return evaluate("last", protocol, out=tmp_path / "r", metrics=["mse"], plugins=plugins).path
 
     @pytest.mark.slow
+    def test_an_offset_moves_the_choice_along_the_list(self, plugins, original):
+        clips = [entry.clip for entry in load(original).run.manifest]
+        outcome = reproduce(load(original), plugins, Settings(), clips=2, offset=len(clips) - 1)
+        assert outcome.clips == (clips[len(clips) // 2 - 1], clips[-1])
+
+    @pytest.mark.slow
     def test_equal_rows_pass(self, plugins, original, accepted, pulled):
         bundle = submit(original, pulled)
         lines = findings(pulled, accepted, plugins)
@@ -163,12 +170,19 @@ class TestRunningAgain:
         assert fault.startswith("not reproduced (mse); 2 clips run again")
 
     def test_what_was_not_compared_and_other_code_are_warnings(self, accepted, pulled, monkeypatch):
-        name = str(add(pulled).relative_to(pulled))
-        outcome = Reproduction(("a",), 1e-6, (), {"ssim": "it is of other code"}, ("the code of net differs",))
+        bundle, settings = add(pulled), {}
+        name = str(bundle.relative_to(pulled))
+
+        def repeat(*_, **options):
+            settings.update(options)
+            return Reproduction(("a",), 1e-6, (), {"ssim": "it is of other code"}, ("the code of net differs",))
+
         monkeypatch.setattr("vpbench.submission.review.why_not_again", lambda *_: "")
-        monkeypatch.setattr("vpbench.submission.review._run_again", lambda *_: outcome)
+        monkeypatch.setattr("vpbench.submission.review.reproduce", repeat)
+        monkeypatch.setattr("secrets.randbelow", lambda count: count - 1)
         texts = [text for kind, subject, text in findings(pulled, accepted) if (kind, subject) == ("warning", name)]
         assert texts == ["ssim: not compared, it is of other code", "the code of net differs"]
+        assert settings["offset"] == len(load(bundle).run.manifest) - 1, "a random one: no forger knows the clips"
 
     def test_reasons_against_running_again(self, plugins, tmp_path):
         card, numbers = Card.model_validate(FIELDS | {"identity": "0"}), count()

@@ -71,6 +71,7 @@ def reproduce(
     settings: Settings,
     *,
     clips: int,
+    offset: int = 0,
     tolerance: float = TOLERANCE,
     progress: Progress | None = None,
 ) -> Reproduction:
@@ -82,6 +83,7 @@ def reproduce(
         settings: ``data_roots``, ``options`` (the weights), ``device``, ``batch_size``, ``workers`` and ``engine`` are
             used; the record decides everything else.
         clips: number of clips.
+        offset: places by which the choice moves along the list: a forger cannot foresee a random one.
         tolerance: how far a row may differ: absolute for values up to 1, relative above.
         progress: called with (clips done, clips to do).
 
@@ -96,7 +98,7 @@ def reproduce(
     if not names:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise ResultError(f"{result.path}: no metric can be compared ({reasons})")
-    numbers = _spread(store, clips)
+    numbers = _spread(store, clips, offset)
     ids = [run.manifest[number].clip for number in numbers]
     component = recorded_predictor(run, plugins, settings.options)
     with tempfile.TemporaryDirectory(prefix="vpbench-") as folder:
@@ -124,14 +126,14 @@ def _comparable(store: Store, plugins: Plugins) -> tuple[list[str], dict[str, st
     return [name for name in store.run.metrics if name not in skipped], skipped
 
 
-def _spread(store: Store, clips: int) -> list[int]:
+def _spread(store: Store, clips: int, offset: int) -> list[int]:
     """Return the places of ``clips`` clips in the manifest, spread evenly over those that are published."""
     published = set(store.published())
     places = [place for place in range(len(store.run.manifest)) if place // UNIT_CLIPS in published]
     if not places:
         raise ResultError(f"{store.folder} has no published clips")
     count = min(clips, len(places))
-    return [places[i * len(places) // count] for i in range(count)]
+    return sorted(places[(i * len(places) // count + offset) % len(places)] for i in range(count))
 
 
 def _run_again(
