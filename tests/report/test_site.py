@@ -146,6 +146,14 @@ def test_a_page_shows_the_best_score_the_curves_and_the_papers(site):
     assert "Partial results, not ranked" in page and "version 1" in page
 
 
+def test_partial_results_of_one_label_are_named_by_their_settings(tmp_path):
+    for width in (1, 2):
+        folders.make_result(tmp_path / "r", "net", {"mse": [0.1 * width]}, partial="3 clips", options={"width": width})
+    page = (report(tmp_path / "r", tmp_path / "site") / "toy/index.html").read_text()
+    rows = re.findall(r'<th scope="row">(net.*?)</th>.*<td>(mse.*?)</td>', page)
+    assert rows == [("net (width=1)", "mse 0.1000"), ("net (width=2)", "mse 0.2000")]
+
+
 def test_equal_results_give_equal_bytes_wherever_they_are(tmp_path):
     for root in ("a", "b/c"):
         for predictor in ("net", "last"):

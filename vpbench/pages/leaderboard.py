@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from vpbench.output import markdown
 from vpbench.pages import published
-from vpbench.pages.boards import result_name, table_text
+from vpbench.pages.boards import table_text
 from vpbench.pages.candidates import Candidate, collect
-from vpbench.pages.numbers import number
+from vpbench.pages.partial import partial_rows
 from vpbench.pages.reported import PrintedTable
 from vpbench.pages.section import make_section
-from vpbench.pages.set_tables import make_set_tables
-from vpbench.pages.standings import Standing, group_standings, make_tables
+from vpbench.pages.standings import Standing, group_standings
 from vpbench.pages.writing import MARK, stale_pages, write_pages
 from vpbench.plugin.loader import Plugins
 
@@ -88,17 +87,9 @@ def _page(name: str, standings: Sequence[Standing], plugins: Plugins, reported: 
 
 
 def _partial(standings: Sequence[Standing]) -> str:
-    results = [standing.results[0] for standing in standings]
-    rows = []
-    for standing, result in zip(standings, results, strict=True):
-        scores = []
-        for metric in dict.fromkeys(name for result in standing.results for name in result.summary.scores):
-            for line in (line for lines in make_tables(metric, [standing]).values() for line in lines):
-                decimals = line.result.run.metrics[metric].decimals
-                scores.append(markdown(f"{metric} {number(line.overall, decimals)}"))
-        for table, (row,) in make_set_tables([standing]).items():
-            scores.append(markdown(f"{table.metric} {number(row.score.value, row.spec.decimals)}"))
-        name, summary = markdown(result_name(result, results, seed=False)), result.summary
-        rows.append([name, summary.clips, markdown(summary.partial_reason), ", ".join(scores)])
+    rows = [
+        [markdown(row.name), row.clips, markdown(row.reason), ", ".join(map(markdown, row.scores))]
+        for row in partial_rows(standings)
+    ]
     heads = ["predictor", "clips", "why partial", "scores"]
     return f"## Partial results, not ranked\n\n{table_text(heads, rows)}\n"

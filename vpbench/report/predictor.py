@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from vpbench.files import canonical
-from vpbench.pages.alerts import find_alerts
 from vpbench.pages.boards import Board
 from vpbench.pages.numbers import number
 from vpbench.pages.overview import origins_of, seconds_per_frame, training_data
@@ -103,8 +102,7 @@ def _value(value: Any) -> str:
 
 def predictor_remarks(section: Section, standing: Standing) -> list[str]:
     """Return the warnings of the results of a predictor, and the remarks on them."""
-    alerts = find_alerts(candidate for row in section.standings for candidate in row.candidates)
-    lines = [str(alert) for alert in alerts if alert.result in standing.results]
+    lines = [str(alert) for alert in section.alerts if alert.result in standing.results]
     return list(dict.fromkeys([*lines, *remarks(standing.candidates)]))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vpbench.output import ADDRESS
-from vpbench.pages.alerts import find_alerts
 from vpbench.pages.costs import LATENCY
 from vpbench.pages.numbers import count_clips, number
 from vpbench.pages.overview import origins_of
@@ -20,7 +19,6 @@ from vpbench.pages.published import (
 )
 from vpbench.pages.reported import PrintedTable, Score
 from vpbench.pages.section import remarks
-from vpbench.pages.standings import Line, Standing, make_tables
 from vpbench.report.section import Results, Section
 
 
@@ -60,16 +58,6 @@ class Reported:
     footnotes: Sequence[tuple[str, str]]
     papers: Sequence[tuple[str, str]]
     notes: Sequence[str]
-
-
-@dataclass(frozen=True)
-class PartialRow:
-    """A result that lacks clips."""
-
-    name: str
-    clips: int
-    reason: str
-    scores: str
 
 
 def summary_of(name: str, results: Results | None, tables: Sequence[PrintedTable]) -> Summary:
@@ -146,7 +134,7 @@ def legend(section: Section) -> list[str]:
 def section_remarks(section: Section) -> list[str]:
     """Return the warnings of all results of a section, and the remarks on them."""
     candidates = [candidate for standing in section.standings for candidate in standing.candidates]
-    return list(dict.fromkeys([*map(str, find_alerts(candidates)), *remarks(candidates)]))
+    return list(dict.fromkeys([*map(str, section.alerts), *remarks(candidates)]))
 
 
 def unmeasured(section: Section) -> list[str]:
@@ -160,22 +148,6 @@ def unmeasured(section: Section) -> list[str]:
 def origins(section: Section) -> list[str]:
     """Return the versions and machines that evaluated the results."""
     return origins_of([result for standing in section.standings for result in standing.results])
-
-
-def partial_rows(standings: Sequence[Standing]) -> list[PartialRow]:
-    """Return a row per result that lacks clips."""
-    return [_partial(standing) for standing in standings]
-
-
-def _partial(standing: Standing) -> PartialRow:
-    summary = standing.results[0].summary
-    metrics = dict.fromkeys(name for result in standing.results for name in result.summary.scores)
-    lines = [line for metric in metrics for table in make_tables(metric, [standing]).values() for line in table]
-    return PartialRow(standing.label, summary.clips, summary.partial_reason, ", ".join(map(_mean, lines)))
-
-
-def _mean(line: Line) -> str:
-    return f"{line.metric} {number(line.overall, line.result.run.metrics[line.metric].decimals)}"
 
 
 def reported_by_papers(name: str, tables: Sequence[PrintedTable]) -> Reported | None:

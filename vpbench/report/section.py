@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from vpbench.names import slug
+from vpbench.pages.alerts import Alert, find_alerts
 from vpbench.pages.boards import Board, make_boards, mean_of, result_name
 from vpbench.pages.candidates import Candidate
 from vpbench.pages.costs import measured_devices, standing_costs
@@ -44,6 +45,11 @@ class Section:
     def recordings(self) -> dict[str, str]:
         """The recording that each clip was cut from."""
         return self.run.recordings
+
+    @cached_property
+    def alerts(self) -> list[Alert]:
+        """The warnings of all results."""
+        return find_alerts(candidate for standing in self.standings for candidate in standing.candidates)
 
     @cached_property
     def costs(self) -> list[dict[str, CostRecord]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from vpbench.pages.boards import result_name
 from vpbench.pages.candidates import Candidate
 from vpbench.pages.costs import cost_facts
+from vpbench.pages.partial import PartialRow, partial_rows
 from vpbench.pages.published import protocols
 from vpbench.pages.replacing import check_replaceable, replaced
 from vpbench.pages.reported import PrintedTable
@@ -86,7 +87,7 @@ def write_site(
 class Partial:
     """Results of a part of the clips."""
 
-    rows: Sequence[protocol.PartialRow]
+    rows: Sequence[PartialRow]
     galleries: Sequence[tuple[str, str]]
     """The page and the title of each gallery."""
 
@@ -127,7 +128,7 @@ def _protocol(
     """Write all pages of one protocol; papers and partial results stand on the page of the newest version."""
     sections = results.sections if results else ()
     printed = protocol.reported_by_papers(name, reported)
-    partial = protocol.partial_rows(results.partial) if results else []
+    partial = partial_rows(results.partial) if results else []
     galleries = _partial_clips(pages, name, results.partial, pictures) if results else []
     if not sections:
         about = results.summary if results else ""
