@@ -182,7 +182,7 @@ def test_any_pair_of_several_may_be_the_one_that_cannot_be_compared(vpbench, res
 
 
 def test_the_same_from_python(results):
-    comparison = public.compare([results["last"], load(results["flow"])], metric="mse", plugins=load_plugins([TOYS]))
+    comparison = public.compare([results["last"], load(results["flow"])], metrics=["mse"], plugins=load_plugins([TOYS]))
     assert [result.label for result in comparison.results] == ["last", "needs-flow"]
     assert comparison.pairs == [(0, 1)]
     assert comparison.metrics["mse"][0, 1].lead_from.lead == "second"
@@ -271,6 +271,13 @@ def test_scores_that_do_not_mean_the_same_are_refused(vpbench, tmp_path, common,
     outcome = vpbench("compare", first, second)
     assert outcome.code == 1
     assert words in outcome.error
+
+
+def test_each_metric_that_is_named_is_compared(vpbench, tmp_path):
+    scores = {"mse": [0.1], "psnr": [10.0]}
+    pair = [folders.make_result(tmp_path, name, scores) for name in ("a", "b")]
+    outcome = vpbench("compare", *pair, "--metric", "psnr", "--metric", "mse", "--metric", "psnr", "--json")
+    assert list(outcome.json["metrics"]) == ["psnr", "mse"]
 
 
 PAGE = ROOT / "docs" / "compare.md"

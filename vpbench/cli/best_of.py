@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 
 @click.command("best-of")
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option("--metric", metavar="NAME", help="Metric to choose by (default: all whose score is a mean over frames).")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Metric to choose by (default: all whose score is a mean over frames).",
+)
 @json_option
 @common_options
 @click.pass_obj
-def command(state: State, result: Path, metric: str | None, as_json: bool) -> None:
+def command(state: State, result: Path, metrics: tuple[str, ...], as_json: bool) -> None:
     """Print the best of n samples against n, for n = 1 to N.
 
     Each score is the expected best of n random samples of a clip, computed exactly from the N samples of one result.
@@ -36,11 +42,11 @@ def command(state: State, result: Path, metric: str | None, as_json: bool) -> No
 
     opened = load(result)
     check_result(opened, state.plugins)
-    curves = {metric: opened.best_of(metric)} if metric else _curves(opened)
+    curves = {name: opened.best_of(name) for name in metrics} or _curves(opened)
     run, summary = opened.run, opened.summary
     if as_json:
-        metrics = {name: [curve.to_json() for curve in by_size] for name, by_size in curves.items()}
-        print_json({"schema": 1, "path": str(result), "label": opened.label, "metrics": metrics})
+        documents = {name: [curve.to_json() for curve in by_size] for name, by_size in curves.items()}
+        print_json({"schema": 1, "path": str(result), "label": opened.label, "metrics": documents})
         return
     score = "mean over the steps" if run.cumulative else "last step"
     say(f"{run.protocol.name}: {opened.label}, {count_clips(summary.clips, summary.recordings)}; {score}; {ORACLE}")

@@ -11,11 +11,13 @@ from vpbench.cli.common import State, busy, common_options, json_option, print_j
 
 @click.command("compare")
 @click.argument("results", type=click.Path(path_type=Path), metavar="RESULT RESULT [RESULT...]", nargs=-1)
-@click.option("--metric", metavar="NAME", help="Metric to compare (default: all that every result measured).")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="NAME", help="Metric (default: all that every result measured)."
+)
 @json_option
 @common_options
 @click.pass_obj
-def command(state: State, results: tuple[Path, ...], metric: str | None, as_json: bool) -> None:
+def command(state: State, results: tuple[Path, ...], metrics: tuple[str, ...], as_json: bool) -> None:
     """Compare results on the same clips, each with each, step by step.
 
     For two results, prints the first's score less the second's, paired recording by recording. Adds its 95 % interval,
@@ -28,7 +30,7 @@ def command(state: State, results: tuple[Path, ...], metric: str | None, as_json
     from vpbench.results.comparison import compare
 
     with busy("comparing"):
-        comparison = compare(results, metric=metric, plugins=state.plugins)
+        comparison = compare(results, metrics=metrics, plugins=state.plugins)
     if as_json:
         print_json(comparison.to_json())
         return

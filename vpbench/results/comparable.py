@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 from vpbench.errors import ResultError, UsageError, did_you_mean
 from vpbench.results.result import Result
@@ -41,20 +42,20 @@ def _check_clips(first: Result, second: Result) -> None:
         )
 
 
-def shared_metrics(results: Sequence[Result], metric: str | None) -> list[str]:
-    """Return the metrics to compare: ``metric``, else every metric that all results have scores of.
+def shared_metrics(results: Sequence[Result], metrics: Sequence[str] = ()) -> list[str]:
+    """Return the metrics to compare: those named, else every metric that all results have scores of.
 
     Raises:
         ResultError: one of them lacks it, they measured it with different revisions or code, or they share none.
     """
-    for result in results if metric else ():
-        if metric and metric not in result.summary.measured:
+    for metric, result in product(metrics, results):
+        if metric not in result.summary.measured:
             reason = result.summary.skipped.get(metric)
             hint = f": {reason}" if reason else did_you_mean(metric, result.summary.measured)
             raise ResultError(f"{result.path} has no {metric}{hint}")
     first, *rivals = results
     measured = [name for name in first.summary.measured if all(name in result.summary.measured for result in rivals)]
-    names = [metric] if metric else measured
+    names = list(dict.fromkeys(metrics)) or measured
     if not names:
         raise ResultError(f"{' and '.join(str(result.path) for result in results)} share no metric")
     for name in names:

@@ -85,14 +85,14 @@ class ResultComparison:
 def compare(
     results: Sequence[InstanceOf[Result] | str | Path],
     *,
-    metric: str | None = None,
+    metrics: Sequence[str] = (),
     plugins: InstanceOf[Plugins] | None = None,
 ) -> ResultComparison:
     """Compare results on the same clips, each with each.
 
     Args:
         results: two results or more, or their folders.
-        metric: the metric to compare by; by default all that every result measured.
+        metrics: names of metrics; by default all that every result measured.
         plugins: loaded plugins; by default the installed ones.
 
     Raises:
@@ -100,21 +100,21 @@ def compare(
         ResultError: they are of other protocols or clips, share no metric, or one contradicts itself.
 
     Example:
-        >>> comparison = vpbench.compare(["results/a", "results/b"], metric="mse")  # doctest: +SKIP
+        >>> comparison = vpbench.compare(["results/a", "results/b"], metrics=["mse"])  # doctest: +SKIP
         >>> comparison.metrics["mse"][0, 1].lead_from  # doctest: +SKIP
         LeadFrom(lead='first', step=1)
     """
     loaded = plugins or load_plugins()
     opened = tuple(result if isinstance(result, Result) else load(result) for result in results)
     partial = check_comparable(opened)
-    names = shared_metrics(opened, metric)
-    metrics = metrics_of(opened[0].store, loaded)
+    names = shared_metrics(opened, metrics)
+    installed = metrics_of(opened[0].store, loaded)
     layouts = Layouts()
     tallies = [check_result(result, loaded, layouts).tally for result in opened]
     pairs = list(combinations(range(len(opened)), 2))
     inputs = {(i, j): check_data([opened[i], opened[j]], [tallies[i], tallies[j]], names) for i, j in pairs}
     steps, recordings = opened[0].summary.steps, opened[0].run.recordings
-    by_step, sets = step_metrics(metrics), set_metrics(metrics)
+    by_step, sets = step_metrics(installed), set_metrics(installed)
     return ResultComparison(
         results=opened,
         metrics={name: compare_all(tallies, by_step[name], steps, recordings) for name in names if name in by_step},
