@@ -13,6 +13,8 @@ import pytest
 from vpbench.errors import ResultError
 from vpbench.pages.candidates import collect
 from vpbench.pages.reported import parse_table
+from vpbench.report.charts import class_multiples
+from vpbench.report.section import make_results
 from vpbench.report.site import write_site
 
 MARKUP = "<script>alert(1)</script> <img src=x onerror=y>\n\"'>{{ 7 * 7 }} \x1b[31mred \u202egnp"
@@ -144,6 +146,19 @@ def test_a_page_shows_the_best_score_the_curves_and_the_papers(site):
     assert page.count('role="img"') >= 3
     assert "Reported by papers" in page and "0.010" in page and "printed 10" in page
     assert "Partial results, not ranked" in page and "version 1" in page
+
+
+@pytest.mark.parametrize(("count", "title"), [(2, "mse by class"), (40, "mse by class, the first 32 of 40")])
+def test_classes_have_a_panel_each_and_a_title_says_which_are_shown(tmp_path, count, title):
+    folders.make_result(tmp_path, "net", {"mse": [0.1, 0.2]})
+    (section,) = make_results(collect([tmp_path], folders.plugins()), folders.plugins())["toy"].sections
+    scores = section.standings[0].results[0].summary.scores
+    details = tuple({f"class {i}": float(step) for i in range(count)} for step in (1, 2))
+    scores["mse"] = scores["mse"].model_copy(update={"details": details})
+    (multiples,) = class_multiples(section)
+    assert multiples.title == title
+    assert [panel.title for panel in multiples.panels] == [f"class {i}" for i in range(min(count, 32))]
+    assert all(panel.svg.count("c0 line") == 1 for panel in multiples.panels)
 
 
 def test_partial_results_of_one_label_are_named_by_their_settings(tmp_path):

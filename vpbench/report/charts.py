@@ -103,7 +103,8 @@ def class_multiples(section: Section) -> list[Multiples]:
         names = list(dict.fromkeys(name for entries in details for name in (entries[0] if entries else ())))
         if len(names) > 1:
             panels = {name: _detail_curves(section, board, name) for name in names[:_MOST_PANELS]}
-            multiples.append(_multiples(f"{board.title} by class", panels, steps))
+            part = f", the first {len(panels)} of {len(names)}" if len(panels) < len(names) else ""
+            multiples.append(_multiples(f"{board.title} by class{part}", panels, steps))
     return multiples
 
 
