@@ -38,7 +38,7 @@ class Candidate:
 
     @property
     def complete(self) -> bool:
-        """Whether it has every clip of the protocol."""
+        """True if no clip of the protocol is missing."""
         return not self.result.summary.partial
 
 
