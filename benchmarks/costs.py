@@ -2,7 +2,7 @@
 
     PYTHONPATH=plugins:datasets python benchmarks/costs.py [NAME:PRESET]... [-o NAME.OPTION=VALUE]... [--size H W]
         [--clip T K] [--batch-size N]
-    PYTHONPATH=plugins:datasets python benchmarks/costs.py --weights FILE... --budget BUDGET --save COSTS.json
+    PYTHONPATH=plugins:datasets python benchmarks/costs.py [--weights FILE... --budget BUDGET] --save COSTS.json
 
 Without predictors, the table has the rows of CDNet's tables 2, 4 and 5 on Human3.6M, and both protocols of UCF101.
 Everything runs on torch's device ``meta``, which knows shapes only. Columns:
@@ -17,7 +17,9 @@ Everything runs on torch's device ``meta``, which knows shapes only. Columns:
 Kernels may need workspace on top, and a GPU's allocator fragments.
 
 With --save, the costs of trained weights are added to a file, from which ``docs/comparison.py`` makes its page. A
-training's minutes are its clips times the processor time of a clip, forward and backward, measured here on one thread.
+training's minutes are its clips times the processor time of a clip, forward and backward, on one thread. All trainings
+of the file are measured again, in turns, since minutes of different days or machines cannot be compared. Without
+--weights, nothing is added.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from allocations import GIB, Allocations, Operations, state
 
 from vpbench.errors import UsageError, VpbenchError
 from vpbench.evaluation.operations import count_operations, without_values
-from vpbench.files import write_atomic
+from vpbench.files import canonical, write_atomic
 from vpbench.plugin.clip import Context, Future
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.plugin.training import Recipe, TrainingBatch
@@ -145,18 +147,30 @@ class Training:
     """The costs of trained weights, as they stand in the file."""
 
     predictor: str
+    options: Mapping[str, Any]
+    size: tuple[int, int]
+    """Height and width of the clips in training."""
+    context: int
+    horizon: int
+    batch_size: int
     budgets: tuple[str, ...]
     seed: int
     steps: int
     clips: int
-    minutes: float
-    """Minutes of one core: processor time of a clip times the clips."""
     operations: int
-    """Operations for a predicted frame."""
+    """Operations for a predicted frame of the protocol's size."""
+    minutes: float = 0.0
+    """Minutes of one core: processor time of a clip times the clips."""
+
+    @property
+    def row(self) -> Row:
+        """What one step of the training computes."""
+        name = self.predictor.partition(":")[0]
+        return Row(name, tuple(self.size), self.context, self.horizon, self.options)
 
 
-def measure(path: Path, budgets: Sequence[str], rounds: int, plugins: Plugins) -> tuple[str, Training]:
-    """Return the sha256 of a file of weights, and the costs of its training on the clips of its protocol.
+def describe(path: Path, budgets: Sequence[str], plugins: Plugins) -> tuple[str, Training]:
+    """Return the sha256 of a file of weights, and its training on the clips of its protocol, without the minutes.
 
     Raises:
         VpbenchError: vpbench did not write the file, or the predictor has no count.
@@ -166,41 +180,62 @@ def measure(path: Path, budgets: Sequence[str], rounds: int, plugins: Plugins) -
         raise UsageError(f"{path} was not trained by vpbench in one stage: name the weights of such a training")
     record, stage = trained.record, trained.record.stages[0]
     recipe = Recipe(**stage.recipe)
-    label = f"{record.predictor}:{record.preset}" if record.preset else record.predictor
     protocol = Protocol.parse(trained.record.protocol.to_json(), str(path))
     if protocol.size is None:
         raise UsageError(f"{path}: its protocol {protocol.name} does not fix the size of frames")
-    row = Row(record.predictor, protocol.size, protocol.sampling.context, protocol.steps[-1], {"weights": path})
-    clips = stage.steps * recipe.batch_size * recipe.accumulate
-    minutes = clips * seconds_per_clip(_trained_row(row, recipe), recipe.batch_size, rounds, plugins) / 60
-    operations = count(row, 1, plugins).predict // row.horizon
+    row = Row(record.predictor, protocol.size, protocol.sampling.context, protocol.steps[-1], record.options)
     return trained.sha256, Training(
-        label, tuple(budgets), record.seed, stage.steps, clips, round(minutes, 1), operations
+        predictor=f"{record.predictor}:{record.preset}" if record.preset else record.predictor,
+        options={name: value for name, value in record.options.items() if name != "recipe"},
+        size=recipe.crop or recipe.size or row.size,
+        context=row.context,
+        horizon=min(row.horizon, recipe.clip_frames - row.context) if recipe.clip_frames else row.horizon,
+        batch_size=recipe.batch_size,
+        budgets=tuple(budgets),
+        seed=record.seed,
+        steps=stage.steps,
+        clips=stage.steps * recipe.batch_size * recipe.accumulate,
+        operations=count(row, 1, plugins).predict // row.horizon,
     )
 
 
-def _trained_row(row: Row, recipe: Recipe) -> Row:
-    """Return the row with the size and the horizon of the clips that training saw."""
-    horizon = min(row.horizon, recipe.clip_frames - row.context) if recipe.clip_frames else row.horizon
-    return replace(row, size=recipe.crop or recipe.size or row.size, horizon=horizon)
-
-
-def seconds_per_clip(row: Row, batch_size: int, rounds: int, plugins: Plugins) -> float:
-    """Return the processor time of training on one clip: the median over rounds, after one of warm-up."""
-    stage = row.stage(plugins, row.choose(plugins)).train()
-    seconds = []
+def timed(trainings: Mapping[str, Training], rounds: int, plugins: Plugins) -> dict[str, Training]:
+    """Return the trainings with their minutes, measured in turns; equal steps are measured once."""
+    steps = {_step(training): training for training in trainings.values()}
+    stages = {step: training.row.stage(plugins, training.row.choose(plugins)) for step, training in steps.items()}
+    seconds: dict[str, list[float]] = {step: [] for step in steps}
     for _ in range(rounds + 1):
-        batch, start = row.clips(batch_size, "cpu"), time.process_time()
-        stage.training_step(batch, 0).backward()
-        seconds.append(time.process_time() - start)
-    return statistics.median(seconds[1:]) / batch_size
+        for step, training in steps.items():
+            seconds[step].append(_seconds(stages[step].train(), training.row.clips(training.batch_size, "cpu")))
+    per_clip = {
+        step: statistics.median(seconds[step][1:]) / steps[step].batch_size for step in steps
+    }  # after a warm-up
+    return {
+        digest: replace(training, minutes=round(training.clips * per_clip[_step(training)] / 60, 1))
+        for digest, training in trainings.items()
+    }
+
+
+def _step(training: Training) -> str:
+    return canonical(asdict(replace(training, budgets=(), seed=0, steps=0, clips=0, minutes=0.0)))
+
+
+def _seconds(stage: Any, batch: TrainingBatch) -> float:
+    start = time.process_time()
+    stage.training_step(batch, 0).backward()
+    return time.process_time() - start
+
+
+def read(path: Path) -> dict[str, Training]:
+    """Return the trainings of the file by the sha256 of their weights; none if there is no file."""
+    entries = json.loads(path.read_text()) if path.exists() else {}
+    return {digest: Training(**entry) for digest, entry in entries.items()}
 
 
 def save(path: Path, trainings: Mapping[str, Training]) -> None:
-    """Add trainings to the file; those of the same weights are replaced."""
-    entries = json.loads(path.read_text()) if path.exists() else {}
-    entries |= {digest: asdict(training) for digest, training in trainings.items()}
-    write_atomic(path, json.dumps(entries, indent=1, sort_keys=True) + "\n")
+    """Write the trainings, a line each."""
+    lines = [f'"{digest}": {json.dumps(asdict(training))}' for digest, training in sorted(trainings.items())]
+    write_atomic(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -216,13 +251,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each training")
     parser.add_argument("--save", type=Path)
     args = parser.parse_args(arguments)
-    if bool(args.weights) != bool(args.save and args.budget) or (args.weights and args.predictors):
-        parser.error("--weights, --budget and --save belong together, without predictors")
+    if bool(args.weights) != bool(args.budget) or (args.budget and not args.save) or (args.save and args.predictors):
+        parser.error("--weights and --budget belong together, with --save and without predictors")
     plugins = load_plugins()
     row = Row("", tuple(args.size), *args.clip)
-    if args.weights:
+    if args.save:
         torch.set_num_threads(1)
-        save(args.save, dict(measure(path, args.budget, args.rounds, plugins) for path in args.weights))
+        trainings = read(args.save) | dict(describe(path, args.budget, plugins) for path in args.weights)
+        save(args.save, timed(trainings, args.rounds, plugins))
         return
     options = parse_assignments(args.options, "-o")
     rows = [replace(row, predictor=text, options=options.get(text.partition(":")[0], {})) for text in args.predictors]

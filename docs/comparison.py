@@ -35,7 +35,8 @@ Each table has models that trained with one budget. A model that has not trained
 - GFLOP per frame are the operations of convolutions and products for a predicted frame. A multiply-add counts as two.
 - Seconds per frame are those of the evaluation: the predictor's time for a predicted frame.
 - Minutes are the clips times the processor time of a clip, forward and backward, on one thread.
-- Both times come from a shared machine. Equal trainings differed by up to 12 % in them.
+  All trainings are measured in one run, in turns.
+- Both times come from a shared machine, which computes up to twice as fast on some days as on others.
 
 All models learn from the squared error of the frames that they predict. ConvLSTM is trained with
 `-o 'convlstm.hidden=[129]' -o convlstm.l1=0 -o convlstm.ssim=0 -o convlstm.l2=10`, to
@@ -45,7 +46,7 @@ have CDNet's size and this loss.
 evaluate a model with several seeds, and add it:
 
 ```sh
-vpbench train -p scenes-static -m predrnn:tiny --max-steps 2640 --device cpu --workers 0 --keep last --seed 0
+vpbench train -p scenes-static -m predrnn:tiny --max-steps 2200 --device cpu --workers 0 --keep last --seed 0
 vpbench run -p scenes-static -m predrnn --weights predrnn=WEIGHTS.safetensors --out RESULTS
 python leaderboards/archive.py --add RESULTS
 PYTHONPATH=plugins:datasets python benchmarks/costs.py --weights WEIGHTS.safetensors \\

@@ -71,6 +71,9 @@ def test_the_costs_of_trained_weights_are_saved(tmp_path):
     convolutions = 7 * (9 * 48 * 16 + 48 * 4) + 6 * 9 * 4 * 16  # of the input and the head; the first state is zero
     assert costs["operations"] == 2 * 16 * 24 * convolutions // 4
     assert costs["budgets"] == ["time"]
+    (tmp_path / "costs.json").write_text(json.dumps({digest: costs | {"clips": 60_000, "minutes": 0.0}}))
+    output("costs.py", "--rounds", "1", "--save", tmp_path / "costs.json")
+    assert json.loads((tmp_path / "costs.json").read_text())[digest]["minutes"] > 0
 
 
 @pytest.mark.slow
