@@ -25,6 +25,9 @@ COLUMNS = ("predictor", "mse", "ssim", "lpips", "miou", "parameters", "seconds p
 INTRODUCTION = """# Commands
 
 `python docs/generate.py` writes this page from the help texts. `vpbench COMMAND --help` prints the same.
+
+With `--json`, every command prints one JSON document on standard output and everything else on standard error. The
+field `schema` changes when a field of the document does.
 """
 ENVIRONMENT = {
     "VPBENCH_CACHE": "Folder of prepared clips and annotations; default: the user's cache folder.",

@@ -100,11 +100,11 @@ def test_the_wheel_stays_small(wheels):
 
 
 def test_its_names_stand_beside_the_first_party_ones(vpbench_command):
-    listed = json.loads(vpbench_command("list", "--json").stdout)
+    listed = json.loads(vpbench_command("list", "--json").stdout)["entries"]
     brought = {(e["kind"], e["name"]) for e in listed if e["plugin"] == "vpbench-fade"}
     assert brought == {("predictor", "fade"), ("dataset", "bars"), ("metric", "brightness"), ("protocol", "bars-2to3")}
     assert any(e["plugin"] == "vpbench" for e in listed)
-    plugins = json.loads(vpbench_command("plugins", "--json").stdout)
+    plugins = json.loads(vpbench_command("plugins", "--json").stdout)["plugins"]
     (fade,) = [plugin for plugin in plugins if plugin["name"] == "fade"]
     assert (fade["distribution"], fade["version"], fade["released"]) == ("vpbench-fade", "1.2.3", True)
 

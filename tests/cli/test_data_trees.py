@@ -43,8 +43,8 @@ def check(vpbench, tmp_path, monkeypatch):
         before = folders(root)
         outcome = vpbench(*command, "--json")
         assert folders(root) == before, "the data root is written to"
-        assert outcome.code == (1 if any(f["holds"] is False for f in outcome.json) else 0)
-        findings = {f["name"]: (f["found"], f["expected"], f["holds"]) for f in outcome.json}
+        assert outcome.code == (1 if any(f["holds"] is False for f in outcome.json["findings"]) else 0)
+        findings = {f["name"]: (f["found"], f["expected"], f["holds"]) for f in outcome.json["findings"]}
 
         def read() -> str:
             text = vpbench(*command)
@@ -302,7 +302,7 @@ def test_the_lists_that_other_suites_ship_for_human36m(check, tmp_path):
 def test_findings_that_hold_and_one_that_does_not(vpbench):
     outcome = vpbench("data", "check", "toy", "--plugin", TOYS, "-o", "toy.sequences=3", "--json")
     assert outcome.code == 0
-    assert [(f["name"], f["found"], f["holds"]) for f in outcome.json] == [
+    assert [(f["name"], f["found"], f["holds"]) for f in outcome.json["findings"]] == [
         ("test: sequences", "3 (24 frames)", True),
         ("test: a clip decodes", DECODED, True),
         ("train: sequences", "3 (24 frames)", True),

@@ -1,9 +1,54 @@
-"""One JSON document of commands that work on several results or files, failures included."""
+"""Every command prints one JSON document with a schema; of several results or files, failures included."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
 import folders
 import pytest
+
+from vpbench.cli.main import cli
+
+COMMANDS = Path(__file__).resolve().parents[2] / "vpbench/cli"
+
+
+def commands(group: click.Group, name: str = "vpbench") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something, with its full name."""
+    context = click.Context(group)
+    for word in group.list_commands(context):
+        command = group.get_command(context, word)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}", command
+
+
+def test_every_command_has_json():
+    options = {name: {flag for option in command.params for flag in option.opts} for name, command in commands(cli)}
+    assert {"vpbench train", "vpbench new", "vpbench data check", "vpbench weights convert"} <= options.keys()
+    assert [name for name, flags in options.items() if "--json" not in flags] == []
+
+
+def test_one_function_prints_every_document():
+    assert [path.name for path in sorted(COMMANDS.glob("*.py")) if "json.dumps" in path.read_text()] == ["common.py"]
+
+
+@pytest.mark.parametrize(
+    ("args", "field"),
+    [
+        (["list", "metrics"], "entries"),
+        (["plugins"], "plugins"),
+        (["new", "metric", "my-own"], "next"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_a_document_starts_with_its_schema(vpbench, tmp_path, monkeypatch, args, field):
+    monkeypatch.chdir(tmp_path)
+    document = vpbench(*args, "--json").json
+    assert next(iter(document.items())) == ("schema", 1)
+    assert document[field]
 
 
 @pytest.fixture

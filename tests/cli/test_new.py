@@ -44,7 +44,7 @@ def test_a_file_works_and_keeps_its_contract(new, vpbench, variant):
     assert len(Path("my_own.py").read_text().splitlines()) <= 50
     outcomes = list(check_plugin(Request(load_plugins(["my_own.py"]), kind, "my-own", extra=["my_own.py"])))
     assert [o.detail for o in outcomes if o.status == "failed"] == []
-    listed = vpbench("list", f"{kind}s", "--plugin", "my_own.py", "--json").json
+    listed = vpbench("list", f"{kind}s", "--plugin", "my_own.py", "--json").json["entries"]
     assert [entry["name"] for entry in listed if entry["plugin"] == "my_own.py"] == ["my-own"]
 
 
@@ -167,7 +167,7 @@ def test_a_package_installs_and_passes_its_own_test(new, layered, variant, tmp_p
 
     pip = [sys.executable, "-m", "pip", "--python", layered]
     call(*pip, "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", root)
-    listed = json.loads(call(layered, "-m", "vpbench", "list", "--json"))
+    listed = json.loads(call(layered, "-m", "vpbench", "list", "--json"))["entries"]
     brought = [(e["kind"], e["name"]) for e in listed if e["plugin"] == f"vpbench-own-{name}"]
     assert brought == [(kind, f"own-{name}")]
     assert " passed" in call(layered, "-m", "pytest", "-p", "no:cacheprovider", "-v", "tests")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,9 @@ def test_results_of_one_protocol_get_pictures_of_the_same_clips(vpbench, make):
     assert {name for name, _ in clips} == {"last", "needs-flow"}
     assert {clip for name, clip in clips if name == "last"} == {clip for name, clip in clips if name == "needs-flow"}
     assert all(row["bytes"] > 100 and "prediction" in row["sheets"] for row in outcome.json["pictures"])
+    assert [(Path(row["path"]).parts[-2], row["error"]) for row in outcome.json["results"]] == [
+        ("last", None), ("needs-flow", None)
+    ]  # fmt: skip
 
 
 def test_verify_and_merge_ignore_pictures(vpbench, make):

@@ -20,7 +20,7 @@ def test_a_result_becomes_a_bundle_that_passes_the_check(vpbench, result, tmp_pa
     assert outcome.out.startswith(f"{bundle}: packed; open a pull request")
     checked = vpbench("submit", tmp_path / "bundles", "--check", "--json")
     assert checked.code == 0
-    (document,) = checked.json
+    (document,) = checked.json["bundles"]
     assert (document["path"], document["faults"]) == (str(bundle), [])
     assert "the card names no address of the code" in document["notes"]
 

@@ -275,12 +275,15 @@ def test_an_entry_that_is_trained_gets_the_weights_of_its_own_training(vpbench, 
     assert [r["complete"] for r in refused.json["results"]] == [False, False, True]
     assert "'convlstm:tiny seed 1' is not trained yet: train this suite first" in refused.json["results"][1]["error"]
     train = ["train", *args[1:4], *MSE, "--device", "cpu", "--workers", "0", "--pictures", "0", "--out", tmp_path / "r"]
-    first, second = vpbench(*train), vpbench(*train)
+    first, second = vpbench(*train), vpbench(*train, "--json")
     assert (first.code, second.code) == (0, 0), first.err
     files = [line.removeprefix("weights: ") for line in first.out.splitlines() if line.startswith("weights: ")]
     assert len(set(files)) == 2
-    assert all(f"weights: {file}\n" in second.out for file in files)
-    assert "steps; kept" not in second.out
+    assert [(training["weights"], training["seed"]) for training in second.json["trainings"]] == list(
+        zip(files, (0, 1), strict=True)
+    )
+    assert all(f"weights: {file}\n" in second.err for file in files)
+    assert "steps; kept" not in second.err
     outcome = vpbench(*args, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     by_hand = ["run", *args[2:4], "-p", tmp_path / "toy.toml", *MSE, "--out", tmp_path / "single", "--json"]

@@ -53,13 +53,16 @@ def trained(vpbench, args, tmp_path):
 @pytest.mark.slow
 def test_it_ends_with_the_command_that_uses_the_weights(vpbench, args, tmp_path):
     command = ["train", *args, "-m", "learner", *SHORT, "--out", tmp_path / "out"]
-    first, second = vpbench(*command), vpbench(*command)
+    first, second = vpbench(*command), vpbench(*command, "--json")
     assert first.code == second.code == 0
     assert "11 sequences of train, 11 clips per epoch; 1 clips to validate on" in first.out
     assert re.search(r"stage 1 of 1, epoch 2, batch 4: mse 0\.\d+\n", first.out)
-    assert "this training is finished already" in second.out
+    assert "this training is finished already" in second.err
     last = first.out.splitlines()[-1]
-    assert last == second.out.splitlines()[-1]
+    assert last == second.err.splitlines()[-1]
+    (training,) = second.json["trainings"]
+    assert f"weights: {training['weights']}\n" in first.out
+    assert (training["protocol"], training["predictor"], training["stages"][0]["steps"]) == ("toy", "learner", 4)
     words = last.removeprefix("evaluate them: vpbench ").split()
     outcome = vpbench(*words, "--metric", "mse", "--out", tmp_path / "results")
     assert outcome.code == 0, outcome.err
@@ -138,9 +141,9 @@ def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
     command += ["--job", "timeout_min=5"]
     monkeypatch.setattr(sys, "argv", ["vpbench", *map(str, command)])
     monkeypatch.setenv("PYTHONPATH", str(Path(TRAINABLE).parent))
-    outcome = vpbench(*command)
+    outcome = vpbench(*command, "--json")
     assert outcome.code == 0, outcome.err
-    log = Path(re.match(r"job \d+; its output: (.*)\n", outcome.out)[1])
+    log = Path(outcome.json["output"])
     deadline = time.monotonic() + 120
     while not (files := list(tmp_path.glob("out/training/toy/learner/*/weights.safetensors"))):
         assert time.monotonic() < deadline, log.read_text() if log.is_file() else "no log"

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import click
 import pytest
 
-from vpbench.cli.train import _train_in_child
+from vpbench.cli.train_suite import _train_in_child
 from vpbench.errors import PredictorError
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -46,15 +46,15 @@ def test_each_is_trained_by_processes_of_its_own_though_another_failed(train, mo
             return codes.pop(0)
 
     monkeypatch.setattr(sys, "argv", ["vpbench", "train", "x.toml", "--devices", "2"])
-    monkeypatch.setattr("vpbench.cli.train.subprocess", SimpleNamespace(Popen=Ended))
-    outcome = train("--devices", "2")
+    monkeypatch.setattr("vpbench.cli.train_suite.subprocess", SimpleNamespace(Popen=Ended))
+    monkeypatch.setattr("vpbench.cli.train_suite.training_document", lambda _, weights: {"weights": weights.name})
+    outcome = train("--devices", "2", "--json")
     prefix = [sys.executable, "-m", "vpbench", "train", "x.toml", "--devices", "2", "--only-job"]
     assert started == [[*prefix, "0"], [*prefix, "1"]]
-    assert (outcome.code, outcome.error.partition("breaks: ")[2]) == (
-        1,
-        "not trained; its processes ended with exit code 1",
-    )
-    assert [line.rpartition(" ")[2] for line in outcome.out.splitlines()] == ["breaks:", "learner:"]
+    error = "toy, breaks: not trained; its processes ended with exit code 1"
+    assert (outcome.code, outcome.err.splitlines()) == (1, ["toy, breaks:", f"vpbench: {error}", "toy, learner:"])
+    weights = [(training["weights"], training["error"]) for training in outcome.json["trainings"]]
+    assert weights == [(None, error), ("weights.safetensors", None)]
 
 
 @pytest.mark.slow

@@ -100,6 +100,13 @@ def test_nothing_is_overwritten(convert, tmp_path):
     assert names(tmp_path, "new/other.safetensors") == set(TENSORS)
 
 
+def test_json_names_the_tensors_and_the_modules_left_out(convert, tmp_path):
+    document = convert({"ema": TENSORS, "model": prefixed("module.")}, "--take", "model", "--json").json
+    assert document["tensors"] == {name: list(tensor.shape) for name, tensor in TENSORS.items()}
+    assert (document["path"], document["unused"]) == (str(tmp_path / "net.safetensors"), [])
+    assert document["bytes"] == Path(document["path"]).stat().st_size
+
+
 class Hostile:
     def __init__(self, path) -> None:
         self.path = path

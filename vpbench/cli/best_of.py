@@ -46,7 +46,7 @@ def command(state: State, result: Path, metrics: tuple[str, ...], as_json: bool)
     run, summary = opened.run, opened.summary
     if as_json:
         documents = {name: [curve.to_json() for curve in by_size] for name, by_size in curves.items()}
-        print_json({"schema": 1, "path": str(result), "label": opened.label, "metrics": documents})
+        print_json({"path": str(result), "label": opened.label, "metrics": documents})
         return
     score = "mean over the steps" if run.cumulative else "last step"
     say(f"{run.protocol.name}: {opened.label}, {count_clips(summary.clips, summary.recordings)}; {score}; {ORACLE}")

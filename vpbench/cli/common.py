@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -134,10 +134,10 @@ def leave_stdout() -> None:
         os.dup2(2, 1)
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON document on standard output, in ASCII, and nothing else there."""
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document on standard output, in ASCII, and nothing else there; it starts with its schema."""
     diverted: _Diverted = click.get_current_context().meta[__name__]
-    diverted.print(json.dumps(value, indent=1, allow_nan=False))
+    diverted.print(json.dumps({"schema": 1, **document}, indent=1, allow_nan=False))
 
 
 def pairs(texts: tuple[str, ...], flag: str, *, bare: bool = False) -> dict[str, str]:
@@ -207,17 +207,21 @@ def roots(texts: tuple[str, ...]) -> dict[str, Path]:
 
 
 @contextmanager
-def attempts() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Do several things though some fail: each within ``with attempt():``; exits with 1 at the end if one failed."""
+def attempts() -> Iterator[Callable[[dict[str, Any]], AbstractContextManager[None]]]:
+    """Do several things though some fail; exits with 1 at the end if one failed.
+
+    Each stands within ``with attempt(document):``, which notes the error in its document.
+    """
     failed = False
 
     @contextmanager
-    def attempt() -> Iterator[None]:
+    def attempt(document: dict[str, Any]) -> Iterator[None]:
         nonlocal failed
         try:
             yield
         except VpbenchError as error:
             failed = True
+            document["error"] = message(error)
             say(f"vpbench: {line(message(error))}", err=True)
 
     yield attempt
@@ -250,16 +254,12 @@ def for_each_result(
         for folder in folders:
             document: dict[str, Any] = {"path": str(folder), "error": None}
             documents.append(document)
-            with attempt():
-                try:
-                    document |= work(Store.open(folder))
-                except VpbenchError as error:
-                    document["error"] = message(error)
-                    raise
+            with attempt(document):
+                document |= work(Store.open(folder))
                 if not as_json:
                     say_block(text(document))
         if as_json:
-            print_json({"schema": 1, "results": documents})
+            print_json({"results": documents})
 
 
 @contextmanager

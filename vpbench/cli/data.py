@@ -88,7 +88,7 @@ def check(
         with progress_bar(f"reading {text}") as progress:
             findings += find_leaks(opened, progress, split=split, clips=frames if split else None)
     if as_json:
-        print_json([vars(finding) for finding in findings])
+        print_json({"findings": [vars(finding) for finding in findings]})
     else:
         _print(findings)
         if incomplete:
@@ -177,7 +177,7 @@ def prepare(
         kind = "clips to validate on"
         stores += _prepare(validated, validation, clips, opened.info.modalities, annotators, torch_device, kind)
     if as_json:
-        print_json({"schema": 1, "protocol": chosen.name, "stores": [asdict(store) for store in stores]})
+        print_json({"protocol": chosen.name, "stores": [asdict(store) for store in stores]})
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def command(results: tuple[Path, ...], kind: str, out: Path | None, as_json: boo
     (write_parquet_file if kind == "parquet" else write_csv_file)(rows, out)
     if as_json:
         exported = [{"path": str(result.path), "label": result.label} for result in opened]
-        print_json({"schema": 1, "out": str(out), "format": kind, "results": exported})
+        print_json({"out": str(out), "format": kind, "results": exported})
     else:
         say(out)
 

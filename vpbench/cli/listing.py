@@ -24,7 +24,7 @@ def command(state: State, kind: str | None, as_json: bool) -> None:
     entries = [entry for k in kinds for entry in state.plugins.of(k)]
     if as_json:
         fields = ("kind", "name", "summary", "default", "plugin")
-        print_json([{name: getattr(entry, name) for name in fields} for entry in entries])
+        print_json({"entries": [{name: getattr(entry, name) for name in fields} for entry in entries]})
         return
     width = max((len(entry.name) for entry in entries), default=0)
     for k in kinds:

@@ -65,16 +65,18 @@ def command(
     data_folders = roots(data_roots)
     chosen = [choose_clips(group, words or _WORDS, metric) for group in groups]
     rows: list[dict[str, Any]] = []
+    drawn: list[dict[str, Any]] = []
     try:
         with attempts() as attempt:
             for group, clips in zip(groups, chosen, strict=True):
                 for result in group:
                     drawing = Drawing(result, state.plugins, data_folders, options, device, full_size)
                     root = pictures_root(result, out)
-                    with attempt(), busy(f"{result.label} on {result.run.protocol.name}"):
+                    drawn.append({"path": str(result.path), "error": None})
+                    with attempt(drawn[-1]), busy(f"{result.label} on {result.run.protocol.name}"):
                         rows += (_row(result, root, pictures) for pictures in drawing.draw(clips, root))
     finally:
-        _report(rows, as_json=as_json)
+        _report(rows, drawn, as_json=as_json)
 
 
 def _groups(folders: Sequence[Path]) -> list[list[Result]]:
@@ -105,9 +107,9 @@ def _row(result: Result, root: Path, pictures: ClipPictures) -> dict[str, Any]:
     return labels | {"sheets": list(pictures.sheets), "bytes": size, "path": str(folder)}
 
 
-def _report(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _report(rows: Sequence[dict[str, Any]], drawn: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        print_json({"pictures": list(rows)})
+        print_json({"results": drawn, "pictures": rows})
         return
     table = [[row["protocol"], row["predictor"], row["clip"], f"{row['bytes'] / 1000:.0f} kB"] for row in rows]
     if table:

@@ -16,7 +16,7 @@ def command(state: State, as_json: bool) -> None:
     """Show where each plugin comes from and what broke."""
     plugins = state.plugins
     if as_json:
-        print_json([vars(plugin) for plugin in plugins.plugins])
+        print_json({"plugins": [vars(plugin) for plugin in plugins.plugins]})
         return
     if not plugins.plugins:
         say("no plugins are loaded")

@@ -51,6 +51,6 @@ def command(
         candidates = collect(results or (Path("results"),), state.plugins)
         pages = write_site(candidates, state.plugins, tables, out, pictures)
     if as_json:
-        print_json({"schema": 1, "out": str(out), "index": str(out / INDEX), "pages": pages})
+        print_json({"out": str(out), "index": str(out / INDEX), "pages": pages})
         return
     say(f"{out / INDEX} ({pages} pages)")

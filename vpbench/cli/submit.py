@@ -64,7 +64,8 @@ def command(
     else:
         reports = _pack(state, result, _card_values(card_file) | values, out)
     if as_json:
-        print_json([{"path": str(p), "faults": list(r.faults), "notes": list(r.notes)} for p, r in reports.items()])
+        bundles = [{"path": str(p), "faults": list(r.faults), "notes": list(r.notes)} for p, r in reports.items()]
+        print_json({"bundles": bundles})
     else:
         _print(reports, "a sound bundle" if check else "packed; open a pull request that adds this folder")
     if any(report.faults for report in reports.values()):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
-import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -12,20 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vpbench.cli.common import SEED, State, attempts, busy, common_options, pairs, parse_options, parse_size, roots
+from vpbench.cli.common import (
+    SEED,
+    State,
+    busy,
+    common_options,
+    json_option,
+    pairs,
+    parse_options,
+    parse_size,
+    print_json,
+    roots,
+)
 from vpbench.cli.ranges import FiniteRange
-from vpbench.cli.trouble import message
-from vpbench.errors import PredictorError, UsageError, VpbenchError
+from vpbench.cli.train_suite import read_jobs, train_jobs
+from vpbench.cli.training import carry_out, training_document
+from vpbench.errors import UsageError
 from vpbench.names import Selector
 from vpbench.output import say
 from vpbench.plugin.training import Recipe
 
 if TYPE_CHECKING:
-    from vpbench.plugin.loader import Plugins
-    from vpbench.training.plan import TrainingPlan, TrainSettings
+    from vpbench.training.plan import TrainSettings
 
 _RECIPE = tuple(field.name for field in fields(Recipe))
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @click.command("train")
@@ -71,6 +78,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 @click.option("--submit", type=click.Choice(["slurm", "local"]), help="Submit a job with submitit.")
 @click.option("--job", "job", multiple=True, metavar="KEY=VALUE", help="A parameter of submitit: slurm_partition=...")
 @click.option("--only-job", type=int, hidden=True, help="Of a suite, counted from 0, among those that are trained.")
+@json_option
 @common_options
 @click.pass_obj
 def command(
@@ -88,6 +96,7 @@ def command(
     submit: str | None,
     job: tuple[str, ...],
     only_job: int | None,
+    as_json: bool,
     **values: Any,
 ) -> None:
     """Train a predictor on a protocol's training clips, and validate on clips that it does not score.
@@ -98,6 +107,7 @@ def command(
     With SUITE.toml, the entries that need training are trained one after another. Select a part of the suite
     with -p and -m; every other option applies to every entry.
     """
+    from vpbench.evaluation.launch import is_first_process
     from vpbench.select.data import open_protocol
     from vpbench.select.options import check_used
     from vpbench.training.plan import TrainSettings
@@ -117,12 +127,13 @@ def command(
         **values,
     )
     if submit is not None:
-        _submit(submit, job, settings)
+        _submit(submit, job, settings, as_json=as_json)
         return
     if job:
         raise UsageError(f"--job {job[0]}: is for --submit")
     if suite_file is not None:
-        _train_suite(suite_file, protocols, predictors, seed, state.plugins, settings, pictures, only_job)
+        jobs = read_jobs(suite_file, protocols, predictors, seed, state.plugins, settings)
+        train_jobs(jobs, state.plugins, settings, pictures, only_job, as_json=as_json)
         return
     chosen = open_protocol(state.plugins, protocols[0])
     texts = (*predictors, *settings.annotate.values(), *chosen.annotate.values())
@@ -132,141 +143,12 @@ def command(
 
     with busy(f"{chosen.name}: looking at data and weights"):
         plan = make_training_plan(chosen, predictors[0], state.plugins, settings)
-    _train(plan, protocols[0], pictures)
+    carry_out(plan, protocols[0], pictures)
+    if as_json and is_first_process():
+        print_json({"trainings": [training_document(plan, plan.weights)]})
 
 
-def _train_suite(
-    file: Path,
-    protocols: tuple[str, ...],
-    predictors: tuple[str, ...],
-    seed: int | None,
-    plugins: Plugins,
-    settings: TrainSettings,
-    pictures: int,
-    only: int | None,
-) -> None:
-    """Train every entry that needs weights and has none; one that fails does not stop the others."""
-    from vpbench.evaluation.launch import is_first_process
-    from vpbench.evaluation.suite import check_options
-    from vpbench.protocol.suite import Suite
-    from vpbench.select.data import protocol_name
-    from vpbench.training.suite import find_weights, plan_training
-
-    if settings.recipe:
-        raise UsageError(
-            f"a suite says how its entries train, so that `vpbench run` finds their weights: write "
-            f"train = {{ {min(settings.recipe)} = ... }} there"
-        )
-    jobs = [job for job in Suite.read(file).narrowed(protocols, predictors).jobs(seed) if job.entry.train is not False]
-    if not jobs:
-        raise UsageError(f"{file}: no entry says `train = true`: there is nothing to train")
-    check_options(jobs, plugins, settings.options, settings.annotate)
-    main = is_first_process()
-    if only is not None:
-        with attempts() as attempt, attempt():
-            _train(plan_training(jobs[only], plugins, settings), jobs[only].protocol, pictures)
-        return
-    with attempts() as attempt:
-        for number, job in enumerate(jobs):
-            with attempt():
-                title = f"{protocol_name(plugins, job.protocol)}, {job.label}"
-                if main:
-                    say(f"{title}:")
-                plan = plan_training(job, plugins, settings)
-                if weights := find_weights(plan):
-                    if main:
-                        say(f"weights: {weights}")
-                elif plan.resources.world == 1:
-                    _train(plan, job.protocol, pictures)
-                elif plan.resources.launched:
-                    _train_launched(plan, job.protocol, pictures)
-                else:
-                    _train_in_child(number, title)
-
-
-def _train_launched(plan: TrainingPlan, protocol: str, pictures: int) -> None:
-    """Train a suite's job in a launcher's processes, of which the others end where one fails."""
-    try:
-        _train(plan, protocol, pictures)
-    except VpbenchError as error:
-        advice = "; here the suite ends, with the launcher's processes: train the others with -p and -m"
-        raise click.ClickException(f"{message(error)}{advice}") from error
-
-
-def _train_in_child(number: int, title: str) -> None:
-    """Train a suite's job on several processes below a new child process.
-
-    Lightning's environment, torch's process group and errors of an earlier training would break the next one.
-
-    Raises:
-        PredictorError: the training failed; the child process has printed why.
-    """
-    command = [sys.executable, "-m", "vpbench", *sys.argv[1:], "--only-job", str(number)]
-    # In a session of its own, so that Ctrl-C reaches it once: twice means "at once".
-    process = subprocess.Popen(command, start_new_session=True)
-    before = {n: signal.signal(n, lambda received, _: process.send_signal(received)) for n in _SIGNALS}
-    try:
-        code = process.wait()
-    finally:
-        for n, handler in before.items():
-            signal.signal(n, handler)
-    if code in (130, 143) or -code in _SIGNALS:
-        raise click.exceptions.Exit(code if code > 0 else 128 - code)
-    if code:
-        ending = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-        raise PredictorError(f"{title}: not trained; its processes ended with {ending}")
-
-
-def _train(plan: TrainingPlan, protocol: str, pictures: int) -> None:
-    """Carry out a plan; exit as shells expect where a signal stops it."""
-    from vpbench.evaluation.launch import is_first_process
-    from vpbench.pages.strips import StripKeeper
-    from vpbench.training.train import Stopped, train_plan
-
-    main = is_first_process()
-    if main:
-        _announce(plan)
-    try:
-        train_plan(plan, say, (lambda manifest: StripKeeper(manifest, pictures)) if pictures else None)
-    except Stopped as stopped:
-        state = "saved: " if stopped.saved else "what was saved before stays: "
-        name = signal.Signals(stopped.number).name
-        say(f"vpbench: stopped by {name}; {state}the same command resumes in {plan.folder}", err=True)
-        raise click.exceptions.Exit(130 if stopped.number == signal.SIGINT else 143) from None
-    if main:
-        _conclude(plan, protocol)
-
-
-def _announce(plan: TrainingPlan) -> None:
-    if plan.weights.is_file():
-        say("this training is finished already")
-        return
-    clips, validation = plan.clips[0], plan.validation
-    split = plan.protocol.training.split
-    say(
-        f"{plan.folder}: {len(clips.sequences)} sequences of {split}, {clips.per_epoch} clips per epoch; "
-        f"{len(validation.manifest.clips)} clips to validate on"
-    )
-    for note in plan.notes:
-        say(f"vpbench: {note}", err=True)
-
-
-def _conclude(plan: TrainingPlan, protocol: str) -> None:
-    from vpbench.select.trained import open_trained
-
-    record = open_trained(plan.weights).record
-    for number, stage in enumerate(record.stages if record else (), 1):
-        say(f"stage {number}, {stage.name}: {stage.steps} steps; kept epoch {stage.kept.epoch} ({stage.kept.by})")
-    say(f"weights: {plan.weights}")
-    root = "".join(f" --data-root {f'{k}=' if k else ''}{v}" for k, v in plan.settings.data_roots.items())
-    command = f"vpbench run -p {shlex.quote(protocol)} -m {plan.chosen.name} --weights {shlex.quote(str(plan.weights))}"
-    plugins = "".join(
-        f" --plugin {shlex.quote(text)}" for text in click.get_current_context().ensure_object(State).extra
-    )
-    say(f"evaluate them: {command}{root}{plugins}")
-
-
-def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
+def _submit(cluster: str, job: tuple[str, ...], settings: TrainSettings, *, as_json: bool) -> None:
     """Submit this command, without its ``--submit`` and ``--job``."""
     from vpbench.select.options import parse_value
     from vpbench.training.submit import submit
@@ -281,7 +163,10 @@ def _submit(cluster: str, job: tuple[str, ...], settings: Any) -> None:
         devices=settings.devices or 1,
         gpu=settings.device == "cuda",
     )
-    say(f"job {submitted.job_id}; its output: {submitted.paths.stdout}")
+    if as_json:
+        print_json({"job": submitted.job_id, "output": str(submitted.paths.stdout)})
+    else:
+        say(f"job {submitted.job_id}; its output: {submitted.paths.stdout}")
 
 
 def _without(args: list[str], flags: set[str]) -> list[str]:

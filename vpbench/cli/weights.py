@@ -50,7 +50,7 @@ def get(state: State, /, names: tuple[str, ...], as_json: bool) -> None:
             if not as_json:
                 say(f"{name}: {path} ({path.stat().st_size / 2**20:.1f} MiB, sha256 {files[-1]['sha256']})")
     if as_json:
-        print_json({"schema": 1, "files": files})
+        print_json({"files": files})
 
 
 def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
@@ -98,6 +98,7 @@ def _obtained(plugins: Plugins, text: str) -> Sequence[Path]:
 @click.option("--add", multiple=True, metavar="PREFIX", help="Put a prefix before every tensor's name.")
 @click.option("--for", "predictor", metavar="NAME[:PRESET]", help="Predictor that the weights must fit.")
 @click.option("-o", "options", multiple=True, metavar="NAME.OPTION=VALUE", help="Option of that predictor.")
+@json_option
 @common_options
 @click.pass_obj
 def convert(
@@ -111,6 +112,7 @@ def convert(
     add: tuple[str, ...],
     predictor: str | None,
     options: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Convert a checkpoint (.pth, .pt, .ckpt) to safetensors, and list its content.
 
@@ -144,6 +146,11 @@ def convert(
         network = replace(network, values=tensors, names={name: name for name in tensors})
     data = encoded(tensors, file)
     write_atomic(out, data)
+    if as_json:
+        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        facts = {"source": str(file), "path": str(out), "bytes": len(data), "sha256": sha256(out)}
+        print_json(facts | {"tensors": shapes, "left_out": list(network.left_out), "unused": list(unused)})
+        return
     for line in _report(file, content, summary, network, unused):
         say(line)
     if predictor is not None:

@@ -130,7 +130,6 @@ def _name(row: PaperRow) -> str:
 def table_document(table: PaperTable) -> dict[str, Any]:
     """Return a table as values that JSON can hold, in full precision."""
     return {
-        "schema": 1,
         "protocol": table.run.protocol.name,
         "clips": table.clips,
         "recordings": table.recordings,
