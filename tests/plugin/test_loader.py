@@ -274,3 +274,20 @@ def test_naming_an_installed_plugin_again_changes_nothing(name):
     once, twice = load_plugins(), load_plugins([name])
     assert once.entries == twice.entries
     assert once.plugins == twice.plugins
+
+
+@pytest.mark.parametrize("name", ["colorsys", "vpbench_scenes"])
+def test_a_file_with_the_name_of_another_module_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    file = tmp_path / f"{name}.py"
+    file.write_text("")
+    with pytest.raises(PluginError, match=f"another module is named '{name}'; rename the file"):
+        discovery.import_extra(str(file))
+    assert name not in sys.modules
+
+
+def test_a_file_on_the_path_of_modules_is_no_other_module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "a_file_on_the_path.py").write_text("VALUE = 3")
+    assert discovery.import_extra(str(tmp_path / "a_file_on_the_path.py")).VALUE == 3
+    monkeypatch.delitem(sys.modules, "a_file_on_the_path")

@@ -95,8 +95,7 @@ def import_extra(text: str) -> ModuleType:
             return importlib.import_module(text)
         if not path.is_file():
             raise PluginError(f"plugin {text}: there is no such file")
-        loaded = sys.modules.get(path.stem)
-        if loaded is not None and Path(getattr(loaded, "__file__", None) or "") != path.resolve():
+        if _names_another_module(path):
             raise PluginError(f"plugin {text}: another module is named {path.stem!r}; rename the file")
         if str(path.resolve().parent) not in sys.path:
             sys.path.append(str(path.resolve().parent))  # so that it may import its neighbours
@@ -110,3 +109,12 @@ def import_extra(text: str) -> ModuleType:
             del sys.modules[path.stem]
             raise
         return module
+
+
+def _names_another_module(path: Path) -> bool:
+    """Return whether importing the file under its name would hide a module, even one that is not imported yet."""
+    module = sys.modules.get(path.stem)
+    if module is not None:
+        return Path(getattr(module, "__file__", None) or "") != path.resolve()
+    spec = importlib.util.find_spec(path.stem)
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() != path.resolve()
