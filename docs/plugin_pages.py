@@ -93,16 +93,22 @@ def _default(option: Mapping[str, Any]) -> str:
         return "required"
     default = option["default"]
     if isinstance(default, Mapping):
-        return "<br>".join(f"`{key}={value}`" for key, value in default.items() if value is not None)
-    return f"`{default}`"
+        return "<br>".join(_code(f"{key}={value}") for key, value in default.items() if value is not None)
+    return _code(str(default))
+
+
+def _code(text: str) -> str:
+    """Return a text as code in a cell; every character that markdown or HTML may read is written as its number."""
+    safe = "".join(c if c.isalnum() or c in " .,=:/-" else f"&#{ord(c)};" for c in " ".join(text.split()))
+    return f"<code>{safe}</code>"
 
 
 def _presets(presets: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        [f"`{name}`", ", ".join(f"`{option}={value}`" for option, value in values.items()) or "the defaults"]
+        [_code(name), ", ".join(_code(f"{option}={value}") for option, value in values.items()) or "the defaults"]
         for name, values in presets.items()
     ]
-    return table_text(["preset", "options that it sets"], [[name, _cell(text)] for name, text in rows]) if rows else ""
+    return table_text(["preset", "options that it sets"], rows) if rows else ""
 
 
 def _facts(value: Mapping[str, Any]) -> str:

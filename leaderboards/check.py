@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("pulled", type=Path, metavar="PULLED")
     parser.add_argument("--accepted", type=Path, default=HERE / "results", metavar="DIR", help="results without it")
     parser.add_argument("--out", type=Path, default=Path("review"), metavar="DIR", help="folder of boards and report")
-    parser.add_argument("--clips", type=int, default=8, metavar="N", help="clips to run again")
+    parser.add_argument("--clips", type=_count, default=8, metavar="N", help="clips to run again")
     args = parser.parse_args()
     faults = 0
     try:
@@ -40,6 +40,12 @@ def main() -> int:
         say(f"fault: {error}")
         return 1
     return 1 if faults else 0
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of clips: at least 1 is run again")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -50,6 +51,18 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pages(site):
     return {path: Page(path.read_text()) for path in sorted(site.rglob("*.html"))}
+
+
+def test_a_default_with_markup_is_one_cell(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import plugin_pages
+    from markdown import markdown
+
+    text = "a|b <i> `c` *d* \\| &amp; e_f_g"
+    option = {"required": False, "default": text, "type": "text", "description": "words"}
+    html = markdown(plugin_pages._options({"name": option}), extensions=["tables"])
+    cells = re.findall(r"<td>(.*?)</td>", html)
+    assert [unescape(cell) for cell in cells] == ["<code>name</code>", f"<code>{text}</code>", "text", "words"]
 
 
 @pytest.mark.slow

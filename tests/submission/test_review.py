@@ -13,7 +13,7 @@ from urllib.error import URLError
 import folders
 import pytest
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, ResultError
 from vpbench.evaluation.evaluate import evaluate
 from vpbench.evaluation.plan import Settings
 from vpbench.evaluation.reproduce import Reproduction, reproduce
@@ -114,6 +114,11 @@ class TestReview:
         assert "net" in (pulled.parent / "out/leaderboards/toy.md").read_text()
         assert (pulled.parent / "out/site/index.html").is_file()
 
+    def test_an_archive_below_a_link_is_refused(self, accepted, pulled, tmp_path):
+        (tmp_path / "leaderboards").symlink_to(tmp_path)
+        with pytest.raises(ResultError, match="leaderboards is a link"):
+            findings(tmp_path / "leaderboards/accepted", accepted)
+
     def test_a_fault_stops_the_boards(self, accepted, pulled):
         bundle = add(pulled)
         (bundle / "run.py").write_text("")
@@ -169,19 +174,27 @@ class TestRunningAgain:
         (fault,) = [text for kind, _, text in findings(pulled, accepted, plugins) if kind == "fault"]
         assert fault.startswith("not reproduced (mse); 2 clips run again")
 
-    def test_what_was_not_compared_and_other_code_are_warnings(self, accepted, pulled, monkeypatch):
+    @pytest.mark.parametrize(("device", "tolerance"), [("cpu", 1e-6), ("cuda", 1e-4)])
+    def test_what_a_reviewer_must_judge_is_a_warning(self, accepted, pulled, monkeypatch, device, tolerance):
         bundle, settings = add(pulled), {}
         name = str(bundle.relative_to(pulled))
+        attempt = bundle / "attempts/00.json"
+        attempt.write_text(attempt.read_text().replace('"device": "cpu"', f'"device": "{device}"'))
 
         def repeat(*_, **options):
             settings.update(options)
-            return Reproduction(("a",), 1e-6, (), {"ssim": "it is of other code"}, ("the code of net differs",))
+            return Reproduction(
+                ("a",), options["tolerance"], (), {"ssim": "it is of other code"}, ("the code of net differs",)
+            )
 
         monkeypatch.setattr("vpbench.submission.review.why_not_again", lambda *_: "")
         monkeypatch.setattr("vpbench.submission.review.reproduce", repeat)
         monkeypatch.setattr("secrets.randbelow", lambda count: count - 1)
         texts = [text for kind, subject, text in findings(pulled, accepted) if (kind, subject) == ("warning", name)]
-        assert texts == ["ssim: not compared, it is of other code", "the code of net differs"]
+        wide = [text for text in texts if text.startswith("the tolerance is wide because the result says that it was")]
+        assert len(wide) == (device == "cuda")
+        assert texts == [*wide, "ssim: not compared, it is of other code", "the code of net differs"]
+        assert settings["tolerance"] == tolerance
         assert settings["offset"] == len(load(bundle).run.manifest) - 1, "a random one: no forger knows the clips"
 
     def test_reasons_against_running_again(self, plugins, tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -43,18 +45,37 @@ class TestWorkflows:
         assert not [step for step in steps_of(path) if "${{" in step.get("run", "")]
 
     def test_its_commands_are_targets_of_the_makefile(self, path):
-        commands = [step["run"] for step in steps_of(path) if "run" in step]
+        commands = [step["run"] for step in steps_of(path) if step.get("run", "").startswith("make ")]
         assert commands
         for command in commands:
             dry_run = subprocess.run([*command.split(), "-n"], cwd=ROOT, capture_output=True, text=True, check=False)
             assert dry_run.returncode == 0, dry_run.stderr
 
 
-def test_code_comes_from_the_base_and_results_from_the_pull_request():
-    first, second = [step["with"] for step in steps_of(ROOT / ".github/workflows/submissions.yml")[:2]]
-    assert first["ref"] == "${{ github.event.pull_request.base.sha }}"
-    assert "path" not in first
-    assert (second["path"], second["sparse-checkout"]) == ("pulled", "leaderboards/results")
+def test_results_come_from_the_merge_and_code_from_its_first_parent(tmp_path):
+    pulled, parent, base, *_, review, _ = steps_of(ROOT / ".github/workflows/submissions.yml")
+    assert (pulled["with"]["ref"], pulled["with"]["path"]) == ("${{ github.sha }}", "pulled")
+    assert (base["with"]["ref"], base["with"]["path"]) == ("${{ steps.base.outputs.sha }}", "base")
+    assert review["working-directory"] == "base"
+    merge = "git init -qb main pulled; cd pulled; git commit -qm a --allow-empty; git checkout -qb submission; "
+    merge += (
+        "git commit -qm b --allow-empty; git checkout -q main; git commit -qm c --allow-empty; git rev-parse HEAD; "
+    )
+    user = {f"GIT_{role}_{field}": "a" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
+    script = f"{merge} git merge -q submission; cd ..; {parent['run']}"
+    environment = {**os.environ, **user, "GITHUB_OUTPUT": "output"}
+    accepted = subprocess.run(
+        ["sh", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert (tmp_path / "output").read_text() == f"sha={accepted.stdout}"
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "1.5"])
+def test_a_wrong_number_of_clips_is_a_usage_error(monkeypatch, capsys, count):
+    monkeypatch.setattr(sys, "argv", ["check.py", "pulled", f"--clips={count}"])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(ROOT / "leaderboards/check.py"), run_name="__main__")
+    assert f"'{count}' is no number of clips" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from vpbench.output import line
 from vpbench.pages.numbers import number, step_text
-from vpbench.plugin.metric import Better, better_text, cost
+from vpbench.plugin.metric import better_text, cost
 from vpbench.results.pictures import Kind, LegendEntry, Sheet
+from vpbench.results.records import MetricRecord
 
 SHARED: Final[tuple[Kind, ...]] = ("context", "truth", "labels", "flow", "disocclusion")
 """Sheets that do not depend on the predictor."""
@@ -91,8 +92,7 @@ class Clip:
     page: str
     truth: Mapping[Kind, Strip]
     predictors: Sequence[PredictorClip]
-    metrics: Mapping[str, Better]
-    decimals: Mapping[str, int]
+    metrics: Mapping[str, MetricRecord]
     remarks: Sequence[str]
 
     @cached_property
@@ -102,6 +102,10 @@ class Clip:
         for strips in (self.truth, *(predictor.strips for predictor in self.predictors)):
             merged = {**strips, **merged}
         return merged
+
+    def text(self, metric: str, value: float | None) -> str:
+        """Return a score as the tables print it."""
+        return number(value, self.metrics[metric].decimals)
 
     @property
     def views(self) -> list[tuple[str, str]]:
@@ -166,16 +170,16 @@ class ScoreRow:
 def score_rows(clip: Clip) -> list[ScoreRow]:
     """Return a row per predictor, with a cell per metric of the clip."""
     costs = {
-        metric: [cost(mean, better) for predictor in clip.predictors if (mean := predictor.mean(metric)) is not None]
-        for metric, better in clip.metrics.items()
+        metric: [cost(mean, record.better) for p in clip.predictors if (mean := p.mean(metric)) is not None]
+        for metric, record in clip.metrics.items()
     }
     rows = []
     for predictor in clip.predictors:
         means = {metric: predictor.mean(metric) for metric in clip.metrics}
-        texts = [number(mean, clip.decimals[metric]) for metric, mean in means.items()]
+        texts = [clip.text(metric, mean) for metric, mean in means.items()]
         best = [
-            mean is not None and len(costs[metric]) > 1 and cost(mean, clip.metrics[metric]) == min(costs[metric])
-            for metric, mean in means.items()
+            mean is not None and len(costs[metric]) > 1 and cost(mean, record.better) == min(costs[metric])
+            for (metric, mean), record in zip(means.items(), clip.metrics.values(), strict=True)
         ]
         rows.append(ScoreRow(predictor.name, texts, best))
     return rows
@@ -183,7 +187,7 @@ def score_rows(clip: Clip) -> list[ScoreRow]:
 
 def directions(clip: Clip) -> list[tuple[str, str]]:
     """Return each metric with its direction in words."""
-    return [(metric, better_text(better)) for metric, better in clip.metrics.items()]
+    return [(metric, better_text(record.better)) for metric, record in clip.metrics.items()]
 
 
 def viewer_data(clip: Clip, page_depth: int) -> dict[str, Any]:
@@ -204,14 +208,14 @@ def viewer_data(clip: Clip, page_depth: int) -> dict[str, Any]:
 
     def scores(predictor: PredictorClip) -> dict[str, dict[int, list[Any]]]:
         return {
-            metric: {step: [value, number(value, clip.decimals[metric])] for step, value in sorted(values.items())}
+            metric: {step: [value, clip.text(metric, value)] for step, value in sorted(values.items())}
             for metric, values in predictor.scores.items()
         }
 
     return {
         "clip": line(clip.id),
         "views": {name: names[name] for name, _ in clip.views},
-        "metrics": [[metric, better] for metric, better in clip.metrics.items()],
+        "metrics": [[metric, record.better] for metric, record in clip.metrics.items()],
         "truth": sheets(clip.truth),
         "predictors": [
             {"name": line(p.name), "sheets": sheets(p.strips), "scores": scores(p)} for p in clip.predictors
@@ -229,7 +233,7 @@ def gallery_data(clip: Clip, names: Sequence[str], page_depth: int) -> dict[str,
             return None
         strip = predictors[name].strips["prediction"]
         means = {metric: predictors[name].mean(metric) for metric in clip.metrics}
-        texts = {metric: number(mean, clip.decimals[metric]) for metric, mean in means.items()}
+        texts = {metric: clip.text(metric, mean) for metric, mean in means.items()}
         place = [predictor.name for predictor in clip.predictors].index(name)
         return {
             "source": root + quote(strip.source),

@@ -9,7 +9,6 @@ from pathlib import Path
 from jinja2.utils import htmlsafe_json_dumps
 
 from vpbench.output import line
-from vpbench.plugin.metric import Better
 from vpbench.report.clip import (
     SHARED,
     TITLES,
@@ -27,13 +26,16 @@ from vpbench.report.section import gallery_page, unique_slugs
 from vpbench.results.clip_choice import clip_rows
 from vpbench.results.pictures import (
     DESCRIPTION,
+    ClipPictures,
     Kind,
+    Sheet,
     pictured_clips,
     pictures_folder,
     pictures_root,
     read_pictures,
     read_sheet,
 )
+from vpbench.results.records import MetricRecord
 from vpbench.results.result import Result
 
 
@@ -97,43 +99,57 @@ def _pictured(contestants: Sequence[Contestant], out: Path | None) -> list[str]:
     return [entry.clip for entry in results[0].run.manifest if entry.clip in with_pictures] if results else []
 
 
+class _Sheets:
+    """The sheets of one clip in the report; those that all predictors share are written once."""
+
+    def __init__(self, pages: Pages, folder: str) -> None:
+        self._pages, self._folder = pages, folder
+        self._contents: dict[Kind, bytes] = {}
+        self.truth: dict[Kind, Strip] = {}
+        self.remarks: list[str] = []
+
+    def write(self, pictures: ClipPictures, root: Path, name: str, stem: str) -> dict[Kind, Strip]:
+        """Write the sheets of a predictor into files that start with ``stem``; return those that it does not share."""
+        strips: dict[Kind, Strip] = {}
+        for kind, sheet in pictures.sheets.items():
+            data = read_sheet(root, pictures.clip, kind)
+            if kind in SHARED:
+                self._share(name, kind, sheet, data)
+            else:
+                strips[kind] = self._strip(f"{name}, {TITLES[kind]}", f"{stem}.{kind}", sheet, data)
+        return strips
+
+    def _share(self, name: str, kind: Kind, sheet: Sheet, data: bytes) -> None:
+        if kind not in self.truth:
+            self.truth[kind], self._contents[kind] = self._strip(TITLES[kind], kind, sheet, data), data
+        elif self._contents[kind] != data:
+            self.remarks.append(f"{name}: its {TITLES[kind]} is of other data, or drawn in another size")
+
+    def _strip(self, title: str, file: str, sheet: Sheet, data: bytes) -> Strip:
+        source = f"{self._folder}/{file}.webp"
+        self._pages.file(source, data)
+        return Strip(title, source, sheet)
+
+
 def _write_files(
     pages: Pages, folder: str, slug: str, clip: str, contestants: Sequence[Contestant], out: Path | None
 ) -> Clip:
-    """Write the sheets of one clip, those that all predictors share only once."""
-    truth: dict[Kind, Strip] = {}
-    contents: dict[Kind, bytes] = {}
+    """Write the sheets of one clip."""
+    sheets = _Sheets(pages, f"{folder}/clips/{slug}")
     predictors: list[PredictorClip] = []
-    remarks: list[str] = []
-    names = unique_slugs([contestant.name for contestant in contestants])
-    metrics: dict[str, Better] = {}
-    decimals: dict[str, int] = {}
-    for contestant, name in zip(contestants, names, strict=True):
+    measured: dict[str, MetricRecord] = {}
+    for contestant, stem in zip(contestants, unique_slugs([c.name for c in contestants]), strict=True):
         result = _with_pictures(contestant, clip, out)
         if result is None:
             continue
         root = pictures_root(result, out)
         pictures = read_pictures(root, clip)
-        strips: dict[Kind, Strip] = {}
-        for kind, sheet in pictures.sheets.items():
-            data = read_sheet(root, clip, kind)
-            shared = kind in SHARED
-            if shared and contents.setdefault(kind, data) != data:
-                remarks.append(f"{contestant.name}: its {TITLES[kind]} is of other data, or drawn in another size")
-                continue
-            source = f"{folder}/clips/{slug}/{kind if shared else f'{name}.{kind}'}.webp"
-            title = TITLES[kind] if shared else f"{contestant.name}, {TITLES[kind]}"
-            strip = Strip(title, source, sheet)
-            if shared and kind in truth:
-                continue
-            pages.file(source, data)
-            (truth if shared else strips)[kind] = strip
         scores = _scores(result, clip, pictures.sample)
-        metrics |= {name: result.run.metrics[name].better for name in scores if name not in metrics}
-        decimals |= {name: result.run.metrics[name].decimals for name in scores if name not in decimals}
+        measured |= {metric: result.run.metrics[metric] for metric in scores if metric not in measured}
         sample = pictures.sample if result.run.stochastic else None
+        strips = sheets.write(pictures, root, contestant.name, stem)
         predictors.append(PredictorClip(contestant.name, strips, scores, sample))
-    return Clip(clip, f"{folder}/clips/{slug}.html", truth, predictors, metrics, decimals, remarks)
+    return Clip(clip, f"{folder}/clips/{slug}.html", sheets.truth, predictors, measured, sheets.remarks)
 
 
 def _with_pictures(contestant: Contestant, clip: str, out: Path | None) -> Result | None:
@@ -157,7 +173,7 @@ def _scores(result: Result, clip: str, sample: int) -> dict[str, dict[int, float
 def _write_gallery(pages: Pages, folder: str, title: str, home: str, clips: Sequence[Clip]) -> None:
     """Write the page of all clips with pictures; those with the largest range of the first metric come first."""
     names = list(dict.fromkeys(predictor.name for clip in clips for predictor in clip.predictors))
-    metrics = {metric: better for clip in clips for metric, better in clip.metrics.items()}
+    metrics = {metric: record.better for clip in clips for metric, record in clip.metrics.items()}
     first = next(iter(metrics), "")
     ordered = sorted(clips, key=lambda clip: -clip.range(first))
     data = {

@@ -92,25 +92,27 @@ class Partial:
     """The page and the title of each gallery."""
 
 
-def _partial_clips(
-    pages: Pages, name: str, standings: Sequence[Standing], pictures: Path | None
-) -> list[tuple[str, str]]:
-    """Write the pages of the clips of partial results; return each gallery's page and title."""
+_NO_PARTIAL = Partial((), ())
+
+
+def _partial(pages: Pages, results: Results, pictures: Path | None) -> Partial:
+    """Write the pages of the clips of partial results."""
+    name = results.name
     groups: dict[tuple[str, str], list[Standing]] = {}
-    for standing in standings:
+    for standing in results.partial:
         identity = standing.results[0].run.identity
         groups.setdefault((identity.manifest, identity.protocol), []).append(standing)
     galleries = []
     for (manifest, digest), members in sorted(groups.items()):
         folder = f"{name}/partial-{manifest[:8]}-{digest[:8]}"
-        results = [standing.results[0] for standing in members]
-        names = [result_name(result, results, seed=False) for result in results]
+        first = [standing.results[0] for standing in members]
+        names = [result_name(result, first, seed=False) for result in first]
         contestants = [Contestant(*pair) for pair in zip(names, _results(members), strict=True)]
         if clips := clip_pages(pages, folder, f"{name}, partial", f"{name}/index.html", contestants, pictures):
             galleries.append(
                 (gallery_page(folder), f"{len(clips)} clip{'s' * (len(clips) != 1)} of {', '.join(names)}")
             )
-    return galleries
+    return Partial(partial_rows(results.partial), galleries)
 
 
 def _results(standings: Sequence[Standing]) -> list[Sequence[Result]]:
@@ -126,35 +128,40 @@ def _protocol(
     pictures: Path | None,
 ) -> None:
     """Write all pages of one protocol; papers and partial results stand on the page of the newest version."""
-    sections = results.sections if results else ()
     printed = protocol.reported_by_papers(name, reported)
-    partial = partial_rows(results.partial) if results else []
-    galleries = _partial_clips(pages, name, results.partial, pictures) if results else []
-    if not sections:
+    partial = _partial(pages, results, pictures) if results else _NO_PARTIAL
+    if results is None or not results.sections:
         about = results.summary if results else ""
-        pages.page(
-            f"{name}/index.html",
-            "unmeasured.html.j2",
-            name=name,
-            about=about,
-            printed=printed,
-            partial=Partial(partial, galleries),
-        )
-    for place, section in enumerate(sections):
-        earlier = [(older.page, older.run.protocol.version) for older in sections if not place]
-        contests = make_contests(section, plugins)
-        compared = pair_pages(section, contests)
-        matrices = [matrix(section, contest, compared) for contest in contests]
-        contestants = [Contestant(*pair) for pair in zip(section.names, _results(section.standings), strict=True)]
-        section.clips.update(clip_pages(pages, section.folder, section.folder, section.page, contestants, pictures))
-        papers, looks = (printed, Partial(partial, galleries)) if not place else (None, Partial([], []))
-        _section(pages, section, matrices, papers, looks, earlier[1:])
-        _metrics(pages, section)
-        _predictors(pages, section, compared, plugins)
-        _pairs(pages, section, compared, contests)
+        pages.page(f"{name}/index.html", "unmeasured.html.j2", name=name, about=about, printed=printed, partial=partial)
+        return
+    newest, *older = results.sections
+    earlier = [(section.page, section.run.protocol.version) for section in older]
+    _section(pages, newest, plugins, pictures, printed, partial, earlier)
+    for section in older:
+        _section(pages, section, plugins, pictures)
 
 
 def _section(
+    pages: Pages,
+    section: Section,
+    plugins: Plugins,
+    pictures: Path | None,
+    printed: protocol.Reported | None = None,
+    partial: Partial = _NO_PARTIAL,
+    earlier: Sequence[tuple[str, int]] = (),
+) -> None:
+    contests = make_contests(section, plugins)
+    compared = pair_pages(section, contests)
+    matrices = [matrix(section, contest, compared) for contest in contests]
+    contestants = [Contestant(*pair) for pair in zip(section.names, _results(section.standings), strict=True)]
+    section.clips.update(clip_pages(pages, section.folder, section.folder, section.page, contestants, pictures))
+    _overview(pages, section, matrices, printed, partial, earlier)
+    _metrics(pages, section)
+    _predictors(pages, section, compared, plugins)
+    _pairs(pages, section, compared, contests)
+
+
+def _overview(
     pages: Pages,
     section: Section,
     matrices: Sequence[Matrix],

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vpbench.errors import VpbenchError
+from vpbench.errors import ResultError, VpbenchError
 from vpbench.evaluation.plan import Settings
 from vpbench.evaluation.reproduce import Reproduction, reproduce
+from vpbench.output import brief
 from vpbench.pages.alerts import find_alerts
 from vpbench.pages.leaderboard import build_pages, collect, write_pages
 from vpbench.pages.reported import PrintedTable
@@ -27,6 +28,10 @@ from vpbench.submission.public_weights import download_weights, ships_weights
 
 GPU_TOLERANCE = 1e-4
 """How far a row of a result from a GPU may differ on a CPU: absolute for values up to 1, relative above."""
+_UNPROVEN = (
+    "the tolerance is wide because the result says that it was computed on {}; nothing here proves that: check that "
+    "differences of this size change no rank"
+)
 _WRONG = {"inconsistent-metrics", "runs-disagree"}
 """Alerts that refuse a submission; others are for the reviewer to judge."""
 
@@ -60,8 +65,10 @@ def review(
         reported: tables of papers for the boards.
 
     Raises:
-        ResultError: an archive holds a link or a special file, or cannot be written.
+        ResultError: an archive is, holds or lies below a link or a special file, or cannot be written.
     """
+    if pulled.parent.is_symlink():  # it could lead to the accepted results, and nothing would seem to be added
+        raise ResultError(f"{pulled.parent} is a link, not a folder of the pull request")
     changes = find_changes(accepted, pulled)
     faulty = bool(changes.faults)
     for fault in changes.faults:
@@ -93,6 +100,8 @@ def _bundle_findings(folder: Path, name: str, plugins: Plugins, clips: int) -> I
         yield Finding("fault", name, f"clips cannot be run again: {error}")
         return
     yield _reproduced(name, outcome)
+    if outcome.tolerance > TOLERANCE:
+        yield Finding("warning", name, _UNPROVEN.format(", ".join(_devices(result))))
     yield from (Finding("warning", name, f"{m}: not compared, {reason}") for m, reason in outcome.skipped.items())
     yield from (Finding("warning", name, remark) for remark in outcome.remarks)
 
@@ -111,16 +120,19 @@ def why_not_again(run: RunRecord, card: Card, plugins: Plugins) -> str:
 
 def _run_again(result: Result, card: Card, plugins: Plugins, clips: int) -> Reproduction:
     run = result.run
-    on_gpu = any(attempt.device != "cpu" for attempt in result.store.attempts())
     with tempfile.TemporaryDirectory(prefix="vpbench-") as scratch:
         options = {}
         if not ships_weights(run, plugins) and run.weights is not None:
             path = Path(scratch) / "weights.safetensors"
             download_weights(card.weights_url, run.weights.sha256, path)
             options = {run.predictor: {"weights": str(path)}}
-        tolerance = GPU_TOLERANCE if on_gpu else TOLERANCE
+        tolerance = TOLERANCE if _devices(result) == ["cpu"] else GPU_TOLERANCE
         offset = secrets.randbelow(len(run.manifest))
         return reproduce(result, plugins, Settings(options=options), clips=clips, offset=offset, tolerance=tolerance)
+
+
+def _devices(result: Result) -> list[str]:
+    return sorted({brief(attempt.device) for attempt in result.store.attempts()})
 
 
 def _reproduced(name: str, outcome: Reproduction) -> Finding:
