@@ -164,7 +164,7 @@ class Training:
 
     @property
     def row(self) -> Row:
-        """What one step of the training computes."""
+        """The predictor and the shape of clips of one training step."""
         name = self.predictor.partition(":")[0]
         return Row(name, tuple(self.size), self.context, self.horizon, self.options)
 
