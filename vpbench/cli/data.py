@@ -20,9 +20,11 @@ from vpbench.cli.common import (
     roots,
 )
 from vpbench.cli.data_export import command as export
+from vpbench.cli.submitting import job_parameters, submit_options, submit_shares
 from vpbench.cli.trouble import message
 from vpbench.names import Selector
 from vpbench.output import progress_bar, say, say_block, say_table
+from vpbench.paths import cache_dir
 
 if TYPE_CHECKING:
     from vpbench.plugin.dataset import Dataset, DatasetInfo, Finding
@@ -117,6 +119,7 @@ def check(
     default="auto",
     help="Where networks annotate; a GPU if any.",
 )
+@submit_options(["slurm", "local"])
 @json_option
 @common_options
 @click.pass_obj
@@ -131,6 +134,9 @@ def prepare(
     training: bool,
     allow_partial: bool,
     device: str,
+    submit: str | None,
+    processes: int | None,
+    job: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Decode, crop, resize and annotate the clips of a protocol once; runs then read them from the cache.
@@ -140,7 +146,7 @@ def prepare(
     from vpbench.clips.readable import readable_manifest
     from vpbench.clips.subset import Subset
     from vpbench.errors import UsageError
-    from vpbench.evaluation.launch import Shard, choose_device
+    from vpbench.evaluation.launch import Shard, choose_device, find_launch
     from vpbench.select.component import choose_annotators
     from vpbench.select.data import open_protocol, open_protocol_dataset
     from vpbench.select.options import check_used
@@ -152,13 +158,19 @@ def prepare(
         validation_protocol,
     )
 
-    names_by_kind, torch_device = pairs(annotate, "--annotate"), choose_device(device, Shard(0, 1))
+    parameters = job_parameters(submit, job, processes)
+    names_by_kind = pairs(annotate, "--annotate")
     names = [Selector.parse(text).name for text in names_by_kind.values()]
     if weights and not names:
         raise UsageError(f"--weights {weights[0]}: add the annotator that they are for with --annotate")
     values = parse_options(options, weights, names)
     check_used(values, names)
     chosen = open_protocol(state.plugins, protocol)
+    if submit is not None:
+        submit_shares(submit, cache_dir() / "jobs", parameters, processes, gpu=device == "cuda", as_json=as_json)
+        return
+    launch = find_launch()
+    torch_device = choose_device(device, Shard(0, 1, launch.local_rank if launch else 0))
     annotators = choose_annotators(state.plugins, names_by_kind, values)
     opened = open_protocol_dataset(state.plugins, chosen, roots(data_roots))
     if not training:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +25,16 @@ from vpbench.cli.common import (
     roots,
 )
 from vpbench.cli.ranges import FiniteRange
+from vpbench.cli.submitting import job_parameters, submit_options, submit_shares
 from vpbench.cli.trouble import message
 from vpbench.errors import UsageError, VpbenchError
 from vpbench.output import progress_bar, say, say_block, say_table
 
 if TYPE_CHECKING:
-    from vpbench.evaluation.evaluate import Outcome
+    from vpbench.evaluation.dispatch import Cluster
+    from vpbench.evaluation.evaluate import EvaluateUnits, Outcome
     from vpbench.evaluation.keepers import Keeper
+    from vpbench.evaluation.plan import Settings
     from vpbench.evaluation.suite import Errors, Group
     from vpbench.plugin.loader import Plugins
     from vpbench.protocol.suite import Job, Suite
@@ -79,6 +85,7 @@ if TYPE_CHECKING:
     "--pictures", type=click.IntRange(min=1), metavar="N", help="Keep pictures of N clips in the result folder."
 )
 @click.option("--save-predictions", is_flag=True, help="Keep the predicted frames in the result folder.")
+@submit_options(["slurm", "local", "ray"])
 @json_option
 @common_options
 @click.pass_obj
@@ -94,6 +101,9 @@ def command(
     annotate: tuple[str, ...],
     seed: int | None,
     samples: int | None,
+    submit: str | None,
+    processes: int | None,
+    job: tuple[str, ...],
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -104,12 +114,13 @@ def command(
     unit by unit: run the same command again to resume.
     """
     from vpbench.evaluation.plan import Settings
-    from vpbench.evaluation.suite import check_options, group_jobs, plan_group
+    from vpbench.evaluation.suite import check_options, group_jobs
     from vpbench.protocol.suite import Suite
     from vpbench.select.data import protocol_name
-    from vpbench.training.suite import find_job_weights
 
-    plugins = state.plugins
+    plugins, parameters = state.plugins, job_parameters(submit, job, processes)
+    if submit is not None and values["shard"]:
+        raise UsageError(f"--shard {values['shard']}: --submit divides the work itself; leave out one of the two")
     if suite_file is None:
         suite = _suite_of(plugins, protocols, predictors)
     else:
@@ -129,18 +140,17 @@ def command(
     jobs = suite.jobs(seed, samples)
     titles = {text: protocol_name(plugins, text) for text in dict.fromkeys(job.protocol for job in jobs)}
     check_options(jobs, plugins, settings.options, settings.annotate)
+    if submit in ("slurm", "local"):
+        submit_shares(
+            submit, settings.out / "jobs", parameters, processes, gpu=settings.device == "cuda", as_json=as_json
+        )
+        return
     # On one protocol, an error in the plan stops everything before any work. In a list, the other protocols run.
-    strict = suite_file is None and len(suite.protocols) == 1
-    outcomes: dict[Job, Outcome] = {}
-    errors: Errors = {}
-    for group in group_jobs(jobs):
-        with busy(f"{titles[group[0].protocol]}: looking at data, weights and earlier results"):
-            groups, failed = plan_group(group, plugins, settings, find_job_weights)
-        if failed and strict:
-            raise next(iter(failed.values()))
-        errors |= failed
-        for planned in groups:
-            _run_group(planned, outcomes, errors, strict=strict, quiet=as_json)
+    runner = _Runner(plugins, settings, quiet=as_json, strict=suite_file is None and len(suite.protocols) == 1)
+    with _cluster(submit, parameters, processes, settings) as runner.cluster:
+        for group in group_jobs(jobs):
+            runner(group, titles[group[0].protocol])
+    outcomes, errors = runner.outcomes, runner.errors
     results = {job: outcome.result for job, outcome in outcomes.items() if outcome.result is not None}
     errors |= {job: outcome.error for job, outcome in outcomes.items() if outcome.error is not None}
     if state.debug:
@@ -168,32 +178,80 @@ def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[st
     return Suite(schema=1, name="run", protocols=protocols, predictors=entries)
 
 
-def _run_group(group: Group, outcomes: dict[Job, Outcome], errors: Errors, *, strict: bool, quiet: bool) -> None:
-    """Evaluate one group, add its ``outcomes`` and ``errors``, and print its scores unless ``quiet``."""
-    from vpbench.evaluation.evaluate import run_cells
-    from vpbench.pages.terminal import print_results
+def _cluster(
+    submit: str | None, parameters: dict[str, Any], processes: int | None, settings: Settings
+) -> AbstractContextManager[Cluster | None]:
+    """Return the Ray cluster that evaluates, within a context; None if this process does."""
+    if submit is None:
+        return nullcontext()
+    from vpbench.evaluation.ray_cluster import ray_cluster
 
-    run, cells = group.run, group.cells
-    keepers: list[Keeper] = []
-    if run.settings.pictures:
-        from vpbench.pages.sheets import PictureKeeper
+    return ray_cluster(parameters, processes, gpu=settings.device == "cuda")
 
-        keepers.append(PictureKeeper(run.manifest, run.settings.pictures))
-    try:
+
+@dataclass
+class _Runner:
+    """Plans and evaluates groups of jobs; collects their outcomes and errors."""
+
+    plugins: Plugins
+    settings: Settings
+    quiet: bool
+    """Whether scores are not printed."""
+    strict: bool
+    """Whether an error in a plan, or in the data, ends the command."""
+    cluster: Cluster | None = None
+    outcomes: dict[Job, Outcome] = field(default_factory=dict)
+    errors: Errors = field(default_factory=dict)
+
+    def __call__(self, jobs: Sequence[Job], title: str) -> None:
+        """Plan and evaluate jobs of one protocol."""
+        from vpbench.evaluation.suite import plan_group
+        from vpbench.training.suite import find_job_weights
+
+        # The processes of a cluster have GPUs; this one, which only plans and publishes, may have none.
+        settings = self.settings if self.cluster is None else replace(self.settings, device="cpu")
+        with busy(f"{title}: looking at data, weights and earlier results"):
+            groups, failed = plan_group(jobs, self.plugins, settings, find_job_weights)
+        if failed and self.strict:
+            raise next(iter(failed.values()))
+        self.errors |= failed
+        for group in groups:
+            self._evaluate(group)
+
+    def _evaluate(self, group: Group) -> None:
+        """Evaluate one group, and print its scores unless ``quiet``."""
+        from vpbench.pages.terminal import print_results
+
+        try:
+            outcomes = self._run_cells(group)
+        except VpbenchError as error:
+            if self.strict:
+                raise
+            if len(group.cells) == 1:
+                self.errors[next(iter(group.cells))] = error
+            else:  # the data that one of them needs may be the reason
+                for single in group.split():
+                    self._evaluate(single)
+            return
+        self.outcomes |= zip(group.cells, outcomes, strict=True)
+        if not self.quiet:
+            print_results([outcome.result for outcome in outcomes if outcome.result is not None])
+
+    def _run_cells(self, group: Group) -> list[Outcome]:
+        from vpbench.evaluation.evaluate import run_cells
+        from vpbench.evaluation.loop import evaluate_here
+
+        run = group.run
+        keepers: list[Keeper] = []
+        if run.settings.pictures:
+            from vpbench.pages.sheets import PictureKeeper
+
+            keepers.append(PictureKeeper(run.manifest, run.settings.pictures))
+        evaluate_units: EvaluateUnits = evaluate_here
+        if self.cluster is not None:
+            evaluate_units = partial(self.cluster.evaluate_units, list(group.choices.values()))
         with progress_bar(run.protocol.name) as progress:
-            group_outcomes = run_cells(run, list(cells.values()), progress, keepers)
-    except VpbenchError as error:
-        if strict:
-            raise
-        if len(cells) == 1:
-            errors[next(iter(cells))] = error
-        else:  # the data that one of them needs may be the reason
-            for single in group.split():
-                _run_group(single, outcomes, errors, strict=strict, quiet=quiet)
-        return
-    outcomes |= zip(cells, group_outcomes, strict=True)
-    if not quiet:
-        print_results([outcome.result for outcome in group_outcomes if outcome.result is not None])
+            return run_cells(run, list(group.cells.values()), progress, keepers, evaluate_units)
 
 
 def _report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +21,11 @@ from vpbench.cli.common import (
     roots,
 )
 from vpbench.cli.ranges import FiniteRange
+from vpbench.cli.submitting import job_parameters, submit_command, submit_options
 from vpbench.cli.train_suite import read_jobs, train_jobs
 from vpbench.cli.training import carry_out, training_document
 from vpbench.errors import UsageError
 from vpbench.names import Selector
-from vpbench.output import say
 from vpbench.plugin.training import Recipe
 
 if TYPE_CHECKING:
@@ -75,8 +74,7 @@ _RECIPE = tuple(field.name for field in fields(Recipe))
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Processes that read ahead.")
 @click.option("--pictures", type=click.IntRange(min=0), default=4, show_default=True, help="Strips per validation.")
 @click.option("--resume/--no-resume", default=True, help="Resume an earlier training (default), or refuse to.")
-@click.option("--submit", type=click.Choice(["slurm", "local"]), help="Submit a job with submitit.")
-@click.option("--job", "job", multiple=True, metavar="KEY=VALUE", help="A parameter of submitit: slurm_partition=...")
+@submit_options(["slurm", "local"], processes=False)
 @click.option("--only-job", type=int, hidden=True, help="Of a suite, counted from 0, among those that are trained.")
 @json_option
 @common_options
@@ -126,11 +124,10 @@ def command(
         seed=seed or 0,
         **values,
     )
+    parameters = job_parameters(submit, job)
     if submit is not None:
-        _submit(submit, job, settings, as_json=as_json)
+        _submit(submit, parameters, settings, as_json=as_json)
         return
-    if job:
-        raise UsageError(f"--job {job[0]}: is for --submit")
     if suite_file is not None:
         jobs = read_jobs(suite_file, protocols, predictors, seed, state.plugins, settings)
         train_jobs(jobs, state.plugins, settings, pictures, only_job, as_json=as_json)
@@ -148,34 +145,12 @@ def command(
         print_json({"trainings": [training_document(plan, plan.weights)]})
 
 
-def _submit(cluster: str, job: tuple[str, ...], settings: TrainSettings, *, as_json: bool) -> None:
-    """Submit this command, without its ``--submit`` and ``--job``."""
-    from vpbench.select.options import parse_value
-    from vpbench.training.submit import submit
-
-    parameters = {key: parse_value(text) for key, text in pairs(job, "--job").items()}
-    submitted = submit(
-        _without(sys.argv[1:], {"--submit", "--job"}),
-        cluster,
-        settings.out / "training" / "jobs",
-        parameters,
-        nodes=settings.nodes or 1,
-        devices=settings.devices or 1,
-        gpu=settings.device == "cuda",
-    )
-    if as_json:
-        print_json({"job": submitted.job_id, "output": str(submitted.paths.stdout)})
-    else:
-        say(f"job {submitted.job_id}; its output: {submitted.paths.stdout}")
-
-
-def _without(args: list[str], flags: set[str]) -> list[str]:
-    """Return arguments without some flags and the value of each."""
-    remaining: list[str] = []
-    words = iter(args)
-    for word in words:
-        if word in flags:
-            next(words)
-        elif word.partition("=")[0] not in flags:
-            remaining.append(word)
-    return remaining
+def _submit(cluster: str, job: dict[str, Any], settings: TrainSettings, *, as_json: bool) -> None:
+    """Submit this command as one job."""
+    nodes, devices = settings.nodes or 1, settings.devices or 1
+    # On this machine Lightning starts the processes; on a cluster srun does.
+    defaults: dict[str, Any] = {"name": "vpbench-train", "nodes": nodes}
+    defaults["tasks_per_node"] = devices if cluster == "slurm" else 1
+    if settings.device == "cuda":
+        defaults["gpus_per_node"] = devices
+    submit_command(cluster, settings.out / "training" / "jobs", defaults | job, as_json=as_json)

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from vpbench.clips.probe import Probe
 from vpbench.errors import (
     MetricError,
     PredictorError,
@@ -36,6 +38,7 @@ from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.sample_metric import AnyMetric, SampleMetric, frame_metrics, sample_metrics, set_metrics
 from vpbench.plugin.set_metric import SetMetric
 from vpbench.protocol.protocol import Anchored, Protocol
+from vpbench.protocol.units import Manifest, Unit
 from vpbench.results.features import UnitFeatures
 from vpbench.results.provenance import describe_process, peak_memory
 from vpbench.results.records import Identity, RunRecord, label
@@ -45,6 +48,16 @@ from vpbench.select.component import Component
 from vpbench.select.fingerprint import Fingerprint
 from vpbench.select.metrics import caution, reason_against
 from vpbench.validation import validation_errors
+
+
+@dataclass(frozen=True)
+class Effort:
+    """The work of a process on a result, under the names of :class:`AttemptRecord`."""
+
+    seconds: Mapping[str, float]
+    """By phase."""
+    predicted_frames: int
+    peak_memory_bytes: int
 
 
 @dataclass
@@ -116,16 +129,24 @@ class Cell:
         Raises:
             ResultError: it holds another result, cannot be written, or a unit is not what was published.
         """
-        self.started, self.worked = time.perf_counter(), False
+        self.worked = False
         self.store = Store.create(self.folder, self.record)
         self.store.check_claims()
+        self.attempt = Attempt(self.store, self.describe(run))
+        self.published = frozenset(self.store.published())
+        self.start(run)
+
+    def start(self, run: Run) -> None:
+        """Get ready to evaluate units in this process."""
+        self.started = time.perf_counter()
+        self.check = RepeatCheck(self.caller(run.settings.seed))
+
+    def describe(self, run: Run) -> dict[str, Any]:
+        """Return the fields of an :class:`AttemptRecord` that describe this process."""
         libraries = {str(member(metric, MetricMembers, "library")) for metric in self.metrics.values()} - {""}
         device = run.device if run.device == "cpu" else torch.cuda.get_device_name(run.device)
         shard = [run.shard.rank, run.shard.world]
-        facts = describe_process() | {"device": device, "engine": ", ".join(sorted(libraries)), "shard": shard}
-        self.attempt = Attempt(self.store, facts)
-        self.published = frozenset(self.store.published())
-        self.check = RepeatCheck(self.caller(run.settings.seed))
+        return describe_process() | {"device": device, "engine": ", ".join(sorted(libraries)), "shard": shard}
 
     @contextmanager
     def failing(self) -> Iterator[None]:
@@ -144,20 +165,30 @@ class Cell:
         finally:
             self.seconds[phase] += time.perf_counter() - start
 
-    def publish(self, number: int, stamp: str) -> None:
-        """Publish the rows of the current unit, computed from data with that stamp."""
+    def publish(self, unit: Unit, probe: Probe, manifest: Manifest) -> None:
+        """Publish the rows of the current unit, computed from the data that ``probe`` looks at."""
         self.worked = True
         with self.clock("publish"):
-            self.store.publish(number, self.rows, self.attempt, stamp, self.features.to_bytes())
+            stamp = probe.stamp(unit, manifest)
+            self.store.publish(unit.number, self.rows, self.attempt, stamp, self.features.to_bytes())
+
+    def clear(self) -> None:
+        """Forget the rows and the vectors of the current unit."""
+        self.rows.clear()
+        self.features.clear()
+
+    def effort(self) -> Effort:
+        """Return how much this process has done for the result."""
+        times = {phase: round(seconds, 3) for phase, seconds in sorted(self.seconds.items())}
+        times["wall"] = round(time.perf_counter() - self.started, 3)
+        return Effort(times, self.predicted_frames, peak_memory())
 
     def close(self) -> None:
         """Record the times, if this process did anything for the result; otherwise leave no empty result."""
         if isinstance(self.predictor.value, IsolatedPredictor):
             self.predictor.value.close()
         if self.worked:
-            times = {phase: round(seconds, 3) for phase, seconds in sorted(self.seconds.items())}
-            times["wall"] = round(time.perf_counter() - self.started, 3)
-            self.attempt.write(seconds=times, predicted_frames=self.predicted_frames, peak_memory_bytes=peak_memory())
+            self.attempt.write(**vars(self.effort()))
         elif hasattr(self, "store"):
             self.store.remove_if_empty()
 
@@ -183,6 +214,11 @@ def plan_cell(run: Run, predictor: Component) -> Cell:
     truth = {m for metric in metrics.values() for m in (*metric.info.needs, *metric.info.truth)}
     fingerprints = {name: run.fingerprint(name) for name in sorted(metrics)}
     unproven = _unproven(predictor, annotators.values(), fingerprints)
+    if unproven and run.shard.world > 1:
+        raise UsageError(
+            f"{predictor.name}: several processes cannot make one result of it, since {unproven}; a method "
+            f"`fingerprint()` that names everything that decides its numbers lets them"
+        )
     with validation_errors(UsageError, f"{predictor.name!r} on {protocol.name} cannot be recorded"):
         identity = Identity(
             protocol=protocol.hash,

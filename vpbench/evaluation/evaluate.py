@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, InstanceOf
 
@@ -14,7 +14,7 @@ from vpbench.clips.probe import Probe
 from vpbench.errors import MetricError, VpbenchError
 from vpbench.evaluation.cell import Cell, plan_cell
 from vpbench.evaluation.keepers import Keeper, PredictionKeeper
-from vpbench.evaluation.loop import Loop, Progress
+from vpbench.evaluation.loop import Progress, evaluate_here
 from vpbench.evaluation.plan import Run, Settings, add_annotators, open_run
 from vpbench.evaluation.prediction import evaluation_mode
 from vpbench.names import Selector
@@ -28,6 +28,8 @@ from vpbench.select.data import open_protocol, open_protocol_dataset
 from vpbench.select.options import check_used
 from vpbench.select.shipped import with_shipped_weights
 from vpbench.validation import checked_arguments
+
+EvaluateUnits: TypeAlias = Callable[[Run, Sequence[Cell], Sequence[Keeper], Progress], None]
 
 
 class Outcome(NamedTuple):
@@ -140,9 +142,20 @@ def evaluate(
 
 
 def run_cells(
-    run: Run, cells: Sequence[Cell], progress: Progress | None = None, keepers: Sequence[Keeper] = ()
+    run: Run,
+    cells: Sequence[Cell],
+    progress: Progress | None = None,
+    keepers: Sequence[Keeper] = (),
+    evaluate_units: EvaluateUnits = evaluate_here,
 ) -> list[Outcome]:
-    """Evaluate the cells of a run; ``keepers`` keep something of each prediction. Published units stay.
+    """Evaluate the cells of a run. Published units stay.
+
+    Args:
+        run: the run.
+        cells: its cells.
+        progress: called with (clips done, clips to do).
+        keepers: keep something of each prediction.
+        evaluate_units: evaluates and publishes the units that are missing; by default in this process.
 
     Raises:
         VpbenchError: the data cannot be read.
@@ -156,7 +169,7 @@ def run_cells(
                     cell.open(run)
                     modes.enter_context(evaluation_mode(cell.label, cell.predictor.value))
             if any(cell.error is None for cell in cells):
-                Loop(run, cells, keepers, progress or (lambda count, total: None))()
+                evaluate_units(run, cells, keepers, progress or (lambda count, total: None))
         return [_conclude(run, cell) for cell in cells]
     finally:
         for cell in cells:

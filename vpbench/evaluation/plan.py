@@ -62,6 +62,11 @@ class Settings:
         """True if each predictor runs in a process of its own."""
         return self.isolate or self.timeout is not None or self.memory is not None
 
+    @property
+    def readers(self) -> int:
+        """Number of reading processes: a run that survives crashes of predictors survives those of decoders, too."""
+        return max(1, self.workers) if self.isolated else self.workers
+
 
 @dataclass(frozen=True)
 class Run:

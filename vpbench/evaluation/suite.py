@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from vpbench.clips.probe import Probe
 from vpbench.errors import DataError, UsageError, VpbenchError
@@ -32,16 +32,33 @@ FindWeights = Callable[[Job, Plugins, Settings], Path | None]
 Errors = dict[Job, VpbenchError]
 
 
+class Choice(NamedTuple):
+    """A predictor that a job asks for: the arguments of :func:`choose_predictor`."""
+
+    text: str
+    options: Options
+    """By name, of every plugin object of the run."""
+
+    def build(self, plugins: Plugins, settings: Settings, protocol: Protocol) -> Component:
+        """Build the predictor (raises as :func:`choose_predictor`)."""
+        if settings.isolated:
+            limits = Limits(settings.timeout, settings.memory)
+            return isolate_predictor(plugins, self.text, self.options, protocol, limits)
+        return choose_predictor(plugins, self.text, self.options, protocol)
+
+
 @dataclass(frozen=True)
 class Group:
     """A run, and its cells by job."""
 
     run: Run
     cells: Mapping[Job, Cell]
+    choices: Mapping[Job, Choice]
+    """The predictors of the cells."""
 
     def split(self) -> list[Group]:
         """Return the same work, each job by itself."""
-        return [Group(self.run, {job: cell}) for job, cell in self.cells.items()]
+        return [Group(self.run, {job: cell}, {job: self.choices[job]}) for job, cell in self.cells.items()]
 
 
 def group_jobs(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -69,6 +86,7 @@ def plan_group(
         The planned groups, and the errors of all other jobs.
     """
     errors: Errors = {}
+    choices: dict[Job, Choice] = {}
     components: dict[Job, Component] = {}
     runs: dict[str, list[Job]] = {}
     groups = []
@@ -76,7 +94,8 @@ def plan_group(
         protocol = open_protocol(plugins, jobs[0].protocol)
         for job in jobs:
             with _failing(errors, [job]):
-                components[job] = _choose(job, protocol, plugins, settings, find_weights)
+                choices[job] = _choose(job, protocol, plugins, settings, find_weights)
+                components[job] = choices[job].build(plugins, settings, protocol)
         probe = Probe(protocol, open_protocol_dataset(plugins, protocol, settings.data_roots))
         for job, component in components.items():
             annotators = job_annotators(job, component.info, protocol, probe.dataset, plugins) | dict(settings.annotate)
@@ -88,7 +107,7 @@ def plan_group(
                 )
                 run = open_run(protocol, plugins, run_settings, probe)
                 if cells := _plan_cells(run, {job: components[job] for job in members}, errors):
-                    groups.append(Group(run, cells))
+                    groups.append(Group(run, cells, {job: choices[job] for job in cells}))
     return groups, errors
 
 
@@ -113,11 +132,11 @@ def _failing(errors: Errors, jobs: Iterable[Job]) -> Iterator[None]:
             errors.setdefault(job, error)
 
 
-def _choose(job: Job, protocol: Protocol, plugins: Plugins, settings: Settings, find_weights: FindWeights) -> Component:
-    """Build a job's predictor.
+def _choose(job: Job, protocol: Protocol, plugins: Plugins, settings: Settings, find_weights: FindWeights) -> Choice:
+    """Choose a job's predictor, with its weights.
 
     Raises:
-        VpbenchError: as :func:`choose_predictor`, or its weights are missing.
+        VpbenchError: an unknown name, or its weights are missing.
     """
     text, options = job_options(job, plugins, settings.options)
     name = job.entry.selector.name
@@ -129,11 +148,7 @@ def _choose(job: Job, protocol: Protocol, plugins: Plugins, settings: Settings, 
             raise DataError(f"{job.label!r} is not trained yet: train this suite first, with the same results folder")
         options = {**options, name: {**options[name], "weights": str(weights)}}
         text = _without_shipped(text, plugins)
-    text = with_shipped_weights(plugins, text, options, protocol.name)
-    if settings.isolated:
-        limits = Limits(settings.timeout, settings.memory)
-        return isolate_predictor(plugins, text, options, protocol, limits)
-    return choose_predictor(plugins, text, options, protocol)
+    return Choice(with_shipped_weights(plugins, text, options, protocol.name), options)
 
 
 def _without_shipped(text: str, plugins: Plugins) -> str:

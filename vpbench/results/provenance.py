@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def cpu_model() -> str:
     return _cpu() or platform.machine()
 
 
+@cache
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -69,6 +71,7 @@ def _version(name: str) -> str:
         return ""
 
 
+@cache
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -77,6 +80,7 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
+@cache
 def _git() -> str:
     """Return the commit of the checkout that vpbench is imported from; "" where it is not one."""
     folder = Path(__file__).resolve().parent

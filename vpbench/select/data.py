@@ -68,7 +68,7 @@ def open_dataset(
     target = plugins.load("dataset", name)
     root: Path | None = None
     if target.info.needs_root:
-        root = _data_root(name, roots)
+        root = find_data_root(name, roots)
         if root is None:
             raise DataError(
                 f"the dataset {name!r} needs its folder. {target.info.obtain}".rstrip(), Remedy.DATA_ROOT, name
@@ -85,7 +85,8 @@ def open_dataset(
     return dataset
 
 
-def _data_root(name: str, roots: Mapping[str, Path]) -> Path | None:
+def find_data_root(name: str, roots: Mapping[str, Path]) -> Path | None:
+    """Return the folder of a dataset, as :func:`open_dataset` looks it up; None if none is named."""
     if name in roots or "" in roots:
         return roots.get(name, roots.get("", Path())).expanduser()
     file = config_file()

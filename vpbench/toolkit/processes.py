@@ -194,7 +194,7 @@ def serve(connection: int, board: int, owner: int) -> None:
             except (EOFError, ConnectionError):
                 return
             except Exception as failure:
-                error = _portable(failure)
+                error = portable(failure)
             answers.send_bytes(pickle.dumps((messages, error, answer), pickle.HIGHEST_PROTOCOL))
             messages.clear()
     except (EOFError, ConnectionError):
@@ -227,7 +227,7 @@ def _collector(messages: list[str]) -> Callable[..., None]:
     return collect
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return an error that can be sent, with its traceback as a note."""
     if not isinstance(error, VpbenchError):
         error = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)

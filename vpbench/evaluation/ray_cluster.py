@@ -1,0 +1,145 @@
+"""Processes of a Ray cluster: one actor each. This module is the only importer of Ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any
+
+from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, describe
+from vpbench.evaluation.dispatch import Answer, Cluster, OpenPool
+from vpbench.evaluation.remote import Recipe, Reply, UnitRequest, Worker
+
+Resources = Mapping[str, float]
+"""Amounts by Ray's names: CPU, GPU, memory, and those that a cluster defines."""
+_NAMES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+
+_PATIENCE = 10
+"""Seconds in which processes remove their temporary files."""
+
+
+@contextmanager
+def ray_cluster(parameters: Mapping[str, Any], processes: int | None, *, gpu: bool) -> Iterator[Cluster]:
+    """Yield the Ray cluster; it is joined when there is work, and left at the end.
+
+    Args:
+        parameters: ``address`` of the cluster, and Ray's options of an actor, such as ``num_gpus``.
+        processes: number of processes; by default, as many as the cluster has room for.
+        gpu: whether a process needs a GPU, unless ``num_gpus`` says it.
+
+    Raises:
+        VpbenchError: Ray is not installed. UsageError: Ray does not know a parameter.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise VpbenchError("Ray is not installed: pip install 'vpbench[ray]'") from error
+    options = {"num_cpus": 1, "num_gpus": int(gpu), **parameters}
+    address = options.pop("address", None)
+    try:
+        actor = ray.remote(Worker).options(**options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"Ray does not take these parameters of a process: {describe(error)}") from error
+    device = "cuda" if options["num_gpus"] else "cpu"
+    try:
+        yield Cluster(device, _opener(ray, actor, address, demand(options), processes))
+    finally:
+        ray.shutdown()
+
+
+def demand(options: Mapping[str, Any]) -> Resources:
+    """Return the resources that an actor with these options takes."""
+    amounts = {name: options.get(option) or 0 for option, name in _NAMES.items()} | (options.get("resources") or {})
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+def room(nodes: Iterable[Resources], needs: Resources) -> int:
+    """Return how many actors with these needs fit on the nodes."""
+    return sum(min((int(node.get(name, 0) // amount) for name, amount in needs.items()), default=1) for node in nodes)
+
+
+def _opener(ray: Any, actor: Any, address: str | None, needs: Resources, processes: int | None) -> OpenPool:
+    @contextmanager
+    def open_pool(recipe: Recipe) -> Iterator[_Pool]:
+        with redirect_stdout(sys.stderr):  # Ray prints the end of a node
+            _join(ray, address)
+            places = room((node["Resources"] for node in ray.nodes() if node["Alive"]), needs)
+            if not places:
+                text = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
+                warnings.warn(f"no node of the Ray cluster has {text}: waiting for one", VpbenchWarning, stacklevel=2)
+            pool = _Pool(ray, actor.remote, ray.put(recipe), processes or max(1, places))
+            try:
+                yield pool
+            finally:
+                pool.close()
+
+    return open_pool
+
+
+def _join(ray: Any, address: str | None) -> None:
+    """Join the cluster at an address, else that of RAY_ADDRESS or of this machine, else start one here.
+
+    Raises:
+        VpbenchError: there is none at the address.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises errors of this class, too
+        raise VpbenchError(f"no Ray cluster can be joined at {address or 'this machine'}: {describe(error)}") from error
+    finally:
+        signal.signal(signal.SIGTERM, handler)  # Ray's ends this process without a word
+
+
+class _Pool:
+    """Actors by number, and their calls."""
+
+    def __init__(self, ray: Any, create: Callable[[], Any], recipe: Any, size: int) -> None:
+        self.size = size
+        self._ray, self._create, self._recipe = ray, create, recipe
+        self._actors: dict[int, Any] = {}
+        self._calls: dict[Any, int] = {}
+        self._count = 0
+
+    def start(self) -> int:
+        self._count += 1
+        self._actors[self._count] = self._create()
+        self.wake(self._count)
+        return self._count
+
+    def wake(self, process: int) -> None:
+        self._calls[self._actors[process].prepare.remote(self._recipe)] = process
+
+    def send(self, process: int, request: UnitRequest) -> None:
+        self._calls[self._actors[process].evaluate.remote(request)] = process
+
+    def receive(self) -> Answer:
+        (call, *_), _ = self._ray.wait(list(self._calls), num_returns=1)
+        process = self._calls.pop(call)
+        try:
+            return Answer(process, self._ray.get(call))
+        except self._ray.exceptions.RayTaskError as error:  # the call raised, so that it would again
+            return Answer(process, Reply("a node of the Ray cluster", None, error.cause, ()))
+        except self._ray.exceptions.RayError as error:
+            self.stop(process)
+            return Answer(process, None, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+
+    def stop(self, process: int) -> None:
+        self._ray.kill(self._actors.pop(process))
+
+    def close(self) -> None:
+        """End every process; those that work are not waited for."""
+        working = set(self._calls.values())
+        idle = [actor for process, actor in self._actors.items() if process not in working]
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.get([actor.close.remote() for actor in idle], timeout=_PATIENCE)
+        for process in list(self._actors):
+            self.stop(process)
