@@ -119,7 +119,8 @@ def stage(folder: Path) -> Path:
     results = [load(path) for path in find_results(ROOT / "leaderboards" / "results")]
     for path, text in (plugin_pages.pages(plugins, results) | api_pages.pages()).items():
         write_atomic(pages / path, text.encode())
-    report = ["report", str(ROOT / "leaderboards" / "results"), "--out", str(pages / "report")]
+    boards = ROOT / "leaderboards"
+    report = ["report", str(boards / "results"), "--pictures", str(boards / "pictures"), "--out", str(pages / "report")]
     subprocess.run([sys.executable, "-m", "vpbench", *report], check=True, stdout=subprocess.DEVNULL)
     settings = {**SETTINGS, "docs_dir": str(pages), "nav": navigation(pages)}
     write_atomic(folder / "mkdocs.yml", yaml.safe_dump(settings, sort_keys=False).encode())

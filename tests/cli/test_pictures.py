@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
+import folders
 import numpy as np
 import pytest
 from PIL import Image
@@ -151,15 +153,30 @@ def edit_options(folder, **options):
 
 def test_another_predictor_is_refused(vpbench, make, monkeypatch):
     folder, plugin = make("with-options", sequences=2)
-    monkeypatch.setattr("vpbench.evaluation.recorded.choose_predictor", changed("fingerprint", "0" * 64))
-    outcome = vpbench("pictures", folder, *plugin)
-    assert outcome.code == 1 and "the code or the values of with-options are not the recorded ones" in outcome.error
     monkeypatch.setattr(
         "vpbench.evaluation.recorded.choose_predictor", changed("options", {"width": 5, "mode": "plain"})
     )
     outcome = vpbench("pictures", folder, *plugin)
     assert outcome.code == 1 and "the option width of with-options was 4 and is 5 now" in outcome.error
     assert not list(folder.rglob("pictures"))
+
+
+def test_other_code_draws_a_clip_if_its_scores_are_the_recorded_ones(vpbench, make, monkeypatch):
+    folder, plugin = make("noisy", sequences=2)
+    command = ["pictures", folder, "--clips", "test/seq001@0", *plugin]
+    assert vpbench(*command).code == 0
+    (pictures,) = folder.rglob("pictures")
+    same_code = files(pictures)
+    shutil.rmtree(pictures)
+    monkeypatch.setattr("vpbench.evaluation.recorded.choose_predictor", changed("fingerprint", "0" * 64))
+    assert vpbench(*command).code == 0
+    assert files(pictures) == same_code
+    shutil.rmtree(pictures)
+    folders.edit_unit(pictures.parent, lambda rows: rows[-1].update(value=rows[-1]["value"] + 2e-6))
+    outcome = vpbench(*command)
+    assert outcome.code == 1 and not pictures.exists()
+    assert "of noisy are not the recorded ones, and mse of clip 'test/seq001@0' differs by 2e-06" in outcome.error
+    assert vpbench(*command[:3], "test/seq000@0", *plugin).code == 0
 
 
 def changed(field, value):
@@ -176,7 +193,7 @@ def test_recorded_options_are_set_again(vpbench, make):
     assert vpbench("pictures", folder, "--clips", 1, *plugin).code == 0
     edit_options(folder, width=9)
     outcome = vpbench("pictures", folder, "--clips", 1, *plugin)
-    assert outcome.code == 1 and "are not the recorded ones" in outcome.error
+    assert outcome.code == 1 and "run.json is not what this result was computed with" in outcome.error
 
 
 def test_other_data_are_refused(vpbench, make):

@@ -12,6 +12,7 @@ import pytest
 from vpbench.cli.main import _run
 from vpbench.errors import ResultError
 from vpbench.pages.leaderboard import build_pages, collect
+from vpbench.results.pictures import pictured_clips, read_pictures, read_sheet
 from vpbench.results.result import load
 from vpbench.results.verify import verify
 from vpbench.submission.bundle import archive_results
@@ -32,6 +33,16 @@ def build(*roots):
 def test_committed_pages_are_those_of_the_committed_results(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert _run(["leaderboard", "leaderboards/results", "--check"]) == 0, "run `make readme`"
+
+
+def test_committed_pictures_are_of_committed_results():
+    pictured = sorted(path.parent for path in (ROOT / "leaderboards/pictures").glob("*/*/*/pictures"))
+    assert len(pictured) > 1
+    for root in pictured:
+        result = load(ROOT / "leaderboards/results" / root.relative_to(ROOT / "leaderboards/pictures"))
+        clips = pictured_clips(root, result.run)
+        assert len(clips) == len(list(root.rglob("clip.json")))
+        assert all(read_sheet(root, clip, kind) for clip in clips for kind in read_pictures(root, clip).sheets)
 
 
 def test_an_archived_result_is_the_same_result(tmp_path, archive):

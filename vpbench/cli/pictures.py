@@ -53,8 +53,9 @@ def command(
     """Keep pictures of chosen clips of results, for `vpbench report`.
 
     RESULT is a result or a folder of results. Each clip is predicted again, with the same weights, options and seed,
-    unless the result saved its prediction. Weights, code or data that are not the recorded ones are refused. Results of
-    one protocol get pictures of the same clips: those that --clips names for any of them.
+    unless the result saved its prediction. Weights or data that are not the recorded ones are refused, and so is code
+    that does not repeat the recorded scores of these clips. Results of one protocol get pictures of the same clips:
+    those that --clips names for any of them.
     """
     from vpbench.pages.result_pictures import Drawing
     from vpbench.results.clip_choice import choose_clips

@@ -1,4 +1,4 @@
-"""Predict clips of a result again, or read what it saved; predictor and data must be the recorded ones."""
+"""Predict clips of a result again, or read what it saved; data, options and weights must be the recorded ones."""
 
 from __future__ import annotations
 
@@ -81,6 +81,12 @@ class Repetition:
     component: Component
     caller: Caller
 
+    @property
+    def proven(self) -> bool:
+        """True if code and values are the recorded ones, so that its predictions are those that were scored."""
+        identity = self.truth.result.run.identity
+        return not identity.unproven and self.component.fingerprint == identity.fingerprint
+
     def predict(self, clip: str) -> tuple[Batch, Prediction]:
         """Predict the first sample of one clip (raises as :meth:`Truth.read` and :meth:`Caller.predict`)."""
         batch = self.truth.read(clip)
@@ -101,14 +107,9 @@ def open_repetition(
         device: where to predict; ``"auto"`` is a GPU if there is one.
 
     Raises:
-        ResultError: options, weights, code or annotators are not the recorded ones.
+        ResultError: options, weights or annotators are not the recorded ones.
         VpbenchError: the predictor cannot be built, or the data cannot be opened.
     """
-    if result.run.identity.unproven:
-        raise ResultError(
-            f"{result.path}: nothing shows that {result.run.label} is still the same, since it has no fingerprint; "
-            f"keep pictures while it is evaluated"
-        )
     component = _rebuild(result, plugins, options)
     annotators = _rebuild_annotators(result, plugins)
     truth = _open_truth(result, plugins, roots, annotators, choose_device(device, Shard(0, 1)), component)
@@ -125,15 +126,18 @@ def open_truth(result: Result, plugins: Plugins, roots: Mapping[str, Path]) -> T
     return _open_truth(result, plugins, roots, {}, "cpu", None)
 
 
-def read_saved(result: Result, clip: str) -> Prediction | None:
-    """Return the first sample that a result saved of a clip, as a batch of one; None if it saved none.
+def is_saved(result: Result, clip: str) -> bool:
+    """Return whether a result saved its prediction of a clip; frames make one complete."""
+    return saved_path(result.path, clip, 0, "frames").is_file()
+
+
+def read_saved(result: Result, clip: str) -> Prediction:
+    """Return the first sample that a result saved of a clip, as a batch of one.
 
     Raises:
         ResultError: a file cannot be read, or is no array of its modality.
     """
     paths = {modality: saved_path(result.path, clip, 0, modality) for modality in _AXES}
-    if not paths["frames"].is_file():
-        return None
     steps = result.run.protocol.sampling.horizon
     tensors: dict[str, Any] = {m: _load(path, m, steps) for m, path in paths.items() if path.is_file()}
     return Prediction(**tensors)
@@ -160,7 +164,7 @@ def _load(path: Path, modality: Modality, steps: int) -> Tensor:
 
 
 def _rebuild(result: Result, plugins: Plugins, options: Options) -> Component:
-    """Build the predictor of a result with its recorded options, and check that it is the recorded one."""
+    """Build the predictor of a result with its recorded weights and options."""
     run, identity = result.run, result.run.identity
     try:
         component = recorded_predictor(run, plugins, options)
@@ -170,11 +174,6 @@ def _rebuild(result: Result, plugins: Plugins, options: Options) -> Component:
         raise ResultError(
             f"{result.path}: the option {differ[0]} of {run.label} was {identity.options[differ[0]]!r} and is "
             f"{component.options.get(differ[0])!r} now; install the version that made the result"
-        )
-    if component.fingerprint != identity.fingerprint:
-        raise ResultError(
-            f"{result.path}: the code or the values of {run.label} are not the recorded ones (fingerprint "
-            f"{identity.fingerprint[:12]}, now {component.fingerprint[:12]}); install the version that made the result"
         )
     return component
 

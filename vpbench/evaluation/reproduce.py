@@ -92,21 +92,34 @@ def reproduce(
         DataError: clips are missing, or hold other pixels than those that were scored.
         VpbenchError: the predictor is not installed, or fails.
     """
+    ids = [result.run.manifest[place].clip for place in _spread(result.store, clips, offset)]
+    return reproduce_clips(result, plugins, settings, ids, tolerance=tolerance, progress=progress)
+
+
+def reproduce_clips(
+    result: Result,
+    plugins: Plugins,
+    settings: Settings,
+    ids: Sequence[str],
+    *,
+    tolerance: float = TOLERANCE,
+    progress: Progress | None = None,
+) -> Reproduction:
+    """Run these clips of a result again, and compare every row (arguments and errors as :func:`reproduce`)."""
     run, store = result.run, result.store
     store.check_claims()
     names, skipped = _comparable(store, plugins)
     if not names:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise ResultError(f"{result.path}: no metric can be compared ({reasons})")
-    numbers = _spread(store, clips, offset)
-    ids = [run.manifest[number].clip for number in numbers]
     component = recorded_predictor(run, plugins, settings.options)
     with tempfile.TemporaryDirectory(prefix="vpbench-") as folder:
         repeated = _run_again(
             run, plugins, replace(settings, out=Path(folder), metrics=names), component, ids, progress
         )
         second = _by_key(repeated.rows(), names, ids)
-    units = dict.fromkeys(number // UNIT_CLIPS for number in numbers)
+    places = {entry.clip: place for place, entry in enumerate(run.manifest)}
+    units = dict.fromkeys(places[clip] // UNIT_CLIPS for clip in ids)
     first = _by_key((row for unit in units for row in store.unit_rows(unit)), names, ids)
     _check_data(first, second, run)
     metrics = tuple(_compare(name, first, second, tolerance) for name in names)

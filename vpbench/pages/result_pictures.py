@@ -9,10 +9,11 @@ from pathlib import Path
 
 from vpbench.clips.batch import Batch
 from vpbench.errors import DataError, ResultError
-from vpbench.evaluation.repetition import Repetition, Truth, open_repetition, open_truth, read_saved
+from vpbench.evaluation.plan import Settings
+from vpbench.evaluation.repetition import Repetition, Truth, is_saved, open_repetition, open_truth, read_saved
+from vpbench.evaluation.reproduce import reproduce_clips
 from vpbench.pages.films import SHOWN_SIDE, predicted_films
 from vpbench.pages.sheets import draw_clip, write_pictures
-from vpbench.plugin.clip import Prediction
 from vpbench.plugin.loader import Plugins
 from vpbench.results.pictures import ClipPictures, pictures_folder
 from vpbench.results.result import Result
@@ -44,16 +45,31 @@ class Drawing:
         Raises:
             VpbenchError: the predictor, its weights or the data are not the recorded ones.
         """
+        unsaved = [clip for clip in clips if not is_saved(self.result, clip)]
+        self._check_scores(unsaved)
         for clip in clips:
-            saved = read_saved(self.result, clip)
-            if saved is None:
+            if clip in unsaved:
                 batch, prediction = self._repetition.predict(clip)
                 yield draw_clip(root, batch, 0, prediction, full_size=self.full_size)
             else:
-                yield self._draw_saved(clip, saved, root)
+                yield self._draw_saved(clip, root)
 
-    def _draw_saved(self, clip: str, saved: Prediction, root: Path) -> ClipPictures:
+    def _check_scores(self, clips: Sequence[str]) -> None:
+        """Check that other code than the recorded one gives the recorded scores of the clips to draw."""
+        if not clips or self._repetition.proven:
+            return
+        settings = Settings(data_roots=self.roots, options=self.options, device=self.device)
+        outcome = reproduce_clips(self.result, self.plugins, settings, clips)
+        if metric := next((metric for metric in outcome.metrics if metric.beyond), None):
+            raise ResultError(
+                f"{self.result.path}: the code or the values of {self.result.run.label} are not the recorded ones, and "
+                f"{metric.metric} of clip {metric.worst!r} differs by {metric.largest:.2g}; install the version that "
+                f"made the result"
+            )
+
+    def _draw_saved(self, clip: str, root: Path) -> ClipPictures:
         """Draw a saved prediction next to the truth; alone where the data are not available."""
+        saved = read_saved(self.result, clip)
         assert saved.frames is not None  # frames make a saved prediction complete
         try:
             batch: Batch | None = self._truth.read(clip)
