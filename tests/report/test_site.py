@@ -153,7 +153,8 @@ def test_classes_have_a_panel_each_and_a_title_says_which_are_shown(tmp_path, co
     folders.make_result(tmp_path, "net", {"mse": [0.1, 0.2]})
     (section,) = make_results(collect([tmp_path], folders.plugins()), folders.plugins())["toy"].sections
     scores = section.standings[0].results[0].summary.scores
-    details = tuple({f"class {i}": float(step) for i in range(count)} for step in (1, 2))
+    absent = {"class without a score": None}
+    details = tuple(absent | {f"class {i}": float(step) for i in range(count)} for step in (1, 2))
     scores["mse"] = scores["mse"].model_copy(update={"details": details})
     (multiples,) = class_multiples(section)
     assert multiples.title == title

@@ -100,7 +100,9 @@ def class_multiples(section: Section) -> list[Multiples]:
             continue
         lines = [line for standing in charted(section.boards) if (line := board.line_of(standing))]
         details = [line.result.summary.scores[board.metric].details for line in lines]
-        names = list(dict.fromkeys(name for entries in details for name in (entries[0] if entries else ())))
+        values = [value for entries in details for entry in entries for value in entry.items()]
+        scored = {name for name, value in values if value is not None}
+        names = [name for name in dict.fromkeys(name for name, _ in values) if name in scored]
         if len(names) > 1:
             panels = {name: _detail_curves(section, board, name) for name in names[:_MOST_PANELS]}
             part = f", the first {len(panels)} of {len(names)}" if len(panels) < len(names) else ""

@@ -127,7 +127,7 @@ def legend(section: Section) -> list[str]:
     ties = "≈ marks a tie: the 95 % interval of the paired difference from the best score covers zero."
     if section.standings[0].results[0].summary.recordings < 2:
         ties = "One recording gives no interval, so ties are not marked."
-    seconds = LATENCY if section.devices else "Seconds per frame compare only within one machine."
+    seconds = LATENCY.replace("`", "") if section.devices else "Seconds per frame compare only within one machine."
     return [f"{scores}, the best in bold.", ties, seconds]
 
 
