@@ -89,6 +89,7 @@ class Cell:
     """Vectors of the current unit."""
     worked: bool = False
     started: float = 0.0
+    started_cpu: float = 0.0
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     predicted_frames: int = 0
 
@@ -138,7 +139,7 @@ class Cell:
 
     def start(self, run: Run) -> None:
         """Get ready to evaluate units in this process."""
-        self.started = time.perf_counter()
+        self.started, self.started_cpu = time.perf_counter(), time.process_time()
         self.check = RepeatCheck(self.caller(run.settings.seed))
 
     def describe(self, run: Run) -> dict[str, Any]:
@@ -181,6 +182,7 @@ class Cell:
         """Return how much this process has done for the result."""
         times = {phase: round(seconds, 3) for phase, seconds in sorted(self.seconds.items())}
         times["wall"] = round(time.perf_counter() - self.started, 3)
+        times["cpu"] = round(time.process_time() - self.started_cpu, 3)
         return Effort(times, self.predicted_frames, peak_memory())
 
     def close(self) -> None:

@@ -1,0 +1,136 @@
+"""A Ray cluster of two nodes on this machine, of which one is killed. Only the slow lane imports Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vpbench.errors import UsageError
+from vpbench.evaluation.ray_cluster import demand, ray_cluster, room
+
+GATE = '''
+import os
+import time
+from pathlib import Path
+
+import vpbench
+from toys import Last
+
+
+@vpbench.hookimpl
+def register_predictors(register):
+    register("gated", "gate:Gated")
+
+
+class Gated(Last):
+    """Notes its process, and waits until the gate is open."""
+
+    def predict(self, context, horizon, generators):
+        gate = Path(os.environ["VPBENCH_GATE"])
+        (gate / str(os.getpid())).touch()
+        while not (gate / "open").exists():
+            time.sleep(0.05)
+        return super().predict(context, horizon, generators)
+'''
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Two nodes of one core each; the second can be killed."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'vpbench[ray]'")
+    for name in ("RAY_agent_register_timeout_ms", "RAY_raylet_start_wait_time_s"):
+        monkeypatch.setenv(name, "120000" if name.endswith("ms") else "120")  # for a machine that is busy
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
+    nodes = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    try:
+        nodes.add_node(**node)
+        yield nodes
+    finally:
+        nodes.shutdown()
+
+
+def results(root: Path) -> dict[str, bytes]:
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file() and path.parent.name != "attempts"]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+def start(args: list[str], **env: str) -> subprocess.Popen[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **env}
+    return subprocess.Popen([sys.executable, "-m", "vpbench", *args], env=environment, text=True, **pipes)
+
+
+@pytest.mark.slow
+def test_a_node_dies_in_the_middle_of_a_run(cluster, tmp_path, cache):
+    """The head is a process of its own, whose plugins no test has loaded."""
+    gate, plugin, protocol = tmp_path / "gate", tmp_path / "gate.py", tmp_path / "toy.toml"
+    gate.mkdir()
+    plugin.write_text(GATE)
+    protocol.write_text(
+        'schema = 1\nname = "toy"\nversion = 1\nreference = "last"\n[dataset]\nname = "toy-frames"\n'
+        'options = { sequences = 70, size = [8, 12] }\n[sampling]\nkind = "first"\ncontext = 2\nhorizon = 2\n'
+    )
+    toys = str(Path(__file__).parents[1] / "toys.py")
+    args = ["run", "--plugin", toys, "--plugin", str(plugin), "-p", str(protocol), "-m", "gated"]
+    args += ["--metric", "mean-colour", "--save-predictions"]
+    env = {"RAY_ADDRESS": cluster.address, "VPBENCH_GATE": str(gate)}
+    head = start([*args, "--out", str(tmp_path / "ray"), "--submit", "ray"], **env)
+    try:
+        deadline = time.monotonic() + 180
+        while len(list(gate.iterdir())) < 2:  # each node works on a unit
+            assert head.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+        (gate / "open").touch()
+        out, err = head.communicate(timeout=180)
+    finally:
+        head.kill()
+    assert head.returncode == 0, err
+    assert re.search(
+        r"^vpbench: warning: a process on \S+ ended \(Actor\w+: .*\); unit \d is evaluated again$",
+        err,
+        re.M,
+    )
+    assert out.startswith("toy v1: 70 clips") and "raylet" not in out
+    reference = start([*args, "--out", str(tmp_path / "one")], **env)
+    assert reference.wait(120) == 0
+    assert results(tmp_path / "ray") == results(tmp_path / "one")
+    units = [json.loads(path.read_text())["units"] for path in tmp_path.glob("ray/toy/gated/*/attempts/*")]
+    assert [sorted(numbers) for numbers in units] == [list("01234")], "the node that died had published nothing"
+
+
+@pytest.mark.slow
+def test_a_parameter_that_ray_does_not_know_is_refused():
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'vpbench[ray]'")
+    with (
+        pytest.raises(UsageError, match=r"Ray does not take these parameters of a process: .*nonsense"),
+        ray_cluster({"nonsense": 1}, None, gpu=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "needs", "places"),
+    [
+        ({"num_cpus": 1, "num_gpus": 0}, {"CPU": 1}, 12),
+        ({"num_cpus": 3, "num_gpus": 0}, {"CPU": 3}, 3),
+        ({"num_cpus": 1, "num_gpus": 0.5, "runtime_env": {}}, {"CPU": 1, "GPU": 0.5}, 4),
+        ({"num_cpus": 0, "memory": 50, "resources": {"fast": 1}}, {"memory": 50, "fast": 1}, 1),
+        ({"num_cpus": 0}, {}, 3),
+        ({"num_cpus": 64}, {"CPU": 64}, 0),
+    ],
+)
+def test_the_room_of_a_cluster(options, needs, places):
+    nodes = [{"CPU": 8.0, "GPU": 2.0, "memory": 100.0}, {"CPU": 4.0, "memory": 100.0, "fast": 1.0}, {}]
+    assert demand(options) == needs
+    assert room(nodes, needs) == places
