@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vpbench.errors import UsageError
-from vpbench.evaluation.ray_cluster import demand, ray_cluster, room
+from vpbench.evaluation.ray_cluster import demand, ray_cluster, reason, room
 
 GATE = '''
 import os
@@ -117,6 +117,25 @@ def test_a_parameter_that_ray_does_not_know_is_refused():
         ray_cluster({"nonsense": 1}, None, gpu=False),
     ):
         pass
+
+
+class ActorDiedError(Exception):
+    """Named as Ray's."""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The actor died unexpectedly.\n\tpid: 7\nThe actor never ran.", "The actor died unexpectedly."),
+        (
+            "The actor died because of an error\n  File x\nModuleNotFoundError: No module named 'vpbench'\n",
+            "The actor died because of an error ModuleNotFoundError: No module named 'vpbench'",
+        ),
+        ("It is unavailable.", "It is unavailable."),
+    ],
+)
+def test_the_end_of_an_actor_is_one_line(text, words):
+    assert reason(ActorDiedError(text)) == f"ActorDiedError: {words}"
 
 
 @pytest.mark.parametrize(

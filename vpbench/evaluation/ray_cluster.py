@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
-from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, describe
+from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, describe, one_line
 from vpbench.evaluation.dispatch import Answer, Cluster, OpenPool
 from vpbench.evaluation.remote import Recipe, Reply, UnitRequest, Worker
 
@@ -63,6 +64,13 @@ def room(nodes: Iterable[Resources], needs: Resources) -> int:
     return sum(min((int(node.get(name, 0) // amount) for name, amount in needs.items()), default=1) for node in nodes)
 
 
+def reason(error: Exception) -> str:
+    """Return why an actor ended in one line: the beginning of Ray's message, and the exception at its end, if any."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = f" {lines[-1]}" if re.match(r"[\w.]*(Error|Exception)\b", lines[-1]) and len(lines) > 1 else ""
+    return one_line(f"{type(error).__name__}: {lines[0]}{cause}")
+
+
 def _opener(ray: Any, actor: Any, address: str | None, needs: Resources, processes: int | None) -> OpenPool:
     @contextmanager
     def open_pool(recipe: Recipe) -> Iterator[_Pool]:
@@ -92,7 +100,7 @@ def _join(ray: Any, address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except Exception as error:  # Ray raises errors of this class, too
         raise VpbenchError(f"no Ray cluster can be joined at {address or 'this machine'}: {describe(error)}") from error
     finally:
@@ -130,7 +138,7 @@ class _Pool:
             return Answer(process, Reply("a node of the Ray cluster", None, error.cause, ()))
         except self._ray.exceptions.RayError as error:
             self.stop(process)
-            return Answer(process, None, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            return Answer(process, None, reason(error))
 
     def stop(self, process: int) -> None:
         self._ray.kill(self._actors.pop(process))
