@@ -4,11 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 FAST   := -m pytest -n auto -m "not slow"
 # The tests run in one process per core, so each of them gets one thread.
-test test-slow fuzz test-oldest test-newest: export OMP_NUM_THREADS ?= 1
+test test-slow fuzz soak test-oldest test-newest: export OMP_NUM_THREADS ?= 1
 OLDEST_PYTHON ?= 3.11
 NEWEST_PYTHON ?= 3.13
 
-.PHONY: run leaderboards readme check-submissions site test test-slow fuzz test-oldest test-newest lint types clean
+.PHONY: run leaderboards readme check-submissions site test test-slow fuzz soak test-oldest test-newest lint types clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vpbench needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -50,6 +50,12 @@ fuzz: export FUZZ_FILES ?= 10000
 fuzz: export FUZZ_MEDIA ?= 500
 fuzz: $(VENV)/.installed
 	$(BIN)/python -m pytest -n auto -rP tests/fuzz
+
+# Kills, full and broken disks, and other faults; `make test-slow` tries a few of each. SOAK_FAULTS=0 lets every operation fail.
+soak: export SOAK_KILLS ?= 200
+soak: export SOAK_FAULTS ?= 20
+soak: $(VENV)/.installed
+	$(BIN)/python -m pytest -n auto -rP tests/soak
 
 # The first lane with the lowest versions that pyproject.toml allows, and with the newest. Each environment takes 6 GB.
 test-oldest test-newest: test-%: $(VENV)-%/.installed

@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,13 +52,13 @@ def make_results(root: Path, results: int, clips: int) -> None:
         make_result(root, plugins, layouts, number, clips)
 
 
-def make_result(root: Path, plugins: Plugins, layouts: Layouts, number: int, clips: int) -> None:
-    """Write one complete result with drawn scores."""
-    sampling = {"kind": "first", "context": 4, "horizon": STEPS}
+def make_run(plugins: Plugins, number: int, clips: int, typical: Mapping[str, float], steps: int) -> RunRecord:
+    """Return the record of a run of ``net-<number>``; ``typical`` names its metrics."""
+    sampling = {"kind": "first", "context": 4, "horizon": steps}
     value = {"schema": 1, "name": "bench", "version": 1, "dataset": {"name": "scenes"}, "sampling": sampling}
     protocol = Protocol.parse(value | {"reference": "net-000"}, "benchmark")
     entries = tuple(ManifestEntry(f"drive_{i:04d}.mp4@{i}", protocol.steps, f"drive_{i:04d}.mp4") for i in range(clips))
-    infos = {name: plugins.load("metric", name)("cpu").info for name in METRICS}
+    infos = {name: plugins.load("metric", name)("cpu").info for name in typical}
     metrics = {
         name: MetricRecord(
             revision=info.revision, better=info.better, unit=info.unit, decimals=info.decimals, released=True
@@ -68,26 +70,36 @@ def make_result(root: Path, plugins: Plugins, layouts: Layouts, number: int, cli
         protocol=protocol.hash, manifest=hash_entries(entries), data="d" * 64, predictor=name,
         options={"width": number}, fingerprint=f"{number:064d}", annotators={},
         metrics={key: info.revision for key, info in infos.items()},
-        metric_code=dict.fromkeys(METRICS, "c" * 64), seed=0, samples=1, partial="", unproven="",
+        metric_code=dict.fromkeys(typical, "c" * 64), seed=0, samples=1, partial="", unproven="",
     )  # fmt: skip
-    run = RunRecord(
+    return RunRecord(
         identity=identity, identity_hash=identity.hash, predictor=name, preset="", sees_truth=False, stochastic=False,
         paper="", parameters=10**5 * (number + 1), weights=WeightsUse(clips="disjoint", seen=0, protocol="bench"),
         protocol=protocol, cumulative=True, partial="", dropped=(), metrics=metrics, skipped={}, classes=(),
         manifest=entries,
     )  # fmt: skip
-    folder = root / "bench" / name / identity.hash[:12]
-    store = Store.create(folder, run)
+
+
+def make_unmerged(root: Path, run: RunRecord, number: int) -> Store:
+    """Write all rows of a result with drawn scores, and no summary."""
+    store = Store.create(root / "bench" / run.predictor / run.identity.hash[:12], run)
     units = {str(unit): write_unit(store, unit, number) for unit in range(store.units)}
     attempt = AttemptRecord(
-        run=hashlib.sha256((folder / "run.json").read_bytes()).hexdigest(), units=units, engine="plain", device="cpu",
-        cpu="a processor", seconds={"predict": 1.0 + number}, predicted_frames=clips * STEPS,
+        run=hashlib.sha256((store.folder / "run.json").read_bytes()).hexdigest(), units=units, engine="plain",
+        device="cpu", cpu="a processor", seconds={"predict": 1.0 + number},
+        predicted_frames=len(run.manifest) * len(run.protocol.steps),
     )  # fmt: skip
-    (folder / "attempts/00.json").write_text(json.dumps(attempt.to_json()))
+    (store.folder / "attempts/00.json").write_text(json.dumps(attempt.to_json()))
+    return store
+
+
+def make_result(root: Path, plugins: Plugins, layouts: Layouts, number: int, clips: int) -> None:
+    """Write one complete result with drawn scores."""
+    store = make_unmerged(root, make_run(plugins, number, clips, METRICS, STEPS), number)
     measures = {key: plugins.load("metric", key)("cpu") for key in METRICS}
     summary = summary_of(store, layouts.tally(store), measures, intervals=False)
     scores = {key: with_intervals(score) for key, score in summary.scores.items()}
-    (folder / "summary.json").write_text(summary_text(summary.model_copy(update={"scores": scores})))
+    (store.folder / "summary.json").write_text(summary_text(summary.model_copy(update={"scores": scores})))
 
 
 def with_intervals(score: Score) -> Score:
@@ -98,26 +110,42 @@ def with_intervals(score: Score) -> Score:
 
 def write_unit(store: Store, unit: int, number: int) -> str:
     """Write the rows of a unit; return their sha256."""
-    draws = np.random.default_rng([number, unit])
-    names, psnr, mse = sorted(METRICS), sorted(METRICS).index("psnr"), sorted(METRICS).index("mse")
+    text = unit_text(store.run, unit, number)
+    store.unit_path(unit).write_text(text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unit_text(run: RunRecord, unit: int, number: int) -> str:
+    """Return the rows of a unit."""
+    draws, names = np.random.default_rng([number, unit]), sorted(run.metrics)
     typical = np.array([METRICS[name] for name in names]) * (1 + 0.01 * number)
     lines = []
-    for clip, steps, _ in store.run.manifest[unit * UNIT_CLIPS : (unit + 1) * UNIT_CLIPS]:
+    for clip, steps, _ in run.manifest[unit * UNIT_CLIPS : (unit + 1) * UNIT_CLIPS]:
         data = hashlib.sha256(clip.encode()).hexdigest()[:16]
         scores = typical * draws.gamma(20, 0.05, (len(steps), 1)) * draws.gamma(50, 0.02, (len(steps), len(names)))
-        scores[:, psnr] = -10 * np.log10(scores[:, mse])
+        if "psnr" in names:
+            scores[:, names.index("psnr")] = -10 * np.log10(scores[:, names.index("mse")])
         for step, row in zip(steps, scores.tolist(), strict=True):
             lines += [
                 f'{{"clip":"{clip}","data":"{data}","metric":"{name}","status":"ok","step":{step},"value":{score!r}}}\n'
                 for name, score in zip(names, row, strict=True)
             ]
-    text = "".join(lines)
-    store.unit_path(unit).write_text(text)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return "".join(lines)
 
 
-def measure(*words: str) -> str:
-    """Run vpbench; return its seconds on the clock and of the processor, and its peak memory, as a text."""
+class Usage(NamedTuple):
+    """Seconds on the clock and of the processor, and MiB at the peak, of a process."""
+
+    clock: float
+    processor: float
+    memory: float
+
+    def __str__(self) -> str:
+        return f"{self.clock:7.1f} s {self.processor:6.1f} s {self.memory:5.0f} MiB"
+
+
+def measure(*words: str) -> Usage:
+    """Run vpbench, and return what it used."""
     code = f"""
 import resource, sys
 from vpbench.cli.main import _run
@@ -130,7 +158,7 @@ sys.exit(code)
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     processor, memory = map(float, process.stderr.split()[-2:])
-    return f"{time.perf_counter() - start:7.1f} s {processor:6.1f} s {memory / 1024:5.0f} MiB"
+    return Usage(time.perf_counter() - start, processor, memory / 1024)
 
 
 def print_size(results: int, clips: int) -> None:

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import re
-import secrets
 import stat
 import struct
 import tomllib
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vpbench.errors import Remedy, ResultError, UsageError
+from vpbench.temporary import link, publish, rename, temporary_file
 
 _MIB = 2**20
 TOML = 1 * _MIB
@@ -45,6 +45,9 @@ _KEY = r"""(?:"[^"\n]*"|'[^'\n]*'|(?<![\w-])[\w-]++)"""
 _DOTTED = re.compile(rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{{_PARTS},}}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_ERRORS = _FULL | {errno.EIO, errno.EROFS}
+"""Numbers of errors that say that a disk is full, broken or read-only."""
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -242,59 +245,33 @@ def canonical(value: Any) -> str:
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Write a file so that it exists whole or not at all (raises as :func:`atomic_file`)."""
-    with atomic_file(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that exists whole after the block, or not at all: temporary file, fsync, rename, fsync of the folder.
-
-    The folder is made where it does not exist. An exception within the block leaves an earlier file as it was.
+    """Write a file so that it exists whole or not at all; its folder is made where it does not exist.
 
     Raises:
         ResultError: no space, no permission, or another error of the file system, named with the path.
     """
-    # Processes in containers may share a process number.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
     with write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        publish(path, data.encode() if isinstance(data, str) else data, rename)
 
 
 def write_exclusive(path: Path, text: str) -> bool:
-    """Write a file as :func:`write_atomic`, unless it exists; return whether it was written.
-
-    Raises:
-        ResultError: as :func:`write_atomic`.
-    """
-    unlinked = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    write_atomic(unlinked, text)
+    """Write a file as :func:`write_atomic`, unless it exists; return whether it was written."""
     with write_errors(path):
         try:
-            os.link(unlinked, path)  # unlike a rename, it fails where another process was faster
+            publish(path, text.encode(), link)
         except FileExistsError:
             return False
-        except OSError:  # a file system without hard links
-            if path.exists():
-                return False
-            unlinked.replace(path)
-        finally:
-            unlinked.unlink(missing_ok=True)
     return True
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that exists whole after the block, or not at all (raises as :func:`write_atomic`).
+
+    An exception within the block leaves an earlier file as it was.
+    """
+    with write_errors(path), temporary_file(path, rename) as file:
+        yield file
 
 
 @contextmanager
@@ -307,7 +284,7 @@ def write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = error.errno in _FULL
         advice = "free some space" if full else "choose a folder you may write to"
         raise ResultError(
             f"cannot write {path}: {error.strerror}; {advice} and run the same command again: what is published stays",

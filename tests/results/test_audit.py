@@ -165,10 +165,13 @@ def test_files_of_no_unit_are_refused(folder, name):
     refused(folder, f"{name} belongs to none of the 2 units")
 
 
-def test_leftovers_of_a_killed_process_are_no_units(folder):
-    for name in ("000000.jsonl.1a2b3c4d.new", ".000000.jsonl.1a2b3c4d.new.77-abcdef.tmp"):
-        (folder / "units" / name).write_text("{")
+def test_leftovers_of_a_killed_process_are_no_units_and_a_merge_removes_them(folder):
+    leftovers = [folder / "units/.000000.jsonl.77-abcdef.tmp", folder / "attempts/.a.json.78-abcdef.tmp"]
+    for path in leftovers:
+        path.write_text("{")
     verify(Store.open(folder), folders.plugins())
+    merge(Store.open(folder), folders.plugins(), allow_partial=False)
+    assert not any(path.exists() for path in leftovers)
 
 
 def test_a_record_of_units_that_the_result_does_not_have_is_refused(folder):

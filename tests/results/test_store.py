@@ -13,6 +13,7 @@ from vpbench.errors import ResultError
 from vpbench.files import write_atomic
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import ManifestEntry
+from vpbench.results import store as stores
 from vpbench.results.reading import read_attempt
 from vpbench.results.records import Identity, MetricRecord, RunRecord
 from vpbench.results.store import Attempt, Store
@@ -278,3 +279,17 @@ def test_an_attempt_records_what_it_published(store):
     (record,) = store.attempts()
     assert (record.seconds, set(record.units)) == ({"read": 1.5}, {"0"})
     assert read_attempt(attempt.path) == record == attempt.record
+
+
+def test_a_process_begins_another_record_before_one_becomes_large(store, monkeypatch):
+    monkeypatch.setattr(stores, "_CLAIMS", 1)
+    attempt = begin(store)
+    for unit in (0, 1):
+        store.publish(unit, make_rows(unit), attempt, f"stamp {unit}")
+    attempt.write(seconds={"read": 1.5})
+    assert sorted((list(record.units), list(record.stamps)) for record in store.attempts()) == [
+        (["0"], ["0"]),
+        (["1"], ["1"]),
+    ]
+    assert store.stamps() == {0: {"stamp 0"}, 1: {"stamp 1"}}
+    store.check_claims()

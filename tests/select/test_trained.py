@@ -293,3 +293,11 @@ class TestAdaptStateDict:
         path = foreign({name: torch.ones(1)}, tmp_path / "x.safetensors")
         with pytest.raises(vpbench.PluginError, match=f"`adapt_state_dict` of predictor 'adapts' {words}"):
             load(plugins, path, text="adapts:wide", name="adapts")
+
+
+def test_the_same_weights_and_record_are_the_same_bytes(weights, plugins, tmp_path):
+    trained = open_trained(weights)
+    model = choose_predictor(plugins, "learner:wide", {"learner": {"loss": "l1"}}, seed=1).value
+    for number in range(8):
+        save_trained(tmp_path / f"{number}.safetensors", model, trained.record)
+    assert {(tmp_path / f"{number}.safetensors").read_bytes() for number in range(8)} == {weights.read_bytes()}

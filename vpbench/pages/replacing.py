@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vpbench.errors import ResultError
 from vpbench.files import RECORD, parse_json, read_text, write_errors
+
+_TOKEN = 3
+"""Random bytes in the name of a temporary folder."""
 
 
 def check_replaceable(out: Path, mark: str, command: str) -> None:
@@ -62,16 +67,56 @@ def _written(mark: Path) -> set[str]:
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(3)
+    _clear_orphans(out)
+    token = secrets.token_hex(_TOKEN)
     new, old = (out.with_name(f".{out.name}.{token}.{suffix}") for suffix in ("new", "old"))
     new.mkdir()
     try:
-        yield new
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
+        with _in_use(new), _in_use(out):
+            yield new
+            if out.exists():
+                out.rename(old)
+            new.rename(out)
     finally:
         if old.exists() and not out.exists():
             old.rename(out)
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_orphans(out: Path) -> None:
+    """Remove what killed processes left next to a folder; put back the earlier folder if one had moved it away."""
+    pattern = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{{2 * _TOKEN}}}\.(new|old)")
+    for path in sorted(out.parent.iterdir()):
+        if (match := pattern.fullmatch(path.name)) and _is_orphan(path):
+            if match[1] == "old" and not out.exists():
+                path.rename(out)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Lock a folder, if it exists, until this process leaves the context or dies; the lock moves with the folder."""
+    if not folder.exists():
+        yield
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(number, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(number)
+
+
+def _is_orphan(folder: Path) -> bool:
+    """Return whether no process uses a folder; False where the file system has no locks."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        finally:
+            os.close(number)
+    return False

@@ -6,7 +6,6 @@ who computes rows with another predictor and writes every digest accordingly lea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,8 +17,7 @@ from vpbench.results.reading import read_text
 from vpbench.results.records import RunRecord
 from vpbench.results.rows import Row
 from vpbench.results.store import Store
-
-_LEFTOVER = re.compile(r".+\.(new|tmp)")  # of a process that was killed while it wrote
+from vpbench.temporary import is_temporary
 
 
 def check_run(store: Store) -> None:
@@ -86,7 +84,7 @@ def check_files(store: Store) -> None:
     if any(metric.kind == "set" for metric in store.run.metrics.values()):
         expected |= {store.features_path(number).name for number in range(store.units)}
     for path in sorted(path for folder in ("units", "features") for path in (store.folder / folder).glob("*")):
-        if path.name not in expected and not _LEFTOVER.fullmatch(path.name):
+        if path.name not in expected and not is_temporary(path):
             raise ResultError(f"{path} belongs to none of the {store.units} units of this result; remove it")
     for attempt in store.attempts():
         if not attempt.units.keys() <= {str(number) for number in range(store.units)}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired
 
@@ -76,6 +77,7 @@ def read_rows(path: Path, count: int) -> list[Row]:
         index, *fields = error.errors(include_url=False)[0]["loc"]
         raise _bad_row(path, int(index) + 1, ".".join(map(str, fields[:1]))) from error
     for number, row in enumerate(rows, 1):
+        row["clip"], row["data"] = sys.intern(row["clip"]), sys.intern(row["data"])  # equal ones share their memory
         if field := _contradiction(row) or _features_problem(row):
             raise _bad_row(path, number, f"{field} of a row that is {row['status']}")
     return rows

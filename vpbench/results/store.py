@@ -32,6 +32,9 @@ from vpbench.results.reading import read_attempt, read_digest, read_run, read_te
 from vpbench.results.records import AttemptRecord, RunRecord
 from vpbench.results.rows import ALL_STEPS, Row, read_rows
 
+_CLAIMS = 256
+"""The most units of one record."""
+
 
 class Store:
     """One result folder; ``run`` is its ``run.json``."""
@@ -242,24 +245,36 @@ def _run_text(run: RunRecord) -> str:
 
 
 class Attempt:
-    """Writes the record of one process, before each publication, so that a kill loses nothing."""
+    """Writes the records of one process, before each publication, so that a kill loses nothing.
+
+    A record is written again for each unit, so a process begins another one before it becomes large.
+    """
 
     def __init__(self, store: Store, process: Mapping[str, Any]) -> None:
         """Begin a record; ``process`` holds the fields of :class:`AttemptRecord` that describe the process."""
         run = hashlib.sha256((store.folder / "run.json").read_bytes()).hexdigest()
-        self.record = AttemptRecord(run=run, **process)
-        name = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        name += f"-{self.record.host}-{self.record.pid}-{secrets.token_hex(3)}.json"
-        self.path = store.folder / "attempts" / name
+        self._folder = store.folder / "attempts"
+        self._begin(AttemptRecord(run=run, **process))
+
+    def _begin(self, record: AttemptRecord) -> None:
+        self.record = record
+        time_of_day = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        self.path = self._folder / f"{time_of_day}-{record.host}-{record.pid}-{secrets.token_hex(3)}.json"
 
     def claim(self, number: int, digest: str, stamp: str) -> None:
         """Record that this process is about to publish a unit: its sha256, and the stamp of its data."""
+        self._make_room()
         units = {**self.record.units, str(number): digest}
         self.write(units=units, stamps={**self.record.stamps, str(number): stamp})
 
     def stamp(self, number: int, stamp: str) -> None:
         """Record the stamp of a unit's data."""
+        self._make_room()
         self.write(stamps={**self.record.stamps, str(number): stamp})
+
+    def _make_room(self) -> None:
+        if len(self.record.stamps) >= _CLAIMS:
+            self._begin(self.record.model_copy(update={"units": {}, "stamps": {}}))
 
     def withdraw(self, number: int) -> None:
         """Remove a claim: another process has published other rows."""

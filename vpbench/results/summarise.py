@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 
 from vpbench.errors import Remedy, ResultError
 from vpbench.files import write_atomic
@@ -17,6 +18,7 @@ from vpbench.results.store import Store
 from vpbench.results.summary import summarise
 from vpbench.results.tally import Tally
 from vpbench.select.metrics import engines_of, fingerprint_metric
+from vpbench.temporary import remove_temporary_files
 
 
 def write_summary(store: Store, metrics: Mapping[str, AnyMetric], *, allow_partial: bool) -> bool:
@@ -33,6 +35,8 @@ def write_summary(store: Store, metrics: Mapping[str, AnyMetric], *, allow_parti
     path = store.folder / "summary.json"
     if not has_text(path, text):
         write_atomic(path, text)
+    with suppress(OSError):  # the result is complete without it
+        remove_temporary_files(store.folder)
     return True
 
 

@@ -9,7 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from vpbench.plugin.metric import Statistic
 from vpbench.results.rows import Row
 
+_BLOCK = 4096
+"""Rows that are in memory at a time, at least."""
 Key: TypeAlias = tuple[str, int]
 """A predicted frame of one step: clip and sample."""
 Values: TypeAlias = NDArray[np.float64] | Sequence[Statistic]
@@ -175,6 +178,18 @@ def group_rows(rows: Sequence[Row]) -> list[Group]:
     return groups
 
 
+def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Divide rows, ordered by clip, so that few are in memory at a time; every row of a clip is in one block."""
+    block: list[Row] = []
+    for _, clip_rows in groupby(rows, key=itemgetter("clip")):
+        block += clip_rows
+        if len(block) >= _BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
 class Tally:
     """All rows of a result."""
 
@@ -184,7 +199,8 @@ class Tally:
         self.context: dict[str, str] = {}
         """Digest of the predictor's inputs besides frames, by clip."""
         self.clamped: set[tuple[str, int, int]] = set()
-        self.add_rows(list(rows))
+        for block in _blocks(rows):
+            self.add_rows(block)
 
     def add_rows(self, rows: Sequence[Row]) -> None:
         """Add rows of any kind."""
@@ -192,7 +208,8 @@ class Tally:
             self._count(row)
         for group in group_rows(rows):
             statistics = [rows[place]["value"] for place in group.places.tolist()]
-            self.metrics[group.metric].add(group.step, group.frames, statistics)
+            numbers = set(map(type, statistics)) == {float}
+            self.metrics[group.metric].add(group.step, group.frames, np.array(statistics) if numbers else statistics)
 
     def add_groups(self, groups: Sequence[Group], values: Values) -> None:
         """Add the values of rows that differ from rows of another result in their values alone."""

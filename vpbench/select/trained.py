@@ -73,7 +73,17 @@ def save_trained(path: Path, module: torch.nn.Module, record: WeightsRecord) -> 
     # safetensors has no shared tensors, and would write all of what a view views: clone each tensor.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}
     text = json.dumps(record.to_json(), sort_keys=True, allow_nan=False)
-    write_atomic(path, save(tensors, metadata={"format": "pt", _KEY: text}))
+    write_atomic(path, _with_sorted_metadata(save(tensors, metadata={"format": "pt", _KEY: text})))
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """Return a safetensors file that has the same bytes each time: the library writes metadata in a random order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def open_trained(path: Path) -> Trained:

@@ -18,6 +18,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from vpbench.errors import PredictorError
+from vpbench.files import write_errors
 from vpbench.plugin.metric import cost
 from vpbench.select.weights_record import EpochRecord
 from vpbench.training.checkpoint import foreign_object
@@ -217,7 +218,7 @@ class Saver(Checkpoint):
         finite = all(bool(torch.isfinite(p).all()) for p in module.parameters())
         if not trainer.strategy.reduce_boolean_decision(finite, all=True):
             raise NotFiniteError(_broken("weights are not finite", self._loader.served - 1))
-        unchecked = self._path.with_name(f"{self._path.name}.part")
+        unchecked = self._path.with_name(f".{self._path.name}.unchecked.tmp")
         trainer.save_checkpoint(unchecked)
         refused = foreign_object(unchecked) if trainer.is_global_zero and unchecked.is_file() else None
         if refused := trainer.strategy.broadcast(refused):
@@ -227,7 +228,8 @@ class Saver(Checkpoint):
                 f"resume: keep tensors, numbers, text, lists and dictionaries"
             )
         if trainer.is_global_zero:
-            unchecked.replace(self._path)
+            with write_errors(self._path):
+                unchecked.replace(self._path)
         trainer.strategy.barrier()
         self._saved = time.monotonic()
 

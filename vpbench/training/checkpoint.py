@@ -1,16 +1,33 @@
-"""Read the checkpoints of a training. They are data only: reading one never runs code from it."""
+"""Write and read the checkpoints of a training. They are data only: reading one never runs code from it."""
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from vpbench.errors import DataError
+from vpbench.files import write_atomic
 from vpbench.output import brief
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all. Lightning copies them from the folder of the system's temporary files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            ResultError: no space, or another error of the file system.
+        """
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomic(Path(path), buffer.getvalue())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from vpbench.results.provenance import describe_process
 from vpbench.select.trained import fit_weights, open_trained, save_trained
 from vpbench.select.weights_record import KeptRecord, StageRecord, TrainedClips, TrainedProtocol, WeightsRecord
 from vpbench.training.callbacks import Best, Saver, Watch
-from vpbench.training.checkpoint import read_checkpoint
+from vpbench.training.checkpoint import WholeCheckpoints, read_checkpoint
 from vpbench.training.loader import TrainingLoader
 from vpbench.training.plan import LAST, TrainingPlan
 from vpbench.training.validation import Validation
@@ -152,7 +152,7 @@ def _trainer(plan: TrainingPlan, stage: Any, folder: Path, callbacks: list[Any],
         devices=plan.resources.devices,
         num_nodes=plan.resources.nodes,
         strategy=_strategy(plan, stage),
-        plugins=_environment(plan),
+        plugins=[*_environment(plan), *_checkpoint_writer(plan.settings.strategy)],
         precision="32-true" if recipe.precision == "32" else recipe.precision,
         max_epochs=epochs,
         accumulate_grad_batches=recipe.accumulate if stage.automatic_optimization else 1,
@@ -186,6 +186,11 @@ def _environment(plan: TrainingPlan) -> list[Any]:
     if not plan.resources.launched:
         return [LightningEnvironment()]
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+
+
+def _checkpoint_writer(strategy: str) -> list[Any]:
+    """Return the writer of checkpoints; strategies that shard a model write their own."""
+    return [WholeCheckpoints()] if strategy == "auto" or strategy.startswith("ddp") else []
 
 
 def _bar() -> list[Any]:

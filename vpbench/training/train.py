@@ -32,13 +32,14 @@ except ModuleNotFoundError as error:
 from vpbench.evaluation.keepers import Keeper
 from vpbench.evaluation.launch import is_first_process
 from vpbench.evaluation.prediction import no_memory
-from vpbench.files import write_atomic
+from vpbench.files import DISK_ERRORS, write_atomic, write_errors
 from vpbench.plugin.loader import Plugins, load_plugins
 from vpbench.plugin.training import Precision
 from vpbench.protocol.protocol import Protocol, Seed
 from vpbench.protocol.units import Manifest
 from vpbench.select.data import open_protocol
 from vpbench.select.trained import save_trained
+from vpbench.temporary import remove_temporary_files
 from vpbench.training.plan import TrainingPlan, TrainSettings, make_training_plan
 from vpbench.validation import checked_arguments
 
@@ -172,6 +173,8 @@ def train_plan(plan: TrainingPlan, say: Say, make_keeper: Callable[[Manifest], K
         write_atomic(plan.folder / "training.json", json.dumps(plan.record.to_json(), indent=1) + "\n")
     stages = []
     with locked(plan.folder) if main else nullcontext():
+        if main:
+            remove_temporary_files(plan.folder)
         try:
             for number in range(1, len(plan.stages) + 1):
                 with _explained(plan, number), _quiet():
@@ -203,6 +206,9 @@ def _explained(plan: TrainingPlan, number: int) -> Iterator[None]:
     except MisconfigurationException as error:
         raise UsageError(f"{source}: {error}") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:  # while a logger writes
+            with write_errors(plan.folder):
+                raise
         if no_memory(error):
             raise PredictorError(
                 f"{source}: out of memory with {plan.recipes[number - 1].batch_size} clips per batch: use "
