@@ -65,8 +65,13 @@ def is_temporary(path: Path) -> bool:
 
 
 def rename(temporary: Path, path: Path) -> None:
-    """Move a file, in place of an earlier one."""
-    temporary.replace(path)
+    """Move a file, in place of an earlier one; an error removes it."""
+    try:
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):  # the first error says more
+            temporary.unlink()
+        raise
 
 
 def link(temporary: Path, path: Path) -> None:

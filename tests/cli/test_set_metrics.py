@@ -74,6 +74,17 @@ def test_a_set_score_has_no_steps(result):
         load(result).at("mean-colour", 1)
 
 
+def test_features_that_were_removed_are_computed_again(results, tmp_path):
+    folder = tmp_path / "sets"
+    shutil.copytree(results, folder / "r")
+    result = find_results(folder / "r")[0]
+    before = contents(result)
+    (result / "features" / "000001.safetensors").unlink()
+    with pytest.warns(VpbenchWarning, match="^mean-colour: 17 clips are few"):
+        evaluate(folder, "last")
+    assert contents(result) == before
+
+
 @pytest.mark.slow
 def test_shards_and_merge_give_the_same_bytes(vpbench, result, tmp_path):
     for i in (1, 0, 2):

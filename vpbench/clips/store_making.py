@@ -83,7 +83,8 @@ def make_store(
         if not (folder / INDEX).exists():
             raise
     store = open_store(folder, dataset, names)
-    assert store is not None
+    if store is None:
+        raise ResultError(f"{folder} was removed while it was made: run the same command again")
     return store
 
 

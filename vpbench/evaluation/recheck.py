@@ -28,14 +28,14 @@ class Recheck:
     _digests: dict[int, dict[str, dict[str, str]]] = field(default_factory=dict)
 
     def valid(self, cell: Cell, units: Iterable[Unit]) -> frozenset[int]:
-        """Return the numbers of the published units that are of the current data; set the others aside.
+        """Return the numbers of the published units that are whole and of current data; set aside those of other data.
 
         Raises:
             DataError: a clip cannot be read. ResultError: a unit cannot be read or set aside.
         """
         store = cell.store
         stamps = store.stamps()
-        published = frozenset(store.published())
+        published = frozenset(store.published()) - store.without_features()
         valid = published
         for unit in units:
             stamp = self.probe.stamp(unit, self.manifest)

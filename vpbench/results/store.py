@@ -92,6 +92,12 @@ class Store:
             return [number for number in range(self.units) if f"{number:06d}.jsonl" in names]
         return []
 
+    def without_features(self) -> frozenset[int]:
+        """Return the numbers of the units that a set metric scored and whose features somebody removed."""
+        if all(metric.kind != "set" for metric in self.run.metrics.values()):
+            return frozenset()
+        return frozenset(number for number in self.published() if not os.path.lexists(self.features_path(number)))
+
     def features_path(self, number: int) -> Path:
         """Return the file of a unit's features."""
         return self.folder / "features" / f"{number:06d}.safetensors"
@@ -110,8 +116,9 @@ class Store:
         if not os.path.lexists(self.folder / "run.json"):  # a process that failed took it for empty
             Store.create(self.folder, self.run)
         attempt.claim(number, hashlib.sha256(text.encode()).hexdigest(), stamp)
-        if features and not os.path.lexists(path):
-            write_atomic(self.features_path(number), features)
+        features_path = self.features_path(number)
+        if features and not (os.path.lexists(path) and os.path.lexists(features_path)):
+            write_atomic(features_path, features)
         if write_exclusive(path, text):
             return
         if (published := read_text(path, UNIT)) != text:

@@ -21,6 +21,7 @@ from vpbench.errors import PredictorError
 from vpbench.files import write_errors
 from vpbench.plugin.metric import cost
 from vpbench.select.weights_record import EpochRecord
+from vpbench.temporary import rename
 from vpbench.training.checkpoint import foreign_object
 from vpbench.training.loader import TrainingLoader, seeded
 from vpbench.training.validation import Validation
@@ -229,7 +230,7 @@ class Saver(Checkpoint):
             )
         if trainer.is_global_zero:
             with write_errors(self._path):
-                unchecked.replace(self._path)
+                rename(unchecked, self._path)
         trainer.strategy.barrier()
         self._saved = time.monotonic()
 

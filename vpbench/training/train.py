@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -219,15 +220,23 @@ def _explained(plan: TrainingPlan, number: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Lightning's banners, and its warnings about settings that vpbench chose."""
+    """Silence Lightning's banners, its warnings about what vpbench chose, and threads that meet a full disk."""
     loggers = [logging.getLogger(f"lightning.{package}") for package in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
+    excepthook, threading.excepthook = threading.excepthook, _print_error_of_thread
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             yield
     finally:
+        threading.excepthook = excepthook
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _print_error_of_thread(details: threading.ExceptHookArgs) -> None:
+    """Print a thread's error, except for errors of the disk: TensorBoard raises them again where it is called."""
+    if not (isinstance(details.exc_value, OSError) and details.exc_value.errno in DISK_ERRORS):
+        threading.__excepthook__(details)
