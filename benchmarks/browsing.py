@@ -7,7 +7,7 @@ Each round opens the first page and the largest page of a protocol from disk in 
 table. ``loaded`` is the time from the start of the navigation to the end of the load event, and ``sorted`` the time
 from the click to the next painted frame. On a busy machine the clock counts other programs, too. ``processor`` is
 therefore the processor time of the page's main thread, without throttling, times the slowdown.
-Needs Playwright and a chromium on the path.
+The least of all rounds is printed, since other programs only add to it. Needs Playwright and a chromium on the path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 from playwright.sync_api import Browser, CDPSession, sync_playwright
@@ -81,15 +80,15 @@ def main() -> None:
     arguments = parser.parse_args()
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        print(f"slowed {arguments.slowdown:g} times; medians of {arguments.rounds} in milliseconds")
+        print(f"slowed {arguments.slowdown:g} times; the least of {arguments.rounds} rounds in milliseconds")
         print("page                                kB   loaded: clock processor   sorted: clock processor")
         for page in measured_pages(arguments.site):
             slowed, full = (
                 [visit(chromium, page, x) for _ in range(arguments.rounds)] for x in (arguments.slowdown, 1)
             )
             clock, processor = (
-                Times(*map(median, zip(*slowed, strict=True))),
-                Times(*map(median, zip(*full, strict=True))),
+                Times(*map(min, zip(*slowed, strict=True))),
+                Times(*map(min, zip(*full, strict=True))),
             )
             name, size = page.relative_to(arguments.site).as_posix(), page.stat().st_size / 1000
             loaded = f"{clock.loaded:13.0f} {arguments.slowdown * processor.loaded_processor:9.0f}"
