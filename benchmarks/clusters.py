@@ -2,9 +2,10 @@
 
     python benchmarks/clusters.py [--clips N] [--processes N] [--nodes N] [-p PROTOCOL] [-m PREDICTOR]
 
-Every attempt records the CPU seconds of its process beyond start-up, with all threads. Those of Ray's head are added:
-what it takes to send units and to publish rows. Results must have the same bytes. Each process has one thread. Start-up
-is everything before the first clip; a first run fills the caches.
+Every attempt records the CPU seconds of its process after planning, with all threads. Those of Ray's head are added:
+what it takes to send units and to publish rows. Start-up is subtracted per process: the seconds of a run of one clip,
+which loads every metric. Results must have the same bytes. Each process has one thread, and as many jobs run at once as
+the machine has cores: more of them disturb each other's caches. Another run fills the caches first.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,31 +39,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         os.environ["VPBENCH_CACHE"] = str(root / "cache")
-        wait([vpbench([*run, str(root / "first"), "--clips", "16"])])
-        wait([vpbench([*run, str(root / "one")])])
-        expected, single = contents(root / "one"), recorded(root / "one")
-        print(
-            f"{args.predictor} on {args.clips} clips of {args.protocol}: one process, {single:.1f} s of CPU", flush=True
-        )
+        for folder in ("first", "start"):
+            vpbench([*run, str(root / folder), "--clips", "1"])
+        start_up = recorded(root / "start")
+        vpbench([*run, str(root / "one")])
+        expected, single = contents(root / "one"), recorded(root / "one") - start_up
+        work = f"{args.predictor} on {args.clips} clips of {args.protocol}"
+        print(f"{work}: one process, {single:.1f} s of CPU beyond start-up ({start_up:.1f} s)", flush=True)
         world = args.processes
         ranks = [{"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank)} for rank in range(world)]
-        wait([vpbench([*run, str(root / "jobs")], **rank) for rank in ranks])
-        show(f"{world} processes", recorded(root / "jobs"), single, contents(root / "jobs") == expected)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda rank: vpbench([*run, str(root / "jobs")], **rank), ranks))
+        spent = recorded(root / "jobs") - world * start_up
+        show(f"{world} processes", spent, single, contents(root / "jobs") == expected)
         with ray_nodes(args.nodes) as address:
             head = time_of_head([*run, str(root / "ray"), "--submit", "ray"], address)
-        show(f"Ray, {args.nodes} nodes", recorded(root / "ray") + head, single, contents(root / "ray") == expected)
+        spent = recorded(root / "ray") - args.nodes * start_up + head
+        show(f"Ray, {args.nodes} nodes ({head:.1f} s at the head)", spent, single, contents(root / "ray") == expected)
 
 
-def vpbench(args: list[str], **variables: str) -> subprocess.Popen[bytes]:
-    """Start ``vpbench run``."""
+def vpbench(args: list[str], **variables: str) -> None:
+    """Run ``vpbench run``."""
     command = [sys.executable, "-m", "vpbench", "run", *args]
-    return subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.DEVNULL)
-
-
-def wait(processes: list[subprocess.Popen[bytes]]) -> None:
-    """Wait for processes that must succeed."""
-    if any(code := [process.wait() for process in processes]):
-        sys.exit(f"a run failed: {code}")
+    subprocess.run(command, check=True, env=os.environ | variables, stdout=subprocess.DEVNULL)
 
 
 def recorded(out: Path) -> float:
@@ -123,7 +123,7 @@ def be_head(args: list[str]) -> None:
         spent.append(time.process_time() - start)
 
     Dispatch.__call__ = timed  # type: ignore[method-assign]
-    cli.main(args=["run", *args], prog_name="vpbench", standsingle_mode=False)
+    cli.main(args=["run", *args], prog_name="vpbench", standalone_mode=False)
     print(sum(spent))
 
 

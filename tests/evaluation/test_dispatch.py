@@ -94,7 +94,9 @@ def prepared(recipe):
     key = repr((recipe.identities, recipe.keepers, replace(recipe.settings, out=Path())))
     if key not in WORKERS:
         worker = Worker()
-        WORKERS[key] = worker, worker.prepare(recipe)
+        reply = worker.prepare(recipe)
+        facts = reply.value and [{**facts, "command": ["ray::Worker"]} for facts in reply.value]
+        WORKERS[key] = worker, replace(reply, value=facts)
     return WORKERS[key]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from vpbench.errors import UsageError
-from vpbench.evaluation.ray_cluster import demand, ray_cluster, reason, room
+from vpbench.errors import UsageError, VpbenchError
+from vpbench.evaluation.ray_cluster import check_reachable, demand, ray_cluster, reason, room
 
 GATE = '''
 import os
@@ -136,6 +137,18 @@ class ActorDiedError(Exception):
 )
 def test_the_end_of_an_actor_is_one_line(text, words):
     assert reason(ActorDiedError(text)) == f"ActorDiedError: {words}"
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = "{}:{}".format(*server.getsockname())
+        with pytest.raises(VpbenchError, match=rf"^no Ray cluster can be joined at {address}: ConnectionRefusedError"):
+            check_reachable(address)
+        server.listen()
+        check_reachable(address)
+    for other_form in ("", "auto", "local", "ray://127.0.0.1:1"):
+        check_reachable(other_form)
 
 
 @pytest.mark.parametrize(

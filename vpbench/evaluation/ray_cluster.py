@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ Resources = Mapping[str, float]
 _NAMES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 
 _PATIENCE = 10
-"""Seconds in which processes remove their temporary files."""
+"""Seconds for a connection, and for processes to remove their temporary files."""
 
 
 @contextmanager
@@ -97,6 +98,7 @@ def _join(ray: Any, address: str | None) -> None:
     """
     if ray.is_initialized():
         return
+    check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -105,6 +107,21 @@ def _join(ray: Any, address: str | None) -> None:
         raise VpbenchError(f"no Ray cluster can be joined at {address or 'this machine'}: {describe(error)}") from error
     finally:
         signal.signal(signal.SIGTERM, handler)  # Ray's ends this process without a word
+
+
+def check_reachable(address: str) -> None:
+    """Check that something listens at HOST:PORT, where Ray would try for minutes; other forms are left to Ray.
+
+    Raises:
+        VpbenchError: nothing does.
+    """
+    match = re.fullmatch(r"([\w.-]+):(\d{1,5})", address)
+    if match is None:
+        return
+    try:
+        socket.create_connection((match[1], int(match[2])), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise VpbenchError(f"no Ray cluster can be joined at {address}: {describe(error)}") from error
 
 
 class _Pool:
