@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +99,14 @@ def test_curves_are_drawn_of_committed_results(tmp_path, flags):
     labels = [f"{name}={results / name}" for name in ("repeat", "flow-extrapolation")]
     output("curves.py", tmp_path / "out.png", *labels, "--metric", "mse", *flags)
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_queue_of_units_beats_shares_where_workers_are_slow_or_die():
+    lines = output("scaling.py", "simulate", "--clips", "64000", "--workers", "40").splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        shares, queue = (float(word) for word in re.findall(r"([\d.]+) times", line))
+        assert 0.9 < queue <= shares
+    starts = [int(word) for line in lines for word in re.findall(r"(\d+) starts", line)]
+    assert starts[:2] == [1, 1] and starts[2] > 1, "units of the dead are missing until the next start"
