@@ -58,7 +58,7 @@ class Processes:
     def __init__(self, recipe, size=3, ends=lambda process, call: False, change=lambda process, recipe: recipe) -> None:
         self.size, self.ends, self.change = size, ends, change
         self.recipe = recipe
-        self.workers, self.calls, self.log = {}, deque(), []
+        self.workers, self.calls, self.log, self.files = {}, deque(), [], []
 
     def start(self):
         number = len(self.workers)
@@ -80,6 +80,8 @@ class Processes:
             return Answer(process, None, "ActorDiedError: it died")
         worker, first_reply = self.workers[process]
         reply = first_reply if request is None else worker.evaluate(request)
+        if request is not None and reply.value is not None:
+            self.files += [name for report in reply.value.cells.values() for name in report.files]
         return Answer(process, pickle.loads(pickle.dumps(reply)))
 
     def stop(self, process):
@@ -91,7 +93,7 @@ WORKERS = {}
 
 def prepared(recipe):
     """Return a worker that is prepared with a recipe, and its reply; processes of one recipe share it."""
-    key = repr((recipe.identities, recipe.keepers, replace(recipe.settings, out=Path())))
+    key = repr((recipe.identities, [*map(type, recipe.keepers)], replace(recipe.settings, out=Path())))
     if key not in WORKERS:
         worker = Worker()
         reply = worker.prepare(recipe)
@@ -173,6 +175,7 @@ def test_results_have_the_bytes_of_one_process(setting, spread, tmp_path):
     assert files(tmp_path / "cluster") == expected
     assert len(expected) == 2 * (2 + 3 + 3) + 34 * 2, "run.json, the summary, units, features, and predictions"
     assert {process for process, _ in pool.log} == {0, 1, 2}
+    assert len(pool.files) == len(set(pool.files)) + 34 == 68, "each file is sent once"
     assert progress[-1] == progress[0][1:] * 2 == (68, 68)
     attempts = [json.loads(path.read_text()) for path in outcomes[0].cell.store.folder.glob("attempts/*")]
     assert sorted(number for attempt in attempts for number in attempt["units"]) == list("012")
@@ -266,8 +269,10 @@ def test_published_units_are_not_sent_but_for_predictions_to_keep(setting, sprea
     assert sorted(call for _, call in pool.log if call != "prepare") == [1]
     assert spread("last")[1] == [], "no process is started for nothing"
     (folder,) = {path.parent.parent for path in tmp_path.glob("cluster/**/units/*")}
+    attempts = len(list(folder.glob("attempts/*")))
     before = {path: path.stat().st_mtime_ns for path in folder.glob("units/*")}
-    spread("last", keepers=[PredictionKeeper()])
+    _, (pool,), _ = spread("last", keepers=[PredictionKeeper()])
+    assert len(pool.files) == 34 and len(list(folder.glob("attempts/*"))) == attempts, "rows are not published again"
     assert len(list(folder.glob("predictions/**/*.npy"))) == 34
     assert {path: path.stat().st_mtime_ns for path in folder.glob("units/*")} == before
 
