@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import toys
 from safetensors.torch import save_file
 
 from vpbench.clips.probe import Probe
@@ -32,7 +31,7 @@ from vpbench.select.data import open_protocol_dataset
 from vpbench.toolkit.processes import portable
 
 pytestmark = pytest.mark.filterwarnings("ignore::vpbench.errors.VpbenchWarning")
-PLUGINS = load_plugins([toys.__file__])
+PLUGINS = load_plugins(["toys"])
 PROTOCOL = """
 schema = 1
 name = "toy"
@@ -300,7 +299,7 @@ def test_a_recipe_holds_what_a_worker_cannot_know(setting, monkeypatch):
     assert recipe.variables["VPBENCH_ENGINE"] == "libraries" and "RANK" not in recipe.variables
     assert recipe.settings.data_roots == {"toy-frames": Path("relative")}
     assert (recipe.settings.device, recipe.settings.shard, recipe.folder) == ("cuda", "0/1", Path.cwd())
-    assert recipe.plugins == (toys.__file__,) and recipe.weights == (b"",)
+    assert recipe.plugins == ("toys",) and recipe.weights == (b"",)
 
 
 def test_an_error_that_is_none_of_vpbench_names_its_host(spread):

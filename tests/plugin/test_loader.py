@@ -291,3 +291,12 @@ def test_a_file_on_the_path_of_modules_is_no_other_module(tmp_path, monkeypatch)
     (tmp_path / "a_file_on_the_path.py").write_text("VALUE = 3")
     assert discovery.import_extra(str(tmp_path / "a_file_on_the_path.py")).VALUE == 3
     monkeypatch.delitem(sys.modules, "a_file_on_the_path")
+
+
+def test_files_of_one_name_in_two_folders_replace_each_other(tmp_path, monkeypatch):
+    for value in (1, 2):
+        file = tmp_path / str(value) / "a_file_in_two_folders.py"
+        file.parent.mkdir()
+        file.write_text(f"VALUE = {value}")
+        assert discovery.import_extra(str(file)).VALUE == value
+        monkeypatch.delitem(sys.modules, "a_file_in_two_folders")

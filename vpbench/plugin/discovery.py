@@ -21,6 +21,8 @@ from vpbench.plugin.guard import failed_as, plugin_errors
 
 GROUP = "vpbench"
 """The entry-point group of plugins."""
+_plugin_folders: set[str] = set()
+"""Folders of plugin files, which are searched for modules only because those files were imported."""
 
 
 def plugin_modules() -> set[str]:
@@ -99,6 +101,7 @@ def import_extra(text: str) -> ModuleType:
             raise PluginError(f"plugin {text}: another module is named {path.stem!r}; rename the file")
         if str(path.resolve().parent) not in sys.path:
             sys.path.append(str(path.resolve().parent))  # so that it may import its neighbours
+            _plugin_folders.add(str(path.resolve().parent))
         spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -117,4 +120,6 @@ def _names_another_module(path: Path) -> bool:
     if module is not None:
         return Path(getattr(module, "__file__", None) or "") != path.resolve()
     spec = importlib.util.find_spec(path.stem)
-    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() != path.resolve()
+    if spec is None or spec.origin is None or Path(spec.origin).resolve() == path.resolve():
+        return False
+    return str(Path(spec.origin).parent) not in _plugin_folders
