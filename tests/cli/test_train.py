@@ -143,7 +143,7 @@ def test_as_a_job_of_this_machine(vpbench, args, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(TRAINABLE).parent))
     outcome = vpbench(*command, "--json")
     assert outcome.code == 0, outcome.err
-    log = Path(outcome.json["output"])
+    log = Path(outcome.json["jobs"][0]["output"])
     deadline = time.monotonic() + 120
     while not (files := list(tmp_path.glob("out/training/toy/learner/*/weights.safetensors"))):
         assert time.monotonic() < deadline, log.read_text() if log.is_file() else "no log"

@@ -298,5 +298,6 @@ def test_files_of_one_name_in_two_folders_replace_each_other(tmp_path, monkeypat
         file = tmp_path / str(value) / "a_file_in_two_folders.py"
         file.parent.mkdir()
         file.write_text(f"VALUE = {value}")
-        assert discovery.import_extra(str(file)).VALUE == value
+        module = discovery.import_extra(str(file))
+        assert value == module.VALUE
         monkeypatch.delitem(sys.modules, "a_file_in_two_folders")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -146,10 +145,11 @@ def command(
         )
         return
     # On one protocol, an error in the plan stops everything before any work. In a list, the other protocols run.
-    runner = _Runner(plugins, settings, quiet=as_json, strict=suite_file is None and len(suite.protocols) == 1)
-    with _cluster(submit, parameters, processes, settings) as runner.cluster:
-        for group in group_jobs(jobs):
-            runner(group, titles[group[0].protocol])
+    strict = suite_file is None and len(suite.protocols) == 1
+    cluster = _cluster(submit, parameters, processes, settings)
+    runner = _Runner(plugins, settings, quiet=as_json, strict=strict, cluster=cluster)
+    for group in group_jobs(jobs):
+        runner(group, titles[group[0].protocol])
     outcomes, errors = runner.outcomes, runner.errors
     results = {job: outcome.result for job, outcome in outcomes.items() if outcome.result is not None}
     errors |= {job: outcome.error for job, outcome in outcomes.items() if outcome.error is not None}
@@ -180,10 +180,10 @@ def _suite_of(plugins: Plugins, protocols: tuple[str, ...], predictors: tuple[st
 
 def _cluster(
     submit: str | None, parameters: dict[str, Any], processes: int | None, settings: Settings
-) -> AbstractContextManager[Cluster | None]:
-    """Return the Ray cluster that evaluates, within a context; None if this process does."""
+) -> Cluster | None:
+    """Return the Ray cluster that evaluates; None if this process does."""
     if submit is None:
-        return nullcontext()
+        return None
     from vpbench.evaluation.ray_cluster import ray_cluster
 
     return ray_cluster(parameters, processes, gpu=settings.device == "cuda")

@@ -25,9 +25,8 @@ _PATIENCE = 10
 """Seconds for a connection, and for processes to remove their temporary files."""
 
 
-@contextmanager
-def ray_cluster(parameters: Mapping[str, Any], processes: int | None, *, gpu: bool) -> Iterator[Cluster]:
-    """Yield the Ray cluster; it is joined when there is work, and left at the end.
+def ray_cluster(parameters: Mapping[str, Any], processes: int | None, *, gpu: bool) -> Cluster:
+    """Return the Ray cluster; it is joined when there is work, and left before scores are printed.
 
     Args:
         parameters: ``address`` of the cluster, and Ray's options of an actor, such as ``num_gpus``.
@@ -48,10 +47,7 @@ def ray_cluster(parameters: Mapping[str, Any], processes: int | None, *, gpu: bo
     except (TypeError, ValueError) as error:
         raise UsageError(f"Ray does not take these parameters of a process: {describe(error)}") from error
     device = "cuda" if options["num_gpus"] else "cpu"
-    try:
-        yield Cluster(device, _opener(ray, actor, address, demand(options), processes))
-    finally:
-        ray.shutdown()
+    return Cluster(device, _opener(ray, actor, address, demand(options), processes))
 
 
 def demand(options: Mapping[str, Any]) -> Resources:
@@ -75,8 +71,7 @@ def reason(error: Exception) -> str:
 def _opener(ray: Any, actor: Any, address: str | None, needs: Resources, processes: int | None) -> OpenPool:
     @contextmanager
     def open_pool(recipe: Recipe) -> Iterator[_Pool]:
-        with redirect_stdout(sys.stderr):  # Ray prints the end of a node
-            _join(ray, address)
+        with redirect_stdout(sys.stderr), _joined(ray, address):  # Ray prints the end of a node
             places = room((node["Resources"] for node in ray.nodes() if node["Alive"]), needs)
             if not places:
                 text = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
@@ -90,14 +85,13 @@ def _opener(ray: Any, actor: Any, address: str | None, needs: Resources, process
     return open_pool
 
 
-def _join(ray: Any, address: str | None) -> None:
-    """Join the cluster at an address, else that of RAY_ADDRESS or of this machine, else start one here.
+@contextmanager
+def _joined(ray: Any, address: str | None) -> Iterator[None]:
+    """Join the cluster at an address, else that of RAY_ADDRESS or of this machine, else start one here; leave it after.
 
     Raises:
         VpbenchError: there is none at the address.
     """
-    if ray.is_initialized():
-        return
     check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     handler = signal.getsignal(signal.SIGTERM)
@@ -107,6 +101,10 @@ def _join(ray: Any, address: str | None) -> None:
         raise VpbenchError(f"no Ray cluster can be joined at {address or 'this machine'}: {describe(error)}") from error
     finally:
         signal.signal(signal.SIGTERM, handler)  # Ray's ends this process without a word
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def check_reachable(address: str) -> None:
