@@ -91,6 +91,7 @@ def test_a_node_dies_in_the_middle_of_a_run(cluster, tmp_path, cache):
             assert head.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
         cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+        time.sleep(8)  # its process notices after a moment, and must not finish its unit before
         (gate / "open").touch()
         out, err = head.communicate(timeout=180)
     finally:
