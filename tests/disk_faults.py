@@ -34,7 +34,7 @@ class FailingDisk:
     fault: int = 0
     """A number of an error, :data:`KILL`, :data:`STOP` or :data:`REMOVE`."""
     lasting: bool = False
-    """Whether every later operation meets it, too."""
+    """All later operations fail, too."""
 
     def __call__(self, words: Sequence[str]) -> int:
         """Run a command; each operation is written into a file next to ``root``."""

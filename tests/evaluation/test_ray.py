@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from vpbench.errors import UsageError, VpbenchError
@@ -70,6 +71,13 @@ def start(args: list[str], **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-m", "vpbench", *args], env=environment, text=True, **pipes)
 
 
+def works(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.slow
 def test_a_node_dies_in_the_middle_of_a_run(cluster, tmp_path, cache):
     """The head is a process of its own, whose plugins no test has loaded."""
@@ -90,8 +98,11 @@ def test_a_node_dies_in_the_middle_of_a_run(cluster, tmp_path, cache):
         while len(list(gate.iterdir())) < 2:  # each node works on a unit
             assert head.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
+        processes = [psutil.Process(int(path.name)) for path in gate.iterdir()]
         cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
-        time.sleep(8)  # its process notices after a moment, and must not finish its unit before
+        while all(map(works, processes)):  # the node's process ends a moment later, and must not finish its unit
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         (gate / "open").touch()
         out, err = head.communicate(timeout=180)
     finally:

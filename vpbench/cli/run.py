@@ -196,9 +196,9 @@ class _Runner:
     plugins: Plugins
     settings: Settings
     quiet: bool
-    """Whether scores are not printed."""
+    """Print no scores."""
     strict: bool
-    """Whether an error in a plan, or in the data, ends the command."""
+    """End the command at the first error in a plan or in the data."""
     cluster: Cluster | None = None
     outcomes: dict[Job, Outcome] = field(default_factory=dict)
     errors: Errors = field(default_factory=dict)
