@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -108,6 +109,8 @@ def test_a_node_dies_in_the_middle_of_a_run(cluster, tmp_path, cache):
     finally:
         head.kill()
     assert head.returncode == 0, err
+    message = r"vpbench: warning: a process on \S+ ended \(Actor\w+: .*\); unit \d is evaluated again"
+    assert re.search(message, err), err
     assert out.startswith("toy v1: 70 clips") and "raylet" not in out
     reference = start([*args, "--out", str(tmp_path / "one")], **env)
     assert reference.wait(120) == 0
