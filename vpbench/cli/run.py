@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,6 @@ from vpbench.cli.common import (
     LENGTH,
     SEED,
     State,
-    busy,
     common_options,
     json_option,
     pairs,
@@ -24,17 +21,15 @@ from vpbench.cli.common import (
     roots,
 )
 from vpbench.cli.ranges import FiniteRange
+from vpbench.cli.running import Runner
 from vpbench.cli.submitting import job_parameters, submit_options, submit_shares
 from vpbench.cli.trouble import message
 from vpbench.errors import UsageError, VpbenchError
-from vpbench.output import progress_bar, say, say_block, say_table
+from vpbench.output import say, say_block, say_table
 
 if TYPE_CHECKING:
     from vpbench.evaluation.dispatch import Cluster
-    from vpbench.evaluation.evaluate import EvaluateUnits, Outcome
-    from vpbench.evaluation.keepers import Keeper
     from vpbench.evaluation.plan import Settings
-    from vpbench.evaluation.suite import Errors, Group
     from vpbench.plugin.loader import Plugins
     from vpbench.protocol.suite import Job, Suite
     from vpbench.results.result import Result
@@ -147,7 +142,7 @@ def command(
     # On one protocol, an error in the plan stops everything before any work. In a list, the other protocols run.
     strict = suite_file is None and len(suite.protocols) == 1
     cluster = _cluster(submit, parameters, processes, settings)
-    runner = _Runner(plugins, settings, quiet=as_json, strict=strict, cluster=cluster)
+    runner = Runner(plugins, settings, quiet=as_json, strict=strict, cluster=cluster)
     for group in group_jobs(jobs):
         runner(group, titles[group[0].protocol])
     outcomes, errors = runner.outcomes, runner.errors
@@ -187,71 +182,6 @@ def _cluster(
     from vpbench.evaluation.ray_cluster import ray_cluster
 
     return ray_cluster(parameters, processes, gpu=settings.device == "cuda")
-
-
-@dataclass
-class _Runner:
-    """Plans and evaluates groups of jobs; collects their outcomes and errors."""
-
-    plugins: Plugins
-    settings: Settings
-    quiet: bool
-    """Print no scores."""
-    strict: bool
-    """End the command at the first error in a plan or in the data."""
-    cluster: Cluster | None = None
-    outcomes: dict[Job, Outcome] = field(default_factory=dict)
-    errors: Errors = field(default_factory=dict)
-
-    def __call__(self, jobs: Sequence[Job], title: str) -> None:
-        """Plan and evaluate jobs of one protocol."""
-        from vpbench.evaluation.suite import plan_group
-        from vpbench.training.suite import find_job_weights
-
-        # The processes of a cluster have GPUs; this one, which only plans and publishes, may have none.
-        settings = self.settings if self.cluster is None else replace(self.settings, device="cpu")
-        with busy(f"{title}: looking at data, weights and earlier results"):
-            groups, failed = plan_group(jobs, self.plugins, settings, find_job_weights)
-        if failed and self.strict:
-            raise next(iter(failed.values()))
-        self.errors |= failed
-        for group in groups:
-            self._evaluate(group)
-
-    def _evaluate(self, group: Group) -> None:
-        """Evaluate one group, and print its scores unless ``quiet``."""
-        from vpbench.pages.terminal import print_results
-
-        try:
-            outcomes = self._run_cells(group)
-        except VpbenchError as error:
-            if self.strict:
-                raise
-            if len(group.cells) == 1:
-                self.errors[next(iter(group.cells))] = error
-            else:  # the data that one of them needs may be the reason
-                for single in group.split():
-                    self._evaluate(single)
-            return
-        self.outcomes |= zip(group.cells, outcomes, strict=True)
-        if not self.quiet:
-            print_results([outcome.result for outcome in outcomes if outcome.result is not None])
-
-    def _run_cells(self, group: Group) -> list[Outcome]:
-        from vpbench.evaluation.evaluate import run_cells
-        from vpbench.evaluation.loop import evaluate_here
-
-        run = group.run
-        keepers: list[Keeper] = []
-        if run.settings.pictures:
-            from vpbench.pages.sheets import PictureKeeper
-
-            keepers.append(PictureKeeper(run.manifest, run.settings.pictures))
-        evaluate_units: EvaluateUnits = evaluate_here
-        if self.cluster is not None:
-            evaluate_units = partial(self.cluster.evaluate_units, list(group.choices.values()))
-        with progress_bar(run.protocol.name) as progress:
-            return run_cells(run, list(group.cells.values()), progress, keepers, evaluate_units)
 
 
 def _report(
