@@ -52,6 +52,19 @@ def test_what_another_process_removes_meanwhile_is_written_again(path, monkeypat
     assert names(path.parent) == ["file"] and path.read_text() == "text"
 
 
+def test_each_of_many_processes_may_remove_it_once(path, monkeypatch):
+    replace, others = Path.replace, iter(range(63))
+
+    def meet(temporary, target):
+        if next(others, None) is not None:
+            remove_temporary_files(path.parent)
+        return replace(temporary, target)
+
+    monkeypatch.setattr(Path, "replace", meet)
+    write_atomic(path, "text")
+    assert names(path.parent) == ["file"] and next(others, None) is None
+
+
 def test_it_gives_up_on_a_folder_that_is_removed_each_time(path, monkeypatch):
     monkeypatch.setattr(Path, "replace", lambda *_: fail(errno.ENOENT)())
     with pytest.raises(ResultError, match=r"cannot write .*file: No such file or directory"):

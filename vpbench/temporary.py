@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 _SUFFIX = ".tmp"
-_TRIES = 3
+_TRIES = 100
+"""How often a file is written. Each process that ends a run removes the temporary files of all others, once."""
 Move: TypeAlias = Callable[[Path, Path], object]
 """Moves a temporary file to its place."""
 

@@ -49,6 +49,7 @@ class Command:
 
     def run(self, work: Work = _run) -> int:
         """Run the command in a child; return its exit code, which is negative for a signal."""
+        self.out.with_suffix(".log").unlink(missing_ok=True)
         process = self.start(work)
         process.join()
         assert process.exitcode is not None
@@ -56,7 +57,7 @@ class Command:
 
     @property
     def printed(self) -> str:
-        """The output of the last process."""
+        """The output of the last :meth:`run`, and of all processes that were started after it."""
         return self.out.with_suffix(".log").read_text()
 
     def finish(self) -> dict[str, bytes]:

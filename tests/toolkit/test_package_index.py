@@ -52,6 +52,11 @@ class TestDownload:
         with downloaded(archive):
             assert index.built
 
+    def test_a_failure_without_an_error_of_pip_shows_the_last_line(self, index, tmp_path, monkeypatch):
+        (tmp_path / "pip.py").write_text("print('one'); raise SystemExit('two\\n\\n')")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        assert reason(ABSENT) == "pip: two"
+
     def test_an_index_without_the_archive(self, index):
         assert reason(ABSENT) == "pip: No matching distribution found for absent==0.1.0"
 

@@ -126,11 +126,13 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _reason(log: str, code: int) -> str:
-    """Return why pip failed: its last error, in its own words."""
-    errors = [text.removeprefix("ERROR: ") for text in log.splitlines() if text.startswith("ERROR: ")]
+    """Return why pip failed: its last error, or else its last line."""
     if "connection broken by" in log:
         return "no connection"
-    return f"pip: {line(errors[-1].split('. ')[0], 160)}" if errors else f"pip ended with exit code {code}"
+    lines = log.split("\n")
+    errors = [text.removeprefix("ERROR: ").split(". ")[0] for text in lines if text.startswith("ERROR: ")]
+    words = [*filter(str.strip, lines), *errors]
+    return f"pip: {line(words[-1], 160)}" if words else f"pip ended with exit code {code}"
 
 
 def read_member(path: Path, name: str, limit: int) -> bytes:
