@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
+from vpbench.paths import cache_dir
+
 IMPORTED = pytest.StashKey[dict[str, ModuleType]]()
 
 CHECKED = [
@@ -26,6 +28,7 @@ CHECKED = [
     "vpbench.toolkit.warp",
 ]
 USERS_WEIGHTS = os.environ.get("VPBENCH_WEIGHTS", "")
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir() / "numba"))  # compiling takes seconds, and tests have new caches
 install_import_hook(CHECKED, "beartype.beartype")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background would let tests ignore it
 settings.register_profile("short", max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
