@@ -28,7 +28,7 @@ CHECKED = [
     "vpbench.toolkit.warp",
 ]
 USERS_WEIGHTS = os.environ.get("VPBENCH_WEIGHTS", "")
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir() / "numba"))  # compiling takes seconds, and tests have new caches
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir() / "numba"))  # compiling takes seconds; tests have new caches
 install_import_hook(CHECKED, "beartype.beartype")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background would let tests ignore it
 settings.register_profile("short", max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -151,6 +151,18 @@ def test_dis_sees_gray_of_rgb():
     np.testing.assert_allclose(dis_flow(red, blue), dis_flow(*gray), atol=0.05)
 
 
+@pytest.mark.parametrize("quality", ["ultrafast", "fast", "medium"])
+@pytest.mark.parametrize("size", [(8, 40), (12, 48), (13, 43), (20, 400), (31, 80), (30, 1000)])
+def test_flow_of_flat_frames_is_that_of_frames_with_copies_of_the_last_row(size, quality):
+    """OpenCV reads out of bounds in such frames, and the process ends by a signal."""
+    frames = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    higher = np.concatenate([frames, np.repeat(frames[:, -1:], 400 - size[0], axis=1)], axis=1)
+    height = max(size[0], min(32, -(-2 * size[1] // 5)))
+    flow = dis_flow(*frames, quality)
+    assert flow.shape == (*size, 2)
+    assert np.array_equal(flow, dis_flow(*higher[:, :height], quality)[: size[0]])
+
+
 def test_presets_of_dis_differ_and_the_default_is_medium():
     frames = moving(3, 2, 2)
     flows = {name: annotated(Dis(Dis.Options(**options)), frames) for name, options in Dis.presets.items()}

@@ -81,7 +81,8 @@ def test_metric(name, lpips_weights, monkeypatch):
     monkeypatch.setenv("VPBENCH_WEIGHTS", lpips_weights(name))
     if name in DRAWN:
         torch.manual_seed(1)
-        network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d((2, 5, 5)), torch.nn.Flatten(), torch.nn.Linear(150, 400))
+        pool, logits = torch.nn.AdaptiveAvgPool3d((2, 5, 5)), torch.nn.Linear(150, 400)
+        network = torch.nn.Sequential(pool, torch.nn.Flatten(), logits)
         monkeypatch.setattr("vpbench_metrics.fvd.I3DMetric.network", lambda metric: network)
     assert failures(check_metric(name)) == []
 

@@ -23,7 +23,7 @@ QUALITIES: Final[Mapping[Quality, int]] = {
 }
 """OpenCV's presets by name."""
 _SAFE_HEIGHT, _SAFE_RATIO = 32, 0.4
-"""Of frames that are lower and flatter, OpenCV takes so few pyramid levels from the width that it reads out of bounds."""
+"""For lower and flatter frames, OpenCV takes the pyramid's levels from the width and reads out of bounds."""
 
 
 def dis_flow(frame: NDArray[np.uint8], before: NDArray[np.uint8], quality: Quality = "medium") -> NDArray[np.float32]:
