@@ -11,9 +11,12 @@ from typing import Any
 
 from vpbench.files import canonical
 from vpbench.plugin.loader import Plugins, load_plugins
+from vpbench.plugin.training import Recipe
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.units import UNIT_CLIPS, ManifestEntry, hash_entries
-from vpbench.results.records import Identity, MetricRecord, RunRecord
+from vpbench.results.costs import CostIdentity, CostRecord, CostShape, Timing, write_cost
+from vpbench.results.records import Identity, MetricRecord, RunRecord, TrainingRecord, ValidationRecord
+from vpbench.results.result import load
 from vpbench.results.store import Attempt, Store
 from vpbench.results.summarise import write_summary
 
@@ -118,6 +121,38 @@ def make_result(
     measures = {name: plugins().load("metric", name)("cpu") for name in scores}
     assert write_summary(store, measures, allow_partial=True)
     return store.folder
+
+
+def make_cost(result: Path) -> Path:
+    """Write the measured cost of a result's predictor next to the result, and return its path."""
+    run = load(result).run
+    shape = CostShape(context=2, horizon=2, size=(8, 12), modalities=("frames",))
+    identity = CostIdentity(
+        predictor=run.predictor, options=run.identity.options, fingerprint=CODE, shape=shape, clips="real",
+        device="a CPU", threads=2, batch_size=8,
+    )  # fmt: skip
+    times = [
+        Timing(batch_size=clips, rounds=3, seconds_per_frame=0.25, quartiles=(0.2, 0.3), peak_memory_bytes=10**6)
+        for clips in (1, 8)
+    ]
+    record = CostRecord(
+        identity=identity, identity_hash=identity.hash, preset="", protocol=run.protocol.name,
+        protocol_hash=run.protocol.hash, weights="", parameters=1_000, operations=2_500_000_000, uncounted="",
+        latency=times[0], throughput=times[1], memory="resident",
+    )  # fmt: skip
+    return write_cost(result.parents[2], record)
+
+
+def make_training(path: Path) -> Path:
+    """Write the record of a training of two stages, and return its path."""
+    validation = ValidationRecord(manifest=CODE, metrics=("mse",))
+    record = TrainingRecord(
+        protocol=CODE, training={"split": "train", "held_out": 0.05, "clips": None}, clips=CODE, validation=validation,
+        predictor="net", options={"hidden": [8, 8], "clamp": True}, start=CODE, code=CODE, annotators={"flow": "dis"},
+        stages=(Recipe(epochs=2, batch_size=4), Recipe(steps=10, crop=(16, 24))), world=1, seed=0, keep="mse",
+    )  # fmt: skip
+    path.write_text(json.dumps(record.to_json(), indent=1))
+    return path
 
 
 def edit_run(folder: Path, change: Callable[[dict[str, Any]], object], *, rehash: bool = False) -> None:

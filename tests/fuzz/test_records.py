@@ -22,10 +22,16 @@ import pytest
 from mutations import mutated_bytes, mutated_json, mutated_toml
 
 from vpbench.cli.show import _weights as show_weights
-from vpbench.errors import VpbenchError
+from vpbench.errors import ResultError, VpbenchError
+from vpbench.pages.candidates import collect
+from vpbench.pages.leaderboard import build_pages
 from vpbench.pages.reported import load_reported
 from vpbench.protocol.protocol import Protocol
 from vpbench.protocol.suite import Suite
+from vpbench.report.site import write_site
+from vpbench.results.card import make_card, read_card
+from vpbench.results.costs import read_cost
+from vpbench.results.reading import read_training
 from vpbench.results.result import load
 from vpbench.results.verify import check_result, verify
 
@@ -38,7 +44,21 @@ TOML_FILES = {
     "suite": "suites/*.toml",
     "reported": "leaderboards/reported/*.toml",
 }
-RESULT_FILES = {"run": "run.json", "summary": "summary.json", "unit": "units/*", "attempt": "attempts/*"}
+RESULT_FILES = {
+    "run": "run.json",
+    "summary": "summary.json",
+    "unit": "units/*",
+    "attempt": "attempts/*",
+    "cost": "../costs/*.json",
+}
+CARD = {
+    "schema": 1,
+    "identity": "0" * 64,
+    "contact": "who@example.org",
+    "licence": "MIT",
+    "code": "https://example.org/code",
+    "training_data": "the training split",
+}
 SECONDS, BYTES = 60, 2 * 2**30
 
 
@@ -65,13 +85,44 @@ def suite(path: Path) -> None:
     assert len(Suite.read(path).jobs()) < 10**6
 
 
+def cost(path: Path) -> object:
+    """Show the cost as all pages do, and return its identity: times have no digest."""
+    folder = path.parents[1]
+    candidates = collect([folder], folders.plugins())
+    build_pages(candidates, folders.plugins())
+    write_site(candidates, folders.plugins(), (), folder / "site")
+    return read_cost(path).identity
+
+
+def training(path: Path) -> None:
+    record = read_training(path)
+    copy = path.with_name("copy.json")
+    copy.write_text(json.dumps(record.to_json(), allow_nan=False))
+    assert read_training(copy).same_weights(record)
+
+
+def card(path: Path) -> None:
+    _, problems = make_card(read_card(path))
+    if problems:
+        raise ResultError("; ".join(problems))
+
+
 def intact_files(kind: str, folder: Path) -> list[Path]:
     """Return intact files of a kind; those of a result lie in a complete one."""
     if kind == "weights":
         return sorted((ROOT / "plugins").rglob("*.safetensors"))
     if kind in TOML_FILES:
         return sorted(ROOT.glob(TOML_FILES[kind]))
+    folder.mkdir()
+    if kind == "training":
+        return [folders.make_training(folder / "training.json")]
+    if kind == "card":
+        file = folder / "card.json"
+        file.write_text(json.dumps(CARD))
+        return [file]
     result = folders.make_result(folder, "net", {"mse": [0.1, 0.2], "psnr": [20.0, None]})
+    if kind == "cost":
+        folders.make_cost(result)
     return sorted(result.glob(RESULT_FILES[kind]))
 
 
@@ -84,7 +135,7 @@ def copied(path: Path, kind: str, folder: Path) -> Path:
 
 
 def result_of(path: Path) -> Path:
-    """Return the result that a file is part of."""
+    """Return the result that a file is part of; of a cost, the folder with all results of the predictor."""
     return path.parent if path.name in ("run.json", "summary.json") else path.parent.parent
 
 
@@ -138,6 +189,9 @@ READERS: dict[str, Callable[[Path], object]] = {
     "protocol": protocol,
     "suite": suite,
     "reported": tables,
+    "cost": cost,
+    "training": training,
+    "card": card,
     "weights": show_weights,
 }
 
