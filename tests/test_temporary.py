@@ -1,4 +1,4 @@
-"""Files in a folder where processes are killed, others work, and the file system has oddities."""
+"""Files in a folder where processes are killed, removals work, and the file system has oddities."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ def test_what_another_process_removes_meanwhile_is_written_again(path, monkeypat
 
 
 def test_each_of_many_processes_may_remove_it_once(path, monkeypatch):
-    replace, others = Path.replace, iter(range(63))
+    replace, removals = Path.replace, iter(range(63))
 
     def meet(temporary, target):
-        if next(others, None) is not None:
+        if next(removals, None) is not None:
             remove_temporary_files(path.parent)
         return replace(temporary, target)
 
     monkeypatch.setattr(Path, "replace", meet)
     write_atomic(path, "text")
-    assert names(path.parent) == ["file"] and next(others, None) is None
+    assert names(path.parent) == ["file"] and next(removals, None) is None
 
 
 def test_it_gives_up_on_a_folder_that_is_removed_each_time(path, monkeypatch):
