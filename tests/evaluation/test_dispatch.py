@@ -12,8 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+import toys
 from safetensors.torch import save_file
 
+import vpbench
 from vpbench.clips.probe import Probe
 from vpbench.errors import DataError, PredictorError, UsageError, VpbenchWarning
 from vpbench.evaluation import remote
@@ -182,6 +185,34 @@ def test_results_have_the_bytes_of_one_process(setting, spread, tmp_path):
     for attempt in attempts:
         assert attempt["predicted_frames"] >= 4 and attempt["seconds"]["predict"] > 0
         assert (attempt["device"], attempt["command"], attempt["shard"]) == ("cpu", sys.argv, [0, 1])
+
+
+class Holding(toys.Last):
+    """Holds a network, which drops pixels in training mode, and is none itself."""
+
+    def __init__(self) -> None:
+        self.net = torch.nn.Dropout(0.9)
+
+    def predict(self, context, horizon, generators):
+        return vpbench.Prediction(frames=self.net(toys.repeat(context, horizon)))
+
+
+def test_modules_that_a_predictor_holds_are_in_eval_mode(setting, spread, tmp_path, monkeypatch):
+    monkeypatch.setattr(toys, "Last", Holding)
+    _, expected = evaluate_locally(setting, tmp_path, "last")
+    (outcome,), _, _ = spread("last")
+    assert outcome.error is None and files(tmp_path / "cluster") == expected
+
+
+def test_a_process_that_is_refused_leaves_no_temporary_folder(setting, tmp_path, monkeypatch):
+    file = tmp_path / "w.safetensors"
+    save_file(choose_predictor(PLUGINS, "convlstm:tiny", {}).value.state_dict(), file)
+    run, cells, choices = setting("cluster", "convlstm:tiny", options={"convlstm": {"weights": str(file)}})
+    recipe = make_recipe(run, cells, choices, [], "cpu")
+    (tmp_path / "node").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
+    reply = Worker().prepare(replace(recipe, settings=replace(recipe.settings, seed=5)))
+    assert isinstance(reply.error, UsageError) and not list((tmp_path / "node").iterdir())
 
 
 def test_units_of_a_process_that_ends_are_evaluated_again(setting, spread, tmp_path):

@@ -12,7 +12,7 @@ import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,6 +24,7 @@ from vpbench.errors import ResultError, UsageError, VpbenchError, VpbenchWarning
 from vpbench.evaluation.cell import Cell, Effort, plan_cell
 from vpbench.evaluation.keepers import Keeper
 from vpbench.evaluation.plan import Run, Settings, open_run
+from vpbench.evaluation.prediction import evaluation_mode
 from vpbench.evaluation.source import run_source
 from vpbench.evaluation.suite import Choice
 from vpbench.evaluation.unit import Task, UnitRunner, running
@@ -190,33 +191,43 @@ class _Evaluator:
     cells: list[Cell] = field(init=False)
     _rows: dict[int, tuple[list[Row], bytes]] = field(default_factory=dict)
     """Rows and features of the current unit, by the number of the cell."""
+    _resources: ExitStack = field(default_factory=ExitStack)
+    """A temporary folder, processes, and the eval mode of modules."""
 
     def __post_init__(self) -> None:
+        with ExitStack() as stack:
+            self._build(stack)
+            self._resources = stack.pop_all()
+
+    def _build(self, stack: ExitStack) -> None:
         recipe = self.recipe
         os.environ.update(recipe.variables)
         with suppress(OSError):  # relative paths mean the same as at the head, if there is such a folder
             os.chdir(recipe.folder)
         keep_memory()
-        self._folder = tempfile.TemporaryDirectory(prefix="vpbench-")
-        settings = replace(recipe.settings, out=Path(self._folder.name) / "results")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vpbench-")))
+        settings = replace(recipe.settings, out=folder / "results")
         plugins = load_plugins(recipe.plugins)
         probe = Probe(recipe.protocol, open_protocol_dataset(plugins, recipe.protocol, settings.data_roots))
-        components = [choice.build(plugins, settings, recipe.protocol) for choice in self._choices()]
+        components = [choice.build(plugins, settings, recipe.protocol) for choice in self._choices(folder)]
         self.run = open_run(recipe.protocol, plugins, settings, probe)
         self.cells = [plan_cell(self.run, component) for component in components]
         for cell, identity in zip(self.cells, recipe.identities, strict=True):
+            stack.callback(cell.close)
             check_identity(cell.label, cell.identity, identity)
+            stack.enter_context(evaluation_mode(cell.label, cell.predictor.value))
             cell.start(self.run)
         source = run_source(self.run, self.cells)
         self._readers = ClipReaders(source, settings.readers)
+        stack.callback(self._readers.close)
         self._runner = UnitRunner(self.run, self.cells, source, recipe.keepers, self._collect, lambda clips: None)
 
-    def _choices(self) -> list[Choice]:
-        """Return the choices with the received files of weights."""
+    def _choices(self, folder: Path) -> list[Choice]:
+        """Return the choices with the received files of weights, which are written below a folder."""
         choices = []
         for number, (choice, weights) in enumerate(zip(self.recipe.choices, self.recipe.weights, strict=True)):
             name = Selector.parse(choice.text).name
-            path = Path(self._folder.name) / f"{number}.safetensors"
+            path = folder / f"{number}.safetensors"
             if weights:
                 path.write_bytes(weights)
                 values = {**choice.options[name], "weights": str(path)}
@@ -247,10 +258,7 @@ class _Evaluator:
         return CellReport(_portable(cell.error), rows, features, _taken_files(cell.folder), cell.effort())
 
     def close(self) -> None:
-        self._readers.close()
-        for cell in self.cells:
-            cell.close()
-        self._folder.cleanup()
+        self._resources.close()
 
 
 def _portable(error: VpbenchError | None) -> VpbenchError | None:
