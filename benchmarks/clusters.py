@@ -6,6 +6,8 @@ Every attempt records the CPU seconds of its process after planning, with all th
 what it takes to send units and to publish rows. Start-up is subtracted per process: the seconds of a run of one clip,
 which loads every metric. Results must have the same bytes. Each process has one thread, and as many jobs run at once as
 the machine has cores: more of them disturb each other's caches. Another run fills the caches first.
+
+The identity of a result names code, and every process computes it. So the source must not change meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,11 +53,12 @@ def main() -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda rank: vpbench([*run, str(root / "jobs")], **rank), ranks))
         spent = recorded(root / "jobs") - world * start_up
-        show(f"{world} processes", spent, single, contents(root / "jobs") == expected)
+        show(f"{world} processes", spent, single, differences(contents(root / "jobs"), expected))
         with ray_nodes(args.nodes) as address:
             head = time_of_head([*run, str(root / "ray"), "--submit", "ray"], address)
         spent = recorded(root / "ray") - args.nodes * start_up + head
-        show(f"Ray, {args.nodes} nodes ({head:.1f} s at the head)", spent, single, contents(root / "ray") == expected)
+        title = f"Ray, {args.nodes} nodes ({head:.1f} s at the head)"
+        show(title, spent, single, differences(contents(root / "ray"), expected))
 
 
 def vpbench(args: list[str], **variables: str) -> None:
@@ -78,9 +81,16 @@ def contents(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
-def show(title: str, seconds: float, single: float, same: bool) -> None:
-    """Print one line."""
-    print(f"{title}: {seconds:.1f} s of CPU, {seconds / single:.3f} of one process; same bytes: {same}", flush=True)
+def show(title: str, seconds: float, single: float, differing: Sequence[str]) -> None:
+    """Print one line, or end the program if a file differs."""
+    if differing:
+        sys.exit(f"{title}: files are missing, added, or have other bytes: {', '.join(differing)}")
+    print(f"{title}: {seconds:.1f} s of CPU, {seconds / single:.3f} of one process; same bytes", flush=True)
+
+
+def differences(files: Mapping[str, bytes], expected: Mapping[str, bytes]) -> list[str]:
+    """Return the names of the files that differ, or that only one of two results has."""
+    return sorted(name for name in {*files, *expected} if files.get(name) != expected.get(name))
 
 
 @contextmanager
@@ -123,7 +133,8 @@ def be_head(args: list[str]) -> None:
         spent.append(time.process_time() - start)
 
     Dispatch.__call__ = timed  # type: ignore[method-assign]
-    cli.main(args=["run", *args], prog_name="vpbench", standalone_mode=False)
+    if code := cli.main(args=["run", *args], prog_name="vpbench", standalone_mode=False):
+        sys.exit(code)
     print(sum(spent))
 
 

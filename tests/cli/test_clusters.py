@@ -64,6 +64,7 @@ def test_preparation_is_submitted_to_the_cache(submitted, toy, cache):
         (["--submit", "local", "--shard", "0/2"], "--shard 0/2: --submit divides the work itself"),
         (["--submit", "local", "--job", "nonsense"], "--job nonsense: write it as NAME=VALUE"),
         (["--submit", "local", "--job", "nonsense=1"], "local does not take the job: "),
+        (["--submit", "local", "--job", "timeout_min=long"], 'local does not take the job: Parameter "timeout_min"'),
         (["--submit", "slurm", "-o", "lost.width=1"], "'lost' does not take part"),
         (["--submit", "abacus"], "'abacus' is not one of 'slurm', 'local', 'ray'"),
     ],

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -123,7 +124,35 @@ def test_a_node_dies_in_the_middle_of_a_run(cluster, tmp_path, cache):
 def test_a_parameter_that_ray_does_not_know_is_refused():
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'vpbench[ray]'")
     with pytest.raises(UsageError, match=r"Ray does not take these parameters of a process: .*nonsense"):
-        ray_cluster({"nonsense": 1}, None, gpu=False)
+        ray_cluster({"nonsense": 1}, None, "auto")
+
+
+@pytest.fixture
+def any_ray(monkeypatch):
+    """Replace Ray by a module that takes every option of an actor."""
+    actor = SimpleNamespace(options=lambda **options: None)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(remote=lambda worker: actor))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "device", "words"),
+    [
+        ({"address": 6379}, "auto", "^address=6379 of a Ray cluster: write it as HOST:PORT"),
+        ({"num_gpus": 1}, "cpu", "^num_gpus=1 does not fit the device cpu"),
+        ({"num_gpus": 0}, "cuda", "^num_gpus=0 does not fit the device cuda"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(any_ray, parameters, device, words):
+    with pytest.raises(UsageError, match=words):
+        ray_cluster(parameters, None, device)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "device", "process_device"),
+    [({}, "auto", "cpu"), ({}, "cuda", "cuda"), ({"num_gpus": 0.5}, "auto", "cuda"), ({"num_gpus": 2}, "cuda", "cuda")],
+)
+def test_the_device_of_processes(any_ray, parameters, device, process_device):
+    assert ray_cluster(parameters, None, device).device == process_device
 
 
 class ActorDiedError(Exception):
@@ -153,6 +182,8 @@ def test_an_address_where_nothing_listens_is_refused_at_once():
             check_reachable(address)
         server.listen()
         check_reachable(address)
+    with pytest.raises(VpbenchError, match=r"^no Ray cluster can be joined at a\.\.b:1: UnicodeError"):
+        check_reachable("a..b:1")
     for other_form in ("", "auto", "local", "ray://127.0.0.1:1"):
         check_reachable(other_form)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 
 import pytest
 
 from vpbench.evaluation.launch import Shard, find_shard
-from vpbench.evaluation.submit import _Share
+from vpbench.evaluation.submit import _run, _Share
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM_THREADS")
 
@@ -46,3 +48,25 @@ def test_jobs_of_one_machine_share_its_cores(monkeypatch):
     assert "OMP_NUM_THREADS" not in _Share(0, 3, "slurm").environment(0, 1, 0)
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert _Share(0, 3, "local").environment(0, 1, 0)["OMP_NUM_THREADS"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "gpus", "visible"),
+    [("0,1", "4,7,5", "4,7"), ("0,1", "GPU-a", "GPU-a"), ("", "4", ""), ("0", "", ""), ("0,1", None, "0,1")],
+)
+def test_jobs_of_this_machine_see_the_gpus_that_the_user_chose(monkeypatch, numbers, gpus, visible):
+    """Submitit numbers GPUs from 0, whatever the user chose."""
+    environments = []
+
+    class Process:
+        def __init__(self, command, env):
+            environments.append(env)
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", numbers)
+    _run(["--version"], None, gpus)
+    assert environments[0]["CUDA_VISIBLE_DEVICES"] == visible

@@ -181,7 +181,7 @@ def _cluster(
         return None
     from vpbench.evaluation.ray_cluster import ray_cluster
 
-    return ray_cluster(parameters, processes, gpu=settings.device == "cuda")
+    return ray_cluster(parameters, processes, settings.device)
 
 
 def _report(

@@ -10,7 +10,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, describe, one_line
@@ -25,29 +25,33 @@ _PATIENCE = 10
 """Seconds for a connection, and for processes to remove their temporary files."""
 
 
-def ray_cluster(parameters: Mapping[str, Any], processes: int | None, *, gpu: bool) -> Cluster:
+def ray_cluster(parameters: Mapping[str, Any], processes: int | None, device: str) -> Cluster:
     """Return the Ray cluster; it is joined when there is work, and left before scores are printed.
 
     Args:
         parameters: ``address`` of the cluster, and Ray's options of an actor, such as ``num_gpus``.
         processes: number of processes; by default, as many as the cluster has room for.
-        gpu: whether a process needs a GPU, unless ``num_gpus`` says it.
+        device: ``cpu``, ``cuda``, or ``auto`` for the one that ``num_gpus`` says.
 
     Raises:
-        VpbenchError: Ray is not installed. UsageError: Ray does not know a parameter.
+        VpbenchError: Ray is not installed. UsageError: Ray does not know a parameter, or two of them do not fit.
     """
     try:
         import ray
     except ModuleNotFoundError as error:
         raise VpbenchError("Ray is not installed: pip install 'vpbench[ray]'") from error
-    options = {"num_cpus": 1, "num_gpus": int(gpu), **parameters}
+    options = {"num_cpus": 1, "num_gpus": int(device == "cuda"), **parameters}
     address = options.pop("address", None)
+    if not isinstance(address, str | None):
+        raise UsageError(f"address={address} of a Ray cluster: write it as HOST:PORT")
     try:
         actor = ray.remote(Worker).options(**options)
     except (TypeError, ValueError) as error:
         raise UsageError(f"Ray does not take these parameters of a process: {describe(error)}") from error
-    device = "cuda" if options["num_gpus"] else "cpu"
-    return Cluster(device, _opener(ray, actor, address, demand(options), processes))
+    process_device = "cuda" if options["num_gpus"] else "cpu"
+    if device not in ("auto", process_device):
+        raise UsageError(f"num_gpus={options['num_gpus']} does not fit the device {device}: leave out one of them")
+    return Cluster(process_device, _opener(ray, actor, address, demand(options), processes))
 
 
 def demand(options: Mapping[str, Any]) -> Resources:
@@ -118,7 +122,7 @@ def check_reachable(address: str) -> None:
         return
     try:
         socket.create_connection((match[1], int(match[2])), timeout=_PATIENCE).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: no name of a host
         raise VpbenchError(f"no Ray cluster can be joined at {address}: {describe(error)}") from error
 
 
@@ -161,8 +165,8 @@ class _Pool:
     def close(self) -> None:
         """End every process; those that work are not waited for."""
         working = set(self._calls.values())
-        idle = [actor for process, actor in self._actors.items() if process not in working]
-        with suppress(self._ray.exceptions.RayError):
-            self._ray.get([actor.close.remote() for actor in idle], timeout=_PATIENCE)
+        calls = [actor.close.remote() for process, actor in self._actors.items() if process not in working]
+        if calls:
+            self._ray.wait(calls, num_returns=len(calls), timeout=_PATIENCE)
         for process in list(self._actors):
             self.stop(process)

@@ -49,16 +49,17 @@ def submit(
         import submitit
     except ModuleNotFoundError as error:
         raise VpbenchError("jobs need submitit: pip install 'vpbench[slurm]'") from error
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES") if cluster == "local" else None
     try:
         executor = submitit.AutoExecutor(folder / "%j", cluster=cluster)
         executor.update_parameters(**parameters)
         if processes is None:
-            jobs = [executor.submit(_run, list(args))]
+            jobs = [executor.submit(_run, list(args), None, gpus)]
         else:
             shares = [_Share(number, processes, cluster) for number in range(processes)]
-            jobs = executor.map_array(_run, [list(args)] * processes, shares)
+            jobs = executor.map_array(_run, [list(args)] * processes, shares, [gpus] * processes)
         return [Job(str(job.job_id), Path(job.paths.stdout)) for job in jobs]
-    except (NameError, TypeError, ValueError) as error:  # what submitit raises for parameters
+    except (AssertionError, LookupError, NameError, TypeError, ValueError) as error:  # submitit's, for parameters
         raise UsageError(f"{cluster} does not take the job: {' '.join(str(error).split())}") from error
     except (RuntimeError, OSError) as error:
         raise VpbenchError(f"{cluster} does not take the job: {' '.join(str(error).split())}") from error
@@ -83,16 +84,27 @@ class _Share:
         return environment | {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(local_rank)}
 
 
-def _run(args: list[str], share: _Share | None = None) -> None:
-    """Run ``vpbench ARGS`` in a child process, and forward the job's signals to it."""
-    environment = None
+def _run(args: list[str], share: _Share | None = None, gpus: str | None = None) -> None:
+    """Run ``vpbench ARGS`` in a child process, and forward the job's signals to it.
+
+    ``gpus`` is the submitter's CUDA_VISIBLE_DEVICES, for jobs of its machine.
+    """
+    environment = dict(os.environ)
     if share is not None:
         import submitit
 
         job = submitit.JobEnvironment()
         environment = share.environment(job.global_rank, job.num_tasks, job.local_rank)
+    if gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = _visible(environment.get("CUDA_VISIBLE_DEVICES", ""), gpus)
     process = subprocess.Popen([sys.executable, "-m", "vpbench", *args], env=environment)
     for number in _SIGNALS:
         signal.signal(number, lambda received, frame: process.send_signal(received))
     if code := process.wait():
         raise RuntimeError(f"vpbench {' '.join(args)} ended with {code}")
+
+
+def _visible(numbers: str, gpus: str) -> str:
+    """Return as many of a user's GPUs as submitit gives a job, which it numbers from 0 whatever the user chose."""
+    count = len(numbers.split(",")) if numbers else 0
+    return ",".join(gpus.split(",")[:count])
