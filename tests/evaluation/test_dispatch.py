@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 
 import vpbench
 from vpbench.clips.probe import Probe
-from vpbench.errors import DataError, PredictorError, UsageError, VpbenchWarning
+from vpbench.errors import DataError, PredictorError, ResultError, UsageError, VpbenchWarning
 from vpbench.evaluation import remote
 from vpbench.evaluation.cell import plan_cell
 from vpbench.evaluation.dispatch import TRIALS, Answer, Cluster
@@ -29,6 +30,7 @@ from vpbench.evaluation.remote import Reply, Worker, make_recipe
 from vpbench.evaluation.suite import Choice
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
+from vpbench.results.store import Attempt
 from vpbench.select.component import choose_predictor
 from vpbench.select.data import open_protocol_dataset
 from vpbench.toolkit.processes import portable
@@ -202,6 +204,37 @@ def test_modules_that_a_predictor_holds_are_in_eval_mode(setting, spread, tmp_pa
     _, expected = evaluate_locally(setting, tmp_path, "last")
     (outcome,), _, _ = spread("last")
     assert outcome.error is None and files(tmp_path / "cluster") == expected
+
+
+class Locked(toys.Last):
+    """Holds a lock, which vpbench cannot look into."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+
+
+def test_what_has_no_fingerprint_is_refused_and_the_others_run(setting, spread, tmp_path, monkeypatch):
+    """The processes may hold other values, which no identity shows."""
+    monkeypatch.setattr(toys, "Last", Locked)
+    with pytest.raises(UsageError, match=r"several processes cannot make one result of it, since .* fingerprint"):
+        setting("cluster", "last", shard="0/2")
+    (refused, good), _, _ = spread("last", "noisy")
+    assert "last: several processes cannot make one result of it" in str(refused.error)
+    assert isinstance(refused.error, UsageError) and good.result.summary
+    assert not list((tmp_path / "cluster").glob("toy/last"))
+
+
+def test_a_record_that_cannot_be_written_ends_its_cell_alone(spread, monkeypatch):
+    write = Attempt.write
+
+    def fail(attempt, **changes):
+        if "predicted_frames" in changes and "last" in attempt.path.parts:
+            raise ResultError("cannot write: no space")
+        write(attempt, **changes)
+
+    monkeypatch.setattr(Attempt, "write", fail)
+    (failed, good), _, _ = spread("last", "noisy")
+    assert str(failed.error) == "cannot write: no space" and good.result.summary
 
 
 def test_a_process_that_is_refused_leaves_no_temporary_folder(setting, tmp_path, monkeypatch):

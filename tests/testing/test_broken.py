@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -16,24 +17,48 @@ PLUGINS = load_plugins(FILES)
 MODULES = [sys.modules[name] for name in ("broken", "broken_datasets")]
 FAULTS = {key: fault for module in MODULES for key, fault in module.FAULTS.items()}
 CONFORMING = [key for module in MODULES for key in module.CONFORMING]
+GATES = {
+    "predictor": ["builds", "output"],
+    "dataset": ["builds", "sequences", "decoding"],
+    "metric": ["builds", "applies", "input", "output"],
+    "annotator": ["builds", "output"],
+}
+"""Checks after which the later ones are of no use, if they fail."""
 GPU_ONLY = {("annotator", "device")}
 """Checks that need a GPU to fail."""
 
 
-def outcomes(kind: str, name: str, root: Path, fault: str = "") -> dict[str, Outcome]:
-    """Run all checks, or the gates and one of the others."""
-    checks = [check for check in CHECKS[kind] if not fault or check.gate or check.name == fault]
+def outcomes(kind: str, name: str, root: Path, without: Collection[str] = ()) -> dict[str, Outcome]:
+    """Run all checks but those that a case does not need."""
+    checks = [check for check in CHECKS[kind] if check.name not in without]
     subject = Request(PLUGINS, kind, name, {}, {"": root}, FILES[1:]).subject()
     return {outcome.check: outcome for outcome in run_checks(checks, subject)}
 
 
+def other_checks(kind: str, fault: str) -> list[str]:
+    """Return the names of the checks that are neither a gate nor the one that fails."""
+    return [check.name for check in CHECKS[kind] if check.name not in (*GATES[kind], fault)]
+
+
 @pytest.mark.parametrize("key", sorted(FAULTS), ids="-".join)
 def test_a_broken_plugin_fails_its_check(key, tmp_path):
-    outcome = outcomes(*key, tmp_path, FAULTS[key])[FAULTS[key]]
+    outcome = outcomes(*key, tmp_path, other_checks(key[0], FAULTS[key]))[FAULTS[key]]
     assert outcome.status == "failed", outcome.detail
     assert outcome.error is not None
     assert outcome.detail
     assert "\n" not in outcome.detail
+
+
+@pytest.mark.parametrize(("kind", "gate"), [(kind, gate) for kind, gates in GATES.items() for gate in gates])
+def test_no_check_runs_after_a_gate_that_fails(kind, gate, tmp_path):
+    name = next(name for (key, name), fault in sorted(FAULTS.items()) if (key, fault) == (kind, gate))
+    checks = [check.name for check in CHECKS[kind]]
+    earlier, later = checks[: checks.index(gate)], checks[checks.index(gate) + 1 :]
+    statuses = outcomes(kind, name, tmp_path, set(earlier) - set(GATES[kind]))
+    assert statuses[gate].status == "failed" and later
+    assert {(statuses[name].status, statuses[name].detail) for name in later} == {
+        ("not applicable", f"the check {gate!r} failed")
+    }
 
 
 @pytest.mark.slow

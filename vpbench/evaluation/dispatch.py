@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from vpbench.errors import PredictorError, VpbenchError, VpbenchWarning, describe
+from vpbench.errors import PredictorError, UsageError, VpbenchError, VpbenchWarning, describe
 from vpbench.evaluation.cell import Cell, Effort
 from vpbench.evaluation.keepers import Keeper
 from vpbench.evaluation.loop import Counter, LeftOut, Progress, missing_units
@@ -87,6 +87,12 @@ class Cluster:
             DataError: data cannot be read (with ``allow_partial``: none of them).
             VpbenchError: no process can work, or several processes ended over one unit.
         """
+        for cell in running(cells):
+            if cell.identity.unproven:  # its processes may hold other values, which no identity shows
+                cell.error = UsageError(
+                    f"{cell.label}: several processes cannot make one result of it, since it cannot be fingerprinted; "
+                    f"a method `fingerprint()` that names everything that decides its numbers lets them"
+                )
         tasks = missing_units(run, cells, keepers, run_source(run, cells))
         counter = Counter(progress)
         counter.start(tasks)
@@ -136,8 +142,9 @@ class Dispatch:
                     raise self._refusal
                 self._take(self.pool.receive(), left_out)
         finally:
-            for key, attempt in self._attempts.items():
-                attempt.write(**vars(self._efforts[key]))
+            for (process, place), attempt in self._attempts.items():
+                with self.cells[place].failing():
+                    attempt.write(**vars(self._efforts[process, place]))
         left_out.report()
 
     def _take(self, answer: Answer, left_out: LeftOut) -> None:
