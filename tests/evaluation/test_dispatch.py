@@ -28,6 +28,8 @@ from vpbench.evaluation.keepers import PredictionKeeper
 from vpbench.evaluation.plan import Settings, open_run
 from vpbench.evaluation.remote import Reply, Worker, make_recipe
 from vpbench.evaluation.suite import Choice
+from vpbench.files import write_atomic
+from vpbench.pages.sheets import PictureKeeper
 from vpbench.plugin.loader import load_plugins
 from vpbench.protocol.protocol import Protocol
 from vpbench.results.store import Attempt
@@ -338,6 +340,19 @@ def test_published_units_are_not_sent_but_for_predictions_to_keep(setting, sprea
     assert len(pool.files) == 34 and len(list(folder.glob("attempts/*"))) == attempts, "rows are not published again"
     assert len(list(folder.glob("predictions/**/*.npy"))) == 34
     assert {path: path.stat().st_mtime_ns for path in folder.glob("units/*")} == before
+
+
+def test_files_that_complete_a_clip_are_sent_last(setting, tmp_path):
+    """A head that is killed between them leaves a clip incomplete, so that it is predicted again."""
+    run, _, _ = setting("cluster", "last")
+    keepers = [PredictionKeeper(), PictureKeeper(run.manifest, 1)]
+    first = ["pictures/a/truth.webp", "predictions/a.flow.npy", "predictions/a.sample1.semantics.npy"]
+    last = ["pictures/a/clip.json", "predictions/a.npy", "predictions/a.sample1.npy"]
+    for name in (*first, *last):
+        write_atomic(tmp_path / "result" / name, name)
+    taken = remote._taken_files(tmp_path / "result", keepers)
+    assert list(taken) == [*first, *last] and taken["predictions/a.npy"] == b"predictions/a.npy"
+    assert not (tmp_path / "result").exists()
 
 
 def test_weights_that_a_user_names_are_sent(setting, spread, tmp_path):

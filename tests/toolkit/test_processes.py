@@ -19,6 +19,8 @@ from vpbench.toolkit.processes import Child, ChildEndedError, TooLargeError, Too
 @pytest.fixture
 def act():
     child = Child("children:act", None)
+    pid = child._process.pid
+    assert os.getpgid(pid) == pid, "it leads a group: without one, it could not be ended, and tests would wait for ever"
     yield child
     child.close()
 

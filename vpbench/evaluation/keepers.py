@@ -19,8 +19,11 @@ from torch import Tensor
 from vpbench.clips.batch import Batch
 from vpbench.files import write_atomic
 from vpbench.plugin.clip import Prediction
+from vpbench.plugin.modality import BUILT_IN
 from vpbench.protocol.units import Unit
 from vpbench.toolkit.file_names import file_stem
+
+_FOLDER = "predictions"
 
 
 class Keeper(Protocol):
@@ -28,6 +31,9 @@ class Keeper(Protocol):
 
     def complete(self, result: Path, unit: Unit, samples: int) -> bool:
         """Return whether everything to keep of a unit exists."""
+
+    def completes(self, name: str) -> bool:
+        """Return whether a file, named by its path in the result, completes a clip: it is written after the others."""
 
     def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
         """Keep something of a prediction as the predictor returned it.
@@ -44,6 +50,10 @@ class PredictionKeeper:
         """Return whether the predicted frames of every clip of a unit exist."""
         return all(saved_path(result, ref.id, s, "frames").is_file() for ref in unit.clips for s in range(samples))
 
+    def completes(self, name: str) -> bool:
+        """Return whether a file holds predicted frames."""
+        return name.startswith(f"{_FOLDER}/") and not name.endswith(tuple(f".{m}.npy" for m in BUILT_IN))
+
     def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
         """Write the predictions of a batch, each file atomically; a clip's frames last, since they make it complete."""
         tensors = prediction.tensors()
@@ -59,7 +69,7 @@ def saved_path(result: Path, clip: str, sample: int, modality: str) -> Path:
     """Return the file of a modality of a clip's saved prediction."""
     suffix = f".sample{sample}" if sample else ""
     suffix += "" if modality == "frames" else f".{modality}"
-    return result / "predictions" / f"{file_stem(clip)}{suffix}.npy"
+    return result / _FOLDER / f"{file_stem(clip)}{suffix}.npy"
 
 
 def _array(modality: str, tensor: Tensor) -> NDArray[Any]:

@@ -82,7 +82,7 @@ class CellReport:
     """None if there is nothing to publish."""
     features: bytes
     files: Mapping[str, bytes]
-    """Files that keepers wrote, by their paths in the folder of the result."""
+    """Files that keepers wrote, by their paths in the folder of the result, in the order to write them."""
     effort: Effort
     """The work of the process so far."""
 
@@ -255,7 +255,8 @@ class _Evaluator:
 
     def _report(self, cell: Cell) -> CellReport:
         rows, features = self._rows.get(id(cell), (None, b""))
-        return CellReport(_portable(cell.error), rows, features, _taken_files(cell.folder), cell.effort())
+        files = _taken_files(cell.folder, self.recipe.keepers)
+        return CellReport(_portable(cell.error), rows, features, files, cell.effort())
 
     def close(self) -> None:
         self._resources.close()
@@ -282,8 +283,9 @@ def check_identity(label: str, identity: Identity, expected: Identity) -> None:
         )
 
 
-def _taken_files(folder: Path) -> dict[str, bytes]:
-    """Read and remove the files below a folder."""
+def _taken_files(folder: Path, keepers: Sequence[Keeper]) -> dict[str, bytes]:
+    """Read and remove the files below a folder; those that complete a clip come last, since the head may be killed."""
     files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
     shutil.rmtree(folder, ignore_errors=True)
-    return files
+    names = sorted(files, key=lambda name: any(keeper.completes(name) for keeper in keepers))
+    return {name: files[name] for name in names}

@@ -122,6 +122,10 @@ class PictureKeeper:
         folders = [pictures_folder(result, ref.id) for ref in unit.clips if ref.id in self.clips]
         return all((folder / DESCRIPTION).is_file() for folder in folders)
 
+    def completes(self, name: str) -> bool:
+        """Return whether a file describes the pictures of a clip."""
+        return Path(name).name == DESCRIPTION
+
     def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
         """Draw the chosen clips of a batch."""
         for index, ref in enumerate(batch.refs):

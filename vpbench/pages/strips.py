@@ -129,6 +129,10 @@ class StripKeeper:
         """Return whether every chosen clip of a unit has its strip."""
         return all(_path(result, ref.id).is_file() for ref in unit.clips if ref.id in self.clips)
 
+    def completes(self, name: str) -> bool:
+        """Return True: a strip is the only file of its clip."""
+        return True
+
     def keep(self, result: Path, batch: Batch, prediction: Prediction, sample: int) -> None:
         """Draw the chosen clips of a batch."""
         for i, ref in enumerate(batch.refs):
