@@ -21,7 +21,7 @@ import vpbench
 FAULTS: dict[tuple[str, str], str] = {}
 """The check that fails, by (kind, name)."""
 CONFORMING = [("predictor", "good"), ("annotator", "good")]
-CONFORMING += [("metric", name) for name in ("good", "goodset", "goodsample")]
+CONFORMING += [("metric", name) for name in ("good", "goodset", "goodsample", "undefinedsteps", "undefined")]
 CLASSES: dict[tuple[str, str], str] = {}
 
 
@@ -303,6 +303,27 @@ class Brightness(vpbench.ClipMean):
     def measure(self, comparison):
         predicted, true = comparison.frames
         return (predicted.mean(dim=(2, 3, 4)) - true.mean(dim=(2, 3, 4))).abs().tolist()
+
+
+@plugin("metric", name="undefinedsteps")
+class UndefinedSteps(Brightness):
+    """Has no value at the second step."""
+
+    info = info("undefinedsteps")
+
+    def measure(self, comparison):
+        undefined = vpbench.Undefined("nothing moves")
+        return [[undefined if step == 1 else v for step, v in enumerate(line)] for line in super().measure(comparison)]
+
+
+@plugin("metric", name="undefined")
+class NeverDefined(Brightness):
+    """Has no value on synthetic clips."""
+
+    info = info("undefined")
+
+    def measure(self, comparison):
+        return [[vpbench.Undefined("nothing moves") for _ in line] for line in super().measure(comparison)]
 
 
 @plugin("metric", name="goodset")

@@ -67,6 +67,12 @@ def test_a_conforming_plugin_passes_every_check(key, tmp_path):
     assert {o.detail for o in outcomes(*key, tmp_path).values() if o.status == "failed"} == set()
 
 
+def test_a_metric_without_a_value_on_synthetic_clips_has_no_score_to_check(tmp_path):
+    results = outcomes("metric", "undefined", tmp_path, ["batch", "order", "extremes"])
+    reasons = {results[name].detail for name in ("score", "resample")}
+    assert reasons == {"it has no value on synthetic clips"}
+
+
 def test_every_check_is_failed_by_some_plugin():
     checks = {(kind, check.name) for kind, checks in CHECKS.items() for check in checks}
     assert checks - GPU_ONLY == {(kind, fault) for (kind, _), fault in FAULTS.items()}
