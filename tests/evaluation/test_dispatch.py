@@ -350,8 +350,8 @@ def test_files_that_complete_a_clip_are_sent_last(setting, tmp_path):
     last = ["pictures/a/clip.json", "predictions/a.npy", "predictions/a.sample1.npy"]
     for name in (*first, *last):
         write_atomic(tmp_path / "result" / name, name)
-    taken = remote._taken_files(tmp_path / "result", keepers)
-    assert list(taken) == [*first, *last] and taken["predictions/a.npy"] == b"predictions/a.npy"
+    contents = remote._taken_files(tmp_path / "result", keepers)
+    assert list(contents) == [*first, *last] and contents["predictions/a.npy"] == b"predictions/a.npy"
     assert not (tmp_path / "result").exists()
 
 
