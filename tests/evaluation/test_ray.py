@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from vpbench.errors import UsageError, VpbenchError
-from vpbench.evaluation.ray_cluster import check_reachable, demand, ray_cluster, reason, room
+from vpbench.evaluation.ray_cluster import _Pool, check_reachable, demand, ray_cluster, reason, room
 
 GATE = '''
 import os
@@ -153,6 +153,19 @@ def test_parameters_that_do_not_fit_are_refused(any_ray, parameters, device, wor
 )
 def test_the_device_of_processes(any_ray, parameters, device, process_device):
     assert ray_cluster(parameters, None, device).device == process_device
+
+
+class TerminatedError(BaseException):
+    """Raised by the handler of a signal."""
+
+
+def test_the_exception_of_a_signal_is_not_lost_in_ray():
+    def wait(calls, num_returns):
+        raise SystemError("returned a result with an exception set") from TerminatedError()
+
+    pool = _Pool(SimpleNamespace(wait=wait), None, None, 1)
+    with pytest.raises(TerminatedError):
+        pool.receive()
 
 
 class ActorDiedError(Exception):

@@ -126,6 +126,15 @@ def check_reachable(address: str) -> None:
         raise VpbenchError(f"no Ray cluster can be joined at {address}: {describe(error)}") from error
 
 
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Raise the exception of a signal's handler, which Ray's C code may turn into a SystemError."""
+    try:
+        yield
+    except SystemError as error:
+        raise error.__cause__ or error from None
+
+
 class _Pool:
     """Actors by number, and their calls."""
 
@@ -149,6 +158,10 @@ class _Pool:
         self._calls[self._actors[process].evaluate.remote(request)] = process
 
     def receive(self) -> Answer:
+        with _signals():
+            return self._receive()
+
+    def _receive(self) -> Answer:
         (call, *_), _ = self._ray.wait(list(self._calls), num_returns=1)
         process = self._calls.pop(call)
         try:
