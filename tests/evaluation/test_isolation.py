@@ -1,4 +1,4 @@
-"""What a predictor in a process of its own receives, and how its process is started."""
+"""The request that a predictor in a process of its own receives, and the start of its process."""
 
 from __future__ import annotations
 
