@@ -226,7 +226,9 @@ def test_what_has_no_fingerprint_is_refused_and_the_others_run(setting, spread, 
     assert not list((tmp_path / "cluster").glob("toy/last"))
 
 
-def test_a_record_that_cannot_be_written_ends_its_cell_alone(spread, monkeypatch):
+@pytest.fixture
+def no_record(monkeypatch):
+    """Let the record of the work for `last` fail."""
     write = Attempt.write
 
     def fail(attempt, **changes):
@@ -235,6 +237,18 @@ def test_a_record_that_cannot_be_written_ends_its_cell_alone(spread, monkeypatch
         write(attempt, **changes)
 
     monkeypatch.setattr(Attempt, "write", fail)
+
+
+@pytest.mark.parametrize("names", [("last", "noisy"), ("noisy", "last")], ids="-".join)
+def test_every_cell_is_closed_if_a_record_cannot_be_written(setting, tmp_path, no_record, names):
+    run, cells, _ = setting("here", *names)
+    with pytest.raises(ResultError, match="no space"):
+        run_cells(run, cells)
+    (attempt,) = tmp_path.glob("here/toy/noisy/*/attempts/*")
+    assert json.loads(attempt.read_text())["predicted_frames"] > 0
+
+
+def test_a_record_that_cannot_be_written_ends_its_cell_alone(spread, no_record):
     (failed, good), _, _ = spread("last", "noisy")
     assert str(failed.error) == "cannot write: no space" and good.result.summary
 

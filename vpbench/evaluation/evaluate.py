@@ -162,7 +162,9 @@ def run_cells(
     """
     if run.settings.save_predictions:
         keepers = [*keepers, PredictionKeeper()]
-    try:
+    with ExitStack() as ends:
+        for cell in cells:
+            ends.callback(cell.close)
         with ExitStack() as modes:
             for cell in cells:
                 with cell.failing():
@@ -171,9 +173,6 @@ def run_cells(
             if any(cell.error is None for cell in cells):
                 evaluate_units(run, cells, keepers, progress or (lambda count, total: None))
         return [_conclude(run, cell) for cell in cells]
-    finally:
-        for cell in cells:
-            cell.close()
 
 
 def _conclude(run: Run, cell: Cell) -> Outcome:
