@@ -103,7 +103,7 @@ def test_curves_are_drawn_of_committed_results(tmp_path, flags):
 
 @pytest.mark.slow
 def test_a_queue_of_units_beats_shares_where_workers_are_slow_or_die():
-    lines = output("scaling.py", "simulate", "--clips", "64000", "--workers", "40").splitlines()
+    lines = output("scaling.py", "simulate", "--clips", "16000", "--workers", "20").splitlines()
     assert len(lines) == 3
     for line in lines:
         shares, queue = (float(word) for word in re.findall(r"([\d.]+) times", line))

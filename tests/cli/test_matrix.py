@@ -76,9 +76,9 @@ def official(protocol: Protocol) -> Protocol:
 
 
 def small(protocol: Protocol) -> Protocol:
-    """The protocol with all sizes divided by one number, so that no side is longer than 48."""
+    """The protocol with all sizes divided by one number, so that no side is longer than 32."""
     sides = [side for op in protocol.pixels if op.size for side in op.size]
-    by = -(-max(sides, default=1) // 48)
+    by = -(-max(sides, default=1) // 32)
     pixels = [
         op.model_copy(update={"size": tuple(side // by for side in op.size)}) if op.size else op
         for op in protocol.pixels

@@ -59,9 +59,9 @@ class Layer(torch.nn.Conv2d):
 
 
 def small(protocol: Protocol) -> Protocol:
-    """The protocol with all sizes divided by one number, so that no side is longer than 64."""
+    """The protocol with all sizes divided by one number, and no side shorter than 32."""
     sides = [side for op in protocol.pixels if op.size for side in op.size]
-    by = -(-max(sides, default=1) // 64)
+    by = -(-max(sides, default=1) // 32)
     pixels = [
         op.model_copy(update={"size": tuple(max(32, side // by) for side in op.size)}) if op.size else op
         for op in protocol.pixels

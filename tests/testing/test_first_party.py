@@ -34,8 +34,8 @@ pytestmark = pytest.mark.slow  # networks are built and called dozens of times
 SIZE = (24, 40)
 WITH_ARGUMENT = {"external", "saved"}
 OPTIONS = {"sadm": {"classes": 3}}  # of the labels that the synthetic clips have
-DRAWN = {"fvd@context", "fvd@first16", "kvd"}
-"""Metrics of I3D's logits that get a drawn network: the checks call I3D for half a minute, here for ``fvd`` only."""
+I3D = {"fvd", "fvd@context", "fvd@first16", "kvd"}
+"""Metrics of I3D's logits: a drawn network takes its place, since the checks call it for half a minute each."""
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_saved_predictions(tmp_path):
 @pytest.mark.parametrize("name", names("metric"))
 def test_metric(name, lpips_weights, monkeypatch):
     monkeypatch.setenv("VPBENCH_WEIGHTS", lpips_weights(name))
-    if name in DRAWN:
+    if name in I3D:
         torch.manual_seed(1)
         pool, logits = torch.nn.AdaptiveAvgPool3d((2, 5, 5)), torch.nn.Linear(150, 400)
         network = torch.nn.Sequential(pool, torch.nn.Flatten(), logits)
