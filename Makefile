@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-FAST   := -m pytest -n auto -m "not slow"
+FAST   := -m pytest -n auto -m "not slow" -rs
 # The tests run in one process per core, so each of them gets one thread.
 test test-slow fuzz soak test-oldest test-newest: export OMP_NUM_THREADS ?= 1
 OLDEST_PYTHON ?= 3.11
@@ -43,7 +43,7 @@ test: $(VENV)/.installed
 
 # The rest: trainings, subprocesses, a wheel, real clips; and property tests with many more examples.
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=thorough --durations=30
+	$(BIN)/python -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=thorough --durations=30 -rs
 
 # Generated records through their readers, and mutated media through reading processes; `make test-slow` tries a few of them.
 fuzz: export FUZZ_FILES ?= 10000
