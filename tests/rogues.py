@@ -64,6 +64,11 @@ def exits(self, context, horizon, generators):
     sys.exit(0)
 
 
+@rogue("clip 'test/seq000@0': SystemExit: os._exit(0) would end vpbench")
+def quits(self, context, horizon, generators):
+    os._exit(0)
+
+
 @rogue("clip 'test/seq000@0': KeyboardInterrupt")
 def interrupts(self, context, horizon, generators):
     raise KeyboardInterrupt

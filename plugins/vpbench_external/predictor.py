@@ -33,6 +33,8 @@ from vpbench_external.messages import (
 )
 from vpbench_external.worker import Worker
 
+_SCRIPT = re.compile(r"[^-].*\.(py|sh|jl|lua|js)")
+"""A word that names a program's file, whether or not it exists."""
 _CLASSES = 256
 """The most classes of semantic scores."""
 _KINDS = {"frames": "f", "semantics": "iuf", "flow": "f", "disocclusion": "b"}
@@ -81,16 +83,21 @@ class External:
         self._words = _split(options.command)
         self._files = _named_files(options.files)
         if not self._files and not any(_file(word, i) for i, word in enumerate(self._words)):
+            if scripts := [word for word in self._words if _SCRIPT.fullmatch(word)]:
+                raise PredictorError(f"external: there is no file {scripts[0]}, which the command names")
             raise PredictorError(
                 f"external: the command {options.command!r} names no file, so a change of the worker would go "
                 f"unnoticed: name the worker's files with the option files"
             )
         self._worker: Worker | None = None
-        self._hello = self._start()
         try:
+            self._hello = self._start()
             self.info = self._hello.info()
+        except PredictorError as error:
+            raise PredictorError(f"external:{shlex.quote(options.command)}: {error}") from error
         except PluginError as error:
-            raise PredictorError(f"external: its worker describes itself wrongly: {error}") from error
+            text = f"external:{shlex.quote(options.command)}: its worker describes itself wrongly: {error}"
+            raise PredictorError(text) from error
 
     def __reduce__(self) -> tuple[type[External], tuple[Options]]:
         """Let a copy start a worker of its own."""

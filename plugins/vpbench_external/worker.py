@@ -80,7 +80,7 @@ class Worker:
         for buffer in buffers:
             unsent = memoryview(buffer)
             while unsent:
-                self._wait(self._input, select.POLLOUT, deadline, "to read its input")
+                self._wait(self._input, select.POLLOUT, deadline, "read its input")
                 try:
                     unsent = unsent[os.write(self._input, unsent) :]
                 except BlockingIOError:
@@ -118,7 +118,7 @@ class Worker:
         data = bytearray(count)
         missing = memoryview(data)
         while missing:
-            self._wait(self._output, select.POLLIN, deadline, f"to send {name}")
+            self._wait(self._output, select.POLLIN, deadline, f"send {name}")
             try:
                 received = os.readv(self._output, [missing])
             except BlockingIOError:
@@ -147,7 +147,7 @@ class Worker:
             if number in ready:
                 return
             if remaining <= 0:
-                raise self.failure(f"did not find the time {purpose}: it hangs, or the option timeout is too short")
+                raise self.failure(f"did not {purpose} in time: it hangs, or the option timeout is too short")
 
     def _drain(self) -> bool:
         """Read what is on standard error; return whether more may follow."""

@@ -98,6 +98,7 @@ def test_jobs_of_this_machine_make_the_result_of_one_process(vpbench, toy, tmp_p
     assert outcome.code == 0, outcome.err
     logs = [Path(line.partition("output: ")[2]) for line in outcome.out.splitlines()]
     assert len(set(logs)) == 2
+    assert not list(tmp_path.glob("jobs/jobs/%j")), "a folder that no job uses"
     deadline = time.monotonic() + 120
     while results(tmp_path / "jobs").keys() != expected.keys():
         assert time.monotonic() < deadline, [log.read_text() for log in logs if log.is_file()]

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import click
 import pytest
@@ -46,7 +45,7 @@ def test_each_is_trained_by_processes_of_its_own_though_another_failed(train, mo
             return codes.pop(0)
 
     monkeypatch.setattr(sys, "argv", ["vpbench", "train", "x.toml", "--devices", "2"])
-    monkeypatch.setattr("vpbench.cli.train_suite.subprocess", SimpleNamespace(Popen=Ended))
+    monkeypatch.setattr(subprocess, "Popen", Ended)
     monkeypatch.setattr("vpbench.cli.train_suite.training_document", lambda _, weights: {"weights": weights.name})
     outcome = train("--devices", "2", "--json")
     prefix = [sys.executable, "-m", "vpbench", "train", "x.toml", "--devices", "2", "--only-job"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 import vpbench
 from vpbench.errors import describe
-from vpbench.plugin.guard import plugin_errors
+from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.loader import load_plugins
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -167,6 +169,28 @@ def test_the_guard_catches_whatever_is_raised(error):
     with pytest.raises(vpbench.DataError) as caught, plugin_errors(lambda _: failure):
         raise error
     assert caught.value.__cause__ is error
+
+
+def test_the_guard_refuses_an_exit_and_lets_forks_and_threads_end(monkeypatch):
+    ends = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    fail = failed_as(vpbench.DataError, "p")
+    with (
+        pytest.raises(vpbench.DataError, match=r"p: SystemExit: os\._exit\(0\) would end vpbench"),
+        plugin_errors(fail),
+    ):
+        os._exit(0)
+    with plugin_errors(fail):
+        thread = threading.Thread(target=os._exit, args=(4,))
+        thread.start()
+        thread.join()
+        assert ends == [4]
+        fork = os.fork()
+        if fork == 0:
+            os._exit(5)
+            os.kill(os.getpid(), 9 if ends == [4, 5] else 15)
+        assert os.waitpid(fork, 0)[1] == 9
+    assert os._exit == ends.append
 
 
 @pytest.mark.slow

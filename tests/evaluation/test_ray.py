@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from vpbench.errors import UsageError, VpbenchError
+from vpbench.errors import UsageError, VpbenchError, VpbenchWarning
+from vpbench.evaluation.dispatch import Answer
 from vpbench.evaluation.ray_cluster import _Pool, check_reachable, demand, ray_cluster, reason, room
 
 GATE = '''
@@ -160,12 +161,28 @@ class TerminatedError(BaseException):
 
 
 def test_the_exception_of_a_signal_is_not_lost_in_ray():
-    def wait(calls, num_returns):
+    def wait(calls, num_returns, timeout):
         raise SystemError("returned a result with an exception set") from TerminatedError()
 
-    pool = _Pool(SimpleNamespace(wait=wait), None, None, 1)
+    pool = _Pool(SimpleNamespace(wait=wait), None, None, 1, {})
     with pytest.raises(TerminatedError):
         pool.receive()
+
+
+def test_a_run_that_waits_for_a_node_says_so():
+    """No node is alive at the first look, one at the second."""
+    alive = [[False, False], [False, True]]
+    waits = [([], ["call"])] * len(alive) + [(["call"], [])]
+    ray = SimpleNamespace(
+        wait=lambda calls, num_returns, timeout: waits.pop(0),
+        nodes=lambda: [{"Alive": is_alive, "Resources": {"CPU": 1}} for is_alive in alive.pop(0)],
+        get=lambda call: f"answer of {call}",
+    )
+    pool = _Pool(ray, None, None, 1, {"CPU": 1})
+    pool._calls["call"] = 7
+    with pytest.warns(VpbenchWarning, match="^no node of the Ray cluster has 1 CPU: waiting for one$") as caught:
+        assert pool.receive() == Answer(7, "answer of call")
+    assert (len(caught), waits, alive) == (1, [], [])
 
 
 class ActorDiedError(Exception):

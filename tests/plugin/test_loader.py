@@ -232,6 +232,8 @@ def test_extra_plugins_are_files_or_modules(install, tmp_path, monkeypatch):
         ("mod_bad.py", "def (", "SyntaxError"),
         ("mod_bad.py", plugin().replace("register_predictors", "register_models"), "register_models"),
         ("mod_bad.py", plugin() + "\n    1 / 0", "ZeroDivisionError"),
+        ("mod_bad.py", "x = 1", "registers nothing: mark its functions with @vpbench.hookimpl"),
+        ("mod_bad.txt", "x = 1", "the name of its file does not end in .py"),
     ],
 )
 def test_an_extra_plugin_that_fails_is_an_error_at_once(install, tmp_path, monkeypatch, name, source, message):

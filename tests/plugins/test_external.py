@@ -6,6 +6,8 @@ import ast
 import copy
 import os
 import pickle
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -148,7 +150,7 @@ BROKEN_STARTS = {
 def test_a_worker_that_does_not_start_as_it_should_is_refused(tmp_path, name):
     start, words = BROKEN_STARTS[name]
     command = write_worker(tmp_path / "w.py", start=start)
-    with pytest.raises(PredictorError, match=words):
+    with pytest.raises(PredictorError, match=f"^external:{re.escape(shlex.quote(command))}: its worker .*{words}"):
         build(command)
     wait_until_gone(tmp_path / "w.py")
 
@@ -197,7 +199,7 @@ def test_a_worker_that_hangs_is_ended_at_its_time_limit_with_all_it_started(tmp_
     external = build(write_worker(tmp_path / "w.py", answer=hang))
     external.options = external.options.model_copy(update={"timeout": 1.0})
     start = time.monotonic()
-    with pytest.raises(PredictorError, match="did not find the time to send a header: it hangs, or the option timeout"):
+    with pytest.raises(PredictorError, match="did not send a header in time: it hangs, or the option timeout"):
         predict(external)
     assert time.monotonic() - start < 20
     wait_until_gone(tmp_path / "w.py")
@@ -209,7 +211,7 @@ def test_a_worker_that_does_not_read_hangs_too(tmp_path):
     external = build(write_worker(tmp_path / "w.py", start="reply({'version': 1}); time.sleep(1e6)"), timeout=5)
     large = Context(frames=torch.zeros(1, 1, 3, 1024, 1024), clips=("a@0",))
     external.options = external.options.model_copy(update={"timeout": 0.5})
-    with pytest.raises(PredictorError, match="did not find the time to read its input"):
+    with pytest.raises(PredictorError, match="did not read its input in time"):
         external.predict(large, 1, generators(1))
     wait_until_gone(tmp_path / "w.py")
 
@@ -277,7 +279,8 @@ def test_a_fork_leaves_the_worker_alone(tmp_path):
 
 def test_commands_that_cannot_start_a_worker():
     for command, words in {
-        "nonesuch w.py": "names no file, so a change of the worker would go unnoticed",
+        "nonesuch w": "names no file, so a change of the worker would go unnoticed",
+        "python -v missing.py": r"^external: there is no file missing\.py, which the command names$",
         f"nonesuch {__file__}": "there is no program 'nonesuch' to start the worker",
         "python 'w": "cannot be split into words",
         " ": "the command is empty",

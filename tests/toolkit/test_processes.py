@@ -13,7 +13,7 @@ import pytest
 
 from vpbench.errors import DataError, Remedy, VpbenchWarning
 from vpbench.toolkit import processes
-from vpbench.toolkit.processes import Child, ChildEndedError, TooLargeError, TooSlowError
+from vpbench.toolkit.processes import Child, ChildEndedError, TooLargeError, TooSlowError, run_forwarding
 
 
 @pytest.fixture
@@ -145,6 +145,22 @@ def test_a_child_dies_with_its_parent():
     assert process.returncode == -signal.SIGKILL, process.stderr
     for pid in map(int, process.stdout.split()):
         wait_until_gone(pid)
+
+
+def test_a_signal_that_arrives_while_a_command_starts_reaches_it(monkeypatch):
+    start = subprocess.Popen
+
+    def popen(command):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return start(command)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    handler = signal.getsignal(signal.SIGUSR1)
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert run_forwarding(sleep, [signal.SIGUSR1]) == -signal.SIGUSR1
+    assert signal.getsignal(signal.SIGUSR1) == handler
+    with pytest.raises(FileNotFoundError):
+        run_forwarding(["./missing"], [signal.SIGUSR1])
 
 
 def test_a_fork_leaves_a_child_alone():

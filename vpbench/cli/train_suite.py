@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from vpbench.cli.training import carry_out, training_document
 from vpbench.cli.trouble import message
 from vpbench.errors import PredictorError, UsageError, VpbenchError
 from vpbench.output import say
+from vpbench.toolkit.processes import run_forwarding
 
 if TYPE_CHECKING:
     from vpbench.plugin.loader import Plugins
@@ -129,13 +129,7 @@ def _train_in_child(number: int, title: str) -> None:
     """
     command = [sys.executable, "-m", "vpbench", *sys.argv[1:], "--only-job", str(number)]
     # In a session of its own, so that Ctrl-C reaches it once: twice means "at once".
-    process = subprocess.Popen(command, start_new_session=True)
-    before = {n: signal.signal(n, lambda received, _: process.send_signal(received)) for n in _SIGNALS}
-    try:
-        code = process.wait()
-    finally:
-        for n, handler in before.items():
-            signal.signal(n, handler)
+    code = run_forwarding(command, _SIGNALS, start_new_session=True)
     if code in (130, 143) or -code in _SIGNALS:
         raise click.exceptions.Exit(code if code > 0 else 128 - code)
     if code:

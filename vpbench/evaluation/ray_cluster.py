@@ -23,6 +23,8 @@ _NAMES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 
 _PATIENCE = 10
 """Seconds for a connection, and for processes to remove their temporary files."""
+_SILENCE = 30
+"""Seconds without an answer after which the nodes are looked at."""
 
 
 def ray_cluster(parameters: Mapping[str, Any], processes: int | None, device: str) -> Cluster:
@@ -76,17 +78,23 @@ def _opener(ray: Any, actor: Any, address: str | None, needs: Resources, process
     @contextmanager
     def open_pool(recipe: Recipe) -> Iterator[_Pool]:
         with redirect_stdout(sys.stderr), _joined(ray, address):  # Ray prints the end of a node
-            places = room((node["Resources"] for node in ray.nodes() if node["Alive"]), needs)
-            if not places:
-                text = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
-                warnings.warn(f"no node of the Ray cluster has {text}: waiting for one", VpbenchWarning, stacklevel=2)
-            pool = _Pool(ray, actor.remote, ray.put(recipe), processes or max(1, places))
+            places = _places(ray, needs)
+            pool = _Pool(ray, actor.remote, ray.put(recipe), processes or max(1, places), needs)
             try:
                 yield pool
             finally:
                 pool.close()
 
     return open_pool
+
+
+def _places(ray: Any, needs: Resources) -> int:
+    """Return how many actors with these needs fit on the nodes that are alive; warn if none does."""
+    places = room((node["Resources"] for node in ray.nodes() if node["Alive"]), needs)
+    if not places:
+        text = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
+        warnings.warn(f"no node of the Ray cluster has {text}: waiting for one", VpbenchWarning, stacklevel=2)
+    return places
 
 
 @contextmanager
@@ -138,9 +146,9 @@ def _signals() -> Iterator[None]:
 class _Pool:
     """Actors by number, and their calls."""
 
-    def __init__(self, ray: Any, create: Callable[[], Any], recipe: Any, size: int) -> None:
+    def __init__(self, ray: Any, create: Callable[[], Any], recipe: Any, size: int, needs: Resources) -> None:
         self.size = size
-        self._ray, self._create, self._recipe = ray, create, recipe
+        self._ray, self._create, self._recipe, self._needs = ray, create, recipe, needs
         self._actors: dict[int, Any] = {}
         self._calls: dict[Any, int] = {}
         self._count = 0
@@ -162,7 +170,10 @@ class _Pool:
             return self._receive()
 
     def _receive(self) -> Answer:
-        (call, *_), _ = self._ray.wait(list(self._calls), num_returns=1)
+        calls = list(self._calls)
+        while not (ended := self._ray.wait(calls, num_returns=1, timeout=_SILENCE)[0]):
+            _places(self._ray, self._needs)  # warns where all nodes have gone
+        call = ended[0]
         process = self._calls.pop(call)
         try:
             return Answer(process, self._ray.get(call))

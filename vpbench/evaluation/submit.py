@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vpbench.errors import UsageError, VpbenchError
+from vpbench.toolkit.processes import run_forwarding
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
@@ -58,6 +59,8 @@ def submit(
         else:
             shares = [_Share(number, processes, cluster) for number in range(processes)]
             jobs = executor.map_array(_run, [list(args)] * processes, shares, [gpus] * processes)
+        with suppress(OSError):  # submitit makes it, and writes into the folders of its jobs
+            (folder / "%j").rmdir()
         return [Job(str(job.job_id), Path(job.paths.stdout)) for job in jobs]
     except (AssertionError, LookupError, NameError, TypeError, ValueError) as error:  # submitit's, for parameters
         raise UsageError(f"{cluster} does not take the job: {' '.join(str(error).split())}") from error
@@ -97,10 +100,7 @@ def _run(args: list[str], share: _Share | None = None, gpus: str | None = None) 
         environment = share.environment(job.global_rank, job.num_tasks, job.local_rank)
     if gpus is not None:
         environment["CUDA_VISIBLE_DEVICES"] = _visible(environment.get("CUDA_VISIBLE_DEVICES", ""), gpus)
-    process = subprocess.Popen([sys.executable, "-m", "vpbench", *args], env=environment)
-    for number in _SIGNALS:
-        signal.signal(number, lambda received, frame: process.send_signal(received))
-    if code := process.wait():
+    if code := run_forwarding([sys.executable, "-m", "vpbench", *args], _SIGNALS, env=environment):
         raise RuntimeError(f"vpbench {' '.join(args)} ended with {code}")
 
 

@@ -93,6 +93,8 @@ def import_extra(text: str) -> ModuleType:
     """
     path = Path(text)
     with plugin_errors(failed_as(PluginError, f"plugin {text} cannot be imported", Remedy.DEBUG)):
+        if path.suffix != ".py" and path.is_file():
+            raise PluginError(f"plugin {text}: the name of its file does not end in .py")
         if path.suffix != ".py":
             return importlib.import_module(text)
         if not path.is_file():

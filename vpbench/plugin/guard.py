@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from vpbench.errors import Remedy, VpbenchError, describe
 
@@ -17,12 +18,12 @@ def plugin_errors(fail: Callable[[BaseException], VpbenchError]) -> Iterator[Non
     """Raise ``fail(error)`` from whatever the block raises, a plugin's SystemExit and KeyboardInterrupt included.
 
     ``fail`` may return the error itself. Ctrl-C and SIGTERM still stop the process, even if the plugin catches the
-    exception that their handler raises.
+    exception that their handler raises. ``os._exit`` raises in the block, instead of ending the process without a word.
     """
     stops: list[BaseException] = []
     cause: BaseException | None = None
     failure: VpbenchError | None = None
-    with _watched_signals(stops):
+    with _watched_signals(stops), _refused_exit():
         try:
             yield
         except BaseException as error:
@@ -38,6 +39,23 @@ def failed_as(
 ) -> Callable[[BaseException], VpbenchError]:
     """Return a ``fail`` that keeps errors of vpbench and describes any other one after its source."""
     return lambda error: error if isinstance(error, VpbenchError) else kind(f"{source}: {describe(error)}", remedy)
+
+
+@contextmanager
+def _refused_exit() -> Iterator[None]:
+    """Let ``os._exit`` raise during the block, in this thread; forks and other threads end as they want."""
+    end, owner = os._exit, (os.getpid(), threading.get_ident())
+
+    def refuse(status: int) -> NoReturn:
+        if (os.getpid(), threading.get_ident()) == owner:
+            raise SystemExit(f"os._exit({status}) would end vpbench")
+        end(status)
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = end
 
 
 @contextmanager

@@ -243,6 +243,8 @@ def load_plugins(extra: Sequence[str] = ()) -> Plugins:
         description = Plugin(module.__name__, text, getattr(module, "__version__", ""), module.__name__)
         with plugin_errors(failed_as(PluginError, f"plugin {text}", Remedy.DEBUG)):
             plugins.add(module, description)
+        if not plugins.manager.get_hookcallers(module):
+            raise PluginError(f"plugin {text} registers nothing: mark its functions with @vpbench.hookimpl")
         plugins.plugins.append(description)
     return plugins
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -133,4 +134,5 @@ _DESCRIBE: Mapping[str, Callable[[Plugins, Entry], dict[str, Any]]] = {
 
 
 def _doc(target: Any) -> str:
-    return inspect.getdoc(target) or ""
+    """Return an object's docstring; its references, written for the API pages, as plain names."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"\1", inspect.getdoc(target) or "")

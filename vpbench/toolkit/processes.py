@@ -20,7 +20,7 @@ import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -138,6 +138,34 @@ class Child:
         if code == -signal.SIGKILL:
             return "was ended by SIGKILL, most likely because memory ran out"
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def run_forwarding(command: Sequence[str], signals: Iterable[signal.Signals], **options: Any) -> int:
+    """Run a command to its end, and forward signals of this process to it, even those that arrive while it starts.
+
+    Args:
+        command: its words.
+        signals: those to forward. Their handlers are restored in the end.
+        options: options of ``subprocess.Popen``.
+
+    Returns:
+        Its exit code, or the negative number of the signal that ended it.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def forward(number: int, _: object) -> None:
+        early.append(number) if process is None else process.send_signal(number)
+
+    handlers = {number: signal.signal(number, forward) for number in signals}
+    try:
+        process = subprocess.Popen(command, **options)
+        for number in early:
+            process.send_signal(number)
+        return process.wait()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _end(process: subprocess.Popen[bytes], connection: Connection, note: int, owner: int) -> None:
