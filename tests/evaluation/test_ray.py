@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine, of which one is killed. Only the slow lane imports Ray."""
+"""A Ray cluster of three nodes on this machine, of which two are killed. Only the slow lane imports Ray."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from PIL import Image
 
 from vpbench.errors import UsageError, VpbenchError, VpbenchWarning
 from vpbench.evaluation.dispatch import Answer
@@ -47,7 +48,7 @@ class Gated(Last):
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Two nodes of one core each; the second can be killed."""
+    """Three nodes of one core each; all but the first can be killed."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'vpbench[ray]'")
     for name in ("RAY_agent_register_timeout_ms", "RAY_raylet_start_wait_time_s"):
         monkeypatch.setenv(name, "120000" if name.endswith("ms") else "120")  # for a machine that is busy
@@ -57,7 +58,8 @@ def cluster(monkeypatch):
     node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
     nodes = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:
-        nodes.add_node(**node)
+        for _ in range(2):
+            nodes.add_node(**node)
         yield nodes
     finally:
         nodes.shutdown()
@@ -82,7 +84,7 @@ def works(process: psutil.Process) -> bool:
 
 
 @pytest.mark.slow
-def test_a_node_dies_in_the_middle_of_a_run(cluster, tmp_path, cache):
+def test_two_of_three_nodes_die_in_the_middle_of_a_run(cluster, tmp_path, cache):
     """The head is a process of its own, whose plugins no test has loaded."""
     gate, plugin, protocol = tmp_path / "gate", tmp_path / "gate.py", tmp_path / "toy.toml"
     gate.mkdir()
@@ -98,12 +100,13 @@ def test_a_node_dies_in_the_middle_of_a_run(cluster, tmp_path, cache):
     head = start([*args, "--out", str(tmp_path / "ray"), "--submit", "ray"], **env)
     try:
         deadline = time.monotonic() + 180
-        while len(list(gate.iterdir())) < 2:  # each node works on a unit
+        while len(list(gate.iterdir())) < 3:  # each node works on a unit
             assert head.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
         processes = [psutil.Process(int(path.name)) for path in gate.iterdir()]
-        cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
-        while all(map(works, processes)):  # the node's process ends a moment later, and must not finish its unit
+        for node in cluster.worker_nodes.copy():
+            cluster.remove_node(node, allow_graceful=False)
+        while sum(map(works, processes)) > 1:  # a node's process ends a moment later, and must not finish its unit
             assert time.monotonic() < deadline
             time.sleep(0.1)
         (gate / "open").touch()
@@ -112,13 +115,40 @@ def test_a_node_dies_in_the_middle_of_a_run(cluster, tmp_path, cache):
         head.kill()
     assert head.returncode == 0, err
     message = r"vpbench: warning: a process on \S+ ended \(Actor\w+: .*\); unit \d is evaluated again"
-    assert re.search(message, err), err
+    assert len(re.findall(message, err)) == 2, err
     assert out.startswith("toy v1: 70 clips") and "raylet" not in out
     reference = start([*args, "--out", str(tmp_path / "one")], **env)
     assert reference.wait(120) == 0
     assert results(tmp_path / "ray") == results(tmp_path / "one")
     units = [json.loads(path.read_text())["units"] for path in tmp_path.glob("ray/toy/gated/*/attempts/*")]
-    assert [sorted(numbers) for numbers in units] == [list("01234")], "the node that died had published nothing"
+    assert [sorted(numbers) for numbers in units] == [list("01234")], "the nodes that died had published nothing"
+
+
+@pytest.mark.slow
+def test_every_node_prepares_and_a_node_without_the_data_is_named(cluster, tmp_path, cache):
+    args = ["data", "prepare", "folder-4to10", "--data-root", str(tmp_path / "videos")]
+    for number in range(2):
+        folder = tmp_path / "videos" / f"clip{number}"
+        folder.mkdir(parents=True)
+        for frame in range(14):
+            Image.new("RGB", (16, 16), (frame, number, 0)).save(folder / f"{frame:02}.png")
+    env = {"RAY_ADDRESS": cluster.address, "VPBENCH_CACHE": str(tmp_path / "ray")}
+    nodes = start([*args, "--submit", "ray", "--json"], **env)
+    out, err = nodes.communicate(timeout=240)
+    assert nodes.returncode == 0, err
+    (node,) = json.loads(out)["nodes"]  # all have the name of this machine
+    assert (node["host"], [store["clips"] for store in node["stores"]]) == (socket.gethostname(), [2])
+    reference = start(args, VPBENCH_CACHE=str(tmp_path / "one"))
+    assert reference.wait(120) == 0
+    stores = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).glob("prepared/*/*")} for name in ("ray", "one")
+    ]
+    assert stores[0] == stores[1] != {}
+    moved = start([*args[:-1], str(tmp_path / "nowhere"), "--submit", "ray", "--processes", "1"], **env)
+    out, err = moved.communicate(timeout=240)
+    lines = [line for line in err.splitlines() if line.startswith("vpbench: ")]
+    assert (moved.returncode, out, len(lines)) == (1, "", 3), err
+    assert all(line.startswith(f"vpbench: {socket.gethostname()}: ") and "nowhere" in line for line in lines)
 
 
 @pytest.mark.slow

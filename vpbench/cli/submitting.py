@@ -60,8 +60,9 @@ def submit_command(
     """
     from vpbench.evaluation.submit import submit
 
-    args = _without(sys.argv[1:], {"--submit", "--job", "--processes"})
-    jobs = submit(args, cluster, folder, {"timeout_min": 24 * 60, **parameters}, processes=processes)
+    jobs = submit(
+        arguments_without_cluster(), cluster, folder, {"timeout_min": 24 * 60, **parameters}, processes=processes
+    )
     if as_json:
         print_json({"jobs": [{"id": job.id, "output": str(job.output)} for job in jobs]})
     else:
@@ -83,10 +84,11 @@ def submit_shares(
     submit_command(cluster, folder, {"name": name, **gpus, **parameters}, as_json=as_json, processes=count)
 
 
-def _without(args: list[str], flags: set[str]) -> list[str]:
-    """Return arguments without some flags and the value of each."""
+def arguments_without_cluster() -> list[str]:
+    """Return the arguments of this command without the options of :func:`submit_options` and their values."""
+    flags = {"--submit", "--job", "--processes"}
     remaining: list[str] = []
-    words = iter(args)
+    words = iter(sys.argv[1:])
     for word in words:
         if word in flags:
             next(words)

@@ -1,4 +1,4 @@
-"""Processes of a Ray cluster: one actor each. This module is the only importer of Ray."""
+"""Processes of a Ray cluster: actors that evaluate units, and commands on nodes. Only this module imports Ray."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vpbench.errors import UsageError, VpbenchError, VpbenchWarning, describe, one_line
 from vpbench.evaluation.dispatch import Answer, Cluster, OpenPool
-from vpbench.evaluation.remote import Recipe, Reply, UnitRequest, Worker
+from vpbench.evaluation.remote import Recipe, Reply, UnitRequest, Worker, harness_variables
 
 Resources = Mapping[str, float]
 """Amounts by Ray's names: CPU, GPU, memory, and those that a cluster defines."""
@@ -38,6 +41,101 @@ def ray_cluster(parameters: Mapping[str, Any], processes: int | None, device: st
     Raises:
         VpbenchError: Ray is not installed. UsageError: Ray does not know a parameter, or two of them do not fit.
     """
+    setup = _set_up(parameters, device, Worker)
+    return Cluster(setup.device, _opener(setup, processes))
+
+
+@dataclass(frozen=True)
+class NodeOutcome:
+    """The end of a command on a node."""
+
+    host: str
+    output: str
+    """Its standard output."""
+    error: str
+    """Why it failed: the last line of its standard error, or of Ray; "" if it did not."""
+
+
+def run_on_nodes(
+    words: Sequence[str],
+    parameters: Mapping[str, Any],
+    processes: int | None,
+    device: str,
+    progress: Callable[[int, int], None],
+) -> list[NodeOutcome]:
+    """Run ``vpbench WORDS`` on every node of the Ray cluster that has room for it.
+
+    Args:
+        words: arguments of ``vpbench``.
+        parameters: as in :func:`ray_cluster`.
+        processes: number of processes on each node; by default, as many as it has room for.
+        device: as in :func:`ray_cluster`.
+        progress: called with (processes that ended, processes).
+
+    Returns:
+        The outcomes, in the order of the nodes' names.
+
+    Raises:
+        VpbenchError: Ray is not installed, no cluster can be joined, or no node has room.
+        UsageError: Ray does not know a parameter, or two of them do not fit.
+    """
+    setup = _set_up(parameters, device, _run_here)
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ray, needs, outcomes = setup.ray, demand(setup.options), []
+    with redirect_stdout(sys.stderr), _signals(), _joined(ray, setup.address):
+        task, calls = ray.remote(_run_here), {}
+        for node in ray.nodes():
+            places = room([node["Resources"]], needs) if node["Alive"] else 0
+            near = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = {**setup.options, "scheduling_strategy": near, "max_retries": 0}
+            for _ in range(min(places, processes or places)):
+                call = task.options(**options).remote(list(words), str(Path.cwd()), harness_variables())
+                calls[call] = node["NodeManagerHostname"]
+        if not calls:
+            raise VpbenchError(f"no node of the Ray cluster has {_listed(needs)}")
+        progress(0, len(calls))
+        waiting = list(calls)
+        while waiting:
+            (call,), waiting = ray.wait(waiting, num_returns=1)
+            outcomes.append(_outcome(ray, call, calls[call]))
+            progress(len(outcomes), len(calls))
+    return sorted(outcomes, key=lambda outcome: outcome.host)
+
+
+def _outcome(ray: Any, call: Any, host: str) -> NodeOutcome:
+    try:
+        return NodeOutcome(host, *ray.get(call))
+    except ray.exceptions.RayError as error:
+        return NodeOutcome(host, "", reason(error))
+
+
+def _run_here(words: Sequence[str], folder: str, variables: Mapping[str, str]) -> tuple[str, str]:
+    """Run ``vpbench WORDS`` in a child process; return its output, and the last line of its errors if it failed."""
+    process = subprocess.run(
+        [sys.executable, "-m", "vpbench", *words],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
+        cwd=folder if Path(folder).is_dir() else None,  # relative paths mean the same as at the head
+        env={**os.environ, **variables},
+    )  # fmt: skip
+    lines = process.stderr.strip().splitlines() or [f"vpbench ended with {process.returncode}"]
+    return process.stdout, one_line(lines[-1].removeprefix("vpbench: ")) if process.returncode else ""
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """How processes on a Ray cluster are started."""
+
+    ray: Any
+    address: str | None
+    options: Mapping[str, Any]
+    """Ray's options of each."""
+    device: str
+    """``cpu`` or ``cuda``."""
+
+
+def _set_up(parameters: Mapping[str, Any], device: str, work: Any) -> _Setup:
+    """Check parameters of processes that do ``work`` (arguments and errors as :func:`ray_cluster`)."""
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -47,13 +145,13 @@ def ray_cluster(parameters: Mapping[str, Any], processes: int | None, device: st
     if not isinstance(address, str | None):
         raise UsageError(f"address={address} of a Ray cluster: write it as HOST:PORT")
     try:
-        actor = ray.remote(Worker).options(**options)
+        ray.remote(work).options(**options)
     except (TypeError, ValueError) as error:
         raise UsageError(f"Ray does not take these parameters of a process: {describe(error)}") from error
     process_device = "cuda" if options["num_gpus"] else "cpu"
     if device not in ("auto", process_device):
         raise UsageError(f"num_gpus={options['num_gpus']} does not fit the device {device}: leave out one of them")
-    return Cluster(process_device, _opener(ray, actor, address, demand(options), processes))
+    return _Setup(ray, address, options, process_device)
 
 
 def demand(options: Mapping[str, Any]) -> Resources:
@@ -74,10 +172,13 @@ def reason(error: Exception) -> str:
     return one_line(f"{type(error).__name__}: {lines[0]}{cause}")
 
 
-def _opener(ray: Any, actor: Any, address: str | None, needs: Resources, processes: int | None) -> OpenPool:
+def _opener(setup: _Setup, processes: int | None) -> OpenPool:
+    ray, needs = setup.ray, demand(setup.options)
+    actor = ray.remote(Worker).options(**setup.options)
+
     @contextmanager
     def open_pool(recipe: Recipe) -> Iterator[_Pool]:
-        with redirect_stdout(sys.stderr), _joined(ray, address):  # Ray prints the end of a node
+        with redirect_stdout(sys.stderr), _joined(ray, setup.address):  # Ray prints the end of a node
             places = _places(ray, needs)
             pool = _Pool(ray, actor.remote, ray.put(recipe), processes or max(1, places), needs)
             try:
@@ -92,9 +193,13 @@ def _places(ray: Any, needs: Resources) -> int:
     """Return how many actors with these needs fit on the nodes that are alive; warn if none does."""
     places = room((node["Resources"] for node in ray.nodes() if node["Alive"]), needs)
     if not places:
-        text = ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
-        warnings.warn(f"no node of the Ray cluster has {text}: waiting for one", VpbenchWarning, stacklevel=2)
+        text = f"no node of the Ray cluster has {_listed(needs)}: waiting for one"
+        warnings.warn(text, VpbenchWarning, stacklevel=2)
     return places
+
+
+def _listed(needs: Resources) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in needs.items())
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def make_recipe(
     root = find_data_root(name, run.settings.data_roots)
     return Recipe(
         folder=Path.cwd(),
-        variables={key: value for key, value in os.environ.items() if key.startswith(_VARIABLES)},
+        variables=harness_variables(),
         plugins=run.plugins.extra,
         protocol=run.protocol,
         settings=replace(run.settings, data_roots={} if root is None else {name: root}, device=device, shard="0/1"),
@@ -129,6 +129,11 @@ def make_recipe(
         weights=tuple(map(_weights, cells, choices)),
         keepers=tuple(keepers),
     )
+
+
+def harness_variables() -> dict[str, str]:
+    """Return the environment variables that a process of a cluster receives."""
+    return {key: value for key, value in os.environ.items() if key.startswith(_VARIABLES)}
 
 
 def _weights(cell: Cell, choice: Choice) -> bytes:
