@@ -237,6 +237,36 @@ def test_two_stages_one_after_another_and_resumed_within_the_second(train, proto
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("flushed", [False, True], ids=["kept before", "flushed before"])
+def test_denormal_numbers_are_zero_while_it_trains(train, monkeypatch, flushed):
+    class Gradient(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, loss):
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            are_kept.append(denormals_are_kept())
+            return gradient
+
+    from toy_trainable import Fit
+
+    are_kept, step = [], Fit.training_step
+    monkeypatch.setattr(Fit, "training_step", lambda *args: Gradient.apply(step(*args)))
+    torch.set_flush_denormal(flushed)
+    try:
+        train()
+        assert set(are_kept) == {False}
+        assert denormals_are_kept() == (not flushed)
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def denormals_are_kept() -> bool:
+    return bool(torch.tensor(1e-40) * 1)
+
+
+@pytest.mark.slow
 def test_a_finished_training_is_not_repeated(train):
     weights = train()
     before = {p: p.stat().st_mtime_ns for p in weights.parent.rglob("*")}

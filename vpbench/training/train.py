@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field, InstanceOf
 
 from vpbench.errors import PredictorError, UsageError, VpbenchError, describe
@@ -178,7 +179,7 @@ def train_plan(plan: TrainingPlan, say: Say, make_keeper: Callable[[Manifest], K
             remove_temporary_files(plan.folder)
         try:
             for number in range(1, len(plan.stages) + 1):
-                with _explained(plan, number), _quiet():
+                with _explained(plan, number), _quiet(), _without_denormals():
                     stages.append(run_stage(plan, number, say, make_keeper))
         except (NotFiniteError, Stopped):  # raised in every process: rank 0 reports it
             if main:
@@ -216,6 +217,17 @@ def _explained(plan: TrainingPlan, number: int) -> Iterator[None]:
                 f"a smaller batch size and accumulate as many more batches, or use bf16-mixed precision"
             ) from error
         raise PredictorError(f"{source} failed: {describe(error)}") from error
+
+
+@contextmanager
+def _without_denormals() -> Iterator[None]:
+    """Take denormal numbers as zero: vanishing gradients are full of them, and a CPU computes with them far slower."""
+    were_kept = bool(torch.tensor(1e-40).mul(1))
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(not were_kept)
 
 
 @contextmanager
