@@ -181,7 +181,7 @@ def test_the_guard_refuses_an_exit_and_lets_forks_and_threads_end(monkeypatch):
     ):
         os._exit(0)
     with plugin_errors(fail):
-        thread = threading.Thread(target=os._exit, args=(4,))
+        thread = threading.Thread(target=plugin_errors(fail)(os._exit), args=(4,))
         thread.start()
         thread.join()
         assert ends == [4]
@@ -191,6 +191,23 @@ def test_the_guard_refuses_an_exit_and_lets_forks_and_threads_end(monkeypatch):
             os.kill(os.getpid(), 9 if ends == [4, 5] else 15)
         assert os.waitpid(fork, 0)[1] == 9
     assert os._exit == ends.append
+
+
+def test_guards_of_two_threads_that_overlap_leave_the_exit_as_it_was():
+    end, has_entered, may_leave = os._exit, threading.Event(), threading.Event()
+
+    def guarded():
+        with plugin_errors(failed_as(vpbench.DataError, "p")):
+            has_entered.set()
+            may_leave.wait(10)
+
+    thread = threading.Thread(target=guarded)
+    with plugin_errors(failed_as(vpbench.DataError, "p")):
+        thread.start()
+        has_entered.wait(10)
+    may_leave.set()
+    thread.join()
+    assert os._exit == end
 
 
 @pytest.mark.slow

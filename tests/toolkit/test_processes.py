@@ -156,7 +156,7 @@ def test_a_signal_that_arrives_while_a_command_starts_reaches_it(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", popen)
     handler = signal.getsignal(signal.SIGUSR1)
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(10)"]
     assert run_forwarding(sleep, [signal.SIGUSR1]) == -signal.SIGUSR1
     assert signal.getsignal(signal.SIGUSR1) == handler
     with pytest.raises(FileNotFoundError):

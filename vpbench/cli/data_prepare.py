@@ -141,12 +141,13 @@ def _prepare_on_nodes(
     words = [word for word in arguments_without_cluster() if word != "--json"]
     with progress_bar(f"preparing {protocol} on nodes") as progress:
         outcomes = run_on_nodes([*words, "--json"], parameters, processes, device, progress)
-    nodes: dict[str, Any] = {}
+    nodes: dict[str, list[dict[str, Any]]] = {}
     for outcome in outcomes:
         if outcome.error:
             say(f"vpbench: {outcome.host}: {outcome.error}", err=True)
-        else:
-            nodes[outcome.host] = parse_json(outcome.output)["stores"]
+            continue
+        stores = nodes.setdefault(outcome.host, [])
+        stores += [store for store in parse_json(outcome.output)["stores"] if store not in stores]
     if as_json:
         print_json({"protocol": protocol, "nodes": [{"host": host, "stores": s} for host, s in nodes.items()]})
     else:

@@ -100,7 +100,7 @@ def run_on_nodes(
             (call,), waiting = ray.wait(waiting, num_returns=1)
             outcomes.append(_outcome(ray, call, calls[call]))
             progress(len(outcomes), len(calls))
-    return sorted(outcomes, key=lambda outcome: outcome.host)
+    return sorted(outcomes, key=lambda outcome: (outcome.host, outcome.error))
 
 
 def _outcome(ray: Any, call: Any, host: str) -> NodeOutcome:

@@ -43,11 +43,14 @@ def failed_as(
 
 @contextmanager
 def _refused_exit() -> Iterator[None]:
-    """Let ``os._exit`` raise during the block, in this thread; forks and other threads end as they want."""
-    end, owner = os._exit, (os.getpid(), threading.get_ident())
+    """Let ``os._exit`` raise in the main thread during the block; forks and other threads end as they want."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # blocks of several threads do not nest, and each would restore what another one had replaced
+        return
+    end, process = os._exit, os.getpid()
 
     def refuse(status: int) -> NoReturn:
-        if (os.getpid(), threading.get_ident()) == owner:
+        if os.getpid() == process and threading.current_thread() is threading.main_thread():
             raise SystemExit(f"os._exit({status}) would end vpbench")
         end(status)
 
