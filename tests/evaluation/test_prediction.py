@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,18 @@ def test_the_guard_refuses_an_exit_and_lets_forks_and_threads_end(monkeypatch):
             os.kill(os.getpid(), 9 if ends == [4, 5] else 15)
         assert os.waitpid(fork, 0)[1] == 9
     assert os._exit == ends.append
+
+
+@pytest.mark.parametrize("error", [None, ValueError()])
+def test_a_fork_that_leaves_the_guard_ends(error):
+    fork = -1
+    with suppress(vpbench.DataError), plugin_errors(failed_as(vpbench.DataError, "p")):
+        fork = os.fork()
+        if error is not None:
+            raise error
+    if fork == 0:
+        os.kill(os.getpid(), 9)
+    assert os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 1
 
 
 def test_guards_of_two_threads_that_overlap_leave_the_exit_as_it_was():

@@ -19,7 +19,9 @@ def plugin_errors(fail: Callable[[BaseException], VpbenchError]) -> Iterator[Non
 
     ``fail`` may return the error itself. Ctrl-C and SIGTERM still stop the process, even if the plugin catches the
     exception that their handler raises. ``os._exit`` raises in the block, instead of ending the process without a word.
+    A fork that leaves the block ends there: it would go on as a second vpbench.
     """
+    process = os.getpid()
     stops: list[BaseException] = []
     cause: BaseException | None = None
     failure: VpbenchError | None = None
@@ -28,6 +30,8 @@ def plugin_errors(fail: Callable[[BaseException], VpbenchError]) -> Iterator[Non
             yield
         except BaseException as error:
             cause, failure = error, fail(error)
+    if os.getpid() != process:
+        os._exit(1)
     if stops:
         raise stops[0]
     if failure is not None:
