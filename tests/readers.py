@@ -30,7 +30,7 @@ class Crashing(toys.Toy):
 class Exiting(toys.Toy):
     def read(self, sequence, frames, modality):
         if sequence.endswith("1"):
-            os._exit(4)
+            ctypes.CDLL(None)._exit(4)
         return super().read(sequence, frames, modality)
 
 
