@@ -29,7 +29,8 @@ def plugin_errors(fail: Callable[[BaseException], VpbenchError]) -> Iterator[Non
         try:
             yield
         except BaseException as error:
-            cause, failure = error, fail(error)
+            if os.getpid() == process:  # `fail` may call the plugin again
+                cause, failure = error, fail(error)
     if os.getpid() != process:
         os._exit(1)
     if stops:
