@@ -18,6 +18,9 @@ def register_predictors(register):
         "hangs": "Hangs",
         "leaks": "Leaks",
         "crashes-when-built": "CrashesWhenBuilt",
+        "crashes-when-pickled": "CrashesWhenPickled",
+        "hangs-when-pickled": "HangsWhenPickled",
+        "prints": "Prints",
     }.items():
         register(name, f"crashers:{target}")
 
@@ -57,3 +60,22 @@ class Leaks(Crasher):
 class CrashesWhenBuilt(Crasher):
     def __init__(self):
         ctypes.string_at(0)
+
+
+class CrashesWhenPickled(Crasher):
+    def __deepcopy__(self, copies):
+        return self
+
+    def __reduce__(self):
+        ctypes.string_at(0)
+
+
+class HangsWhenPickled(CrashesWhenPickled):
+    def __reduce__(self):
+        time.sleep(1e6)
+
+
+class Prints(Crasher):
+    def predict(self, context, horizon, generators):
+        print("\x1b[31mpredicting")
+        return super().predict(context, horizon, generators)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from vpbench.testing import conformance
 from vpbench.testing.conformance import CHECKS
 
 TOYS = str(Path(__file__).parents[1] / "toys.py")
+CRASHERS = str(Path(__file__).parents[1] / "crashers.py")
 BROKEN = str(Path(__file__).parents[1] / "testing" / "broken.py")
 test_moving_digits_conform = pytest.mark.slow(conformance("dataset", "moving-digits"))
 
@@ -64,6 +66,38 @@ def test_what_cannot_be_checked_is_a_usage_error(vpbench, name, words):
     outcome = vpbench("check", name, "--plugin", TOYS)
     assert outcome.code == 2
     assert words in outcome.error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "limit", "words"),
+    [
+        ("crashes-when-pickled", (), "its process was ended by SIGSEGV"),
+        ("hangs-when-pickled", ("--timeout", 5), "it took more than 5 seconds, and was ended"),
+    ],
+)
+def test_a_plugin_that_ends_or_hangs_fails_one_check_and_the_next_one_runs(vpbench, name, limit, words):
+    outcome = vpbench("check", name, "--plugin", CRASHERS, *limit)
+    assert outcome.code == 1
+    *_, pickling, device, total = outcome.out.splitlines()
+    assert pickling.startswith(f"failed          pickling        {words}")
+    assert device.startswith("ok              device")
+    assert ", 1 failed, " in total
+
+
+def test_a_plugin_that_crashes_when_it_is_built_has_no_further_checks(vpbench):
+    outcome = vpbench("check", "crashes-when-built", "--plugin", CRASHERS)
+    assert outcome.code == 1
+    builds, *later, _ = outcome.out.splitlines()
+    assert builds == "failed          builds          its process was ended by SIGSEGV"
+    assert {line.partition("  ")[0] for line in later} == {"not applicable"}
+
+
+def test_what_a_plugin_prints_goes_to_standard_error():
+    command = [sys.executable, "-m", "vpbench", "check", "prints", "--plugin", CRASHERS, "--json"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert json.loads(process.stdout)["name"] == "prints"
+    assert "predicting" in process.stderr
 
 
 @pytest.mark.slow

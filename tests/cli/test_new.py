@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import runpy
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from vpbench.errors import UsageError
 from vpbench.plugin.loader import load_plugins
 from vpbench.scaffold.plugin import KINDS
 from vpbench.testing.conformance import Request, check_plugin
@@ -91,6 +93,13 @@ def test_a_package_is_complete(new, variant):
     assert len((root / "src/vpbench_my_own" / main).read_text().splitlines()) < 40
     assert not [path for path in root.rglob("*") if path.is_file() and "$" in path.read_text()]
     assert [path.name for path in Path("here/below").iterdir()] == ["vpbench-my-own"]
+
+
+def test_the_test_of_a_protocol_fails_unless_it_is_registered(new):
+    new("protocol", "my-own", "--package")
+    test = runpy.run_path("vpbench-my-own/tests/test_my_own.py")["test_my_own"]
+    with pytest.raises(UsageError, match="'my-own'"):
+        test()
 
 
 @pytest.mark.parametrize("args", [(), ("--package",)], ids=["file", "package"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vpbench.plugin.loader import load_plugins
-from vpbench.testing.check import Outcome, run_checks
+from vpbench.testing.check import Outcome, run_check, run_checks
 from vpbench.testing.conformance import CHECKS, Request
 
 FILES = [str(Path(__file__).with_name(name)) for name in ("broken.py", "broken_datasets.py")]
@@ -32,7 +32,7 @@ def outcomes(kind: str, name: str, root: Path, without: Collection[str] = ()) ->
     """Run all checks but those that a case does not need."""
     checks = [check for check in CHECKS[kind] if check.name not in without]
     subject = Request(PLUGINS, kind, name, {}, {"": root}, FILES[1:]).subject()
-    return {outcome.check: outcome for outcome in run_checks(checks, subject)}
+    return {outcome.check: outcome for outcome in run_checks(checks, lambda check: run_check(check, subject))}
 
 
 def other_checks(kind: str, fault: str) -> list[str]:

@@ -62,15 +62,25 @@ CHECKS: Mapping[str, Sequence[Check[Any]]] = {
 """The checks of each kind of plugin, in the order in which they run."""
 
 
+def checks_of(kind: str) -> Sequence[Check[Any]]:
+    """Return the checks of a kind of plugin.
+
+    Raises:
+        UsageError: a kind that has no checks.
+    """
+    if kind not in CHECKS:
+        raise UsageError(f"a {kind} has no checks; those that have: {', '.join(CHECKS)}")
+    return CHECKS[kind]
+
+
 def check_plugin(request: Request) -> Iterator[Outcome]:
     """Yield the outcomes of all checks, one after another.
 
     Raises:
         UsageError: no such name, or a kind that has no checks.
     """
-    if request.kind not in CHECKS:
-        raise UsageError(f"a {request.kind} has no checks; those that have: {', '.join(CHECKS)}")
-    return run_checks(CHECKS[request.kind], request.subject())
+    checks, subject = checks_of(request.kind), request.subject()
+    return run_checks(checks, lambda check: run_check(check, subject))
 
 
 def check_predictor(name: str, *, plugin: str = "", options: Mapping[str, Any] | None = None) -> list[Outcome]:
@@ -129,11 +139,9 @@ def conformance(
     """
     import pytest
 
-    if kind not in CHECKS:
-        raise UsageError(f"a {kind} has no checks; those that have: {', '.join(CHECKS)}")
     subjects: dict[str, Any] = {}
 
-    @pytest.mark.parametrize("check", CHECKS[kind], ids=lambda check: check.name.replace(" ", "-"))
+    @pytest.mark.parametrize("check", checks_of(kind), ids=lambda check: check.name.replace(" ", "-"))
     def test(check: Check[Any]) -> None:
         if name not in subjects:
             subjects[name] = _request(kind, name, plugin, options, root).subject()
