@@ -29,7 +29,7 @@ class _Recipe:
 def check_isolated(request: Request, seconds: float | None = None) -> Iterator[Outcome]:
     """Yield the outcomes of all checks, one after another.
 
-    What the plugin prints goes to standard error.
+    Standard error receives what the plugin prints.
 
     Args:
         request: the plugin.

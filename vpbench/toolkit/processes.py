@@ -165,7 +165,8 @@ def run_forwarding(command: Sequence[str], signals: Iterable[signal.Signals], **
         return process.wait()
     finally:
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if handler is not None:  # it was not set from Python, which cannot restore it
+                signal.signal(number, handler)
 
 
 def _end(process: subprocess.Popen[bytes], connection: Connection, note: int, owner: int) -> None:
