@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 
+from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Prediction
 from vpbench.plugin.hookspecs import hookimpl
 from vpbench.plugin.predictor import PredictorInfo
@@ -21,6 +22,7 @@ def register_predictors(register):
         "crashes-when-pickled": "CrashesWhenPickled",
         "hangs-when-pickled": "HangsWhenPickled",
         "prints": "Prints",
+        "raises-a-local-error": "RaisesALocalError",
     }.items():
         register(name, f"crashers:{target}")
 
@@ -79,3 +81,11 @@ class Prints(Crasher):
     def predict(self, context, horizon, generators):
         print("\x1b[31mpredicting")
         return super().predict(context, horizon, generators)
+
+
+class RaisesALocalError(Crasher):
+    def __init__(self):
+        class LocalError(PredictorError):
+            """No other process can make it."""
+
+        raise LocalError("no weights")

@@ -93,6 +93,11 @@ def test_a_plugin_that_crashes_when_it_is_built_has_no_further_checks(vpbench):
     assert {line.partition("  ")[0] for line in later} == {"not applicable"}
 
 
+def test_an_error_that_only_the_plugin_knows_is_a_line(vpbench):
+    outcome = vpbench("check", "raises-a-local-error", "--plugin", CRASHERS)
+    assert outcome.out.splitlines()[0] == "failed          builds          no weights"
+
+
 def test_what_a_plugin_prints_goes_to_standard_error():
     command = [sys.executable, "-m", "vpbench", "check", "prints", "--plugin", CRASHERS, "--json"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)

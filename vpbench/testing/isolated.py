@@ -81,7 +81,7 @@ def serve_checks(recipe: _Recipe) -> Callable[[str], Outcome | None]:
     checks = {check.name: check for check in checks_of(recipe.kind)}
 
     def answer(name: str) -> Outcome | None:
-        # errors of plugins may refuse to be sent
+        # an error of a class of the plugin may refuse to be sent
         return replace(run_check(checks[name], subject), error=None) if name else None
 
     return answer
