@@ -138,8 +138,10 @@ _OPENSTL: Final = {
     "patch_order": "pixel",
     "clamp": False,
     "supervise": "all",
+    "scheduled_sampling": OPENSTL["scheduled_sampling"],
     "recipe": OPENSTL["recipe"],
 }
+_OPENSTL_GREY: Final = {name: OPENSTL_GREY[name] for name in ("channels", "scheduled_sampling", "recipe")}
 
 
 class ConvLSTM(RecurrentPredictor):
@@ -165,7 +167,7 @@ class ConvLSTM(RecurrentPredictor):
         "base": {},
         "paper": {"hidden": (128, 64, 64), "peepholes": True, "own_forecaster": True, "scheduled_sampling": 0.0},
         "openstl": _OPENSTL,
-        "openstl-grey": {**_OPENSTL, "channels": 1, "recipe": OPENSTL_GREY["recipe"]},
+        "openstl-grey": {**_OPENSTL, **_OPENSTL_GREY},
         "scenes": {"weights": str(Path(__file__).with_name("weights") / "convlstm-scenes.safetensors")},
     }
     shipped: Final = {"scenes": "scenes", "scenes-1k": "scenes"}

@@ -21,7 +21,7 @@ from vpbench.plugin.training import Recipe
 from vpbench.toolkit.st_lstm import STLSTM, STState
 from vpbench_recurrent import openstl
 from vpbench_recurrent.head import Head
-from vpbench_recurrent.options import OPENSTL, OPENSTL_GREY, TINY, StackOptions
+from vpbench_recurrent.options import OPENSTL, OPENSTL_GREY, TINY, TRAINING_ONLY, StackOptions
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.rollout import Hidden, Image, Recurrence
 
@@ -115,6 +115,7 @@ class PredRNNV2(RecurrentPredictor):
     name = "predrnn-v2"
     Options = DecoupledOptions
     key_rules = openstl.PREDRNN
+    training_only = (*TRAINING_ONLY, "decoupling")
     presets: Final = {**_PRESETS, "tiny": {**TINY, "scheduled_sampling": 0.5}}
     info = PredictorInfo(paper="Wang et al.: PredRNN, IEEE TPAMI 2022, arXiv:2103.09504")
 

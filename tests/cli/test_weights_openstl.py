@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 
+import numpy as np
 import openstl_stacks
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from vpbench.plugin.clip import Context
 from vpbench_recurrent.predrnn import PredRNN
@@ -129,7 +131,9 @@ def save(file, tensors):
         "state_dict": state_dict,
         "pytorch-lightning_version": "2.0",
         "epoch": 3,
-        "hyper_parameters": {"hid_S": 4},
+        "hyper_parameters": {"hid_S": 4, "mean": np.float64(0.5)},
+        # torch before 2.4 saves the function of a one-cycle schedule, as OpenSTL has on Moving MNIST
+        "lr_schedulers": [{"anneal_func": OneCycleLR._annealing_cos, "total_steps": 125000}],
     }
     torch.save(content, file)
 

@@ -23,6 +23,10 @@ FED_BACK = {"patch": 4, "patch_order": "pixel", "clamp": False, "supervise": "al
         (ConvLSTM, "openstl-grey", FED_BACK | {"scheduled_sampling": 0.4, "schedule": "cosine"}),
         (PredRNN, "openstl-grey", FED_BACK | {"scheduled_sampling": 0.4, "schedule": "cosine", "layer_norm": False}),
         (MIM, "openstl-grey", FED_BACK | {"scheduled_sampling": 0.4, "schedule": "cosine", "layer_norm": False}),
+        # On Human3.6M, it ends after 50,000 of 50 epochs of 73,404 clips.
+        (ConvLSTM, "openstl", FED_BACK | {"scheduled_sampling": 0.218, "schedule": "cosine"}),
+        (PredRNN, "openstl", FED_BACK | {"scheduled_sampling": 0.218, "schedule": "cosine", "layer_norm": False}),
+        (MIM, "openstl", FED_BACK | {"scheduled_sampling": 0.218, "schedule": "cosine", "layer_norm": False}),
         # MotionRNN's script for Human3.6M: the loss on all steps, sampling that ends after 50,000 of 80,000 steps.
         (
             MotionRNN,
@@ -32,9 +36,12 @@ FED_BACK = {"patch": 4, "patch_order": "pixel", "clamp": False, "supervise": "al
         (PredRNN, "paper", FED_BACK | {"scheduled_sampling": 0.625, "reverse_sampling": False}),
         # PredRNN-V2's official code: reverse scheduled sampling, and the weight of the decoupling loss.
         (PredRNNV2, "paper", FED_BACK | {"reverse_sampling": True, "decoupling": 0.1}),
-        (PredRNNV2, "openstl", FED_BACK | {"reverse_sampling": True, "decoupling": 0.1}),
-        # PhyDNet's paper: the moment loss has weight 1. Its code has whole frames, and reads predictions unclamped.
-        (PhyDNet, "paper", FED_BACK | {"patch": 1, "moment": 1.0, "scheduled_sampling": 1.0}),
+        (PredRNNV2, "openstl", FED_BACK | {"reverse_sampling": True, "decoupling": 0.1, "scheduled_sampling": 0.218}),
+        # PhyDNet's code: the moment loss next to the sum of 7 or 19 losses; true frames with 1 - .003 per epoch. It has
+        # whole frames, and reads predictions unclamped.
+        (PhyDNet, "paper", FED_BACK | {"patch": 1, "moment": 1 / 7, "scheduled_sampling": 200 / 120}),
+        (PhyDNet, "openstl", FED_BACK | {"patch": 1, "moment": 1 / 7, "scheduled_sampling": 200 / 30}),
+        (PhyDNet, "openstl-grey", FED_BACK | {"patch": 1, "moment": 1 / 19, "scheduled_sampling": 200 / 120}),
         # CrevNet's official code: the mean error over a window of one new and two known frames, here times 3.
         (CrevNet, "paper", FED_BACK | {"patch": 1, "reconstruction": 2.0, "scheduled_sampling": "always"}),
         # TAU's paper: alpha and tau of the differential divergence regularisation.

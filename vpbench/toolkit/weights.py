@@ -21,6 +21,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from vpbench.errors import DataError
 from vpbench.files import kind_of
@@ -28,6 +29,25 @@ from vpbench.output import brief, say
 from vpbench.paths import cache_dir, weights_dirs
 
 _PROBE_SECONDS = 3.0
+_REPLACED = (
+    "builtins.getattr",
+    "torch.optim.lr_scheduler.OneCycleLR",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+)
+"""What trainings leave next to their weights: the function of a learning rate, saved by torch before 2.4, and numpy's
+numbers."""
+
+
+class _Placeholder:
+    """Stand for an object that is no weight, and is not made."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
 
 
 class MissingWeightsError(DataError):
@@ -179,6 +199,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def unpickle(path: Path) -> Any:
     """Return what ``torch.save`` saved, of tensors and plain values, on the CPU. Nothing in the file is run.
 
+    A placeholder stands for numbers of numpy and for the function of a learning rate.
+
     Raises:
         DataError: it cannot be read, or asks for anything else; names that.
     """
@@ -187,7 +209,8 @@ def unpickle(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickle protocols: they load, or fail below
             _check_archive(path)
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with safe_globals([(_Placeholder, name) for name in _REPLACED]):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except DataError:
         raise
     except OSError as error:
