@@ -160,6 +160,30 @@ def three_frames(context, horizon, generators):
     return (context.frames[:, 2:3] + 0 * context.frames[:, 0:1]).repeat(1, horizon, 1, 1, 1)
 
 
+@predictor("context", context=(2, None))
+def not_five_frames(context, horizon, generators):
+    assert context.frames.shape[1] != 5
+    return last(context, horizon)
+
+
+@predictor("context", context=(2, 7))
+def six_frames_at_most(context, horizon, generators):
+    assert context.frames.shape[1] <= 6
+    return last(context, horizon)
+
+
+@predictor("size")
+def even_width(context, horizon, generators):
+    assert context.frames.shape[-1] % 2 == 0
+    return last(context, horizon)
+
+
+@predictor("size")
+def even_height(context, horizon, generators):
+    assert context.frames.shape[-2] % 2 == 0
+    return last(context, horizon)
+
+
 @predictor("size")
 def stride_of_eight(context, horizon, generators):
     b, _, c, h, w = context.frames.shape
@@ -198,6 +222,19 @@ class CarriesOver:
         return vpbench.Prediction(frames=last(context, horizon) * level)
 
 
+@plugin("predictor", "repeated calls")
+class KeepsFirst:
+    """Calibrates itself on its first call, as lazily initialised statistics would."""
+
+    info = vpbench.PredictorInfo()
+    level = None
+
+    def predict(self, context, horizon, generators):
+        if self.level is None:
+            self.level = context.frames.mean()
+        return vpbench.Prediction(frames=0.9 * last(context, horizon) + 0.1 * self.level)
+
+
 @predictor("randomness")
 def torch_random(context, horizon, generators):
     return last(context, horizon) * torch.rand(1).to(context.frames)
@@ -212,6 +249,11 @@ def never_random(context, horizon, generators):
 def secretly_random(context, horizon, generators):
     noise = torch.stack([torch.rand(1, generator=g) for g in generators]).view(-1, 1, 1, 1, 1)
     return last(context, horizon) * noise.to(context.frames)
+
+
+@predictor("samples")
+def fades_by_sample(context, horizon, generators):
+    return last(context, horizon) * (1 - 0.01 * context.sample)
 
 
 @predictor("causal")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +25,10 @@ from vpbench.testing.subject import PredictorSubject, RawCall, accepted_size, co
 CHECKS: list[Check[PredictorSubject]] = []
 """In the order in which they run."""
 _check = checks_into(CHECKS)
-_ODD_SIDES = (37, 54)
-"""A size that no network's stride divides."""
+_ODD_SIDES = (37, 53)
+"""An odd height and an odd width, which no network's stride divides."""
+_LONGER_CONTEXTS = (5, 7)
+"""Numbers of context frames beyond those of the other checks."""
 _SEEDS = (0x5EED, 0xFACE)
 _DEVICE_WORDS = ("is not on the expected device", "to be on the same device", "should be on the same device")
 """Words of torch's errors if tensors lie on two devices."""
@@ -79,10 +82,11 @@ def _uses(subject: PredictorSubject) -> None:
 @_check("context", "It accepts every number of context frames that `info.context` promises.")
 def _context(subject: PredictorSubject) -> None:
     low, high = context_limits(subject.info)
-    lengths = {low, low + 2 if high is None else high} - {subject.shape.context}
-    if not lengths:
+    if low == high:
         raise NotApplicableError(f"it takes exactly {low} context frames")
-    for length in sorted(min(number, low + 8) for number in lengths):
+    highest = low + 8 if high is None else min(high, low + 8)
+    lengths = {low, low + 2 if high is None else highest, *_LONGER_CONTEXTS} - {subject.shape.context}
+    for length in sorted(number for number in lengths if low <= number <= highest):
         with _blamed(f"a context of {length} frames", "declare the limits in `info.context`"):
             subject.predict(subject.batch(replace(subject.shape, context=length)))
 
@@ -129,7 +133,7 @@ def _order(subject: PredictorSubject) -> None:
     _agree(subject.prediction, first, "the clips in the opposite order", "Treat each clip separately")
 
 
-@_check("repeated calls", "A second call with the same clips and generators predicts the same.")
+@_check("repeated calls", "The same clips and generators give the same prediction, whatever was predicted before.")
 def _repeat(subject: PredictorSubject) -> None:
     advice = "Keep no state between calls, and do not read clocks: each call starts from the context"
     with other_randomness(_SEEDS[0]):
@@ -137,6 +141,11 @@ def _repeat(subject: PredictorSubject) -> None:
         subject.predict(subject.batch(replace(subject.shape, clips=1)), seed=1)
     with other_randomness(_SEEDS[0]):
         _agree(first, subject.predict(subject.batch()), "a second call", advice)
+    new = choose_predictor(subject.plugins, subject.text, subject.options).value
+    subject.predict(subject.batch().clip(subject.shape.clips - 1), predictor=new)
+    with other_randomness(_SEEDS[0]):
+        second = subject.predict(subject.batch(), predictor=new)
+    _agree(first, second, "a new build after a first call with one of the clips", advice)
 
 
 @_check("randomness", "Global random states do not decide: all noise comes from `generators`.")
@@ -151,11 +160,18 @@ def _randomness(subject: PredictorSubject) -> None:
 
 @_check("samples", "Samples differ if `info.stochastic` is True, and are equal if it is False.")
 def _samples(subject: PredictorSubject) -> None:
-    second = subject.predict(subject.batch(), seed=1, sample=int(subject.info.stochastic))
-    if subject.info.stochastic and not any(differences(subject.prediction, second).values()):
+    if not subject.info.stochastic:
+        _check_equal_samples(subject)
+    elif not any(differences(subject.prediction, subject.predict(subject.batch(), seed=1, sample=1)).values()):
         raise BreachError("two samples are equal: draw from `generators`, or set `info.stochastic` to False")
-    if not subject.info.stochastic and (excess := excess_of(subject.prediction, second)):
+
+
+def _check_equal_samples(subject: PredictorSubject) -> None:
+    if excess := excess_of(subject.prediction, subject.predict(subject.batch(), seed=1)):
         raise BreachError(f"with other generators, {excess}: set `info.stochastic` to True")
+    with suppress(PredictorError):  # a folder of predictions may hold no second sample
+        if excess := excess_of(subject.prediction, subject.predict(subject.batch(), sample=1)):
+            raise BreachError(f"with `context.sample` 1 instead of 0, {excess}: set `info.stochastic` to True")
 
 
 @_check("causal", "With `info.causal`, the first steps of a long prediction equal a short prediction.")
