@@ -5,8 +5,11 @@ from __future__ import annotations
 import ctypes
 import time
 
+import numpy as np
+
 from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Prediction
+from vpbench.plugin.dataset import DatasetInfo, SequenceInfo
 from vpbench.plugin.hookspecs import hookimpl
 from vpbench.plugin.predictor import PredictorInfo
 
@@ -25,6 +28,26 @@ def register_predictors(register):
         "raises-a-local-error": "RaisesALocalError",
     }.items():
         register(name, f"crashers:{target}")
+
+
+@hookimpl
+def register_datasets(register):
+    register("crashes-when-read", "crashers:CrashesWhenRead")
+
+
+class CrashesWhenRead:
+    info = DatasetInfo(modalities=("frames",), splits=("test", "train"), needs_root=False)
+
+    def __init__(self, root):
+        pass
+
+    def sequences(self, split):
+        return [SequenceInfo(f"{split}/a", range(4))]
+
+    def read(self, sequence, frames, modality):
+        if sequence == "test/a":
+            ctypes.string_at(0)
+        return np.zeros((len(frames), 8, 8, 3), np.uint8)
 
 
 class Crasher:

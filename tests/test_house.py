@@ -54,7 +54,7 @@ FLOORS = {
     "__main__": 13,
 }
 SHIPPED = [*HARNESS, *(path for root in ("plugins", "datasets") for path in sorted((ROOT / root).rglob("*.py")))]
-FOR_PLUGINS = {"errors", "files", "names", "output", "paths", "plugin", "toolkit"}
+FOR_PLUGINS = {"errors", "files", "names", "output", "paths", "plugin", "toolkit", "validation"}
 HEAVY = {"torch", "torchvision", "numpy", "cv2", "av", "pydantic", "jaxtyping", "lightning", "skimage", "PIL"}
 FUNCTION_WORDS = set(
     re.findall(

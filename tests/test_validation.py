@@ -88,7 +88,7 @@ def test_the_first_problem_of_several_is_one_line():
 
     with pytest.raises(ValidationError) as caught:
         Speeds(slow=-1.0, fast=0.0)
-    assert validation_line(caught.value) == "slow: must be above 0 (and 1 more)"
+    assert validation_line(caught.value) == "slow: must be above 0; fast: must be above 0"
 
 
 def test_a_document_with_several_faults_names_all_of_them_the_unknown_first():

@@ -99,6 +99,17 @@ def zip_bytes(data: bytes) -> bytes:
     return GZIP_HEADER + packed + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
 
 
+def why_no_file(path: Path) -> str:
+    """Return why a path leads to no regular file, such as ``there is no such file``; "" where it does."""
+    try:
+        kind = kind_of(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return "there is no such file"
+    except (OSError, ValueError) as error:  # no right to look, a name that is too long or has a NUL
+        return f"it cannot be read: {getattr(error, 'strerror', None) or error}"
+    return kind and f"it is {kind}, not a file"
+
+
 def kind_of(mode: int) -> str:
     """Return what a path leads to, by its mode, where that is no regular file; "" where it is."""
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no file")

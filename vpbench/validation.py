@@ -65,6 +65,11 @@ class Record(Strict):
 
 
 _UNKNOWN = "extra_forbidden"
+_LIST = 'must be a list, such as ["a", "b"]'
+_TEXTS = {_UNKNOWN: "is unknown", "tuple_type": _LIST, "list_type": _LIST}
+"""Problems that pydantic names in the terms of Python."""
+_LINE = 5
+"""Problems in a message of one line."""
 _LONGEST = 1000
 """Characters of a message about a document."""
 _WORDS = {Any: "anything", object: "anything", Callable: "a function", NoneType: "None", float: "a finite number"}
@@ -175,23 +180,23 @@ def parse_document(model: type[M], value: Mapping[str, Any], source: str, kind: 
     try:
         return model.model_validate(dict(value))
     except ValidationError as error:
-        raise kind(f"{source}: {line(_all_problems(error), _LONGEST)}") from error
+        raise kind(f"{source}: {line('; '.join(_all_problems(error)), _LONGEST)}") from error
 
 
-def _all_problems(error: ValidationError) -> str:
+def _all_problems(error: ValidationError) -> list[str]:
     """Return every problem of a document; unknown fields first: a misspelt name leaves another field missing, too."""
     problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != _UNKNOWN)
-    return "; ".join(dict.fromkeys(_problem(problem["loc"], problem["type"], problem["msg"]) for problem in problems))
+    return list(dict.fromkeys(_problem(problem["loc"], problem["type"], problem["msg"]) for problem in problems))
 
 
 def _problem(place: Sequence[str | int], kind: str, message: str) -> str:
     path = ".".join(map(str, place))
-    text = "is unknown" if kind == _UNKNOWN else message.removeprefix("Value error, ")
+    text = _TEXTS.get(kind) or message.removeprefix("Value error, ")
     return f"{path}: {text}" if path else text
 
 
 def validation_line(error: ValidationError) -> str:
-    """Return the first problem of a pydantic error as ``field.path: what is wrong``."""
-    first = error.errors(include_url=False)[0]
-    count = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{_problem(first['loc'], first['type'], first['msg'])}{count}"
+    """Return the problems of a pydantic error, each as ``field.path: what is wrong``; unknown fields first."""
+    problems = _all_problems(error)
+    count = f" (and {len(problems) - _LINE} more)" if len(problems) > _LINE else ""
+    return "; ".join(problems[:_LINE]) + count

@@ -8,6 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from vpbench.errors import DataError, did_you_mean
+from vpbench.files import read_text
+
+_LIST_BYTES = 2**20
 
 
 def split_by_patterns(root: Path, patterns: Mapping[str, Sequence[str]], names: Collection[str]) -> dict[str, str]:
@@ -60,10 +63,14 @@ def _listed(root: Path, patterns: Sequence[str]) -> Iterator[tuple[str, str]]:
         if not pattern.startswith("@"):
             yield pattern, ""
             continue
-        path = root / pattern[1:]
+        path = (root / pattern[1:]).resolve()
+        if not path.is_relative_to(root):
+            raise DataError(f"{root}: the list {pattern!r} is not below the data root: put the file there")
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = read_text(path, _LIST_BYTES).splitlines()
+        except OSError as error:
+            raise DataError(f"{path}: the list of sequences cannot be read: {error.strerror}") from error
+        except ValueError as error:
             raise DataError(f"{path}: the list of sequences cannot be read: {error}") from error
         names = [line.strip() for line in lines if line.strip()]
         if not names:

@@ -20,6 +20,7 @@ from vpbench.toolkit.arrays import load_array
 from vpbench.toolkit.file_names import file_stem
 from vpbench.toolkit.folders import hash_files, list_files
 from vpbench.toolkit.media import order_pictures, read_image, stack
+from vpbench.validation import validation_line
 
 
 class _Layout(NamedTuple):
@@ -177,9 +178,8 @@ def _read_card(path: Path) -> Card:
     try:
         return Card.model_validate(read_toml(path, "card"))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
         fields = ", ".join(Card.model_fields)
-        raise UsageError(f"card {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; known: {fields}") from error
+        raise UsageError(f"card {path}: {validation_line(error)}; known: {fields}") from error
 
 
 def _group(files: dict[str, Path]) -> tuple[_Arrays, dict[str, list[str]]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vpbench.plugin.predictor import PredictorInfo
+from vpbench.validation import validation_line
 
 VERSION = 1
 MAGIC = b"vpb1"
@@ -87,8 +88,7 @@ def parse_hello(header: bytearray) -> Hello:
     try:
         return Hello.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise MessageError(f"sends a wrong first header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise MessageError(f"sends a wrong first header: {validation_line(error)}") from error
 
 
 def parse_header(header: bytearray) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 
 from vpbench.errors import PredictorError, one_line
 from vpbench_external.messages import HEAD, MAGIC
@@ -48,6 +49,10 @@ class Worker:
 
     def __init__(self, command: Sequence[str]) -> None:
         if shutil.which(command[0]) is None:
+            if Path(command[0]).is_file():
+                raise PredictorError(
+                    f"{command[0]!r} is not executable: write its interpreter before it, such as python3 {command[0]}"
+                )
             raise PredictorError(f"there is no program {command[0]!r} to start the worker; name it by its path")
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _START, str(os.getpid()), *command],
@@ -124,7 +129,9 @@ class Worker:
             except BlockingIOError:
                 continue
             if not received:
-                raise self._ended("closed its standard output")
+                printed = bytes(data[: count - len(missing)])
+                is_text = count == HEAD.size and not MAGIC.startswith(printed[: len(MAGIC)])
+                raise self._ended("closed its standard output", printed if is_text else b"")
             missing = missing[received:]
         return data
 
@@ -160,15 +167,18 @@ class Worker:
                 return False
             self._tail = (self._tail + data)[-_TAIL:]
 
-    def _ended(self, closed: str) -> PredictorError:
-        """Return the error of a worker that closed a pipe, most likely because it ended."""
+    def _ended(self, closed: str, printed: bytes = b"") -> PredictorError:
+        """Return the error of a worker that closed a pipe, most likely because it ended, and what it had printed."""
+        after = (
+            f" after it printed {one_line(printed.decode(errors='replace'))!r} on standard output" if printed else ""
+        )
         try:
             code = self._process.wait(_GRACE)
         except subprocess.TimeoutExpired:
-            return self.failure(closed)
+            return self.failure(closed + after)
         if code < 0:
-            return self.failure(f"was ended by {signal.Signals(-code).name}")
-        return self.failure(f"ended with exit code {code}")
+            return self.failure(f"was ended by {signal.Signals(-code).name}{after}")
+        return self.failure(f"ended with exit code {code}{after}")
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:

@@ -135,6 +135,13 @@ def test_a_dataset_that_does_not_decode_fails_data_check(vpbench):
     assert "seq010: does not decode" in broken.out
 
 
+def test_a_decoder_that_crashes_fails_data_check_of_its_split(vpbench):
+    outcome = vpbench("data", "check", "crashes-when-read", "--plugin", CRASHERS)
+    assert outcome.code == 1
+    assert "  the process that reads was ended by SIGSEGV at sequence 'test/a': get the file again" in outcome.out
+    assert "train: a clip decodes  frames of 8x8" in outcome.out
+
+
 def test_data_check_of_a_protocol_decodes_its_split(vpbench, toy):
     *plugin, _, path = toy(broken=10)
     outcome = vpbench("data", "check", path, *plugin)

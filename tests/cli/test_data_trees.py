@@ -33,7 +33,7 @@ def check(vpbench, tmp_path, monkeypatch):
     """Check a dataset or protocol: its exit code, the findings by name, and how to see what a person reads."""
 
     # The files of most trees here are empty, since names alone count: tests/cli/test_check.py decodes clips.
-    monkeypatch.setattr("vpbench.clips.decoding.decoded", lambda dataset, split: None)
+    monkeypatch.setattr("vpbench.clips.decoding.decode_splits", lambda dataset, sequences: {})
 
     def folders(root: Path):
         return {folder: Path(folder).stat().st_mtime_ns for folder, _, _ in os.walk(root)}

@@ -58,6 +58,13 @@ def test_a_protocol_runs(new, vpbench):
     assert run.json["results"][0]["protocol"] == "my-own"
 
 
+def test_the_name_of_a_protocol_in_this_folder_is_no_registered_one(new, vpbench):
+    new("protocol", "my-own")
+    outcome = vpbench("run", "-p", "my-own", "-m", "repeat")
+    assert outcome.code == 2
+    assert "no protocol is registered as 'my-own'; for the file in this folder, write my-own.toml" in outcome.error
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # lightning's advice about data loaders
 def test_a_trainable_predictor_trains(new, vpbench):

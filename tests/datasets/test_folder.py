@@ -87,6 +87,23 @@ class TestLists:
         with pytest.raises(DataError, match=f"test.txt: the list of sequences .*{message}"):
             Folder(root, Folder.Options(train=("a",), test=("@test.txt",))).sequences("test")
 
+    @pytest.mark.parametrize("name", ["@../outside.txt", "@/etc/hostname", "@link.txt"])
+    def test_a_list_out_of_the_root_is_not_read(self, root: Path, name: str) -> None:
+        (root.parent / "outside.txt").write_text("a\n")
+        (root / "link.txt").symlink_to(root.parent / "outside.txt")
+        with pytest.raises(DataError, match=f"the list {name!r} is not below the data root: put the file there"):
+            Folder(root, Folder.Options(train=(name,))).sequences("train")
+
+    def test_a_list_that_is_no_file_or_too_large(self, root: Path) -> None:
+        os.mkfifo(root / "pipe.txt")
+        (root / "large.txt").write_bytes(b"a\n" * 2**20)
+        for name, message in {
+            "pipe.txt": "it is a FIFO, not a regular file",
+            "large.txt": "larger than the 1 MiB",
+        }.items():
+            with pytest.raises(DataError, match=f"{name}: the list of sequences cannot be read: .*{message}"):
+                Folder(root, Folder.Options(train=(f"@{name}",))).sequences("train")
+
 
 class TestFractions:
     def splits(self, root: Path, count: int, fraction: float) -> dict[str, set[str]]:

@@ -136,10 +136,18 @@ BROKEN_STARTS = {
     "raises": ("raise SystemError('no weights')", "ended with exit code 1; its standard error ends: .*no weights"),
     "crashes": ("ctypes.string_at(0)", "was ended by SIGSEGV"),
     "prints": ("os.write(1, b'Loading model ...' * 9)", "prints 'Loading model ...Load.*print on standard error"),
+    "prints little": (
+        "os.write(1, b'hello'); os._exit(0)",
+        "ended with exit code 0 after it printed 'hello' on standard",
+    ),
     "closes": ("os.close(1); time.sleep(60)", "closed its standard output"),
     "version": ("reply({'version': 2})", "speaks version 2 of the protocol; this vpbench speaks 1"),
-    "field": ("reply({'version': 1, 'output': ['frames']})", "wrong first header: output: Extra inputs"),
+    "field": ("reply({'version': 1, 'output': ['frames']})", "wrong first header: output: is unknown"),
     "output": ("reply({'version': 1, 'outputs': ['pixels']})", "describes itself wrongly: .*no 'pixels'"),
+    "fields": (
+        "reply({'version': 1, 'causl': True, 'outputs': 3})",
+        "wrong first header: causl: is unknown; outputs: must be a list",
+    ),
     "no-object": ("reply([1])", "sends a header that is no JSON object"),
     "long": ("sink.write(struct.pack('<4sQ', b'vpb1', 2**40)); sink.flush()", "sends 1099511627776 bytes of its first"),
 }
@@ -277,7 +285,7 @@ def test_a_fork_leaves_the_worker_alone(tmp_path):
     assert processes_of(tmp_path / "w.py") == [worker]
 
 
-def test_commands_that_cannot_start_a_worker():
+def test_commands_that_cannot_start_a_worker(tmp_path):
     for command, words in {
         "nonesuch w": "names no file, so a change of the worker would go unnoticed",
         "python -v missing.py": r"^external: there is no file missing\.py, which the command names$",
@@ -287,6 +295,11 @@ def test_commands_that_cannot_start_a_worker():
     }.items():
         with pytest.raises(PredictorError, match=words):
             build(command)
+    (tmp_path / "w.py").touch()
+    with pytest.raises(
+        PredictorError, match=r"w\.py' is not executable: write its interpreter before it, such as python3"
+    ):
+        build(str(tmp_path / "w.py"))
     with pytest.raises(PredictorError, match=r"files: there is no .*nowhere"):
         build(f"python3 {__file__}", files=(Path("nowhere"),))
 

@@ -241,7 +241,8 @@ def test_a_card_names_and_describes_the_model(folder):
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ('authors = "x"', r"card .*card\.toml: authors: Extra inputs are not permitted; known: name, paper"),
+        ('authors = "x"', r"card .*card\.toml: authors: is unknown; known: name, paper"),
+        ('nmae = "x"\ntrained_on = "kth"', r"nmae: is unknown; trained_on: must be a list, such as .*; known:"),
         ("name = 3", r"card .*card\.toml: name: Input should be a valid string"),
         ("name =", r"card .*card\.toml cannot be read"),
     ],

@@ -164,6 +164,7 @@ def test_options_come_from_defaults_presets_and_the_user(plugins):
     [
         ("with-option", {}, r"there is no predictor 'with-option'; did you mean 'with-options'\?"),
         ("with-options:wild", {}, r"predictor 'with-options' has no preset 'wild'; did you mean 'wide'\?"),
+        ("with-options", {"widht": 3, "x": 1}, r"has no option 'widht', nor 'x'; did you mean 'width'\?"),
         ("with-options", {"widht": 3}, r"predictor 'with-options' has no option 'widht'; did you mean 'width'\?"),
         ("with-options", {"width": 0}, r"predictor 'with-options': option width: .*greater than or equal to 1"),
         ("with-options", {"width": "many"}, r"option width: .*integer"),

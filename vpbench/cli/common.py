@@ -17,6 +17,7 @@ import click
 
 from vpbench.cli.trouble import message
 from vpbench.errors import DataError, ResultError, UsageError, VpbenchError
+from vpbench.files import why_no_file
 from vpbench.names import Selector
 from vpbench.output import line, say, say_block
 from vpbench.plugin.loader import Plugins, load_plugins
@@ -182,8 +183,8 @@ def parse_options(
             raise UsageError(f"--weights {files['']}: given twice for {names[0]}")
         files[names[0]] = files.pop("")
     for name, file in files.items():
-        if not file.is_file():
-            raise DataError(f"--weights {name}={file}: there is no such file")
+        if reason := why_no_file(file):
+            raise DataError(f"--weights {name}={file}: {reason}")
         values = parsed.setdefault(name, {})
         if "weights" in values:
             raise UsageError(f"--weights {name}={file}: -o {name}.weights={values['weights']} says the same thing")

@@ -126,12 +126,15 @@ def _clips(protocol: Protocol, dataset: Dataset) -> tuple[dict[str, list[int]], 
 
 
 def _sequences(dataset: Dataset, splits: Sequence[str]) -> list[Finding]:
-    from vpbench.clips.decoding import decoded
+    from vpbench.clips.decoding import decode_splits
     from vpbench.plugin.dataset import Finding
 
     findings = []
-    for split in splits:
-        sequences = dataset.sequences(split)
+    indexes = {split: dataset.sequences(split) for split in splits}
+    readable = {split: [s for s in index if not s.problem and len(s.frames)] for split, index in indexes.items()}
+    middles = {split: sequences[len(sequences) // 2] for split, sequences in readable.items() if sequences}
+    decoding = decode_splits(dataset, middles)
+    for split, sequences in indexes.items():
         good, broken = ([s for s in sequences if bool(s.problem) is bad] for bad in (False, True))
         counted = f"{len(good)} ({sum(len(s.frames) for s in good)} frames)"
         findings.append(Finding(f"{split}: sequences", counted, "some", bool(good)))
@@ -144,8 +147,8 @@ def _sequences(dataset: Dataset, splits: Sequence[str]) -> list[Finding]:
             summary = [f"and {len(broken) - _NAMED} more"] if len(broken) > _NAMED else []
             named = (*(s.problem for s in broken[:_NAMED]), *summary)
             findings.append(Finding(f"{split}: missing or unreadable", str(len(broken)), "0", False, named))
-        if decoding := decoded(dataset, split):
-            findings.append(decoding)
+        if split in decoding:
+            findings.append(decoding[split])
     return findings
 
 

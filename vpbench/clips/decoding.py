@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from vpbench.errors import DataError, text_of
+from vpbench.errors import DataError, one_line, text_of
 from vpbench.plugin.dataset import Dataset, Finding, SequenceInfo, check_array
 from vpbench.plugin.guard import failed_as, plugin_errors
 from vpbench.plugin.modality import Modality, ModalitySpec, merge_declarations
+from vpbench.toolkit.processes import Child, ChildEndedError, note
 
 _TARGETS = 64
 """Frames that are tried for a modality that exists for a target frame only."""
@@ -74,16 +76,46 @@ def _windows(frames: Sequence[int], spec: ModalitySpec) -> Iterator[list[int]]:
         yield list(frames[end - length : end])
 
 
-def decoded(dataset: Dataset, split: str) -> Finding | None:
-    """Decode frames of the middle sequence of a split; None if there is no readable one."""
-    sequences = [sequence for sequence in dataset.sequences(split) if not sequence.problem and len(sequence.frames)]
-    if not sequences:
-        return None
-    sequence = sequences[len(sequences) // 2]
-    name, expected = f"{split}: a clip decodes", "as declared"
+def decode_splits(dataset: Dataset, sequences: Mapping[str, SequenceInfo]) -> dict[str, Finding]:
+    """Decode a sequence of each split in a process of its own, which a broken file may crash.
+
+    Args:
+        dataset: sent to the process.
+        sequences: the sequence of each split.
+    """
+    findings: dict[str, Finding] = {}
+    child: Child | None = None
+    for split, sequence in sequences.items():
+        try:
+            if child is None or not child.runs:
+                child = Child("vpbench.clips.decoding:serve_splits", dataset)
+            child.send((split, sequence))
+            findings[split] = child.receive()
+        except ChildEndedError as error:
+            assert child is not None
+            place = f" at {child.note()}" if child.note() else ""
+            findings[split] = _failed(split, f"the process that reads {error}{place}: get the file again")
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            findings[split] = _failed(split, f"the dataset cannot be pickled, as reading needs: {one_line(str(error))}")
+    if child is not None:
+        child.close()
+    return findings
+
+
+def serve_splits(dataset: Dataset) -> Callable[[tuple[str, SequenceInfo]], Finding]:
+    """Return what answers a split and its sequence with what was found there, in a process of its own."""
+    return lambda request: _decoded(dataset, *request)
+
+
+def _failed(split: str, problem: str) -> Finding:
+    return Finding(f"{split}: a clip decodes", "it does not", "as declared", False, (problem,))
+
+
+def _decoded(dataset: Dataset, split: str, sequence: SequenceInfo) -> Finding:
+    note(f"sequence {sequence.name!r}")  # a decoder notes its file
     try:
         arrays = decode(dataset, sequence)
     except DataError as error:
-        return Finding(name, "it does not", expected, False, (text_of(error),))
+        return _failed(split, text_of(error))
     size = "x".join(map(str, arrays["frames"].shape[1:3]))
-    return Finding(name, f"{', '.join(arrays)} of {size}", expected, True)
+    return Finding(f"{split}: a clip decodes", f"{', '.join(arrays)} of {size}", "as declared", True)

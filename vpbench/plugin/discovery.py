@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from vpbench.errors import PluginError, Remedy, UsageError, did_you_mean
-from vpbench.files import parse_json
+from vpbench.files import parse_json, why_no_file
 from vpbench.plugin.guard import failed_as, plugin_errors
 
 GROUP = "vpbench"
@@ -97,8 +97,8 @@ def import_extra(text: str) -> ModuleType:
             raise PluginError(f"plugin {text}: the name of its file does not end in .py")
         if path.suffix != ".py":
             return importlib.import_module(text)
-        if not path.is_file():
-            raise PluginError(f"plugin {text}: there is no such file")
+        if reason := why_no_file(path):
+            raise PluginError(f"plugin {text}: {reason}")
         if _names_another_module(path):
             raise PluginError(f"plugin {text}: another module is named {path.stem!r}; rename the file")
         if str(path.resolve().parent) not in sys.path:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 
-from vpbench.errors import Remedy, ResultError
+from vpbench.errors import Remedy, ResultError, UsageError
 from vpbench.files import write_atomic
 from vpbench.plugin.loader import Plugins
 from vpbench.plugin.sample_metric import AnyMetric
@@ -66,7 +66,10 @@ def metrics_of(store: Store, plugins: Plugins) -> dict[str, AnyMetric]:
     """
     metrics: dict[str, AnyMetric] = {}
     for name in store.run.metrics:
-        metrics[name] = plugins.load("metric", name)("cpu")
+        try:
+            metrics[name] = plugins.load("metric", name)("cpu")
+        except UsageError as error:
+            raise UsageError(f"{store.folder}: {error}", error.remedy) from error
         if reason := other_code(store, plugins, name):
             raise ResultError(f"{store.folder} was measured with {reason}: run it again, or install what made it")
     return metrics

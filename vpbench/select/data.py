@@ -25,6 +25,8 @@ def open_protocol(plugins: Plugins, text: str) -> Protocol:
     """
     if text.endswith(".toml"):
         return Protocol.read(Path(text))
+    if ("protocol", text) not in plugins.entries and Path(f"{text}.toml").is_file():
+        raise UsageError(f"no protocol is registered as {text!r}; for the file in this folder, write {text}.toml")
     protocol = Protocol.read(plugins.load("protocol", text))
     if protocol.name != text:
         raise PluginError(f"the protocol registered as {text!r} calls itself {protocol.name!r}")

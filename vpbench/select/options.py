@@ -58,7 +58,8 @@ def validate_options(model: type[BaseModel], values: Mapping[str, Any], subject:
         UsageError: an unknown option, or a value that does not fit.
     """
     if unknown := [key for key in values if key not in model.model_fields]:
-        raise UsageError(f"{subject} has no option {unknown[0]!r}{did_you_mean(unknown[0], model.model_fields)}")
+        names, hint = ", nor ".join(map(repr, unknown)), did_you_mean(unknown[0], model.model_fields)
+        raise UsageError(f"{subject} has no option {names}{hint}")
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:

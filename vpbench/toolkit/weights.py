@@ -36,8 +36,8 @@ _REPLACED = (
     "numpy._core.multiarray.scalar",
     "numpy.dtype",
 )
-"""What trainings leave next to their weights: the function of a learning rate, saved by torch before 2.4, and numpy's
-numbers."""
+"""Names that trainings leave next to their weights: of a learning rate's function, saved by torch before 2.4, and of
+numpy's numbers."""
 
 
 class _Placeholder:
