@@ -451,6 +451,11 @@ def metric_moves_away(comparison):
     return brightness(comparison)
 
 
+@metric("Undefined needs a reason")
+def metric_without_reason(comparison):
+    return [[vpbench.Undefined(" ") for _ in line] for line in brightness(comparison)]
+
+
 @metric("a reason or note is text, not a int")
 def metric_reason(comparison):
     return [[vpbench.Undefined(3) for _ in line] for line in brightness(comparison)]

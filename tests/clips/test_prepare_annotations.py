@@ -228,6 +228,23 @@ def test_an_annotator_that_breaks_its_contract_is_named_with_the_place(cache):
         prepared(protocol, build_manifest(protocol, DATASET), Wrong())
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_flow_that_is_not_finite_is_refused_and_names_its_pair(cache, value):
+    class Holes(Flow):
+        def entry(self, clip, window):
+            flow = super().entry(clip, window)
+            flow[0, 0, 1] = value if clip == "test/seq000@1-2" else 0
+            return flow
+
+    protocol = make_protocol()
+    manifest = build_manifest(protocol, DATASET)
+    message = r"'test/seq000'.*the flow of 'test/seq000@1-2' has NaN or infinite values"
+    with pytest.raises(DataError, match=message):
+        prepared(protocol, manifest, Holes())
+    with pytest.raises(DataError, match=r"clip 'test/seq000@0': the flow of 'test/seq000@1-2'"):
+        source(protocol, {"flow": Holes()}).read(manifest.clips[0])
+
+
 def test_flow_is_rounded_to_a_64th_of_a_pixel_prepared_or_not(cache):
     protocol = make_protocol()
     manifest = build_manifest(protocol, DATASET)

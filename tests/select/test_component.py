@@ -72,6 +72,10 @@ class Follows(Argued):
         return {"broken": None, "typo": {"contex": 2}}.get(protocol.name, {"context": protocol.sampling.context})
 
 
+class PresetAlone(Plain):
+    presets = MappingProxyType({"fast": {"rate": 0.5}})
+
+
 class Fragile(Plain):
     def __init__(self):
         raise OSError("no weights")
@@ -121,7 +125,7 @@ def register_datasets(register):
 
 @hookimpl
 def register_predictors(register):
-    for name in ("Plain", "Argued", "Follows", "Fragile", "NoPredictor"):
+    for name in ("Plain", "Argued", "Follows", "PresetAlone", "Fragile", "NoPredictor"):
         register(name.lower(), f"{__name__}:{name}")
 
 
@@ -183,6 +187,7 @@ def test_what_does_not_fit_is_a_usage_error(plugins, text, options, message):
     [
         ("argued:x", {"factor": 0}, r"predictor 'argued' cannot be built: ZeroDivisionError: factor"),
         ("fragile", {}, r"predictor 'fragile' cannot be built: OSError: no weights"),
+        ("presetalone:fast", {}, r"predictor 'presetalone': its preset 'fast' sets 'rate', .* has no `Options`"),
         ("nopredictor", {}, r"predictor 'nopredictor' lacks one of info, predict \(.*no attribute"),
     ],
 )

@@ -21,6 +21,7 @@ import vpbench
 FAULTS: dict[tuple[str, str], str] = {}
 """The check that fails, by (kind, name)."""
 CONFORMING = [("predictor", "good"), ("annotator", "good")]
+CONFORMING += [("annotator", "partlyunknown"), ("metric", "longclips")]
 CONFORMING += [("metric", name) for name in ("good", "goodset", "goodsample", "undefinedsteps", "undefined")]
 CLASSES: dict[tuple[str, str], str] = {}
 
@@ -124,6 +125,15 @@ class Unbuildable:
 @plugin("predictor", "presets")
 class BadPreset(Good):
     presets = {"fast": {"rate": 7}}
+
+
+@plugin("predictor", "presets")
+class PresetWithoutOptions:
+    info = vpbench.PredictorInfo()
+    presets = {"fast": {"rate": 0.5}}
+
+    def predict(self, context, horizon, generators):
+        return vpbench.Prediction(frames=last(context, horizon))
 
 
 @plugin("predictor", "options")
@@ -368,6 +378,16 @@ class NeverDefined(Brightness):
         return [[vpbench.Undefined("nothing moves") for _ in line] for line in super().measure(comparison)]
 
 
+@plugin("metric", name="longclips")
+class LongClips(Brightness):
+    """Needs more steps than synthetic clips have."""
+
+    info = info("longclips")
+
+    def why_not(self, setting):
+        return super().why_not(setting) or ("" if setting.steps >= 30 else "it needs 30 steps or more")
+
+
 @plugin("metric", name="goodset")
 class MeanColour(vpbench.SetMetric):
     info = info("goodset")
@@ -421,6 +441,14 @@ class WhyNotFails(Brightness):
         return "" if setting.size is None else str(setting.size[2])
 
 
+@plugin("metric", "applies", "refusesall")
+class RefusesAll(Brightness):
+    info = info("refusesall")
+
+    def why_not(self, setting):
+        return "no"
+
+
 @plugin("metric", "input", "metricwrites")
 class MetricWrites(Brightness):
     info = info("metricwrites")
@@ -445,6 +473,14 @@ class Exchanged(Brightness):
 
     def measure(self, comparison):
         return list(zip(*super().measure(comparison), strict=True))
+
+
+@plugin("metric", "output", "withoutreason")
+class WithoutReason(Brightness):
+    info = info("withoutreason")
+
+    def measure(self, comparison):
+        return [[vpbench.Undefined(" ") for _ in line] for line in super().measure(comparison)]
 
 
 @plugin("metric", "output", "integerfeatures")
@@ -505,6 +541,22 @@ class Drifting(MeanColour):
 
     def score(self, features):
         return super().score(features) + next(self.calls)
+
+
+@plugin("metric", "score", "firstclip")
+class FirstClip(MeanColour):
+    info = info("firstclip")
+
+    def score(self, features):
+        return float(np.abs(features.predicted[0, 0] - features.true[0]).sum())
+
+
+@plugin("metric", "score", "middleclip")
+class MiddleClip(MeanColour):
+    info = info("middleclip")
+
+    def score(self, features):
+        return float(np.abs(features.predicted[1, 0] - features.true[1]).sum())
 
 
 @plugin("metric", "resample", "otherestimator")
@@ -582,6 +634,21 @@ class Still(vpbench.BaseAnnotator):
         return (flow + self.gain * means[:, None, None, None]).astype(np.float32)
 
 
+DEPTH = vpbench.ModalitySpec("depth", "float32", pixels="nearest")
+
+
+@plugin("annotator", name="partlyunknown")
+class PartlyUnknown(Still):
+    """Marks unknown depth with NaN, which a modality of a plugin's own may do."""
+
+    info = vpbench.AnnotatorInfo(gives="depth", declares=(DEPTH,))
+
+    def annotate(self, window, clips, device):
+        depth = super().annotate(window, clips, device)[..., 0]
+        depth[:, 0, 0] = np.nan
+        return depth
+
+
 @plugin("annotator", "builds")
 class NoInfo(Still):
     info = "flow"
@@ -590,6 +657,15 @@ class NoInfo(Still):
 @plugin("annotator", "presets")
 class WrongPreset(Still):
     presets = {"strong": {"strength": 2.0}}
+
+
+@plugin("annotator", "presets")
+class StrengthWithoutOptions(vpbench.BaseAnnotator):
+    info = vpbench.AnnotatorInfo(gives="flow")
+    presets = {"strong": {"gain": 2.0}}
+
+    def annotate(self, window, clips, device):
+        return np.zeros((len(clips), *window["frames"].shape[2:4], 2), np.float32)
 
 
 @plugin("annotator", "options")
@@ -609,6 +685,22 @@ class RandomGain(Still):
 class HalfSize(Still):
     def annotate(self, window, clips, device):
         return super().annotate(window, clips, device)[:, ::2, ::2]
+
+
+@plugin("annotator", "output")
+class HoleInFlow(Still):
+    def annotate(self, window, clips, device):
+        flow = super().annotate(window, clips, device)
+        flow[-1, 0, 0] = np.nan
+        return flow
+
+
+@plugin("annotator", "output")
+class UnknownDepth(Still):
+    info = vpbench.AnnotatorInfo(gives="depth", declares=(DEPTH,))
+
+    def annotate(self, window, clips, device):
+        return np.full((len(clips), *window["frames"].shape[2:4]), np.nan, np.float32)
 
 
 @plugin("annotator", "batch")

@@ -71,6 +71,11 @@ class NoFrames(Bars):
     info = vpbench.DatasetInfo(modalities=("semantics",), needs_root=False)
 
 
+@dataset("builds")
+class SplitTwice(Bars):
+    info = vpbench.DatasetInfo(needs_root=False, splits=("test", "test"))
+
+
 @dataset("options", "lossyoptions")
 class LossyOptions(Bars):
     class Options(BaseModel):

@@ -73,6 +73,12 @@ def test_a_metric_without_a_value_on_synthetic_clips_has_no_score_to_check(tmp_p
     assert reasons == {"it has no value on synthetic clips"}
 
 
+def test_a_metric_that_needs_other_clips_does_not_apply(tmp_path):
+    outcome = outcomes("metric", "longclips", tmp_path)["applies"]
+    expected = "it measures no synthetic clips: it needs 30 steps or more"
+    assert (outcome.status, outcome.detail) == ("not applicable", expected)
+
+
 def test_every_check_is_failed_by_some_plugin():
     checks = {(kind, check.name) for kind, checks in CHECKS.items() for check in checks}
     assert checks - GPU_ONLY == {(kind, fault) for (kind, _), fault in FAULTS.items()}

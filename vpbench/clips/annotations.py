@@ -49,7 +49,8 @@ def annotate(
         device: where networks run.
 
     Raises:
-        DataError: the dataset lacks what the annotator needs, or the annotator breaks its contract.
+        DataError: the dataset lacks what the annotator needs, or the annotator breaks its contract (a wrong shape or
+            type, flow that is not finite).
     """
     spec, size = annotator.info.spec, windows[0]["frames"].shape[1:3]
     if lacks := [m for m in annotator.info.needs if m not in windows[0]]:
@@ -63,6 +64,7 @@ def annotate(
         with plugin_errors(failed_as(DataError, source)):
             array = _call(annotator, needed, names[batch], device)
         check_array(array, spec, len(names[batch]) + spec.pairwise, source)
+        _check_finite(array, spec, names[batch], source)
         batches.append(array)
     array = np.concatenate(batches)
     if spec.pixels and array.shape[1:3] != size:
@@ -87,6 +89,20 @@ def _call(annotator: Annotator, window: Arrays, names: Sequence[str], device: st
     return np.concatenate(
         [annotator.annotate(single, [name], device) for single, name in zip(singles, names, strict=True)]
     )
+
+
+def _check_finite(array: NDArray[Any], spec: ModalitySpec, names: Sequence[str], source: str) -> None:
+    """Check that flow is finite. A plugin's own modality may mark unknown values with NaN.
+
+    Raises:
+        DataError: names the entry.
+    """
+    if spec.pixels == "flow" and not np.isfinite(array).all():
+        place = next(place for place, entry in enumerate(array) if not np.isfinite(entry).all())
+        raise DataError(
+            f"{source}: the {spec.name} of {names[place]!r} has NaN or infinite values: give unknown pixels the flow "
+            f"of known ones"
+        )
 
 
 def _rounded(flow: NDArray[np.float32]) -> NDArray[np.float32]:

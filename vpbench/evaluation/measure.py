@@ -218,7 +218,9 @@ def statistic_fields(statistic: object) -> dict[str, Any]:
         MetricError: it is neither finite numbers nor undefined.
     """
     if isinstance(statistic, Undefined):
-        return {"status": "undefined", "reason": _words(statistic.reason), "value": None}
+        if not (reason := _words(statistic.reason)):
+            raise MetricError("Undefined needs a reason: say why the frame has no value")
+        return {"status": "undefined", "reason": reason, "value": None}
     if isinstance(statistic, Value):
         return {"status": "ok", "value": _number(statistic.value), "note": _words(statistic.note)}
     if isinstance(statistic, Sequence) and not isinstance(statistic, (str, bytes)):

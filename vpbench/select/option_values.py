@@ -54,13 +54,16 @@ def gather_options(
 
     Raises:
         UsageError: an unknown preset or option, a value that does not fit, weights of another predictor.
-        DataError: a file of weights cannot be read. PluginError: the options from the protocol do not fit.
+        DataError: a file of weights cannot be read. PluginError: the options from the protocol do not fit, or a preset
+            sets options of a class that has none.
     """
     entry = plugins.entry(kind, selector.name)
     target = entry.load()
     subject = f"{kind} {selector.name!r}"
     members = members_of(target, subject)
     preset, values = _preset(members, selector, subject)
+    if members.Options is None:
+        _check_no_options(selector, {**values, **options}, options, bool(entry.trainer), subject)
     derived = {} if protocol is None else _protocol_options(target, members, protocol, subject)
     sources = dict.fromkeys(derived, "protocol") | dict.fromkeys(values, f"preset {preset}")
     sources |= dict.fromkeys(options, "user")
@@ -73,8 +76,6 @@ def gather_options(
         sources |= dict.fromkeys(recorded, "weights")
         if not set(options) - {"weights"}:
             preset = preset or _recorded_preset(trained, members)
-    elif members.Options is None and options:
-        raise UsageError(f"{subject} takes no options, so {selector.name}.{next(iter(options))} cannot be set")
     _check_argument(members, selector, options, values, subject)
     _check_namesake(plugins, kind, selector.name, options, members)
     named = {name: value for name, value in values.items() if sources[name] != "weights"}
@@ -91,6 +92,24 @@ def _preset(members: Members, selector: Selector, subject: str) -> tuple[str, di
     if not members.argument:
         raise UsageError(f"{subject} has no preset {argument!r}{did_you_mean(argument, members.presets)}")
     return _argument_label(argument), {members.argument: argument}
+
+
+def _check_no_options(
+    selector: Selector, values: Mapping[str, Any], options: Mapping[str, Any], trainable: bool, subject: str
+) -> None:
+    """Check that nobody sets an option of a class without ``Options``; the harness loads a trainable one's weights.
+
+    Raises:
+        UsageError: the user does. PluginError: the preset does.
+    """
+    unknown = [name for name in values if not (trainable and name == "weights")]
+    if user := [name for name in unknown if name in options]:
+        raise UsageError(f"{subject} takes no options, so {selector.name}.{user[0]} cannot be set")
+    if unknown:
+        raise PluginError(
+            f"{subject}: its preset {selector.argument!r} sets {unknown[0]!r}, but its class has no `Options`: declare "
+            f"the option in a pydantic model `Options`, or leave it out of the preset"
+        )
 
 
 def _argument_label(text: str) -> str:

@@ -118,9 +118,14 @@ def _identity(subject: AnnotatorSubject) -> None:
     check_identity(subject.component, choose_annotator(subject.plugins, subject.text, subject.options))
 
 
-@_check("output", "It returns an entry per frame, or pair of frames, with the declared shape and type.", gate=True)
+@_check(
+    "output",
+    "It returns an entry per frame, or pair, with the declared shape and type; flow is finite.",
+    gate=True,
+)
 def _output(subject: AnnotatorSubject) -> None:
-    assert subject.whole is not None
+    if subject.whole.dtype.kind == "f" and not np.isfinite(subject.whole).any():
+        raise BreachError(f"its {subject.info.gives} has no finite value: NaN may mark unknown values only")
 
 
 @_check("batch", "The other entries of a batch do not decide about an entry.")

@@ -71,7 +71,11 @@ class DatasetSubject:
         return read_checked(dataset, sequence.name, spread(sequence.frames), BUILT_IN["frames"])
 
 
-@_check("builds", "The dataset can be opened, and its `info` is a `vpbench.DatasetInfo` with frames.", gate=True)
+@_check(
+    "builds",
+    "It can be opened, and its `info` is a `vpbench.DatasetInfo` with frames and distinct splits.",
+    gate=True,
+)
 def _builds(subject: DatasetSubject) -> None:
     info = subject.dataset.info
     if not isinstance(info, DatasetInfo):
@@ -80,6 +84,8 @@ def _builds(subject: DatasetSubject) -> None:
         raise BreachError("its `info.modalities` lacks frames, or has them for target frames only: every clip has them")
     if not info.splits:
         raise BreachError("its `info.splits` is empty: name at least one")
+    if len(set(info.splits)) < len(info.splits):
+        raise BreachError(f"its `info.splits` is {info.splits}: name each split once")
 
 
 @_check("options", "Options survive JSON, since protocols and results record them so.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,8 +26,9 @@ from vpbench.plugin.set_metric import FeatureSet, SetMetric
 from vpbench.results.features import UnitFeatures
 from vpbench.results.rows import Row
 from vpbench.select.metrics import choose_metrics, reason_against
-from vpbench.testing.check import NotApplicableError
+from vpbench.testing.check import BreachError, NotApplicableError
 from vpbench.testing.material import SPACE, Shape, draw_batch, noise_like
+from vpbench.toolkit.labels import LABEL_SPACES
 
 _SHAPES = (
     Shape(),
@@ -36,6 +38,9 @@ _SHAPES = (
     Shape(context=4, horizon=16, size=(64, 96)),
 )
 """Forms of batches, of which the first that the metric accepts is taken."""
+_CONTEXTS = (1, 2, 4, 10)
+_STEPS = (1, 2, 10, 16, 30, 64)
+"""Numbers of context frames and of scored steps of other runs, if it accepts none of these forms."""
 _OUTPUTS = ("frames", "semantics", "flow", "disocclusion")
 _SAMPLES = 3
 
@@ -60,13 +65,22 @@ class MetricSubject:
         """The form of batches that it accepts.
 
         Raises:
-            NotApplicableError: it accepts none of them.
+            NotApplicableError: it accepts none of them. BreachError: nor any other run that was tried.
         """
         reasons = [reason_against(self.metric, self.setting(shape)) for shape in _SHAPES]
         for shape, reason in zip(_SHAPES, reasons, strict=True):
             if not reason:
                 return shape
+        if all(reason_against(self.metric, setting) for setting in self._other_settings()):
+            raise BreachError(f'`why_not` refuses every run that was tried: {reasons[-1]}: return "" if it can apply')
         raise NotApplicableError(f"it measures no synthetic clips: {reasons[-1]}")
+
+    def _other_settings(self) -> Iterator[Setting]:
+        """Yield facts about runs with any size, many clips and samples, and every modality that it needs."""
+        info = self.metric.info
+        truth = frozenset({*BUILT_IN, *info.needs, *info.truth})
+        for context, steps, space in product(_CONTEXTS, _STEPS, (SPACE, None, *LABEL_SPACES.values())):
+            yield Setting(None, truth, truth, space, context=context, steps=steps, clips=100_000, samples=100)
 
     def setting(self, shape: Shape) -> Setting:
         """Return the facts about a run on synthetic clips of a form."""

@@ -141,20 +141,35 @@ def _order(subject: MetricSubject) -> None:
     _agree(subject.whole, turned, "the clips in the opposite order", "Measure each clip separately")
 
 
-@_check("score", "The score of the statistics is finite or NaN, and their order does not matter.")
+@_check("score", "The score is finite or NaN, and the order of the statistics or features does not matter.")
 def _score(subject: MetricSubject) -> None:
     if isinstance(subject.metric, SetMetric):
-        features = _feature_set(subject.whole)
-        scores = [finalise_set(subject.metric, features)["score"] for _ in range(2)]
-    else:
-        statistics = [value for values in subject.statistics for value in values]
-        orders = (statistics, statistics[::-1], statistics[1:] + statistics[:1])
-        scores = [finalise(subject.step_metric, order)["score"] for order in orders]
+        _score_of_sets(subject.metric, _feature_set(subject.whole))
+        return
+    statistics = [value for values in subject.statistics for value in values]
+    scores = [finalise(subject.step_metric, order)["score"] for order in (statistics, *_other_orders(statistics))]
+    advice = "sum with math.fsum, and keep no state"
+    _check_scores(scores, _SAME, f"the same statistics in other orders score {{}}: {advice}")
+
+
+def _other_orders(items: list[Any]) -> tuple[list[Any], list[Any]]:
+    return items[::-1], items[1:] + items[:1]
+
+
+def _score_of_sets(metric: SetMetric, features: FeatureSet) -> None:
+    scores = [finalise_set(metric, features)["score"] for _ in range(2)]
+    _check_scores(scores, _SAME, "the same features score {}: keep no state")
+    for order in _other_orders(list(range(len(features.true)))):
+        turned = FeatureSet(features.predicted[order], features.true[order])
+        scores.append(finalise_set(metric, turned)["score"])
+    _check_scores(scores, _TOLERANCE, "the same clips in other orders score {}: treat all clips alike")
+
+
+def _check_scores(scores: list[float], tolerance: float, message: str) -> None:
     if any(math.isinf(score) for score in scores):
         raise BreachError("its score is infinite: return Undefined for such frames, or NaN as the score")
-    if _difference(scores[:1] * (len(scores) - 1), scores[1:]) > _SAME:
-        numbers = ", ".join(f"{score:.9g}" for score in scores)
-        raise BreachError(f"the same statistics in other orders score {numbers}: sum with math.fsum, and keep no state")
+    if _difference(scores[:1] * (len(scores) - 1), scores[1:]) > tolerance:
+        raise BreachError(message.format(", ".join(f"{score:.9g}" for score in scores)))
 
 
 def _feature_set(values: Values) -> FeatureSet:
