@@ -41,7 +41,13 @@ _HEAD: Final = KeyRule(r"conv_last\.weight", "network.head.weight")
 
 CONVLSTM: Final = (
     _HEAD,
-    KeyRule(r"cell_list\.(\d+)\.conv_x\.0\.weight", r"network.encoder.cells.\1.of_input.weight", _CONVLSTM_GATES),
+    KeyRule(
+        r"cell_list\.(\d+)\.conv_x\.0\.weight",
+        r"network.encoder.cells.\1.of_input.weight",
+        _CONVLSTM_GATES,
+        caution="convlstm: OpenSTL's weights from before December 2023 (its commit 9da43f4) have names and shapes that "
+        "fit, but another cell: h = o * g, not o * tanh(c). They predict wrongly here",
+    ),
     KeyRule(r"cell_list\.(\d+)\.conv_h\.0\.weight", r"network.encoder.cells.\1.of_hidden.weight", _CONVLSTM_GATES),
     KeyRule(r"cell_list\.\d+\.conv_(o\.\d|last)\..+", ""),
 )

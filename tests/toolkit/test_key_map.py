@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, VpbenchWarning
 from vpbench.toolkit.key_map import KeyRule, apply_rules
 
 
@@ -25,6 +27,18 @@ def test_parts_are_joined_in_the_order_of_the_rules():
     rules = [KeyRule("first", "both"), KeyRule("second", "both")]
     joined = apply_rules({"second": torch.ones(1), "first": torch.zeros(2)}, rules)
     assert joined["both"].tolist() == [0, 0, 1]
+
+
+def test_a_rule_that_applies_warns_with_its_caution_once():
+    rules = [
+        KeyRule(r"a\.(\d)", r"new.\1", caution="another cell"),
+        KeyRule("b", "same", caution="another norm"),
+        KeyRule("unused", ""),
+    ]
+    with warnings.catch_warnings(record=True) as issued:
+        warnings.simplefilter("always")
+        apply_rules({"a.0": torch.zeros(1), "a.1": torch.zeros(1), "unused": torch.zeros(1)}, rules)
+    assert [(str(w.message), w.category) for w in issued] == [("another cell", VpbenchWarning)]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vpbench.errors import DataError
+from vpbench.errors import DataError, VpbenchWarning
 from vpbench.output import brief
 
 
@@ -23,6 +24,8 @@ class KeyRule:
     r"""The name here; ``\1`` is the first group of the pattern. "" for a tensor that the other program never uses."""
     change: Callable[[Tensor], Tensor] | None = None
     """The function that turns the tensor into the layout here, such as another order of gates."""
+    caution: str = ""
+    """A warning if the rule applies, for weights that fit and yet may predict wrongly."""
 
 
 def apply_rules(state_dict: Mapping[str, Tensor], rules: Sequence[KeyRule]) -> dict[str, Tensor]:
@@ -30,6 +33,8 @@ def apply_rules(state_dict: Mapping[str, Tensor], rules: Sequence[KeyRule]) -> d
 
     Every rule that matches a name applies: two rules can split a tensor. Tensors that get the same name are
     concatenated along their first axis, in the order of the rules.
+
+    Warns with the ``caution`` of each rule that applies.
 
     Raises:
         DataError: A tensor's shape allows no change of its layout, or tensors cannot be concatenated.
@@ -49,6 +54,9 @@ def apply_rules(state_dict: Mapping[str, Tensor], rules: Sequence[KeyRule]) -> d
         for i, rule, match in matches:
             if rule.name:
                 sources.setdefault(match.expand(rule.name), []).append((i, name))
+    numbers = {i for parts in sources.values() for i, _ in parts if i >= 0}
+    for caution in dict.fromkeys(rules[i].caution for i in sorted(numbers) if rules[i].caution):
+        warnings.warn(caution, VpbenchWarning, stacklevel=2)
     return {new: _layout(new, sorted(parts), state_dict, rules) for new, parts in sources.items()}
 
 
