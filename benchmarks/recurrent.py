@@ -1,4 +1,4 @@
-"""The recurrent family: the time of a cell next to its textbook form, and the share of the machine that a model uses.
+"""The recurrent family, SimVP and TAU: the time of a cell next to its textbook form, and the speed of each model.
 
     PYTHONPATH=plugins:datasets python benchmarks/recurrent.py [--rounds N] [--clips N] [--only TEXT] [--json]
 
@@ -32,6 +32,8 @@ from vpbench_recurrent.motionrnn import MotionGRU, MotionRNN
 from vpbench_recurrent.phydnet import SIDE, PhyCell, PhyDNet
 from vpbench_recurrent.predictor import RecurrentPredictor
 from vpbench_recurrent.predrnn import PredRNN, PredRNNV2
+from vpbench_simvp.losses import divergence
+from vpbench_simvp.predictor import TAU, SimVP
 
 SHAPES = {
     "tiny, 32 channels, 3x3, grid 16x24": (32, 3, 16, 24),
@@ -40,7 +42,17 @@ SHAPES = {
 }
 """Channels, kernel, then the grid: height and width, for CrevNet also time."""
 STEPS = 4
-MODELS: Sequence[type[RecurrentPredictor]] = (ConvLSTM, PredRNN, PredRNNV2, MIM, MotionRNN, PhyDNet, CrevNet)
+MODELS: Sequence[type[RecurrentPredictor] | type[SimVP]] = (
+    ConvLSTM,
+    PredRNN,
+    PredRNNV2,
+    MIM,
+    MotionRNN,
+    PhyDNet,
+    CrevNet,
+    SimVP,
+    TAU,
+)
 
 
 def per_gate(
@@ -223,6 +235,24 @@ def product_rate(rounds: int, side: int = 1024) -> float:
     return 2 * side**3 / min(cpu_seconds(lambda: a @ b) for _ in range(rounds + 1))
 
 
+def recurrent_loss(predictor: RecurrentPredictor, frames: Tensor) -> Tensor:
+    """Return the squared error of all predictions against black, with the model's penalty."""
+    clips = tuple(f"clip{i}@0" for i in range(len(frames)))
+    steps = list(predictor.roll_out(Context(frames=frames[:, :4], clips=clips), 4, frames[:, 4:]))
+    loss = torch.stack([frame for frame, _ in steps]).square().mean()
+    penalty = predictor.network.penalty(steps[-1][1])
+    return loss if penalty is None else loss + penalty
+
+
+def simvp_loss(predictor: SimVP, frames: Tensor) -> Tensor:
+    """Return the squared error of the future against black, with TAU's divergence."""
+    predicted, options = torch.cat(list(predictor.network.roll_out(frames[:, :4], 4)), dim=1), predictor.options
+    loss = predicted.square().mean()
+    if options.divergence:
+        loss = loss + options.divergence * divergence(predicted, frames[:, 4:], options.temperature)
+    return loss
+
+
 def measure_models(clips: int, rounds: int, only: str = "") -> dict[str, dict[str, float]]:
     """Return parameters, giga-operations and the rate of a training step of each tiny model."""
     peak, figures = product_rate(rounds), {}
@@ -231,12 +261,9 @@ def measure_models(clips: int, rounds: int, only: str = "") -> dict[str, dict[st
         predictor = model(model.Options(**model.presets["tiny"])).train()
         frames = torch.rand(clips, 8, 3, 64, 96)
 
-        def train(predictor: RecurrentPredictor = predictor, frames: Tensor = frames) -> None:
-            clips = tuple(f"clip{i}@0" for i in range(len(frames)))
-            steps = list(predictor.roll_out(Context(frames=frames[:, :4], clips=clips), 4, frames[:, 4:]))
-            loss = torch.stack([frame for frame, _ in steps]).square().mean()
-            penalty = predictor.network.penalty(steps[-1][1])
-            (loss if penalty is None else loss + penalty).backward()
+        def train(predictor: RecurrentPredictor | SimVP = predictor, frames: Tensor = frames) -> None:
+            is_simvp = isinstance(predictor, SimVP)
+            (simvp_loss(predictor, frames) if is_simvp else recurrent_loss(predictor, frames)).backward()
 
         with FlopCounterMode(display=False) as counter:
             train()

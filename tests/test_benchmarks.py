@@ -89,7 +89,10 @@ def test_the_recurrent_cells_are_measured_next_to_their_textbook_forms():
         "CrevNet",
     }
     assert all(ratio > 0.8 for ratios in figures["cells"].values() for ratio in ratios.values())
-    assert all(figure["share"] > 0 for name, figure in figures["models"].items() if name.endswith(":tiny"))
+    models = {name: figure for name, figure in figures["models"].items() if name.endswith(":tiny")}
+    names = "convlstm", "predrnn", "predrnn-v2", "mim", "motionrnn", "phydnet", "crevnet", "simvp", "tau"
+    assert [*models] == [f"{name}:tiny" for name in names]
+    assert all(figure["share"] > 0 for figure in models.values())
 
 
 @pytest.mark.slow

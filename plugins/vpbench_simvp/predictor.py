@@ -10,6 +10,7 @@ import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
+from vpbench.errors import PredictorError
 from vpbench.plugin.clip import Context, Prediction
 from vpbench.plugin.predictor import PredictorInfo
 from vpbench.plugin.training import Recipe
@@ -129,8 +130,11 @@ class SimVP(nn.Module):
         """Continue the clips. Memory beyond the predicted frames does not grow with the horizon.
 
         Raises:
-            PredictorError: The model reads grey frames, and a clip has colour.
+            PredictorError: The context has another number of frames than the weights, or the model reads grey frames,
+                and a clip has colour.
         """
+        if misfit := self.info.misfit(context.frames.shape[1], None):
+            raise PredictorError(f"{self.name}: {misfit}: choose a protocol with that context, or train with another")
         past = to_channels(context.frames, self.options.channels, self.name, context.clips)
         tell_padding(self.name, past, self.network.stride)
         height, width = past.shape[-2:]

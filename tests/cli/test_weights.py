@@ -191,7 +191,15 @@ def test_the_file_and_its_tensors_are_listed(convert, tmp_path):
 def test_a_long_list_is_cut(convert):
     outcome = convert({f"layer{i}.weight": torch.ones(1) for i in range(100)})
     assert len(outcome.out.splitlines()) == 44
-    assert "  and 60 more" in outcome.out
+    assert "  and 60 more; --json lists all\n" in outcome.out
+
+
+def test_long_lists_of_modules_left_out_say_how_to_see_all(convert):
+    network = {f"model.{name}": tensor for name, tensor in TENSORS.items()}
+    modules = {f"ema{i}.{name}": tensor for i in range(9) for name, tensor in TENSORS.items()}
+    outcome = convert(network | modules, "--take", "model")
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("left out: ")]
+    assert line.endswith(" and 1 more; --json lists all")
 
 
 EMA = {name: tensor * 2 for name, tensor in TENSORS.items()}

@@ -233,7 +233,12 @@ def test_a_checkpoint_of_another_width_is_refused_with_both_sides(vpbench, tmp_p
     assert outcome.code == 1
     assert "does not fit predictor 'simvp:tiny' with these options: " in outcome.error
     assert "network.decoder.0.conv.bias is [16], not [96]" in outcome.error
-    assert "  network.readout.weight is [1, 4, 1, 1], not [3, 24, 1, 1]" in outcome.out.splitlines()
+    lines = outcome.out.splitlines()
+    assert "  network.readout.weight is [1, 4, 1, 1], not [3, 24, 1, 1]" in lines
+    document = vpbench("weights", "convert", tmp_path / "best.ckpt", "--for", "simvp:tiny", *FLAGS[:2], "--json")
+    differences = document.json["differences"]
+    assert document.code == 1 and f"  and {len(differences) - 40} more; --json lists all" in lines
+    assert [f"  {text}" for text in differences[:40]] == lines[:40]
     assert not (tmp_path / "best.safetensors").exists()
 
 

@@ -252,9 +252,32 @@ def test_a_video_shorter_than_the_context_says_how_short(video):
         "repeat", video, context=13
     )
     assert "12 frames found, 13 needed for 4 context frames at step 4" in error_of("repeat", video, step=4)
+    assert error_of("repeat", video, step=4).endswith("; take fewer context frames or a smaller step")
     line = error_of("repeat", video, start=9)
     assert "12 frames found, 13 needed for 4 context frames from frame 9" in line
-    assert "an earlier start" in line
+    assert line.endswith("; take fewer context frames or an earlier start")
+    assert error_of("repeat", video, start=12).endswith("; take an earlier start")
+
+
+@pytest.mark.parametrize(
+    ("limits", "settings", "advice"),
+    [
+        (13, {"context": 13}, "a longer video"),
+        (12, {"context": 12, "start": 1}, "an earlier start"),
+        (4, {"step": 4}, "a smaller step"),
+        ((3, 20), {"context": 13}, "fewer context frames"),
+        ((12, None), {"context": 13}, "fewer context frames"),
+        ((13, None), {"context": 14}, "a longer video"),
+    ],
+)
+def test_the_advice_for_a_short_video_fits_the_contexts_that_a_predictor_takes(video, limits, settings, advice):
+    class Fixed:
+        info = vpbench.PredictorInfo(context=limits)
+
+        def predict(self, context, horizon, generators):
+            raise AssertionError
+
+    assert error_of(Fixed(), video, **settings).endswith(f"; take {advice}")
 
 
 def test_pictures_of_several_sizes_are_named(tmp_path):

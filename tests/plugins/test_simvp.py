@@ -222,6 +222,9 @@ class TestPredict:
         model = small_model(model_class)
         assert model.info.misfit(5, (8, 8)) == "it takes 3 context frames, not 5"
         assert not model.info.misfit(3, (9, 7))
+        for frames in (2, 5):
+            with pytest.raises(PredictorError, match=f"{model_class.name}: it takes 3 context frames, not {frames}: "):
+                predict(model, noise(1, frames, 3, 8, 8), 4)
 
     def test_gradients_reach_every_parameter(self, model_class):
         model = small_model(model_class).train()

@@ -142,7 +142,7 @@ def convert(
     summary = network.summary()
     unused: Sequence[str] = ()
     if predictor is not None:
-        tensors, unused = _fitted(state.plugins, predictor, options, tensors, file)
+        tensors, unused = _fitted(state.plugins, predictor, options, tensors, file, as_json)
         network = replace(network, values=tensors, names={name: name for name in tensors})
     data = encoded(tensors, file)
     write_atomic(out, data)
@@ -162,7 +162,12 @@ def convert(
 
 
 def _fitted(
-    plugins: Plugins, predictor: str, options: tuple[str, ...], tensors: Mapping[str, Tensor], file: Path
+    plugins: Plugins,
+    predictor: str,
+    options: tuple[str, ...],
+    tensors: Mapping[str, Tensor],
+    file: Path,
+    as_json: bool,
 ) -> tuple[dict[str, Tensor], Sequence[str]]:
     """Return tensors under a predictor's names and the names of those that it never uses, or list those that misfit.
 
@@ -176,7 +181,9 @@ def _fitted(
 
     conversion = convert_for(plugins, predictor, parse_assignments(options, "-o"), tensors, file)
     if conversion.differences:
-        for line in _shortened([f"  {text}" for text in conversion.differences]):
+        if as_json:
+            print_json({"source": str(file), "differences": list(conversion.differences)})
+        for line in _shortened([f"  {text}" for text in conversion.differences]) if not as_json else ():
             say(line)
         advice = ""
         if conversion.remedy:
@@ -212,10 +219,19 @@ def _report(file: Path, content: Any, summary: str, written: Network, unused: Se
     from vpbench.select.checkpoint_names import listed
 
     lines = _shortened(list(written.listing()))
-    left_out = [f"left out: {listed(written.left_out)}"] if written.left_out else []
-    never_used = [f"never used: {listed(unused)}"] if unused else []
+    left_out = [f"left out: {_brief(written.left_out)}"] if written.left_out else []
+    never_used = [f"never used: {_brief(unused)}"] if unused else []
     return [f"{file}: {listed(content)}", summary, *lines, *left_out, *never_used]
 
 
+def _brief(names: Sequence[str]) -> str:
+    from vpbench.select.checkpoint_names import listed
+
+    text = listed(names)
+    return text if text == listed(names[:8]) else f"{text}; --json lists all"
+
+
 def _shortened(lines: list[str]) -> list[str]:
-    return [*lines[:_LISTED], f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else lines
+    if len(lines) <= _LISTED:
+        return lines
+    return [*lines[:_LISTED], f"  and {len(lines) - _LISTED} more; --json lists all"]

@@ -107,7 +107,7 @@ def predict_video(
     if size is not None:
         pixels = (Resize(op="resize", size=size),)
     source = Video(Path(video).expanduser())
-    ref = _window(source, context or CONTEXT, start, step or 1, steps)
+    ref = _window(source, info, context or CONTEXT, start, step or 1, steps)
     _check_pixels(source, ref, pixels)
     if source.claimed not in (0, source.length):
         notes.append(f"the header claims {source.claimed} frames; {source.length} decode")
@@ -190,7 +190,7 @@ def _of_training(chosen: Component, protocol: Protocol | None, horizon: int) -> 
     return []
 
 
-def _window(video: Video, context: int, start: int | None, step: int, horizon: int) -> ClipRef:
+def _window(video: Video, info: PredictorInfo, context: int, start: int | None, step: int, horizon: int) -> ClipRef:
     """Return the context frames and the frames to predict; the steps that the video has are the scored ones.
 
     Raises:
@@ -201,10 +201,24 @@ def _window(video: Video, context: int, start: int | None, step: int, horizon: i
     if first + needed > video.length:
         request = f"{context} context frames" + (f" at step {step}" if step > 1 else "")
         request += f" from frame {start}" if start else ""
+        remedies = _remedies(info, context, start or 0, step, video.length)
         raise DataError(
             f"{video.path}: too short: {video.length} frames found, {first + needed} needed for {request}; "
-            f"take fewer context frames{' or an earlier start' if start else ''}"
+            f"take {' or '.join(remedies)}"
         )
     frames = tuple(range(first, first + (context + horizon) * step, step))
     scored = tuple(k for k in range(1, horizon + 1) if frames[context + k - 1] < video.length)
     return ClipRef(video.name, frames, context, scored)
+
+
+def _remedies(info: PredictorInfo, context: int, start: int, step: int, length: int) -> list[str]:
+    """Return what makes a context fit a video of ``length`` frames, with a predictor that may need this context."""
+    left = length - start
+    remedies = []
+    if any(not info.misfit(count, None) for count in range(1, (left - 1) // step + 2)):
+        remedies.append("fewer context frames")
+    if context <= left:
+        remedies.append("a smaller step")
+    if start:
+        remedies.append("an earlier start")
+    return remedies or ["a longer video"]
