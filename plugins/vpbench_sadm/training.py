@@ -33,6 +33,7 @@ from vpbench_sadm.perceptual import perceptual_loss
 from vpbench_sadm.predictor import SADM
 from vpbench_sadm.recompute import recomputed
 from vpbench_sadm.rendering import Rendered
+from vpbench_sadm.sizes import Size
 
 _DECAY, _EPOCHS = 0.8, 20
 """The learning rate is multiplied by this factor after every so many epochs (section 4)."""
@@ -50,7 +51,7 @@ def stages(predictor: SADM, protocol: Any) -> Sequence[LightningModule]:
     """
     if predictor.options.swap_classes or predictor.options.emit != "inpainted":
         raise UsageError("sadm: swap_classes and emit only change how trained weights are shown; train without them")
-    return [Dynamics(predictor), Rendering(predictor)]
+    return [Dynamics(predictor, protocol), Rendering(predictor)]
 
 
 class Dynamics(LightningModule):
@@ -58,14 +59,20 @@ class Dynamics(LightningModule):
 
     recipe: Recipe
 
-    def __init__(self, predictor: SADM) -> None:
+    def __init__(self, predictor: SADM, protocol: Any = None) -> None:
         super().__init__()
-        self.predictor = predictor
+        self.predictor, self._protocol = predictor, protocol
         self.recipe = predictor.options.dynamics_recipe
         self.posterior = Posterior(predictor.options) if predictor.options.mode == "stochastic" else None
 
     def setup(self, stage: str) -> None:
-        """Train the dynamics only, and validate with warped frames: the inpainter is untrained."""
+        """Train the dynamics only, and validate with warped frames: the inpainter is untrained.
+
+        Raises:
+            UsageError: the clips have another size than ``dynamics_size``, at which validation predicts.
+        """
+        if size := self.predictor.options.dynamics_size:
+            _check_size(size, self.recipe.size or self._protocol.size)
         self.predictor.dynamics.requires_grad_(True)
         self.predictor.inpainter.requires_grad_(False)
         self.predictor.completes = False
@@ -259,6 +266,15 @@ class Rendering(LightningModule):
         rate = self.recipe.learning_rate
         optimisers = [torch.optim.Adam(network.parameters(), rate, _BETAS) for network in networks]
         return optimisers, [_schedule(optimiser, self.predictor.options, self.recipe) for optimiser in optimisers]
+
+
+def _check_size(dynamics: Size, clips: Size | None) -> None:
+    if clips != dynamics:
+        wanted, sides = f"{dynamics[0]}x{dynamics[1]}", f"{clips[0]}x{clips[1]}" if clips else "their files' size"
+        raise UsageError(
+            f"sadm: dynamics_size is {wanted}, but the dynamics would train on frames of {sides}: train at the size "
+            f"{wanted} (`--size {wanted}`), or set dynamics_size only to run the trained weights"
+        )
 
 
 def _ramp(step: int, warm_up: float) -> float:

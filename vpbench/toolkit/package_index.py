@@ -24,7 +24,7 @@ from vpbench.output import line, progress_bar, say
 
 _MB = 10**6
 _POLL_SECONDS = 0.1
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 4.0
 """How long pip may wait for the network before the first byte of the archive arrives."""
 
 

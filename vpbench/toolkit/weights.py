@@ -28,7 +28,7 @@ from vpbench.files import kind_of
 from vpbench.output import brief, say
 from vpbench.paths import cache_dir, weights_dirs
 
-_PROBE_SECONDS = 3.0
+_PROBE_SECONDS = 2.0
 _REPLACED = (
     "builtins.getattr",
     "torch.optim.lr_scheduler.OneCycleLR",
