@@ -38,9 +38,10 @@ Each table has models that trained with one budget. A model that has not trained
   All trainings are measured in one run, in turns.
 - Both times come from a shared machine, which computes up to twice as fast on some days as on others.
 
-All models learn from the squared error of the frames that they predict. ConvLSTM is trained with
+All models learn from the squared error of the frames that they predict. CDNet's loss has this error of every
+iteration's frames, and an area loss with the weight 1e-5. ConvLSTM is trained with
 `-o 'convlstm.hidden=[129]' -o convlstm.l1=0 -o convlstm.ssim=0 -o convlstm.l2=10`, to
-have CDNet's size and this loss.
+have CDNet's size and the squared error.
 
 `python docs/generate.py` writes this page from `leaderboards/results` and `leaderboards/costs.json`. Train and
 evaluate a model with several seeds, and add it:
