@@ -216,7 +216,9 @@ def test_what_is_no_result_is_said_to_be_none(tmp_path):
     with pytest.raises(ResultError, match=r"is not a result: there is no run\.json"):
         Store.open(tmp_path)
     (tmp_path / "run.json").write_text('{"schema": 3, "identity": {}}')
-    with pytest.raises(ResultError, match=r"run\.json: identity\.protocol: Field required; .*\(and \d+ more\); make the"):
+    with pytest.raises(
+        ResultError, match=r"run\.json: identity\.protocol: Field required; .*\(and \d+ more\); make the"
+    ):
         Store.open(tmp_path)
 
 
