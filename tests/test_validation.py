@@ -74,7 +74,7 @@ def test_an_argument_is_missing_or_one_too_many():
         draw("x", 3)
 
 
-def test_the_first_problem_of_several_is_one_line():
+def test_several_problems_are_one_line_and_many_are_counted():
     class Speeds(Strict):
         slow: float
         fast: float
@@ -89,6 +89,9 @@ def test_the_first_problem_of_several_is_one_line():
     with pytest.raises(ValidationError) as caught:
         Speeds(slow=-1.0, fast=0.0)
     assert validation_line(caught.value) == "slow: must be above 0; fast: must be above 0"
+    with pytest.raises(ValidationError) as caught:
+        Speeds(slow=1.0, fast=1.0, **dict.fromkeys("abcdefg", 1))
+    assert validation_line(caught.value).endswith("; e: is unknown (and 2 more)")
 
 
 def test_a_document_with_several_faults_names_all_of_them_the_unknown_first():

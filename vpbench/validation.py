@@ -65,7 +65,7 @@ class Record(Strict):
 
 
 _UNKNOWN = "extra_forbidden"
-_LIST = 'must be a list, such as ["a", "b"]'
+_LIST = 'must be a list, such as [1, 2] or ["a", "b"]'
 _TEXTS = {_UNKNOWN: "is unknown", "tuple_type": _LIST, "list_type": _LIST}
 """Problems that pydantic names in the terms of Python."""
 _LINE = 5

@@ -63,14 +63,15 @@ def _listed(root: Path, patterns: Sequence[str]) -> Iterator[tuple[str, str]]:
         if not pattern.startswith("@"):
             yield pattern, ""
             continue
-        path = (root / pattern[1:]).resolve()
-        if not path.is_relative_to(root):
-            raise DataError(f"{root}: the list {pattern!r} is not below the data root: put the file there")
+        path = root / pattern[1:]
         try:
+            path = path.resolve()
+            if not path.is_relative_to(root):
+                raise DataError(f"{root}: the list {pattern!r} is not below the data root: put the file there")
             lines = read_text(path, _LIST_BYTES).splitlines()
         except OSError as error:
             raise DataError(f"{path}: the list of sequences cannot be read: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
             raise DataError(f"{path}: the list of sequences cannot be read: {error}") from error
         names = [line.strip() for line in lines if line.strip()]
         if not names:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpbench.errors import PredictorError, one_line
+from vpbench.files import why_no_file
 from vpbench_external.messages import HEAD, MAGIC
 
 _START = """
@@ -49,7 +50,7 @@ class Worker:
 
     def __init__(self, command: Sequence[str]) -> None:
         if shutil.which(command[0]) is None:
-            if Path(command[0]).is_file():
+            if not why_no_file(Path(command[0])) and not os.access(command[0], os.X_OK):
                 raise PredictorError(
                     f"{command[0]!r} is not executable: write its interpreter before it, such as python3 {command[0]}"
                 )

@@ -24,7 +24,7 @@ Kernel = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 Size = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 """Height and width."""
 SamplingShare = Annotated[
-    Annotated[float, Field(ge=0)] | Literal["always"],
+    Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["always"],
     Field(
         description="share of the training in which true frames are read, ever fewer; above 1: some until the end; "
         "always: in all steps"

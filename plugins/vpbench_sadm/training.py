@@ -272,8 +272,8 @@ def _check_size(dynamics: Size, clips: Size | None) -> None:
     if clips != dynamics:
         target, sides = f"{dynamics[0]}x{dynamics[1]}", f"{clips[0]}x{clips[1]}" if clips else "their files' size"
         raise UsageError(
-            f"sadm: dynamics_size is {target}, but the dynamics would train on frames of {sides}: train at the size "
-            f"{target} (`--size {target}`), or set dynamics_size only to run the trained weights"
+            f"sadm: dynamics_size is {target}, but the dynamics would train on frames of {sides}: resize the training "
+            f"clips to {target}, or set dynamics_size only to run the trained weights"
         )
 
 

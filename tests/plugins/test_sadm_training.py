@@ -412,8 +412,8 @@ class TestStages:
         with pytest.raises(UsageError) as caught:
             first.setup("fit")
         assert str(caught.value) == (
-            f"sadm: dynamics_size is 8x12, but the dynamics would train on frames of {sides}: train at the size 8x12 "
-            "(`--size 8x12`), or set dynamics_size only to run the trained weights"
+            f"sadm: dynamics_size is 8x12, but the dynamics would train on frames of {sides}: resize the "
+            "training clips to 8x12, or set dynamics_size only to run the trained weights"
         )
 
 

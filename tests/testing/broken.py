@@ -388,6 +388,19 @@ class LongClips(Brightness):
         return super().why_not(setting) or ("" if setting.steps >= 30 else "it needs 30 steps or more")
 
 
+@plugin("metric", name="offline")
+class Offline(Brightness):
+    """Has no weights here."""
+
+    info = info("offline")
+
+    def why_not(self, setting):
+        return "weights missing"
+
+    def obtain_weights(self):
+        raise vpbench.DataError("get them elsewhere")
+
+
 @plugin("metric", name="goodset")
 class MeanColour(vpbench.SetMetric):
     info = info("goodset")

@@ -79,6 +79,11 @@ def test_a_metric_that_needs_other_clips_does_not_apply(tmp_path):
     assert (outcome.status, outcome.detail) == ("not applicable", expected)
 
 
+def test_a_metric_without_its_weights_does_not_apply(tmp_path):
+    outcome = outcomes("metric", "offline", tmp_path)["applies"]
+    assert (outcome.status, outcome.detail) == ("not applicable", "its weights are not here: get them elsewhere")
+
+
 def test_every_check_is_failed_by_some_plugin():
     checks = {(kind, check.name) for kind, checks in CHECKS.items() for check in checks}
     assert checks - GPU_ONLY == {(kind, fault) for (kind, _), fault in FAULTS.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -94,9 +93,11 @@ def decode_splits(dataset: Dataset, sequences: Mapping[str, SequenceInfo]) -> di
         except ChildEndedError as error:
             assert child is not None
             place = f" at {child.note()}" if child.note() else ""
+            child.close()  # it may have closed its connection only
             findings[split] = _failed(split, f"the process that reads {error}{place}: get the file again")
-        except (pickle.PicklingError, TypeError, AttributeError) as error:
-            findings[split] = _failed(split, f"the dataset cannot be pickled, as reading needs: {one_line(str(error))}")
+        except Exception as error:  # pickling may raise anything
+            problem = f"it cannot be sent to a reading process ({one_line(str(error))}): keep no open files and locks"
+            findings[split] = _failed(split, problem)
     if child is not None:
         child.close()
     return findings

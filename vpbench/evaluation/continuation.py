@@ -219,6 +219,6 @@ def _remedies(info: PredictorInfo, context: int, start: int, step: int, length: 
         remedies.append("fewer context frames")
     if context <= left:
         remedies.append("a smaller step")
-    if start:
+    if start and (context - 1) * step < length:
         remedies.append("an earlier start")
     return remedies or ["a longer video"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import DataError, PluginError, Remedy, UsageError, VpbenchError, did_you_mean
-from vpbench.files import read_toml
+from vpbench.files import read_toml, why_no_file
 from vpbench.paths import config_file
 from vpbench.plugin.dataset import BaseDataset, Dataset
 from vpbench.plugin.loader import Plugins
@@ -25,7 +25,7 @@ def open_protocol(plugins: Plugins, text: str) -> Protocol:
     """
     if text.endswith(".toml"):
         return Protocol.read(Path(text))
-    if ("protocol", text) not in plugins.entries and Path(f"{text}.toml").is_file():
+    if ("protocol", text) not in plugins.entries and not why_no_file(Path(f"{text}.toml")):
         raise UsageError(f"no protocol is registered as {text!r}; for the file in this folder, write {text}.toml")
     protocol = Protocol.read(plugins.load("protocol", text))
     if protocol.name != text:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ from vpbench.toolkit.processes import Child, ChildEndedError, TooSlowError
 
 @dataclass(frozen=True)
 class _Recipe:
-    """A request, without what cannot be sent."""
+    """The parts of a request that can be sent to another process."""
 
     kind: str
     text: str
@@ -62,6 +64,7 @@ class _Process:
             outcome: Outcome = self._child.receive(self._seconds)
             return outcome
         except ChildEndedError as error:
+            self.close()  # it may have closed its connection only
             detail = f"its process {error}"
         except TooSlowError:
             detail = f"it took more than {self._seconds:g} seconds, and was ended: it hangs, or needs more time"
@@ -76,6 +79,8 @@ class _Process:
 def serve_checks(recipe: _Recipe) -> Callable[[str], Outcome | None]:
     """Return what answers the name of a check with its outcome, and an empty name with None, in a child."""
     os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a crash would lose what is not written yet
     request = Request(load_plugins(recipe.extra), recipe.kind, recipe.text, recipe.options, recipe.roots, recipe.extra)
     subject = request.subject()
     checks = {check.name: check for check in checks_of(recipe.kind)}

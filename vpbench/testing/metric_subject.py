@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from vpbench.clips.batch import Batch
+from vpbench.errors import DataError
 from vpbench.evaluation.features import measure_features
 from vpbench.evaluation.measure import measure, scored_prediction
 from vpbench.evaluation.returned import check_prediction
 from vpbench.evaluation.samples import measure_samples
 from vpbench.plugin.clip import Comparison, Prediction
 from vpbench.plugin.loader import Plugins
-from vpbench.plugin.metric import Setting, Statistic, StepMetric
+from vpbench.plugin.members import member
+from vpbench.plugin.metric import BaseMetric, Setting, Statistic, StepMetric
 from vpbench.plugin.modality import BUILT_IN
 from vpbench.plugin.sample_metric import AnyMetric, SampleComparison, SampleMetric
 from vpbench.plugin.set_metric import FeatureSet, SetMetric
@@ -40,7 +42,8 @@ _SHAPES = (
 """Forms of batches, of which the first that the metric accepts is taken."""
 _CONTEXTS = (1, 2, 4, 10)
 _STEPS = (1, 2, 10, 16, 30, 64)
-"""Numbers of context frames and of scored steps of other runs, if it accepts none of these forms."""
+_SIZES = (None, (512, 1024))
+"""Numbers of context frames and of scored steps, and sizes, of other runs, if it accepts none of these forms."""
 _OUTPUTS = ("frames", "semantics", "flow", "disocclusion")
 _SAMPLES = 3
 
@@ -71,6 +74,10 @@ class MetricSubject:
         for shape, reason in zip(_SHAPES, reasons, strict=True):
             if not reason:
                 return shape
+        try:
+            member(self.metric, BaseMetric, "obtain_weights")()
+        except DataError as error:
+            raise NotApplicableError(f"its weights are not here: {error}") from error
         if all(reason_against(self.metric, setting) for setting in self._other_settings()):
             raise BreachError(f'`why_not` refuses every run that was tried: {reasons[-1]}: return "" if it can apply')
         raise NotApplicableError(f"it measures no synthetic clips: {reasons[-1]}")
@@ -79,8 +86,9 @@ class MetricSubject:
         """Yield facts about runs with any size, many clips and samples, and every modality that it needs."""
         info = self.metric.info
         truth = frozenset({*BUILT_IN, *info.needs, *info.truth})
-        for context, steps, space in product(_CONTEXTS, _STEPS, (SPACE, None, *LABEL_SPACES.values())):
-            yield Setting(None, truth, truth, space, context=context, steps=steps, clips=100_000, samples=100)
+        spaces = (SPACE, None, *LABEL_SPACES.values())
+        for size, context, steps, space, samples in product(_SIZES, _CONTEXTS, _STEPS, spaces, (100, 1)):
+            yield Setting(size, truth, truth, space, context=context, steps=steps, clips=100_000, samples=samples)
 
     def setting(self, shape: Shape) -> Setting:
         """Return the facts about a run on synthetic clips of a form."""

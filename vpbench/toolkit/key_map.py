@@ -47,15 +47,16 @@ def apply_rules(state_dict: Mapping[str, Tensor], rules: Sequence[KeyRule]) -> d
         {'layers.0.weight': (8, 3, 3)}
     """
     sources: dict[str, list[tuple[int, str]]] = {}
+    cautions: dict[str, None] = {}
     for name in state_dict:
         matches = [(i, rule, match) for i, rule in enumerate(rules) if (match := re.fullmatch(rule.pattern, name))]
         if not matches:
             sources.setdefault(name, []).append((-1, name))
         for i, rule, match in matches:
+            cautions[rule.caution] = None
             if rule.name:
                 sources.setdefault(match.expand(rule.name), []).append((i, name))
-    numbers = {i for parts in sources.values() for i, _ in parts if i >= 0}
-    for caution in dict.fromkeys(rules[i].caution for i in sorted(numbers) if rules[i].caution):
+    for caution in filter(None, cautions):
         warnings.warn(caution, VpbenchWarning, stacklevel=2)
     return {new: _layout(new, sorted(parts), state_dict, rules) for new, parts in sources.items()}
 
