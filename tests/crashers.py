@@ -24,7 +24,7 @@ def register_predictors(register):
         "crashes-when-built": "CrashesWhenBuilt",
         "crashes-when-pickled": "CrashesWhenPickled",
         "hangs-when-pickled": "HangsWhenPickled",
-        "prints": "Prints",
+        "prints-in-colour": "Prints",
         "raises-a-local-error": "RaisesALocalError",
     }.items():
         register(name, f"crashers:{target}")

@@ -100,10 +100,10 @@ def test_an_error_that_only_the_plugin_knows_is_a_line(vpbench):
 
 
 def test_what_a_plugin_prints_goes_to_standard_error():
-    command = [sys.executable, "-m", "vpbench", "check", "prints", "--plugin", CRASHERS, "--json"]
+    command = [sys.executable, "-m", "vpbench", "check", "prints-in-colour", "--plugin", CRASHERS, "--json"]
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process = subprocess.run(command, capture_output=True, text=True, check=False, env=buffered)
-    assert json.loads(process.stdout)["name"] == "prints"
+    assert json.loads(process.stdout)["name"] == "prints-in-colour"
     assert "predicting" in process.stderr
 
 
