@@ -30,6 +30,17 @@ from vpbench.select.data import open_protocol
 
 MATRIX = Path(__file__).parents[2] / "suites" / "matrix.toml"
 SIZE = (32, 64)
+NARROW = {
+    "convlstm": ("hidden=[4]",),
+    **dict.fromkeys(("predrnn", "predrnn-v2", "mim", "motionrnn"), ("hidden=4",)),
+    "phydnet": ("base=4", "hidden=[4]"),
+    "crevnet": ("layers=2", "blocks=[1,1]"),
+    **dict.fromkeys(("simvp", "tau"), ("spatial=4", "temporal=8", "temporal_layers=2")),
+    "svg": ("width=4", "hidden=8"),
+    "cdnet": ("hidden=4", "integrator=[4,4]", "blocks=[1,1]"),
+    "sadm": ("hidden=4", "embed=[2,4]", "context_width=4", "head=[4,2]", "fusion=4", "inpainter_widths=[4,4,4,4]"),
+}
+"""Options of each network with which it computes little."""
 
 
 @pytest.fixture
@@ -98,6 +109,8 @@ def test_every_predictor_goes_through_every_protocol(vpbench, roots, tmp_path, m
         if bool(plugins.entry("predictor", Selector.parse(entry["name"]).name).trainer) == learned
     ]
     flags = [flag for name in dict.fromkeys(entry["name"] for entry in entries) for flag in ("-m", name)]
+    if learned:
+        flags += [word for name in NARROW for option in NARROW[name] for word in ("-o", f"{name}.{option}")]
     flags += ["--clips", "1", "--allow-partial", "--metric", "mse", "--out", tmp_path / "r", "--json"]
     outcome = vpbench("run", MATRIX, *roots, *flags)
     assert outcome.json["failures"] == []

@@ -116,18 +116,21 @@ def _names(code: types.CodeType) -> set[str]:
     return names
 
 
-def _imports(code: types.CodeType, package: str) -> Iterator[str]:
-    before: list[Any] = [0, 0]
+@cache
+def _imports(code: types.CodeType, package: str) -> tuple[str, ...]:
+    names: list[str] = []
     if {"import_module", "__import__"} & set(code.co_names):
-        yield from (text for text in code.co_consts if isinstance(text, str) and text.isidentifier())
+        names += (text for text in code.co_consts if isinstance(text, str) and text.isidentifier())
+    before: list[Any] = [0, 0]
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
             level, members = before[-2:]
-            yield from _absolute(level, instruction.argval, members or (), package)
+            names += _absolute(level, instruction.argval, members or (), package)
         before.append(instruction.argval)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _imports(constant, package)
+            names += _imports(constant, package)
+    return tuple(names)
 
 
 @cache

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from vpbench.errors import DataError
-from vpbench.files import kind_of
+from vpbench.files import why_no_file
 from vpbench.output import brief, say
 from vpbench.paths import cache_dir, weights_dirs
 
@@ -158,13 +158,8 @@ def check_regular(path: Path) -> None:
     Raises:
         DataError: it does not.
     """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        raise DataError(f"{path}: {'there is no such file' if missing else error.strerror}") from error
-    if kind := kind_of(mode):
-        raise DataError(f"{path}: is {kind}, not a file of weights")
+    if reason := why_no_file(path):
+        raise DataError(f"{path}: {reason}")
 
 
 def read(path: Path) -> dict[str, Tensor]:
