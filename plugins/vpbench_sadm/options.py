@@ -228,7 +228,6 @@ _TINY: Final[Mapping[str, Any]] = {
     "dynamics_horizon": 4,
     "dynamics_recipe": {"steps": 300, "batch_size": 4, "learning_rate": 1e-2, "clip": 1.0},
     "rollout": "compose",
-    "occlusion": "semantic",  # inpainting the pixels that occupancy adds improves MSE and costs LPIPS
     "composite": True,  # inpainting visible pixels costs LPIPS
     "inpainter_widths": (16, 32, 48, 64),
     "inpainter_kernels": (5, 3, 3, 3),
